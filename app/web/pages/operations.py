@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from urllib.parse import urlencode
@@ -14,7 +13,6 @@ from werkzeug.wrappers import Response
 
 from haulier.domain.api_key import Scope
 from haulier.domain.errors import OperationConflict, PreviewNotKept, TooManyOperations
-from haulier.domain.job import JobStatus
 from haulier.domain.operation import MatchedIs, OperationStatus
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.job_filter import Position
@@ -27,7 +25,7 @@ from ...http.door import caller
 from ...http.errors import Invalid
 from ..answering import Page
 from ..bulk import VERBS, Bulk, Choices, order_of, read_bulk, read_choices, told_of
-from ..look import Look, Pair, read_look
+from ..look import Look, read_look
 from ..permissions import permissions
 from ..places import asked as asked_place
 from ..places import checked
@@ -48,63 +46,22 @@ RESUMABLE = (OperationStatus.CANCELLED, OperationStatus.FAILED)
 section = Section("operations", __name__, Rail("Work", 70, "Operations", "operations"))
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """An operation, in words. Shape: jobs is the query of the list of jobs with the same filter, if one can have it."""
-
-    operation: Operation
-    word: str
-    filters: Sequence[Pair]
-    jobs: str | None
-    is_over: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """A page of operations. Shape: older is the cursor of the next one."""
-
-    rows: Sequence[Row]
-    older: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A job that is meant."""
-
-    id: UUID
-    kind: str
-    status: JobStatus
-    queue: str
-    created_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What a preview found. Units: seconds is how long it will take, about."""
-
-    as_of: datetime
-    matched: int
-    matched_is: MatchedIs
-    by_kind: Sequence[tuple[str, int]]
-    more_kinds: int
-    first: Sequence[Example]
-    seconds: float
-    open_operations: Sequence[UUID]
-
-
 @section.page("/operations", Scope.OPERATE, every=5)
 def show() -> Page:
     """Return the operations, newest first."""
     after = _position(request.args.get("older", ""))
     found = kept("operations", (after,), lambda: part(partial(_list, after)))
-    older = found.value.older if found.value else None
+    operations, has_more = found.value or ([], False)
     return Page(
         "operations.html",
         "Operations",
         is_live=after is None,
         found=found,
+        operations=operations,
+        word_of=word_of,
+        filters_of=lambda operation: told_of(operation.filter)[0],
         first=url_for("ui.operations.show") if after else None,
-        older=url_for("ui.operations.show", older=older) if older else None,
+        older=url_for("ui.operations.show", older=_cursor(operations[-1])) if has_more else None,
     )
 
 
@@ -115,18 +72,19 @@ def _position(cursor: str) -> Position | None:
         return None
 
 
-def _list(after: Position | None, conn: Connection) -> Listed:
+def _cursor(operation: Operation) -> str:
+    return write_cursor(operation.created_at, operation.id)
+
+
+def _list(after: Position | None, conn: Connection) -> tuple[list[Operation], bool]:
     found, has_more = list_operations(conn, queues=caller().queues, after=after, limit=MOST)
-    older = write_cursor(found[-1].created_at, found[-1].id) if has_more else None
-    return Listed([_row(ordering.operation_as_shown(each)) for each in found], older)
+    return [ordering.operation_as_shown(each) for each in found], has_more
 
 
-def _row(operation: Operation) -> Row:
-    filters, query = told_of(operation.filter)
+def word_of(operation: Operation) -> str:
+    """Return what an operation does, in a word."""
     is_now = operation.changes == {"delay_seconds": 0}
-    word = VERBS["run-now" if is_now else str(operation.action)].word
-    place = None if query is None else f"{url_for('ui.jobs.show')}?{urlencode(query)}"
-    return Row(operation, word, filters, place, operation.status in OVER)
+    return VERBS["run-now" if is_now else str(operation.action)].word
 
 
 @section.page("/operations/new", Scope.OPERATE, for_acting=True)
@@ -138,7 +96,7 @@ def new() -> Page:
 def _new(
     look: Look,
     bulk: Bulk | None = None,
-    seen: Seen | None = None,
+    seen: Preview | None = None,
     choices: Choices = AS_IT_IS,
     fault: str = "",
     status: int = 200,
@@ -158,6 +116,9 @@ def _new(
         chosen=chosen,
         bulk=bulk,
         seen=seen,
+        by_kind=sorted(seen.by_kind.items(), key=lambda each: (-each[1], each[0])) if seen else [],
+        most_kinds=MOST_KINDS,
+        seconds=seen.matched / PER_SECOND if seen else 0.0,
         choices=choices,
         fault=fault,
         back=asked_place() if "next" in request.form else checked(back),
@@ -189,17 +150,8 @@ def _asked() -> Bulk | Page:
 
 
 def _previewed(bulk: Bulk, choices: Choices = AS_IT_IS, fault: str = "") -> Page:
-    seen = read(lambda conn: _seen(ordering.preview(conn, order_of(bulk, AS_IT_IS, caller().queues))))
+    seen = read(lambda conn: ordering.preview(conn, order_of(bulk, AS_IT_IS, caller().queues)))
     return _new(bulk.look, bulk, seen, choices, fault, 422 if fault or choices.faults else 200)
-
-
-def _seen(found: Preview) -> Seen:
-    kinds = sorted(found.by_kind.items(), key=lambda each: (-each[1], each[0]))
-    first = [Example(job.id, job.kind, job.status, job.queue, job.created_at) for job in found.first]
-    more = max(0, len(kinds) - MOST_KINDS)
-    seconds = found.matched / PER_SECOND
-    beside = found.open_operations
-    return Seen(found.as_of, found.matched, found.matched_is, kinds[:MOST_KINDS], more, first, seconds, beside)
 
 
 @section.act("/operations", Scope.OPERATE, slow=True)
@@ -249,28 +201,46 @@ def one(operation_id: UUID) -> Page:
 
 def _page(operation_id: UUID, fault: str = "", status: int = 200) -> Page:
     found = read(lambda conn: ordering.find(conn, operation_id))
-    row, now = _row(found), viewer().now
-    walked = found.done + found.skipped + found.failed
-    share = None
-    if found.matched_is is not MatchedIs.MORE_THAN and found.matched:
-        share = min(1.0, walked / found.matched)
-    ran = (now - found.started_at).total_seconds() if found.started_at else 0.0
-    left = (found.matched - walked) * ran / walked if share is not None and walked and ran > 1 else None
-    is_due = not row.is_over and found.starts_at <= now
+    is_over, now, word = found.status in OVER, viewer().now, word_of(found)
+    filters, query = told_of(found.filter)
     may_act = found.action != "delete" or _may_delete()
     return Page(
         "operation.html",
-        f"{row.word} jobs",
+        f"{word} jobs",
         status=status,
-        is_live=not row.is_over,
-        row=row,
-        share=share,
-        seconds_left=None if row.is_over or left is None else round(max(0.0, left)),
-        begins=not row.is_over and found.starts_at > now,
-        is_alone=is_due and may_act and _is_alone(),
+        is_live=not is_over,
+        operation=found,
+        word=word,
+        is_over=is_over,
+        filters=filters,
+        jobs=None if query is None else f"{url_for('ui.jobs.show')}?{urlencode(query)}",
+        share=_share(found),
+        seconds_left=None if is_over else _seconds_left(found, now),
+        begins=not is_over and found.starts_at > now,
+        is_alone=not is_over and found.starts_at <= now and may_act and _is_alone(),
         may_resume=found.status in RESUMABLE and may_act,
         fault=fault,
     )
+
+
+def _walked(operation: Operation) -> int:
+    return operation.done + operation.skipped + operation.failed
+
+
+def _share(operation: Operation) -> float | None:
+    """Return how much of it is done, from 0 to 1; None if nobody knows of how many jobs."""
+    if operation.matched_is is MatchedIs.MORE_THAN or not operation.matched:
+        return None
+    return min(1.0, _walked(operation) / operation.matched)
+
+
+def _seconds_left(operation: Operation, now: datetime) -> int | None:
+    """Return how long it will still take, about; None: not known."""
+    walked = _walked(operation)
+    ran = (now - operation.started_at).total_seconds() if operation.started_at else 0.0
+    if _share(operation) is None or not walked or ran <= 1:
+        return None
+    return round(max(0.0, (operation.matched - walked) * ran / walked))
 
 
 def _is_alone() -> bool:

@@ -14,7 +14,6 @@ from haulier.domain.api_key import Scope
 from haulier.domain.errors import DatabaseUnavailable, PauseInThePast, Refusal, ScheduleNotFound, reason
 from haulier.domain.text import count, number
 from haulier.postgres.statements import Connection
-from haulier.queue.produce.schedules import Shown as Found
 from haulier.queue.produce.schedules import list_schedules, pause_schedule, resume_schedule
 
 from ...http.door import caller
@@ -22,7 +21,7 @@ from ...http.errors import Invalid
 from ...http.service import connection
 from ..answering import Page
 from ..pausing import NoTime, PauseForm
-from ..reading import Part, part
+from ..reading import part
 from ..saying import done
 from ..section import Section
 from ..viewer import viewer
@@ -34,15 +33,6 @@ MOST, MOST_SECONDS = 500, 10.0
 section = Section("schedule_pauses", __name__, within="schedules")
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A schedule that can be ticked."""
-
-    name: str
-    kind: str
-    is_paused: bool
-
-
 @section.page("/schedule-pauses", Scope.OPERATE, for_acting=True)
 def show() -> Page:
     """Return the schedules, those ticked that fire."""
@@ -50,22 +40,19 @@ def show() -> Page:
 
 
 def _page(form: PauseForm, ticked: Sequence[str] | None = None, status: int = 200) -> Page:
-    found = part(_rows)
-    rows, more = found.value or ([], False)
-    names = [row.name for row in rows if not row.is_paused] if ticked is None else ticked
-    shown: Part[Sequence[Row]] = Part(None, found.late) if found.value is None else Part(rows)
-    title = "Pause schedules"
-    return Page("schedule_pauses.html", title, status=status, rows=shown, more=more, ticked=names, form=form)
-
-
-def _rows(conn: Connection) -> tuple[list[Row], bool]:
-    found, has_more = list_schedules(conn, limit=MOST, queues=caller().queues)
-    return [_row(each) for each in found], has_more
-
-
-def _row(found: Found) -> Row:
-    schedule = found.schedule
-    return Row(schedule.name, str(schedule.rule.job.get("kind", "")), schedule.is_paused(found.now))
+    found = part(lambda conn: list_schedules(conn, limit=MOST, queues=caller().queues))
+    schedules, more = found.value or ([], False)
+    names = [each.schedule.name for each in schedules if not each.schedule.is_paused(each.now)]
+    return Page(
+        "schedule_pauses.html",
+        "Pause schedules",
+        status=status,
+        found=found,
+        schedules=schedules,
+        more=more,
+        ticked=names if ticked is None else ticked,
+        form=form,
+    )
 
 
 def _names() -> list[str]:

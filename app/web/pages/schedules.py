@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from urllib.parse import urlencode
 from uuid import UUID
 
 from flask import request, url_for
@@ -17,7 +16,7 @@ from haulier.domain.api_key import Scope
 from haulier.domain.errors import PauseInThePast, ScheduleBusy, ScheduleNotFound, ScheduleOfFile
 from haulier.domain.job import NAME_PATTERN, JobStatus
 from haulier.domain.preview import Preview, preview
-from haulier.domain.schedule import InvalidSchedule, Refused
+from haulier.domain.schedule import InvalidSchedule, Rule
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.schedules import (
     Last,
@@ -56,83 +55,58 @@ MOST, MOST_TICKS, MOST_NEXT = 40, 50, 5
 section = Section("schedules", __name__, Rail("Work", 55, "Schedules", "schedules", "s"))
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A schedule as the list shows it.
-
-    Shape: job is how the job of the last tick that fired is; None where it is gone. paused_until is None also where the
-           pause has no end.
-    """
-
-    name: str
-    kind: str
-    queue: str
-    when: str
-    zone: str
-    words: str
-    last: Last | None
-    job: JobStatus | None
-    next_at: datetime | None
-    is_paused: bool
-    paused_until: datetime | None
-    is_of_file: bool
-    refused: Refused | None
-
-
-@dataclass(frozen=True, slots=True)
-class Ticks:
-    """Some ticks of a schedule, newest first, each with how its job is, and the page of those before.
-
-    Shape: of a tick that has not fired, or whose job is gone, None.
-    """
-
-    rows: Sequence[tuple[Tick, JobStatus | None]]
-    older: str | None
-    newest: str | None
-
-
 @section.page("/schedules", Scope.READ, every=15)
 def show() -> Page:
     """Return the schedules, by name."""
     after = request.args.get("after", "")[:64]
     found = kept("schedules", (after,), partial(_rows, after))
     rows, has_more = found.value or ([], False)
-    more = url_for("ui.schedules.show", after=rows[-1].name) if has_more else None
-    shown: Part[Sequence[Row]] = Part(None, found.late) if found.value is None else Part(rows)
-    paused = sum(each.is_paused for each in rows)
-    return Page("schedules.html", "Schedules", rows=shown, more=more, is_first=not after, paused=paused)
+    return Page(
+        "schedules.html",
+        "Schedules",
+        found=found,
+        rows=rows,
+        words_of=_words_of,
+        more=url_for("ui.schedules.show", after=rows[-1][0].schedule.name) if has_more else None,
+        is_first=not after,
+        paused=sum(found.schedule.is_paused(found.now) for found, _, _ in rows),
+    )
+
+
+# A schedule, its last tick, and how the job of the last tick that fired is; None: that job is gone.
+Row = tuple[Found, Last | None, JobStatus | None]
 
 
 def _rows(after: str) -> Part[tuple[list[Row], bool]]:
-    def read_rows(conn: Connection) -> tuple[list[Row], bool]:
+    """Return schedules by name, and whether others follow."""
+
+    def look(conn: Connection) -> tuple[list[Row], bool]:
         found, has_more = list_schedules(conn, after=after or None, limit=MOST, queues=caller().queues)
         last = last_ticks(conn, [each.schedule.name for each in found])
         fired = {name: each.fired for name, each in last.items() if each.fired}
         states = states_of_fired(conn, fired.values(), queues=caller().queues)
         jobs = {name: _state(tick, states) for name, tick in fired.items()}
-        return [_row(each, last.get(each.schedule.name), jobs.get(each.schedule.name)) for each in found], has_more
+        return [
+            (_without_payload(each), last.get(each.schedule.name), jobs.get(each.schedule.name)) for each in found
+        ], has_more
 
-    return part(read_rows)
+    return part(look)
 
 
-def _row(found: Found, last: Last | None = None, job: JobStatus | None = None) -> Row:
+def _as_shown(found: Found) -> Found:
+    return replace(found, schedule=schedule_as_shown(found.schedule))
+
+
+def _without_payload(found: Found) -> Found:
+    """Return the schedule without what the list does not show: the payloads of a page may have megabytes."""
     schedule = schedule_as_shown(found.schedule)
-    rule, is_paused = schedule.rule, schedule.is_paused(found.now)
-    return Row(
-        schedule.name,
-        str(rule.job.get("kind", "")),
-        str(rule.job.get("queue", "")),
-        rule.cron or f"every {rule.every_seconds:,} s",
-        rule.time_zone if rule.cron else "",
-        words_of(rule.cron, rule.every_seconds),
-        last,
-        job,
-        found.next_at,
-        is_paused,
-        schedule.paused_until if is_paused else None,
-        schedule.source != "api",
-        schedule.refused,
-    )
+    job = {name: schedule.rule.job.get(name) for name in ("kind", "queue")}
+    return replace(found, schedule=replace(schedule, rule=replace(schedule.rule, job=job)))
+
+
+def _words_of(rule: Rule) -> str:
+    """Return when a schedule with a cron expression fires, in words; "" if that would take many."""
+    return words_of(rule.cron, rule.every_seconds) if rule.cron else ""
 
 
 @section.page("/schedules/<name>", Scope.READ, every=15)
@@ -142,18 +116,17 @@ def one(name: str) -> Page:
 
 
 def _page(name: str, form: PauseForm | None = None, *, fault: str = "", status: int = 200) -> Page:
-    found = visible(name)
-    rule = schedule_as_shown(found.schedule).rule
+    found = _as_shown(visible(name))
+    schedule, rule = found.schedule, found.schedule.rule
     shows_hidden = request.args.get("show") == "hidden"
     return Page(
         "schedule.html",
         f"Schedule {name}",
         status=status,
-        row=_row(found),
-        rule=rule,
-        waiting_at=found.schedule.pending_at,
-        created_at=found.created_at,
-        updated_at=found.updated_at,
+        found=found,
+        schedule=schedule,
+        is_paused=schedule.is_paused(found.now),
+        words=_words_of(rule),
         payload=printed(
             as_json(rule.job.get("payload")).encode(),
             hides=() if shows_hidden else service().config.hide_fields,
@@ -161,6 +134,7 @@ def _page(name: str, form: PauseForm | None = None, *, fault: str = "", status: 
         ),
         coming=_coming(found),
         ticks=_ticks(name),
+        newest=url_for("ui.schedules.one", name=name) if _before() else None,
         form=form or PauseForm(),
         shows_hidden=shows_hidden,
         fault=fault,
@@ -182,18 +156,20 @@ def _coming(found: Found) -> list[Preview] | None:
         return None
 
 
-def _ticks(name: str) -> Part[Ticks]:
-    before = _before()
-    here = url_for("ui.schedules.one", name=name)
+def _ticks(name: str) -> Part[tuple[list[tuple[Tick, JobStatus | None]], str | None]]:
+    """Return ticks, newest first, each with how its job is, and the URL of older ones.
 
-    def read_ticks(conn: Connection) -> Ticks:
-        found, has_more = list_ticks(conn, name, before=before, limit=MOST_TICKS)
-        last = entry_cursor(found[-1].scheduled_at, found[-1].schedule_id) if has_more else ""
-        older = f"{here}?{urlencode({'older': last})}" if last else None
+    Shape: the job is None if the tick has not fired, or its job is gone.
+    """
+
+    def look(conn: Connection) -> tuple[list[tuple[Tick, JobStatus | None]], str | None]:
+        found, has_more = list_ticks(conn, name, before=_before(), limit=MOST_TICKS)
+        last = entry_cursor(found[-1].scheduled_at, found[-1].schedule_id) if has_more else None
         states = states_of_fired(conn, found, queues=caller().queues)
-        return Ticks([(tick, _state(tick, states)) for tick in found], older, here if before else None)
+        older = url_for("ui.schedules.one", name=name, older=last) if last else None
+        return [(tick, _state(tick, states)) for tick in found], older
 
-    return part(read_ticks)
+    return part(look)
 
 
 def _before() -> tuple[datetime, int] | None:
