@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 from haulier.domain.job import FINAL_STATUSES, WAITING_STATUSES, JobOrder, JobStatus
 from haulier.postgres.statements import Connection
@@ -24,38 +22,13 @@ from .timeouts import timeout_of
 # A page of the list has at most 60 kB; an error has one line there, and is whole on the page of its job.
 MOST_ERROR, MOST_WORKERS = 120, 200
 
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A job as the list shows it.
-
-    Shape: error is the first line of the last one. deadline is when a running job has used up its timeout, if it began
-           when it was claimed; took_seconds is what the last attempt of one that has ended took. is_to_stop tells
-           of a running one that it was asked to stop.
-    """
-
-    id: UUID
-    kind: str
-    status: JobStatus
-    queue: str
-    priority: int
-    attempts: int
-    max_attempts: int
-    created_at: datetime
-    run_at: datetime | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    error: str = ""
-    worker_id: UUID | None = None
-    deadline: datetime | None = None
-    took_seconds: float | None = None
-    is_to_stop: bool = False
+ListedJob = StoredJob | RunningJob | NextJob
 
 
-def without_texts(job: StoredJob) -> StoredJob:
-    """Return the job without what lists do not show: a page of whole jobs may have 8 MB."""
-    changes: dict[str, Any] = dict.fromkeys(("payload", "errors", "result", "progress", "last_error"))
-    return job._replace(**changes)
+def listed(job: StoredJob) -> StoredJob:
+    """Return the job with the first line of its last error as its only text: a page of whole jobs may have 8 MB."""
+    changes: dict[str, Any] = dict.fromkeys(("payload", "errors", "result", "progress"))
+    return job._replace(**changes, last_error=(job.last_error or "").strip().partition("\n")[0][:MOST_ERROR])
 
 
 def columns_of(look: Look) -> str:
@@ -67,36 +40,19 @@ def columns_of(look: Look) -> str:
     return next((name for name, those in fitting.items() if statuses and statuses <= those), "any")
 
 
-def row_of(job: StoredJob) -> Row:
-    """Return the row of a job."""
-    return replace(
-        _plain(job, job.queue, job.status),
-        run_at=job.run_at,
-        started_at=job.started_at,
-        finished_at=job.finished_at,
-        error=_first_line(job.last_error),
-        worker_id=job.worker_id,
-        deadline=_deadline(job) if job.status is JobStatus.RUNNING else None,
-        took_seconds=_took_seconds(job),
-        is_to_stop=job.status is JobStatus.RUNNING and job.cancel_requested,
-    )
+def is_running(job: ListedJob) -> bool:
+    """Tell whether a worker has claimed the job."""
+    return isinstance(job, RunningJob) or job.status is JobStatus.RUNNING
 
 
-def _plain(job: StoredJob | RunningJob | NextJob, queue: str, status: JobStatus) -> Row:
-    """Return the row of a job without what only jobs of its status have."""
-    return Row(job.id, job.kind, status, queue, job.priority, job.attempts, job.max_attempts, job.created_at)
-
-
-def _first_line(error: str | None) -> str:
-    return (error or "").strip().partition("\n")[0][:MOST_ERROR]
-
-
-def _deadline(job: StoredJob | RunningJob) -> datetime | None:
+def deadline_of(job: StoredJob | RunningJob) -> datetime | None:
+    """Return when a running job has used up its timeout, if it began when it was claimed; None: never."""
     timeout = timeout_of(job.kind, job.timeout_seconds)
     return job.started_at + timedelta(seconds=timeout) if timeout and job.started_at else None
 
 
-def _took_seconds(job: StoredJob) -> float | None:
+def took_seconds(job: StoredJob) -> float | None:
+    """Return how long the last attempt of a job took that has ended; None: not known."""
     # One that was cancelled while it waited has begun for an earlier attempt alone, and no worker has ended it.
     is_of_a_run = job.status is not JobStatus.CANCELLED or job.worker_id is not None
     if job.finished_at is None or job.started_at is None or not is_of_a_run:
@@ -104,32 +60,17 @@ def _took_seconds(job: StoredJob) -> float | None:
     return max(0.0, (job.finished_at - job.started_at).total_seconds())
 
 
-def in_order(conn: Connection, look: Look) -> Sequence[Row]:
+def in_order(conn: Connection, look: Look) -> Sequence[ListedJob]:
     """Return the first jobs in the order that is asked for, which its filters fit."""
     own = caller().queues
     queues = look.values("queue") or own
     if own is not None and queues is not None:
         queues = [queue for queue in queues if queue in own]
     if look.sort == JobOrder.DUE:
-        return [_next(job, queue) for queue in queues or () for job in upcoming(conn, queue, limit=look.limit).jobs]
+        # Without their last errors: one may quote what the payload hides, and payloads are not read for this.
+        return [job for queue in queues or () for job in upcoming(conn, queue, limit=look.limit).jobs]
     worker = read_uuid(look.value("worker"))
-    found, _ = list_running(conn, queues=queues, kinds=look.values("kind") or None, worker=worker, limit=look.limit)
-    return [_running(job) for job in found]
-
-
-def _next(job: NextJob, queue: str) -> Row:
-    # Without its last error: that may quote what the payload hides, and payloads are not read for this.
-    return replace(_plain(job, queue, job.status), run_at=job.run_at)
-
-
-def _running(job: RunningJob) -> Row:
-    return replace(
-        _plain(job, job.queue, JobStatus.RUNNING),
-        started_at=job.started_at,
-        worker_id=job.worker_id,
-        deadline=_deadline(job),
-        is_to_stop=job.cancel_requested,
-    )
+    return list_running(conn, queues=queues, kinds=look.values("kind") or None, worker=worker, limit=look.limit)[0]
 
 
 def worker_names() -> Mapping[str, str]:

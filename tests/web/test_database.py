@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from app.web.pages.database import TITLES, checked, fix_of
+from app.web.pages.database import TITLES, fix_of, limits_of, states_of, worst_first
 from haulier.domain.api_key import Scope
 from haulier.domain.checks import Check, CheckState, Threshold
 from haulier.queue import produce
-from haulier.queue.produce.checks import THRESHOLDS, Checkup
+from haulier.queue.produce.checks import THRESHOLDS
 from haulier.queue.produce.tables import Table, list_tables
 from tests.conftest import Sql, eventually
 from tests.web.browsing import Browser
@@ -109,23 +108,18 @@ def test_puts_the_worst_first_and_says_what_to_do() -> None:
     def check(name: str, state: CheckState, fix: str | None = None) -> Check:
         return Check(name, state, 1.0, Threshold("seconds", 300, 1800), "told", "does", fix)
 
-    found = checked(
-        Checkup(
-            datetime.now(UTC),
-            "18.6",
-            [
-                check("size", CheckState.OK),
-                check("slots", CheckState.UNKNOWN),
-                check("locks", CheckState.WARN, "End who holds it: SELECT 1;"),
-                check("vacuum", CheckState.BAD),
-            ],
-        )
-    )
+    checks = [
+        check("size", CheckState.OK),
+        check("slots", CheckState.UNKNOWN),
+        check("locks", CheckState.WARN, "End who holds it: SELECT 1;"),
+        check("vacuum", CheckState.BAD),
+    ]
+    found = worst_first(checks)
 
-    assert [row.name for row in found.rows] == ["vacuum", "locks", "slots", "size"]
-    assert (found.well, found.look_at, found.unknown) == (1, 2, 1)
-    assert (found.rows[1].fix, found.rows[1].command) == ("End who holds it:", "SELECT 1;")
-    assert found.rows[1].threshold == "look from 5 min, bad from 30 min"
+    assert [each.name for each in found] == ["vacuum", "locks", "slots", "size"]
+    assert states_of(checks) == "1 well, 2 to look at, 1 not known"
+    assert fix_of(found[1].fix or "") == ("End who holds it:", "SELECT 1;")
+    assert limits_of(found[1].threshold) == "look from 5 min, bad from 30 min"
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,11 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode
-from uuid import UUID
 
 from flask import request, url_for
 from werkzeug.wrappers import Response
@@ -72,38 +71,20 @@ class Asked:
         return [*texts, *(("action", each) for each in self.actions)]
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """An entry as the page shows it. Shape: details are lines."""
-
-    id: int
-    at: datetime
-    actor: str
-    action: str
-    job_id: UUID | None
-    target: str
-    details: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A page of the list."""
-
-    rows: Sequence[Row]
-    older: str | None
-    looked_back_to: datetime | None
-
-
 @section.page("/audit", Scope.OPERATE, every_queue=WHY)
 def show() -> Page:
     """Return a page of the record."""
     asked = _asked()
-    found = kept("audit", (tuple(asked.query()), asked.after, viewer().prefers.zone), partial(_found, asked))
+    found = kept("audit", (tuple(asked.query()), asked.after, viewer().prefers.zone), partial(_list, asked))
+    entries, lines = found.value or (None, ())
     here = _at("ui.audit.show", asked.query())
     return Page(
         "audit.html",
         "Audit",
         found=found,
+        entries=entries,
+        lines=lines,
+        older=_older(asked, entries.after) if entries and entries.after else None,
         asked=asked,
         acts=[str(act) for act in Act],
         newest=here if asked.after else None,
@@ -138,28 +119,28 @@ def _position() -> Position | None:
         return None
 
 
-def _found(asked: Asked) -> Part[Found]:
-    def shown(page: Entries) -> Found:
-        more = None if page.after is None else [*asked.query(), ("older", entry_cursor(*page.after))]
-        older = None if more is None else _at("ui.audit.show", more)
-        return Found([_row(details_as_shown(each)) for each in page.actions], older, page.looked_back_to)
-
+def _list(asked: Asked) -> Part[tuple[Entries, Sequence[Sequence[str]]]]:
+    """Return entries, and the lines that tell the details of each. The details themselves may have 32 KiB an entry."""
     wanted = asked.filter(limit=LIMIT, after=asked.after)
-    return part(lambda conn: shown(find_actions(conn, wanted)), seconds=SECONDS)
+
+    def look(conn: Connection) -> tuple[Entries, Sequence[Sequence[str]]]:
+        found = find_actions(conn, wanted)
+        lines = [_lines(details_as_shown(each).details) for each in found.actions]
+        return found._replace(actions=[replace(each, details=None) for each in found.actions]), lines
+
+    return part(look, seconds=SECONDS)
 
 
-def _row(action: Action) -> Row:
-    target = action.target or action.key_id or ""
-    lines = _read(action.details) if action.details else []
-    return Row(action.id, action.at, action.actor or "", action.action, action.job_id, target, lines)
+def _older(asked: Asked, after: Position) -> str:
+    return _at("ui.audit.show", [*asked.query(), ("older", entry_cursor(*after))])
 
 
-def _read(details: bytes) -> list[str]:
+def _lines(details: bytes | None) -> list[str]:
     try:
-        return lines_of(json.loads(details))
+        return lines_of(json.loads(details or b"null"))
     except RecursionError:
         # Of the payload of a job that somebody has inserted by SQL: no request may be nested so deep.
-        return [cut(details.decode(), MOST_VALUE)]
+        return [cut((details or b"").decode(), MOST_VALUE)]
 
 
 def lines_of(details: Any) -> list[str]:

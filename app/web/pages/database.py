@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 
 from haulier.domain.api_key import Scope
 from haulier.domain.checks import Check, CheckState, Threshold
@@ -58,78 +57,61 @@ _SAID: Mapping[str, Callable[[float], str]] = {
 section = Section("database", __name__, Rail("System", 20, "Database", "database", "d"))
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A check as the page shows it. Shape: command is what of the fix can be pasted, or ""."""
-
-    name: str
-    title: str
-    state: CheckState
-    number: str
-    threshold: str
-    message: str
-    effect: str
-    fix: str
-    command: str
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """All checks, the worst first. Shape: look_at are those that are not well and not unknown."""
-
-    at: datetime
-    version: str
-    rows: Sequence[Row]
-    well: int
-    look_at: int
-    unknown: int
-
-
 @section.page("/database", Scope.OPERATE, every=30, every_queue=WHY)
 def show() -> Page:
     """Return the checks and the tables, at most 30 s old."""
     found = kept("database", (), _checked, seconds=KEPT_SECONDS)
-    return Page("database.html", "Database", found=found, tables=kept("tables", (), _tables, seconds=KEPT_SECONDS))
+    checks = found.value.checks if found.value else ()
+    return Page(
+        "database.html",
+        "Database",
+        found=found,
+        checks=worst_first(checks),
+        states=states_of(checks),
+        title_of=title_of,
+        number_of=lambda check: "–" if check.number is None else _number(check.threshold, check.number),
+        limits_of=limits_of,
+        fix_of=fix_of,
+        tables=kept("tables", (), _tables, seconds=KEPT_SECONDS),
+    )
 
 
 def _tables() -> Part[Sequence[Table]]:
     return part(list_tables, seconds=LOOK_SECONDS)
 
 
-def _checked() -> Part[Checked]:
+def _checked() -> Part[Checkup]:
     days = service().config.retention_days
-    return searched(lambda conn: checked(check_database(conn, retention_days=days)))
+    return searched(lambda conn: check_database(conn, retention_days=days))
 
 
-def checked(found: Checkup) -> Checked:
-    """Return the checks as the page shows them."""
-    states = [each.state for each in found.checks]
-    rows = [_row(each) for each in sorted(found.checks, key=lambda each: ORDER.index(each.state))]
-    well, unknown = states.count(CheckState.OK), states.count(CheckState.UNKNOWN)
-    return Checked(found.at, found.version, rows, well, len(states) - well - unknown, unknown)
+def worst_first(checks: Sequence[Check]) -> list[Check]:
+    """Return the checks, the worst first."""
+    return sorted(checks, key=lambda each: ORDER.index(each.state))
 
 
-def _row(check: Check) -> Row:
-    words, command = fix_of(check.fix or "")
-    said = "–" if check.number is None else _number(check.threshold, check.number)
-    return Row(
-        check.name,
-        TITLES.get(check.name, check.name.replace("_", " ").capitalize()),
-        check.state,
-        said,
-        _limits(check.threshold),
-        check.message,
-        check.effect,
-        words,
-        command,
-    )
+def states_of(checks: Sequence[Check]) -> str:
+    """Return how many checks are well, are to be looked at, and are not known."""
+    states = Counter(each.state for each in checks)
+    named = {
+        "well": states[CheckState.OK],
+        "to look at": states[CheckState.BAD] + states[CheckState.WARN],
+        "not known": states[CheckState.UNKNOWN],
+    }
+    return ", ".join(f"{count} {name}" for name, count in named.items() if count or name == "well")
+
+
+def title_of(check: Check) -> str:
+    """Return the title of a check."""
+    return TITLES.get(check.name, check.name.replace("_", " ").capitalize())
 
 
 def _number(threshold: Threshold, value: float) -> str:
     return _SAID.get(threshold.unit, number)(value)
 
 
-def _limits(threshold: Threshold) -> str:
+def limits_of(threshold: Threshold) -> str:
+    """Return from which numbers on a check is to be looked at, or bad."""
     named = (("look from", threshold.warn), ("bad from", threshold.bad))
     return ", ".join(f"{word} {_number(threshold, value)}" for word, value in named if value is not None)
 

@@ -35,7 +35,7 @@ from haulier.queue.produce.look import list_jobs
 from haulier.queue.rows import StoredJob
 
 from ...http.door import caller
-from ...http.masking import error_as_shown, errors_as_shown, masked_kinds
+from ...http.masking import as_shown, error_as_shown, errors_as_shown, masked_kinds
 from .. import charts
 from ..answering import Page
 from ..attention import is_muted
@@ -44,7 +44,7 @@ from ..error_jobs import count_text, counts_of, retry_labels
 from ..places import asked as asked_place
 from ..rail import Rail
 from ..reading import PART_SECONDS, Part, kept, part, read, searched
-from ..rows import without_texts
+from ..rows import listed
 from ..saying import Undo, done
 from ..section import Section
 from ..shown import DAY_SECONDS, clock, exact
@@ -180,7 +180,7 @@ def one(error_id: str) -> Page:
 def _jobs(error_id: int, conn: Connection) -> Sequence[tuple[StoredJob, str]]:
     """Return the newest jobs of a group, each with the worker of its last failed attempt, "" if that is not known."""
     found = list_jobs(conn, JobFilter(error_id=error_id, queues=_own(), limit=MOST_JOBS)).jobs
-    return [(without_texts(job), str(job.errors[-1]["worker"] or "") if job.errors else "") for job in found]
+    return [(listed(as_shown(job)), str(job.errors[-1]["worker"] or "") if job.errors else "") for job in found]
 
 
 def _own() -> list[str] | None:

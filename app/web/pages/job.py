@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from werkzeug.wrappers import Response
 from haulier.domain.api_key import Scope
 from haulier.domain.errors import InvalidTransition, JobChanged, JobNotFound, NotRetryable, RowRefused
 from haulier.domain.fingerprint import id_text
-from haulier.domain.job import WAITING_STATUSES, JobStatus
+from haulier.domain.job import JobStatus
 from haulier.domain.text import duration
 from haulier.domain.timeline import Step, What, timeline
 from haulier.domain.waiting import Reason
@@ -54,34 +54,6 @@ ENDED_BADLY = (JobStatus.FAILED_PERMANENT, JobStatus.CANCELLED)
 section = Section("job", __name__, within="jobs")
 
 
-@dataclass(frozen=True, slots=True)
-class Explained:
-    """Why a job waits, or who runs it. Shape: bar is how much of its timeout that has used up."""
-
-    reasons: Sequence[Reason] = ()
-    run: Run | None = None
-    bar: Markup | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Unless:
-    """Why the state of the job forbids each act; None where it does not."""
-
-    cancel: str | None
-    retry: str | None
-    run_now: str | None
-    change: str | None
-    delete: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """That a job that runs was asked to stop. Shape: by is "", and at None, where that is not known or not shown."""
-
-    by: str = ""
-    at: datetime | None = None
-
-
 @section.page("/jobs/<uuid:job_id>", Scope.READ, every=2)
 def show(job_id: UUID) -> Page:
     """Return the page of a job."""
@@ -110,22 +82,20 @@ def _page(job_id: UUID, fault: str = "", form: Form | None = None, status: int =
         f"{job.kind}, {job.id}",
         status=status,
         is_live=is_live,
-        id=job.id,
-        head=_head(job),
+        job=job,
         kept_until=job.finished_at and job.finished_at + timedelta(days=service().config.retention_days),
         error=None if found.error_id is None else id_text(found.error_id),
-        is_waiting=job.status in WAITING_STATUSES,
         history=lines(steps),
         summary=summary(steps, (job.finished_at - job.created_at).total_seconds()) if job.finished_at else "",
         strip=charts.strip([(each.look, each.seconds) for each in over], told(over)),
         looks=[(look, word) for look, word in LOOKS.items() if any(each.look == look for each in over)],
         explained=part(lambda conn: _explained(conn, job_id), seconds=EXPLAIN_SECONDS) if is_live else None,
-        stop=_stop(job, steps),
+        bar_of=_bar,
+        asked_to_stop=next((step for step in reversed(steps) if step.what == What.CANCEL_REQUESTED), None),
         timeout=_timeout(job),
         payload=set_out(job.payload_text),
         result=set_out(job.result_text) if job.result_text != b"null" else None,
         progress=set_out(job.progress_text) if job.progress_text != b"null" else None,
-        last_error=job.last_error or "",
         unless=_unless(job),
         form=form or form_of(job),
         shows_hidden=shows_hidden,
@@ -155,18 +125,6 @@ def _seen(step: Step) -> Step:
     return step if caller().may_see_actors else replace(step, by=None)
 
 
-def _head(job: StoredJob) -> dict[str, object]:
-    left_out = {"payload", "errors", "result", "progress", "last_error", "claim"}
-    return {**{name: value for name, value in job._asdict().items() if name not in left_out}, "tags": tuple(job.tags)}
-
-
-def _stop(job: StoredJob, steps: Sequence[Step]) -> Stop | None:
-    if job.status is not JobStatus.RUNNING or not job.cancel_requested:
-        return None
-    asked = [step for step in steps if step.what == What.CANCEL_REQUESTED]
-    return Stop(asked[-1].by or "", asked[-1].at) if asked else Stop()
-
-
 def _timeout(job: StoredJob) -> str:
     if job.timeout_seconds is not None:
         return duration(job.timeout_seconds)
@@ -176,36 +134,38 @@ def _timeout(job: StoredJob) -> str:
     return f"{duration(of_kind)}, the kind’s own" if of_kind else "none, as its kind has none"
 
 
-def _explained(conn: Connection, job_id: UUID) -> Explained:
+def _explained(conn: Connection, job_id: UUID) -> tuple[Sequence[Reason], Run | None]:
+    """Return why a job waits, and who runs it."""
     timeouts = {kind.name: kind.timeout for kind in service().kinds.values()}
     try:
         found = explain(conn, job_id, timeouts=timeouts)
     except JobNotFound:
         # Deleted a moment ago; the next look at the page says so.
-        return Explained()
-    reasons = found.waiting.reasons(whole=caller().queues is None) if found.waiting else []
-    return Explained(tuple(reasons), found.run, None if found.run is None else _bar(found.run))
+        return (), None
+    return found.waiting.reasons(whole=caller().queues is None) if found.waiting else (), found.run
 
 
 def _bar(run: Run) -> Markup | None:
+    """Return how much of its timeout a run has used up, as a bar; None if it may run for ever."""
     if run.deadline is None or run.deadline <= run.since:
         return None
     return used(run.since, (run.deadline - run.since).total_seconds(), viewer().now)[1]
 
 
-def _unless(job: StoredJob) -> Unless:
+def _unless(job: StoredJob) -> Mapping[str, str | None]:
+    """Return for each act why the state of the job forbids it; None if it does not."""
     status = job.status
     runs = "It runs: ask it to stop first." if status is JobStatus.RUNNING else None
     ended = "It has ended." if status.is_final else None
     asked = "It was asked to stop already." if status is JobStatus.RUNNING and job.cancel_requested else None
     not_later = None if job.run_at > viewer().now else "Its time has come already."
-    return Unless(
-        cancel=ended or asked,
-        retry=None if status in ENDED_BADLY else "Only a job that has failed or was cancelled can be queued again.",
-        run_now=ended or runs or not_later,
-        change=ended or runs,
-        delete=None if status.is_final else "It is live: cancel it first.",
-    )
+    return {
+        "cancel": ended or asked,
+        "retry": None if status in ENDED_BADLY else "Only a job that has failed or was cancelled can be queued again.",
+        "run_now": ended or runs or not_later,
+        "change": ended or runs,
+        "delete": None if status.is_final else "It is live: cancel it first.",
+    }
 
 
 def _acted(job_id: UUID, act: Callable[[], Response | Page]) -> Response | Page:

@@ -27,7 +27,7 @@ from ..bulk import fitting
 from ..look import LOOKED_UP, PAYLOAD, UNREAD, Look, Odd, Pair, read_look, read_search
 from ..rail import Rail
 from ..reading import Part, kept, part, searched
-from ..rows import Row, columns_of, in_order, row_of, worker_names
+from ..rows import ListedJob, columns_of, deadline_of, in_order, is_running, listed, took_seconds, worker_names
 from ..search_box import Box, fault_of, queues_read
 from ..section import Section
 from ..totals import Counted, live, total
@@ -45,19 +45,9 @@ section = Section("jobs", __name__, Rail("Work", 20, "Jobs", "jobs", "j"))
 class Listed:
     """A page of the list. Shape: after is where the next one begins."""
 
-    rows: Sequence[Row]
+    jobs: Sequence[ListedJob]
     after: str | None
     looked_back_to: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Chip:
-    """A filter, and the page without it. Shape: odd says why it is not heeded, or that it fits no job at all."""
-
-    name: str
-    text: str
-    without: str
-    odd: str = ""
 
 
 @section.page("/jobs", Scope.READ, every=5)
@@ -87,6 +77,9 @@ def show() -> Page | Response:
         total=total_jobs,
         orders=_orders(look),
         columns=columns_of(look),
+        is_running=is_running,
+        deadline_of=deadline_of,
+        took_seconds=took_seconds,
         workers=_workers(found.value),
     )
 
@@ -146,7 +139,7 @@ def _counts(look: Look, found: Listed | None, *, is_first: bool) -> tuple[Mappin
     by_status = live(wanted) if is_plain else {}
     # In another order than the usual one the list has the first jobs, and does not go on.
     if is_first and found.after is None and not look.sort:
-        return by_status, Counted(len(found.rows), True)
+        return by_status, Counted(len(found.jobs), True)
     # A page before this one was full, unless its jobs are very large.
     before = 0 if is_first else look.limit
     return by_status, _fitting(total(wanted, (look.pairs, viewer().prefers.zone)), found, before)
@@ -154,15 +147,15 @@ def _counts(look: Look, found: Listed | None, *, is_first: bool) -> tuple[Mappin
 
 def _fitting(counted: Counted | None, found: Listed, before: int) -> Counted | None:
     """Return the count; where this page and those before show more, no less: it may be a minute old."""
-    if counted is None or counted.jobs >= before + len(found.rows) + (found.after is not None):
+    if counted is None or counted.jobs >= before + len(found.jobs) + (found.after is not None):
         return counted
-    return Counted(before + len(found.rows), False) if found.after else None
+    return Counted(before + len(found.jobs), False) if found.after else None
 
 
 def _shown(page: Jobs) -> Listed:
     after = None if page.after is None else write_cursor(*page.after)
     queues_read().note(dict.fromkeys(job.queue for job in page.jobs))
-    return Listed([row_of(as_shown(job)) for job in page.jobs], after, page.looked_back_to)
+    return Listed([listed(as_shown(job)) for job in page.jobs], after, page.looked_back_to)
 
 
 def _position(cursor: str) -> Position | None:
@@ -194,7 +187,7 @@ def _orders(look: Look) -> list[tuple[str, str, bool]]:
 
 
 def _workers(found: Listed | None) -> Mapping[str, str]:
-    runs = found is not None and any(row.status is JobStatus.RUNNING for row in found.rows)
+    runs = found is not None and any(is_running(job) for job in found.jobs)
     return worker_names() if runs else {}
 
 
@@ -206,17 +199,11 @@ def _statuses(look: Look) -> list[tuple[str | None, str, bool]]:
 
 def _is_empty(found: Listed | None) -> bool:
     """Tell whether no job matches, however far back."""
-    return found is not None and not found.rows and found.looked_back_to is None
+    return found is not None and not found.jobs and found.looked_back_to is None
 
 
-def _chips(look: Look, unused_: Mapping[Pair, str]) -> list[Chip]:
-    pairs = [pair for pair in look.pairs if pair[0] != "status"]
-    held = [Chip(*pair, _at(look.without(*pair)), unused_.get(pair, "")) for pair in pairs]
-    return [
-        *held,
-        *(
-            Chip(each.name, each.text, _at(look.without(each.name, each.text)), each.why)
-            for each in look.odd
-            if each.name != UNREAD
-        ),
-    ]
+def _chips(look: Look, unused_: Mapping[Pair, str]) -> list[tuple[str, str, str, str]]:
+    """Return the filters: the name, the text, the URL without it, and why it is ignored, or matches no job at all."""
+    pairs = [(*pair, unused_.get(pair, "")) for pair in look.pairs if pair[0] != "status"]
+    odd = [(each.name, each.text, each.why) for each in look.odd if each.name != UNREAD]
+    return [(name, text, _at(look.without(name, text)), why) for name, text, why in (*pairs, *odd)]

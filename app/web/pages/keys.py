@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 
 from flask import request, url_for
 from werkzeug.wrappers import Response
@@ -23,7 +21,7 @@ from ..answering import Page
 from ..asking import Form, faults_of, once_of, tags_of, values_of
 from ..permissions import unless
 from ..rail import Rail
-from ..reading import Part, part, read, shelf
+from ..reading import part, read, shelf
 from ..saying import done
 from ..section import Section
 from ..viewer import viewer
@@ -51,24 +49,6 @@ OVERLAPS: Mapping[str, str] = {"0": "not at all", "1": "1 hour", "24": "24 hours
 section = Section("keys", __name__, Rail("Access", 10, "API keys", "keys"))
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A key as pages show it. Shape: state is good, revoked or expired; queues None: every queue."""
-
-    id: str
-    name: str
-    scopes: Sequence[str]
-    queues: Sequence[str] | None
-    rate_limit: float | None
-    created_at: datetime | None
-    expires_at: datetime | None
-    last_used_at: datetime | None
-    revoked_at: datetime | None
-    rotated_until: datetime | None
-    state: str
-    is_own: bool
-
-
 def _for_reading() -> str | None:
     """Return why keys can be looked at alone; None where the role of this process may write them."""
     found = shelf().get(("may write keys",), lambda: part(api_keys.may_write), RIGHTS_SECONDS)
@@ -82,30 +62,27 @@ def show() -> Page:
     before = before if ID.fullmatch(before) else ""
     found = part(lambda conn: api_keys.page_of_keys(conn, before=before or None, limit=MOST))
     keys, has_more = found.value or ([], False)
-    rows: Part[Sequence[Row]] = Part(None, found.late) if found.value is None else Part([_row(key) for key in keys])
-    here = url_for("ui.keys.show")
-    older = url_for("ui.keys.show", older=keys[-1].id) if has_more else None
-    return Page("keys.html", "API keys", rows=rows, older=older, newest=here if before else None)
-
-
-def _row(key: ApiKey) -> Row:
-    now = viewer().now
-    is_old = key.expires_at is not None and key.expires_at <= now
-    overlap = key.rotated_until if key.rotated_until and key.rotated_until > now else None
-    return Row(
-        key.id,
-        key.name,
-        tuple(str(scope) for scope in Scope if scope in key.scopes),
-        None if key.queues is None else tuple(sorted(key.queues)),
-        key.rate_limit,
-        key.created_at,
-        key.expires_at,
-        key.last_used_at,
-        key.revoked_at,
-        overlap,
-        "revoked" if key.revoked_at else "expired" if is_old else "good",
-        caller().id == key.id,
+    return Page(
+        "keys.html",
+        "API keys",
+        found=found,
+        keys=keys,
+        state_of=state_of,
+        scopes_of=scopes_of,
+        older=url_for("ui.keys.show", older=keys[-1].id) if has_more else None,
+        newest=url_for("ui.keys.show") if before else None,
     )
+
+
+def state_of(key: ApiKey) -> str:
+    """Return whether a key is good, revoked or expired."""
+    is_old = key.expires_at is not None and key.expires_at <= viewer().now
+    return "revoked" if key.revoked_at else "expired" if is_old else "good"
+
+
+def scopes_of(key: ApiKey) -> str:
+    """Return the scopes of a key, the least first."""
+    return ", ".join(scope for scope in Scope if scope in key.scopes)
 
 
 @section.page("/keys/new", Scope.ADMIN, every_queue=WHY, for_acting=True)
@@ -136,7 +113,7 @@ def create() -> Page:
     except KeysNotAllowed as error:
         return _form(Form(values, {"": str(error)}), ticked, 403)
     shelf().clear()
-    return Page("key_shown.html", "The new API key", status=201, row=_row(key), token=token, is_new=True)
+    return Page("key_shown.html", "The new API key", status=201, key=key, token=token, is_new=True)
 
 
 def _asked(values: Mapping[str, str], ticked: Sequence[str]) -> dict[str, Json]:
@@ -159,16 +136,15 @@ def one(key_id: str) -> Page:
 
 def _page(key_id: str, fault: str = "", status: int = 200) -> Page:
     key = _good(key_id)
-    row = _row(key)
     return Page(
         "key.html",
         f"API key {key.name}",
         status=status,
-        row=row,
+        key=key,
+        scopes_of=scopes_of,
         sessions=part(lambda conn: sessions.list_sessions(conn, key_id, limit=MOST_SESSIONS)),
-        not_own=None if row.is_own else NOT_OWN,
+        not_own=None if caller().id == key.id else NOT_OWN,
         overlaps=OVERLAPS,
-        mark=key.secret_mark,
         fault=fault,
     )
 
@@ -198,7 +174,7 @@ def rotate(key_id: str) -> Page:
     except KeysNotAllowed as error:
         return _page(key_id, str(error), 403)
     shelf().clear()
-    return Page("key_shown.html", "The new secret", row=_row(key), token=token, is_new=False, old_hours=hours)
+    return Page("key_shown.html", "The new secret", key=key, token=token, is_new=False, old_hours=hours)
 
 
 @section.act("/keys/<key_id>/revoke", Scope.ADMIN, every_queue=WHY)

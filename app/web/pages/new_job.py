@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from flask import request, url_for
@@ -48,7 +47,7 @@ def show() -> Page:
     if like:
         return _like(like, is_json)
     kind = request.args.get("kind", "")[:64]
-    return _page(_Given(Form({"kind": kind, "payload": "{}", "queue": _queue()}), kind, is_json))
+    return _page(Form({"kind": kind, "payload": "{}", "queue": _queue()}), kind, is_json=is_json)
 
 
 def _queue() -> str:
@@ -60,24 +59,25 @@ def _queue() -> str:
 def _like(like: str, is_json: bool) -> Page:
     job_id = read_uuid(like)
     if job_id is None:
-        return _page(_Given(Form({"payload": "{}"}, {"": "There is no job of this id."}), ""), 404)
+        return _page(Form({"payload": "{}"}, {"": "There is no job of this id."}), "", status=404)
     caller().check_scope(Scope.READ)
     job = read(lambda conn: visible(conn, job_id)).job
     try:
-        return _page(_given_like(job, like, is_json))
+        return _of_job(job, is_json)
     except RecursionError:
         # Somebody has inserted it by SQL: no request may be nested so deep.
-        return _page(_Given(Form({**_values(job), "payload": "{}"}), job.kind, is_json, like=like, is_deep=True))
+        form = Form({**_values(job), "payload": "{}"})
+        return _page(form, job.kind, is_json=is_json, like=like, is_deep=True)
 
 
-def _given_like(job: StoredJob, like: str, is_json: bool) -> _Given:
+def _of_job(job: StoredJob, is_json: bool) -> Page:
     payload, lacks = without_masks(as_shown(job).payload, job.payload)
     values = {**_values(job), "payload": json.dumps(payload, ensure_ascii=False, indent=2)}
     fields, _ = _fields(job.kind)
     is_whole = isinstance(payload, dict) and fits(fields, payload)
     if is_whole:
         values.update(values_of_payload(fields, payload))
-    return _Given(Form(values), job.kind, is_json or not is_whole, like=like, lacks=lacks)
+    return _page(Form(values), job.kind, is_json=is_json or not is_whole, like=str(job.id), lacks=lacks)
 
 
 def _values(job: StoredJob) -> dict[str, str]:
@@ -107,32 +107,26 @@ def _fields(kind_name: str) -> tuple[list[Field], Mapping[str, Any]]:
     return fields_of(schema), schema
 
 
-@dataclass(frozen=True, slots=True)
-class _Given:
-    form: Form
-    kind: str
-    is_json: bool = False
-    once: str = ""
-    like: str = ""
-    lacks: bool = False
-    is_deep: bool = False
+def _page(form: Form, kind: str, *, status: int = 200, is_json: bool = False, **beside: Any) -> Page:
+    """Return the page.
 
-
-def _page(given: _Given, status: int = 200) -> Page:
-    fields, _ = _fields(given.kind)
+    Args:
+        is_json: The payload is one text, and not a field for each of its names.
+        beside: `once`, what the form is sent with. `like`, the id of the job that it is filled from; `lacks` tells that
+            secrets of that job are not in it, `is_deep` that its payload cannot be read here.
+    """
+    fields, _ = _fields(kind)
+    values: dict[str, Any] = {"once": new_once(), "like": "", "lacks": False, "is_deep": False, **beside}
     return Page(
         "new_job.html",
         "Enqueue a job",
         status=status,
-        form=given.form,
+        form=form,
         kinds=sorted(service().kinds),
-        kind=given.kind,
+        kind=kind,
         fields=fields,
-        is_json=given.is_json or not fields,
-        once=given.once or new_once(),
-        like=given.like,
-        lacks=given.lacks,
-        is_deep=given.is_deep,
+        is_json=is_json or not fields,
+        **values,
     )
 
 
@@ -150,10 +144,10 @@ def enqueue() -> Page | Response:
         _check(made)
     except (Invalid, Forbidden, TooLarge) as error:
         form = Form(values, _faults(error, values["kind"], is_json=is_json))
-        return _page(_Given(form, values["kind"], is_json, once), 422)
+        return _page(form, values["kind"], status=422, is_json=is_json, once=once)
     except RowRefused as error:
         form = Form(values, {"": f"The database refuses this: {error}"})
-        return _page(_Given(form, values["kind"], is_json, once), 422)
+        return _page(form, values["kind"], status=422, is_json=is_json, once=once)
     assert made.job is not None
     sentence = "Enqueued. This is the job." if made.receipt is Receipt.CREATED else "It was enqueued before."
     key = caller().key
