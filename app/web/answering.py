@@ -1,4 +1,4 @@
-"""From what a view returns to a response: a whole page, its <main> for a browser that shows it already, or 204.
+"""Make a response of what a view returns: a whole page, only its <main> for a poll, or 204.
 
 A poll compares what is rendered, without the words for how long ago something was.
 """

@@ -1,4 +1,4 @@
-"""What needs attention: data in, notices out, the worst first. One function a rule; nothing is asked for here."""
+"""What needs attention: facts in, notices out, the worst first. Each rule is one function without I/O."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def is_muted(group: ErrorGroup, now: datetime) -> bool:
 
 
 def is_frequent(group: ErrorGroup, now: datetime) -> bool:
-    """Tell whether a group fails many, and is not muted, as far as its counts tell: they hold what ended well since."""
+    """Tell whether a group fails many jobs and is not muted. Its counts include jobs that succeeded since."""
     return not is_muted(group, now) and group.failed + group.retried >= MANY_FAILURES
 
 

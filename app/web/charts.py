@@ -1,4 +1,4 @@
-"""Charts as SVG that stretches: no text inside, so that nothing is squeezed; words and numbers around it are HTML."""
+"""Charts as SVG that stretches. All text is HTML around it, because text inside would be squeezed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STEP, HIGH = 10, 100
 # A small chart has 88 pixels.
 MOST_COLUMNS = 60
 ROUND = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)
-# A strip is so wide, and what takes hardly any of its time still so much: three of 750 pixels.
+# The width of a strip, and of its shortest part: three of 750 pixels.
 STRIP, LEAST = 1000, 4.0
 
 Say = Callable[[float], str]
@@ -25,7 +25,10 @@ Say = Callable[[float], str]
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One row of numbers. Shape: state gives its colour; look is columns, area or line; None in values is a gap."""
+    """One row of numbers.
+
+    Shape: state gives its colour; look is columns, area or line; None in values is a gap.
+    """
 
     name: str
     state: str
@@ -55,7 +58,7 @@ class Chart:
 
 def ceiling(most: float) -> float:
     """Return the least round number that is not below it."""
-    # Nothing that is drawn is so small, and powers of ten end.
+    # Nothing that is drawn is so small, and there is no smaller power of ten for it.
     if most < 1e-9:
         return 1
     power = float(10.0 ** floor(log10(most)))
@@ -87,7 +90,7 @@ def plot(chart: Chart, said: Say) -> Markup:
 
 
 def _ticks(times: Sequence[str]) -> Sequence[str]:
-    """Return five of the times; only their days where these differ: on a phone no more has room."""
+    """Return five of the times; only their days if these differ, because a phone has no room for more."""
     some = [times[round(part * (len(times) - 1) / 4)] for part in range(5)]
     days = [time.rpartition(" ")[0] for time in some]
     return days if len(set(days)) == len(days) else some
@@ -143,7 +146,7 @@ def legend(chart: Chart, said: Say) -> Markup:
 
 
 def table(chart: Chart, said: Say) -> Markup:
-    """Return all numbers, behind a summary that opens them."""
+    """Return all numbers as a table, behind a summary that opens it."""
     caption = escape(f"{chart.title}, {chart.unit}")
     head = "".join(f'<th scope="col" class="num">{escape(one.name)}</th>' for one in chart.series)
     body = "".join(
@@ -161,7 +164,7 @@ def table(chart: Chart, said: Say) -> Markup:
 
 
 def summed(values: Sequence[float]) -> list[float]:
-    """Return at most MOST_COLUMNS sums of some values each, as a small chart has them."""
+    """Return the columns of a small chart: at most MOST_COLUMNS sums of neighbouring values."""
     each = max(1, ceil(len(values) / MOST_COLUMNS))
     return [sum(values[at : at + each]) for at in range(0, len(values), each)]
 
@@ -173,7 +176,7 @@ def spark(values: Sequence[float], state: str, summary: str, *, least: float = 1
     """
     sums = summed(values)
     top = max([*sums, least])
-    # One outline of whole numbers, since a list has many of them: a shape for each column takes four times the bytes.
+    # One outline of whole numbers, because a list has many charts: a shape per column takes four times the bytes.
     highs = [max(1, round(HIGH * value / top)) if value else 0 for value in sums]
     path = "".join(f"V{HIGH - high}h{len(list(alike))}" for high, alike in groupby(highs))
     return Markup(
@@ -189,7 +192,7 @@ def spark_of(group: ErrorGroup, when: str) -> Markup:
 
 
 def bar(part: float, state: str, summary: str) -> Markup:
-    """Return how much of something is reached, from 0 to 1."""
+    """Return a bar that is filled up to `part`, from 0 to 1."""
     return Markup(
         f'<svg class="bar" viewBox="0 0 100 6" preserveAspectRatio="none" role="img" aria-label="{escape(summary)}">'
         f'<rect class="f-{state}" width="{_number(100 * max(0.0, min(1.0, part)))}" height="6"/></svg>'
@@ -203,7 +206,7 @@ def widths(parts: Sequence[float]) -> list[int]:
         return []
     least = min(LEAST, STRIP / len(parts) / 2)
     shares = [least + (STRIP - least * len(parts)) * part / whole for part in parts]
-    # The edges are rounded, not the widths, so that these lie side by side and are the whole.
+    # Round the edges, not the widths, so that the parts touch each other and fill the strip.
     edges = [0, *(round(edge) for edge in accumulate(shares))]
     return [after - before for before, after in pairwise(edges)]
 

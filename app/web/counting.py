@@ -1,4 +1,4 @@
-"""Whether workers count at all: where they do not, a figure is not known, and what was counted once is no figure."""
+"""Whether COUNTING is on. If it is off, pages show "–", not stale numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .search_box import queues_read
 
 @dataclass(frozen=True, slots=True)
 class Queues:
-    """Queues by name, with the last minutes of each. Shape: more tells that there are others."""
+    """Queues by name, with the last minutes of each. Shape: more tells that others follow."""
 
     queues: Sequence[Queue]
     minutes: Mapping[str, Sequence[Minute]]
@@ -25,17 +25,17 @@ class Queues:
 
 
 def is_on() -> bool:
-    """Tell whether workers count, as far as this process is told."""
+    """Tell whether workers count, by the setting of this process."""
     return service().config.counting == "on"
 
 
 def figures(conn: Connection, span: str, of: Shown) -> Stats:
-    """Return the figures of a span; where nobody counts, those of one of which nothing is known."""
+    """Return the figures of a span; unknown ones if nobody counts."""
     return stats(conn, span, of) if is_on() else Stats(span, SPANS[span][1])
 
 
 def as_known(queue: Queue) -> Queue:
-    """Return the queue; where nobody counts, without what was counted of it."""
+    """Return the queue; without its counts if nobody counts."""
     return queue if is_on() else replace(queue, live=Live(), last_minute=Figures(), counted_at=None)
 
 
@@ -47,5 +47,5 @@ def read_queues(conn: Connection, *, limit: int, after: str = "") -> Queues:
 
 
 def minutes_of(conn: Connection, queues: Sequence[Queue]) -> Mapping[str, Sequence[Minute]]:
-    """Return the last minutes of the queues; none where nobody counts."""
+    """Return the last minutes of the queues; none if nobody counts."""
     return recent_minutes(conn, [each.name for each in queues]) if is_on() else {}

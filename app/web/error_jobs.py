@@ -1,4 +1,4 @@
-"""How many jobs of a group of errors there are: what can be retried, which no count of failed attempts tells."""
+"""Count the jobs of an error group that can be retried or cancelled: fewer than its failed attempts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from haulier.queue.produce.errors import MOST_COUNTED, ErrorJobs, failed_of, job
 from ..http.door import caller
 from .reading import Part, kept, part
 
-# So many jobs of a group are counted, so many of each in a list; and for how long that is good enough.
+# The most jobs that are counted of one group, and of each group in a list; seconds for which a count is kept.
 MOST, MOST_OF_EACH, SECONDS = MOST_COUNTED - 1, 2_000, 5.0
 
 
@@ -31,9 +31,10 @@ def count_text(jobs: int | None, most: int = MOST) -> str:
 
 
 def retry_labels(failed: Mapping[int, int]) -> Mapping[int, str]:
-    """Return what stands on the buttons of groups, by their ids: those of which jobs can be retried.
+    """Return the label of each group's retry button, by id, without groups that have no jobs to retry.
 
-    Shape: given is how many attempts of each failed for good in a span: where the jobs cannot be counted that decides.
+    Args:
+        failed: How many attempts of each group failed for good in the span. Decides if jobs cannot be counted.
     """
     ids: Sequence[int] = sorted(failed)
     if not ids:

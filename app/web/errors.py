@@ -1,4 +1,4 @@
-"""Errors as people see them: a page that says what is wrong, and what to do."""
+"""Answer errors with a page that says what is wrong and what to do."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OWN = {
     TooOld: ErrorAnswer(HTTPStatus.FORBIDDEN, "forbidden"),
     NotHere: ErrorAnswer(HTTPStatus.FORBIDDEN, "forbidden"),
 }
-# Of errors whose status says less than they do.
+# Headings of errors that say more than their status.
 OF_ERRORS: Mapping[type[Exception], str] = {
     TooOld: "This page is too old",
     ForeignPage: "This came from another page",
@@ -49,7 +49,7 @@ HEADINGS = {
 
 
 def register(ui: Blueprint) -> None:
-    """Have every error of the dashboard answered by a page."""
+    """Answer every error of the dashboard with a page."""
     ui.register_error_handler(HTTPException, _answer_http)
     ui.register_error_handler(Exception, _answer)
 
@@ -85,12 +85,12 @@ def _answer(error: Exception) -> Response:
 
 def _page(status: HTTPStatus, message: str, *, again: int | None = None, error: Exception | None = None) -> Response:
     if LIVE in request.headers:
-        # The script keeps the page that it has, and tries again.
+        # The script keeps its page and tries again.
         return Response(status=status)
     usual = HEADINGS.get(status, "Something went wrong")
     heading = usual if error is None else OF_ERRORS.get(type(error), usual)
     text = f"{message[:1].upper()}{message[1:]}"
-    # After a form that was sent nobody sends it again but the person.
+    # Only the person sends a form again.
     repeats = again if request.method in ("GET", "HEAD") else None
     sentence = text if text.endswith((".", "?")) else f"{text}."
     is_old = isinstance(error, TooOld)
@@ -111,7 +111,7 @@ def _page(status: HTTPStatus, message: str, *, again: int | None = None, error: 
 
 
 def _kept() -> list[tuple[str, str]]:
-    """Return the fields that the viewer may send once more; none of a form with a secret, which is not to be kept."""
+    """Return the fields that the viewer may send again: none of a form with a secret."""
     if "key" in request.form or permissions().why_not(request.endpoint or "") is not None:
         return []
     return [(name, text) for name, text in request.form.items(multi=True) if name != "csrf"]

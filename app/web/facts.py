@@ -1,4 +1,4 @@
-"""Reads what attention goes by beside what the overview shows: each part by itself, and seldom: it changes slowly."""
+"""Load the facts that only notices go by, cached for longer than what pages show."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ T = TypeVar("T")
 
 SECONDS, STUCK_SECONDS, MENDED_SECONDS, UNSERVED_SECONDS = 30.0, 10.0, 10.0, 10.0
 MOST_ENDED, MOST_RUNNING = 20, 200
-# What is usual hardly changes in minutes.
+# A usual share hardly changes within minutes.
 USUAL_SECONDS = 300.0
-# Of schedules a look tells of fifty: so many looks, which go on by name where the last ones ended.
+# A look reads fifty schedules by name, and the next look continues there. So many looks per load.
 MOST_LOOKS = 4
-# Of the page of the database what stops jobs, or soon will. The others can wait until somebody looks there.
+# The checks of the database page that stop jobs, or soon will. The others wait until somebody opens that page.
 CHECKS = {
     name: THRESHOLDS[name]
     for name in ("transactions", "prepared_transactions", "slots", "vacuum", "connections", "wraparound")
@@ -63,14 +63,14 @@ def is_stuck(job: RunningJob) -> bool:
 
 
 def usual_ends(of: Of) -> Ends | None:
-    """Return how such jobs ended in the last seven days; None where that is not known just now."""
+    """Return how these jobs ended in the last seven days; None if that is not known just now."""
     look = partial(part, lambda conn: recent_ends(conn, of))
     found: Part[Ends] = kept("usual ends", (of.queue, of.kind), look, seconds=USUAL_SECONDS)
     return found.value
 
 
 def unserved() -> Collection[str]:
-    """Return the queues in which jobs have been due for a while, and that no live worker takes jobs of."""
+    """Return the queues in which jobs have been due for a while and no live worker takes them."""
     look = partial(part, lambda conn: unserved_queues(conn, queues=caller().queues))
     found: Unserved | None = _of(kept("unserved", (), look, seconds=UNSERVED_SECONDS))
     if found and not found.is_whole:
@@ -79,7 +79,7 @@ def unserved() -> Collection[str]:
 
 
 def usual(minutes: Mapping[str, Sequence[Minute]]) -> Mapping[str, float]:
-    """Return which share of jobs usually fails for good, of those queues alone in which many have failed of late."""
+    """Return the usual share of jobs that fail for good, for queues in which many have failed lately."""
     names = sorted(name for name, lately in minutes.items() if is_failing(lately))
     if not names:
         return {}
@@ -97,7 +97,7 @@ def _ended(conn: Connection) -> list[EndedWorker]:
 
 
 def mended(groups: Sequence[ErrorGroup]) -> Collection[int]:
-    """Return the groups of which no job is left, of those that would need somebody."""
+    """Return the frequent groups that have no jobs left."""
     frequent = sorted(group.id for group in groups if is_frequent(group, viewer().now))
     if not frequent:
         return ()
@@ -107,17 +107,17 @@ def mended(groups: Sequence[ErrorGroup]) -> Collection[int]:
 
 
 def days_ahead() -> float | None:
-    """Return how far the partitions reach; None where the viewer sees only some queues."""
+    """Return how many days ahead partitions reach; None if the viewer sees only some queues."""
     return _of(kept("days", (), lambda: part(days_ahead_of), seconds=SECONDS)) if _sees_all() else None
 
 
 def overdue() -> Overdue | None:
-    """Return how many schedules do not fire; None where the viewer sees only some queues."""
+    """Return how many schedules do not fire; None if the viewer sees only some queues."""
     return _of(kept("overdue", (), lambda: part(overdue_schedules), seconds=SECONDS)) if _sees_all() else None
 
 
 def failing_schedules() -> Mapping[str, int]:
-    """Return how many of the last jobs of each schedule failed in a row; none for a key of some queues."""
+    """Return how many jobs of each schedule failed in a row; none if the viewer sees only some queues."""
     if not _sees_all():
         return {}
     rounds = cast(FailureRounds, current_app.extensions.setdefault("haulier_failing_schedules", FailureRounds()))
@@ -131,12 +131,12 @@ def failing_schedules() -> Mapping[str, int]:
 
 
 def may_see_checks() -> bool:
-    """Tell whether the viewer may see how the database is."""
+    """Tell whether the viewer may see the checks of the database."""
     return permissions().why_not("ui.database.show") is None
 
 
 def checks() -> Sequence[Check]:
-    """Return how the database is; none where the viewer may not see that."""
+    """Return the checks of the database; none if the viewer may not see them."""
     if not may_see_checks():
         return ()
     found = _of(kept("checks", (), partial(searched, _checked), seconds=SECONDS)) or ()
@@ -151,7 +151,7 @@ def _checked(conn: Connection) -> Sequence[Check]:
 
 
 def unread() -> list[str]:
-    """Return why some of these were not to be had for this page."""
+    """Return the reasons why some facts could not be loaded for this page."""
     return cast(list[str], g.setdefault("unread", []))
 
 

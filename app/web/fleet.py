@@ -1,4 +1,7 @@
-"""The workers that live, as pages count them: of very many only some are looked at, and then nothing is said of all."""
+"""The live workers, as pages count them. Of very many only the newest are read.
+
+Then pages say "more than".
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,7 @@ MOST_WORKERS = 200
 class Fleet:
     """The newest workers.
 
-    Shape: more tells that there are others, which were not looked at; is_part that the viewer may see those alone that
-           serve some queues.
+    Shape: more tells that others were not read; is_part that the viewer sees only workers that serve some queues.
     """
 
     workers: Sequence[Worker]
@@ -27,45 +29,45 @@ class Fleet:
 
     @property
     def living(self) -> Sequence[Worker]:
-        """Return those whose lease has not run out."""
+        """Return the workers whose lease has not run out."""
         return [each for each in self.workers if each.lives]
 
     @property
     def threads(self) -> int:
-        """Return how many jobs those run at once."""
+        """Return how many jobs the live workers can run at once."""
         return sum(each.threads for each in self.living)
 
     @property
     def claimed(self) -> int:
-        """Return how many jobs those have claimed, as far as that was counted."""
+        """Return how many jobs the live workers have claimed, if they were counted."""
         return sum(each.running or 0 for each in self.living)
 
     @property
     def ahead(self) -> int:
-        """Return how many of these jobs no thread can have begun."""
+        """Return how many of the claimed jobs no thread can have begun."""
         return sum(max(0, (each.running or 0) - each.threads) for each in self.living)
 
     @property
     def is_dead(self) -> bool:
-        """Tell whether none lives at all."""
+        """Tell whether no worker lives."""
         return not self.more and not self.is_part and not self.living
 
     @property
     def is_idle(self) -> bool:
-        """Tell whether none takes a job at all."""
+        """Tell whether no worker takes jobs."""
         return not self.more and not self.is_part and not self.takes
 
     @property
     def takes(self) -> bool:
-        """Tell whether one of these takes jobs."""
+        """Tell whether one of these workers takes jobs."""
         return any(each.takes for each in self.workers)
 
     def serving(self, queue: str) -> Sequence[Worker]:
-        """Return those that take jobs of the queue."""
+        """Return the workers that take jobs of the queue."""
         return [each for each in self.workers if each.takes and (each.queues is None or queue in each.queues)]
 
     def leaves(self, queue: str) -> bool:
-        """Tell whether none takes jobs of the queue."""
+        """Tell whether no worker takes jobs of the queue."""
         return not self.more and not self.serving(queue)
 
 

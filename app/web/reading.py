@@ -1,6 +1,6 @@
-"""Reads what a page shows: each part by itself, in its own time, and at most once in 2 s for all who see the same.
+"""Load the parts of a page, each with its own deadline, cached for 2 s per set of rights.
 
-Pages that stay open ask for what is slow to read less often still.
+Polls of open pages load slow parts even less often.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..http.service import connection
 from . import pace
 from .viewer import viewer
 
-# The header by which a page that is open asks whether it has changed.
+# The header with which an open page asks whether it has changed.
 LIVE = "Haulier-Live"
 
 T = TypeVar("T")
@@ -28,31 +28,31 @@ Task = Callable[[Connection], T]
 
 PART_SECONDS, LOCK_SECONDS = 0.3, 0.2
 KEPT_SECONDS = 2.0
-# What an open page asks for again and again takes this share of a thread at most, unless it is so old: a busy database
-# has other things to do, and a slow page would ask it the most.
+# Polls may spend this share of a thread on a part, until it is POLLED_SECONDS old: otherwise the slowest pages would
+# load a busy database the most.
 POLLED_SHARE, POLLED_SECONDS = 0.01, 5.0
-# What is kept is what pages show, and not whole jobs: so many are some megabytes. An overview takes up to 16.
+# Some megabytes, because pages keep what they show, not whole jobs. One overview keeps up to 16 values.
 MOST_KEPT = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Part(Generic[T]):
-    """A part of a page. Shape: late says why it is not there; then value is None."""
+    """A part of a page. If it could not be loaded, value is None and late says why."""
 
     value: T | None
     late: str = ""
 
 
 def read(task: Task[T]) -> T:
-    """Return what the task reads, under the deadlines of its statements. Raises: DatabaseUnavailable; …"""
+    """Return what the task reads, with the deadlines of its own statements. Raises: DatabaseUnavailable; …"""
     with pace.of_database(), connection() as conn:
         return task(conn)
 
 
 def part(task: Task[T], *, seconds: float = PART_SECONDS) -> Part[T]:
-    """Return what the task reads, each statement of it within so many seconds; or why not.
+    """Return what the task reads, or why not, if a statement takes longer than `seconds`.
 
-    Raises: DatabaseUnavailable where the database cannot be reached at all.
+    Raises: DatabaseUnavailable if the database cannot be reached at all.
     """
 
     def look(conn: Connection) -> T:
@@ -63,7 +63,7 @@ def part(task: Task[T], *, seconds: float = PART_SECONDS) -> Part[T]:
 
 
 def searched(task: Task[T]) -> Part[T]:
-    """Return what the task reads, which bounds itself by several transactions; or why not."""
+    """Return what a task reads that limits its own time, or why not."""
     return _or_late(task, "the database took too long")
 
 
@@ -86,8 +86,8 @@ class _Kept:
     value: Any = None
 
     def fits(self, seconds: float, *, is_polled: bool) -> bool:
-        """Tell whether it is not too old for whoever wants it to be so old at most."""
-        # What could not be read is soon tried again.
+        """Tell whether the value is younger than `seconds`."""
+        # Try soon again what could not be read.
         if isinstance(self.value, Part) and self.value.late:
             seconds = min(seconds, KEPT_SECONDS)
         elif is_polled:
@@ -96,16 +96,17 @@ class _Kept:
 
 
 class Shelf:
-    """What was read lately, by what was asked. One thread reads; those that ask for the same meanwhile wait for it."""
+    """What was read lately, by key. One thread reads a value; others that need the same value wait for it."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[object, ...], _Kept] = {}
         self._lock = threading.Lock()
 
     def get(self, asked: tuple[object, ...], make: Callable[[], T], seconds: float, *, is_polled: bool = False) -> T:
-        """Return what is kept under these words if it is not older, else what `make` returns, which is then kept.
+        """Return the value of this key if it is younger than `seconds`; otherwise make it and keep it.
 
-        Shape: is_polled tells that nobody waits for it, and that it may be somewhat older where it is slow to make.
+        Args:
+            is_polled: Nobody waits for the value, so it may be older if it is slow to make.
         """
         with self._lock:
             if len(self._kept) >= MOST_KEPT and asked not in self._kept:
@@ -120,15 +121,16 @@ class Shelf:
             return cast(T, kept.value)
 
     def clear(self) -> None:
-        """Forget all: somebody has just changed something, and wants to see it."""
+        """Forget everything: somebody has just changed something, and wants to see it."""
         with self._lock:
             self._kept.clear()
 
 
 def kept(name: str, asked: tuple[object, ...], make: Callable[[], T], *, seconds: float | None = None) -> T:
-    """Return what `make` returns, kept for so many seconds, 2 unless told, for all who may see the same.
+    """Return what `make` returns, cached for `seconds` (default: 2) for all viewers with the same rights.
 
-    Shape: asked is all on which it depends, beside the viewer's rights.
+    Args:
+        asked: Everything else that the value depends on.
     """
     asked_for = (name, asked, viewer().sight)
     return shelf().get(asked_for, make, KEPT_SECONDS if seconds is None else seconds, is_polled=LIVE in request.headers)

@@ -1,4 +1,4 @@
-"""Jobs as the list shows them: their rows, with the columns that their statuses ask for, and the orders of the list."""
+"""The jobs of a list: the columns that fit their statuses, and the orders in which they can be read."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from .look import Look
 from .reading import kept, part
 from .timeouts import timeout_of
 
-# A page of the list has at most 60 kB; an error has one line there, and is whole on the page of its job.
+# A page of the list has at most 60 kB: it shows one line of an error, and the job's own page shows all of it.
 MOST_ERROR, MOST_WORKERS = 120, 200
 
 ListedJob = StoredJob | RunningJob | NextJob
 
 
 def listed(job: StoredJob) -> StoredJob:
-    """Return the job with the first line of its last error as its only text: a page of whole jobs may have 8 MB."""
+    """Return the job without its texts but the first line of its error: a list of whole jobs may have 8 MB."""
     changes: dict[str, Any] = dict.fromkeys(("payload", "errors", "result", "progress"))
     return job._replace(**changes, last_error=(job.last_error or "").strip().partition("\n")[0][:MOST_ERROR])
 
 
 def columns_of(look: Look) -> str:
-    """Return for which jobs the list has columns: next, waiting, running, ended, or any."""
+    """Return which columns the list has: those for next, waiting, running or ended jobs, or for any."""
     if look.sort == JobOrder.DUE:
         return "next"
     statuses = look.statuses
@@ -53,7 +53,7 @@ def deadline_of(job: StoredJob | RunningJob) -> datetime | None:
 
 def took_seconds(job: StoredJob) -> float | None:
     """Return how long the last attempt of a job took that has ended; None: not known."""
-    # One that was cancelled while it waited has begun for an earlier attempt alone, and no worker has ended it.
+    # A job that was cancelled while it waited has started_at of an earlier attempt, and no worker.
     is_of_a_run = job.status is not JobStatus.CANCELLED or job.worker_id is not None
     if job.finished_at is None or job.started_at is None or not is_of_a_run:
         return None
@@ -61,7 +61,7 @@ def took_seconds(job: StoredJob) -> float | None:
 
 
 def in_order(conn: Connection, look: Look) -> Sequence[ListedJob]:
-    """Return the first jobs in the order that is asked for, which its filters fit."""
+    """Return the first jobs of a filter in its order, which `Look.in_order` has checked."""
     own = caller().queues
     queues = look.values("queue") or own
     if own is not None and queues is not None:
@@ -74,7 +74,7 @@ def in_order(conn: Connection, look: Look) -> Sequence[ListedJob]:
 
 
 def worker_names() -> Mapping[str, str]:
-    """Return the names of the live workers, by their ids; of more than MOST_WORKERS those of the newest."""
+    """Return the names of the live workers by id; of the newest if there are more than MOST_WORKERS."""
     return kept("worker names", (), lambda: part(_names)).value or {}
 
 

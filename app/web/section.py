@@ -1,4 +1,4 @@
-"""What a module of `pages` is made of: a section, with its place in the menu, its pages and its acts."""
+"""A section of the dashboard: the pages and acts about one subject. Each module of `pages` has one."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from .rail import RAIL, WITHIN, Rail
 class Section(Blueprint):
     """The pages about one subject.
 
-    Shape: its first page is the view `show`, to which the menu leads. Without a place in the menu it may be within
-           another section, which then is marked there.
+    The menu leads to the view `show`. A section without a place in the menu may be within another one, which the menu
+    then marks.
     """
 
     def __init__(self, name: str, import_name: str, rail: Rail | None = None, *, within: str = "") -> None:
@@ -38,11 +38,11 @@ class Section(Blueprint):
         every_queue: str | None = None,
         for_acting: bool = False,
     ) -> Callable[[Callable[..., Page | Response]], Callable[..., Response]]:
-        """Add a page, for those who may see it: a view of GET that changes nothing.
+        """Add a page: a view of GET that changes nothing. One that needs a scope counts as slow.
 
-        Shape: with DASHBOARD=read a page that is for acting, and for nothing else, is refused as acts are. A page that
-               needs a scope reads the database, and so counts as slow.
-        Units: a browser asks whether it has changed `every` so many seconds; None: never.
+        Args:
+            every: Seconds after which a browser asks whether the page has changed. None: it never asks.
+            for_acting: The page is only for acting, so DASHBOARD=read refuses it as it refuses acts.
         """
 
         def decorate(view: Callable[..., Page | Response]) -> Callable[..., Response]:
@@ -68,9 +68,9 @@ class Section(Blueprint):
         every_queue: str | None = None,
         slow: bool = False,
     ) -> Callable[[Callable[..., Page | Response]], Callable[..., Response]]:
-        """Add an act: a view of POST, which answers with `saying.done`, or with a page that tells what is wrong.
+        """Add an act: a view of POST, which returns `saying.done`, or a page that says what is wrong.
 
-        Shape: with DASHBOARD=read an act that needs a scope is refused.
+        DASHBOARD=read refuses an act that needs a scope.
         """
 
         def decorate(view: Callable[..., Page | Response]) -> Callable[..., Response]:
@@ -92,7 +92,7 @@ def sections_of(package: str) -> list[Section]:
 
 
 def under_ui(path: str, sections: Iterable[Section]) -> Blueprint:
-    """Return a blueprint of all these sections, below this path."""
+    """Return a blueprint with all these sections below this path."""
     ui = Blueprint("ui", __name__, url_prefix=path)
     for section in sections:
         ui.register_blueprint(section)

@@ -1,4 +1,4 @@
-"""The templates: each compiled once, everything escaped, and a name that is not there is an error."""
+"""The templates: each compiled once, with everything escaped. An undefined name is an error."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ FOLDER = Path(__file__).parent / "templates"
 
 @cache
 def environment() -> Environment:
-    """Return the templates.
+    """Return the environment of the templates.
 
-    Each is compiled when it is first asked for: all of them take half a second, in which the calls of the API would
-    wait for this thread, or the process would not yet serve.
+    A template is compiled at its first use: all of them take half a second, in which API calls would wait for this
+    thread, or the process would not serve yet.
     """
     made = Environment(
         loader=FileSystemLoader(FOLDER),
@@ -67,17 +67,17 @@ def rendered(template: str, **given: Any) -> str:
 
 
 def filled(template: str, **given: Any) -> TemplateModule:
-    """Return the template, filled in, as what another template shows as HTML, since it has escaped everything."""
+    """Return the template, filled in, for other templates to show as HTML: all of it is escaped."""
     return environment().get_template(template).make_module(given)
 
 
 def url(endpoint: str, **given: Any) -> str:
-    """Return the path of a page or an act, such as `jobs.show`; what is None or "" is left out of it."""
+    """Return the URL of a page or an act, such as `jobs.show`, without arguments that are None or ""."""
     return url_for(f"ui.{endpoint}", **{name: value for name, value in given.items() if value not in (None, "", ())})
 
 
 def why_not(endpoint: str) -> str | None:
-    """Return why the viewer may not use the page or act; None where they may."""
+    """Return why the viewer may not use the page or act; None if they may."""
     return permissions().why_not(f"ui.{endpoint}")
 
 

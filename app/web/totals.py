@@ -1,4 +1,4 @@
-"""How many jobs there are: said only where that costs little, and where it does not, more than how many."""
+"""How many jobs a list has: counted only if that is cheap, and otherwise "more than" a number."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from haulier.queue.produce.look import Count, count_jobs, live_by_status
 
 from .reading import Part, kept, part, searched
 
-# A count walks an index: for so long what it found is good enough.
+# A count walks an index, so it is kept for longer than a page.
 KEPT_SECONDS = 5.0
 ENDED_BADLY = frozenset((JobStatus.FAILED_PERMANENT, JobStatus.CANCELLED))
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """So many jobs, and perhaps more. Shape: when they were counted is no news, and left out."""
+    """A count of jobs. Shape: if it is not exact, there are more."""
 
     jobs: int
     is_exact: bool
 
     @classmethod
     def of(cls, found: Count) -> Counted:
-        """Return what a count found."""
+        """Return the result of a count."""
         return cls(found.jobs, found.is_exact)
 
 
 def counted(wanted: JobFilter, key: tuple[object, ...]) -> Part[Counted]:
-    """Return how many there are, as far as a short look finds them. Shape: equal filters have equal keys."""
+    """Return how many jobs a short scan finds. Shape: equal filters have equal keys."""
     look = partial(searched, lambda conn: Counted.of(count_jobs(conn, wanted)))
     return kept("count of jobs", key, look, seconds=KEPT_SECONDS)
 
 
 def live(wanted: JobFilter) -> Mapping[JobStatus, int]:
-    """Return how many live jobs of these kinds and queues have each status; nothing where nobody has counted lately."""
+    """Return the live jobs of these kinds and queues per status; empty if nobody has counted them lately."""
     key = (tuple(wanted.kinds or ()), tuple(wanted.queues or ()), wanted.queues is None)
     return kept("live jobs", key, lambda: part(lambda conn: live_by_status(conn, wanted))).value or {}
 
 
 def total(wanted: JobFilter, key: tuple[object, ...]) -> Counted | None:
-    """Return how many jobs a list has, of those whose number costs little: live ones, failed and cancelled ones.
+    """Return how many jobs a list has if they are cheap to count: live, failed and cancelled jobs.
 
     Shape: for the key see `counted`.
     """

@@ -34,7 +34,7 @@ from ..viewer import viewer
 
 WHY = "the record is that of every queue"
 LIMIT, MOST_CSV, CSV_PAGE = 50, 10_000, 200
-# Of one file: details may have 32 KiB an entry.
+# The most characters of a CSV file: the details of an entry may have 32 KiB.
 MOST_CHARACTERS = 16_000_000
 MOST_VALUE, MOST_CHANGES = 120, 12
 SECONDS = 1.0
@@ -45,7 +45,7 @@ section = Section("audit", __name__, Rail("Access", 20, "Audit", "audit"))
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the query asks for, as it was typed, and which of it is not heeded since it is nothing that there is."""
+    """The filters in the URL as they were typed, and the names of invalid ones, which are ignored."""
 
     values: Mapping[str, str]
     actions: Sequence[str]
@@ -66,14 +66,14 @@ class Asked:
         )
 
     def query(self) -> list[tuple[str, str]]:
-        """Return the query of this page, without its place in the list."""
+        """Return the query of this page, without the cursor."""
         texts = [(name, text) for name, text in self.values.items() if text and name != "action"]
         return [*texts, *(("action", each) for each in self.actions)]
 
 
 @section.page("/audit", Scope.OPERATE, every_queue=WHY)
 def show() -> Page:
-    """Return a page of the record."""
+    """Return a page of the audit log."""
     asked = _asked()
     found = kept("audit", (tuple(asked.query()), asked.after, viewer().prefers.zone), partial(_list, asked))
     entries, lines = found.value or (None, ())
@@ -120,7 +120,7 @@ def _position() -> Position | None:
 
 
 def _list(asked: Asked) -> Part[tuple[Entries, Sequence[Sequence[str]]]]:
-    """Return entries, and the lines that tell the details of each. The details themselves may have 32 KiB an entry."""
+    """Return entries without their details, which may have 32 KiB each, and lines in place of these."""
     wanted = asked.filter(limit=LIMIT, after=asked.after)
 
     def look(conn: Connection) -> tuple[Entries, Sequence[Sequence[str]]]:
@@ -139,12 +139,12 @@ def _lines(details: bytes | None) -> list[str]:
     try:
         return lines_of(json.loads(details or b"null"))
     except RecursionError:
-        # Of the payload of a job that somebody has inserted by SQL: no request may be nested so deep.
+        # Somebody has inserted the job by SQL: no request may be nested so deep.
         return [cut((details or b"").decode(), MOST_VALUE)]
 
 
 def lines_of(details: Any) -> list[str]:
-    """Return details as lines: each field that changed, from what to what; the rest by its name."""
+    """Return details as lines: the old and new value of each changed field, then everything else by name."""
     if not isinstance(details, dict):
         return [] if details is None else [_short(details)]
     changes = details.get("changes")
@@ -183,7 +183,7 @@ def as_csv() -> Response:
 
 
 def _write(writer: Any, asked: Asked, out: io.StringIO) -> tuple[Position | None, bool]:
-    """Write what matches, up to the bounds; return up to where, and whether that is all."""
+    """Write the matching entries, up to the limits; return where it ended, and whether that is all."""
     after, left = None, MOST_CSV
     while left > 0 and out.tell() < MOST_CHARACTERS:
         wanted = asked.filter(limit=min(CSV_PAGE, left), after=after)
@@ -208,5 +208,5 @@ def _cells(action: Action) -> list[str]:
 
 
 def _cell(text: str) -> str:
-    # A spreadsheet takes what begins like this for a formula.
+    # A spreadsheet would run a text that begins like this as a formula.
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -1,4 +1,4 @@
-"""The database: each check with its state, what such trouble does to jobs, and the fix to paste; and the tables."""
+"""The database: each check with its state, its effect on jobs and the fix to paste; and the tables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..section import Section
 
 KEPT_SECONDS = 30.0
 WHY = "the database is that of every queue"
-# Where in a fix what can be pasted begins.
+# Where the command of a fix begins.
 _COMMAND = re.compile(
     r"(?:(?<=: )|^|(?<=then ))((?:SELECT|VACUUM|ANALYZE|ALTER|ROLLBACK|REINDEX|DROP|GRANT)\b.*)", re.DOTALL
 )
@@ -43,7 +43,7 @@ TITLES: Mapping[str, str] = {
     "numbers": "Figures",
     "schedules": "Schedules",
 }
-# The worst first; what is well last.
+# The worst first.
 ORDER = (CheckState.BAD, CheckState.WARN, CheckState.UNKNOWN, CheckState.OK)
 _SAID: Mapping[str, Callable[[float], str]] = {
     "seconds": duration,
@@ -111,13 +111,13 @@ def _number(threshold: Threshold, value: float) -> str:
 
 
 def limits_of(threshold: Threshold) -> str:
-    """Return from which numbers on a check is to be looked at, or bad."""
+    """Return the numbers from which a check is to be looked at, and from which it is bad."""
     named = (("look from", threshold.warn), ("bad from", threshold.bad))
     return ", ".join(f"{word} {_number(threshold, value)}" for word, value in named if value is not None)
 
 
 def fix_of(fix: str) -> tuple[str, str]:
-    """Return what a fix says in words, and what of it can be pasted."""
+    """Return the words of a fix, and the command to paste."""
     found = _COMMAND.search(fix)
     if found is None:
         return fix, ""

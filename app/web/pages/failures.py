@@ -1,4 +1,4 @@
-"""What fails, in groups by error: all groups of a span, and one of them with its jobs, which can be muted."""
+"""Failures by error: the groups of a span, one group with its jobs, and muting it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ from ..shown import DAY_SECONDS, clock, exact
 from ..times import read_duration
 from ..viewer import viewer
 
-# As many groups as are masked by one statement. Of an error a list shows the beginning, its own page all.
+# One statement masks as many groups. A list shows MOST_SHOWN characters of an error, its own page shows all.
 MOST_GROUPS, MOST_JOBS, MOST_TEXT, MOST_SHOWN = 25, 50, 200, 200
 SEARCH_SECONDS = 1.0
 # Nobody looks through more groups than this.
@@ -66,7 +66,7 @@ section = Section("failures", __name__, Rail("Work", 40, "Failures", "failures",
 
 @section.page("/failures", Scope.READ, every=5)
 def show() -> Page:
-    """Return the groups that were seen in a span."""
+    """Return the groups that failed in a span."""
     asked, odd = _asked()
     offset, at = _offset(request.args.get("from", "")), partial(_at, asked)
     found = kept("failures", (*asked.items(), offset), partial(_groups, asked, offset))
@@ -100,7 +100,7 @@ def _at(asked: Mapping[str, str], *, offset: int = 0, **changes: str) -> str:
 
 
 def _asked() -> tuple[Mapping[str, str], str]:
-    """Return the filters that the URL asks for, each "" if it does not, and what of it is not understood."""
+    """Return the filters in the URL, "" for those that are not there, and which of them are invalid."""
     given = {name: request.args.get(name, "").strip()[:MOST_TEXT] for name in ("kind", "queue", "text", "muted")}
     odd = [name for name in ("kind", "queue") if given[name] and not re.fullmatch(NAME_PATTERN, given[name])]
     kept_ = {**given, **dict.fromkeys(odd, ""), "muted": given["muted"] if given["muted"] in MUTED else ""}
@@ -113,7 +113,7 @@ def _span(usual: str) -> str:
 
 
 def _offset(text: str) -> int:
-    """Return how many groups are passed over."""
+    """Return how many groups are skipped."""
     return min(int(text), MOST_OFFSET) if re.fullmatch("[0-9]{1,9}", text) else 0
 
 
@@ -133,11 +133,11 @@ def _groups(asked: Mapping[str, str], offset: int) -> Part[tuple[Frequent, Mappi
     def look(conn: Connection) -> tuple[Frequent, Mapping[int, Markup]]:
         found = frequent_errors(conn, wanted, is_muted=muted, offset=offset)
         groups = errors_as_shown(conn, found.groups)
-        # What a list does not show is not kept: an example may have kilobytes.
+        # Keep only what the list shows: an example may have kilobytes.
         shown = [replace(each, text=cut(each.text, MOST_SHOWN), example=None, series=()) for each in groups]
         return replace(found, groups=shown), {each.id: charts.spark_of(each, "this time") for each in groups}
 
-    # Texts are looked for in each group, of which there may be thousands; as a search they may take longer.
+    # A text is searched for in each group, of which there may be thousands, so it may take as long as a search.
     return part(look, seconds=SEARCH_SECONDS if asked["text"] else PART_SECONDS)
 
 
@@ -148,7 +148,7 @@ def _is_new(group: ErrorGroup, span: str, now: datetime) -> bool:
 
 @section.page("/failures/<error_id>", Scope.READ, every=5)
 def one(error_id: str) -> Page:
-    """Return a group, and its newest jobs."""
+    """Return a group and its newest jobs."""
     number_, span, queues = id_in(error_id), _span("24h"), caller().queues
 
     def look(conn: Connection) -> ErrorGroup:
@@ -178,7 +178,7 @@ def one(error_id: str) -> Page:
 
 
 def _jobs(error_id: int, conn: Connection) -> Sequence[tuple[StoredJob, str]]:
-    """Return the newest jobs of a group, each with the worker of its last failed attempt, "" if that is not known."""
+    """Return the newest jobs of a group, each with the worker of its last failed attempt, or ""."""
     found = list_jobs(conn, JobFilter(error_id=error_id, queues=_own(), limit=MOST_JOBS)).jobs
     return [(listed(as_shown(job)), str(job.errors[-1]["worker"] or "") if job.errors else "") for job in found]
 
@@ -189,7 +189,7 @@ def _own() -> list[str] | None:
 
 
 def _drawn(group: ErrorGroup, span: str) -> Markup:
-    # The last step is not over, and would always look like a fall; of a group that is new it is all there is.
+    # With the last step, which is unfinished: for a new group it is all there is.
     zone, now, steps = viewer().prefers.time_zone, viewer().now, group.series
     series = [
         Series("Failed for good", "failed", [step.failed for step in steps], "columns"),
@@ -202,7 +202,7 @@ def _drawn(group: ErrorGroup, span: str) -> Markup:
 
 
 def _in_queues(group: ErrorGroup) -> list[tuple[ErrorsOfQueue, Markup]]:
-    """Return the queues in which a group failed, each with a small chart. Shape: all charts have one scale."""
+    """Return the queues in which a group failed, each with a small chart, all of one scale."""
     attempts = {each.queue: [step.failed + step.retried for step in each.series] for each in group.queues or ()}
     most = max((sum_ for values in attempts.values() for sum_ in charts.summed(values)), default=1)
 
@@ -214,7 +214,7 @@ def _in_queues(group: ErrorGroup) -> list[tuple[ErrorsOfQueue, Markup]]:
 
 @section.act("/failures/<error_id>/mute", Scope.OPERATE, every_queue=WHOLE)
 def silence(error_id: str) -> Response:
-    """Mute it for a while."""
+    """Mute the group for a while."""
     text = request.form.get("for", "")
     duration = read_duration(text) if text in MUTES else None
     if duration is None:
@@ -226,7 +226,7 @@ def silence(error_id: str) -> Response:
 
 @section.act("/failures/<error_id>/unmute", Scope.OPERATE, every_queue=WHOLE)
 def unmute(error_id: str) -> Response:
-    """Mute it no longer."""
+    """Unmute the group."""
     _mute(error_id, None)
     return _back("No longer muted.", error_id)
 

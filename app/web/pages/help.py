@@ -1,4 +1,4 @@
-"""What the search box and the keyboard understand."""
+"""Help: what the search box and the keyboard understand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One job: what happened to it, why it waits, what it is made of, and what can be done about it."""
+"""One job: its history, why it waits, its payload, and the acts on it."""
 
 from __future__ import annotations
 
@@ -104,17 +104,17 @@ def _page(job_id: UUID, fault: str = "", form: Form | None = None, status: int =
 
 
 def _gone(job_id: UUID) -> str:
-    """Return what there is to say of a job that is not here, or in a queue that the viewer may not see."""
+    """Return the message for a job that does not exist, or is in a queue that the viewer may not see."""
     told = f"No job has this id. Jobs that have ended are kept for {service().config.retention_days} days"
     by, seconds = viewer(), (job_id.int >> 80) / 1000
-    # Of another version it holds no time; and nobody has made an id of ours in the future.
+    # Ids of other versions hold no time, and no id of ours is from the future.
     if job_id.version != 7 or seconds > by.now.timestamp():
         return f"{told}."
     return f"{told}; this id was made on {exact(datetime.fromtimestamp(seconds, UTC), by.prefers.time_zone, by.now)}."
 
 
 def visible(conn: Connection, job_id: UUID) -> Trace:
-    """Return the job and its trace. Raises: JobNotFound, also where the viewer may not see its queue."""
+    """Return the job and its trace. Raises: JobNotFound, also if the viewer may not see its queue."""
     found = trace(conn, job_id)
     if not caller().may_use(found.job.queue):
         raise JobNotFound(job_id)
@@ -140,7 +140,7 @@ def _explained(conn: Connection, job_id: UUID) -> tuple[Sequence[Reason], Run | 
     try:
         found = explain(conn, job_id, timeouts=timeouts)
     except JobNotFound:
-        # Deleted a moment ago; the next look at the page says so.
+        # Somebody has just deleted it; the next load of the page says so.
         return (), None
     return found.waiting.reasons(whole=caller().queues is None) if found.waiting else (), found.run
 
@@ -169,7 +169,7 @@ def _unless(job: StoredJob) -> Mapping[str, str | None]:
 
 
 def _acted(job_id: UUID, act: Callable[[], Response | Page]) -> Response | Page:
-    """Return what the act answers; where the job is no longer what it was, its page as it is now, with why."""
+    """Return the response of an act; if it is refused, the current page of the job, with the reason."""
     try:
         return act()
     except (InvalidTransition, JobChanged, NotRetryable) as error:
@@ -185,26 +185,26 @@ def _back(job_id: UUID, sentence: str, undo: Undo | None = None) -> Response:
 
 
 def cancelled(job_id: UUID, *, is_over: bool) -> tuple[str, Undo | None]:
-    """Return what is said of a job that was cancelled, and what takes that back: nothing where it runs on."""
+    """Return the message for a cancelled job, and what undoes the cancel: nothing if the job runs on."""
     if not is_over:
         return "The job runs, and was asked to stop.", None
     given = {"job_id": f"{job_id}"}
     with suppress(JobNotFound):
         run_at = read(lambda conn: visible(conn, job_id)).job.run_at
-        # A retry is due at once: of a job whose time has not come that would take back less than the cancel.
+        # A retry is due at once. If the job was due later, undo has to restore that time as well.
         given.update({"due": run_at.isoformat()} if run_at > viewer().now else {})
     return "Cancelled.", Undo("Queue it again", "job.retry", given)
 
 
 def _due() -> datetime | None:
-    """Return when the job was due before the cancel that is taken back; None: at once."""
+    """Return when the job was due before the cancel that is undone; None: at once."""
     at = read_time(request.args.get("due", ""), UTC)
     return at if at is not None and at > viewer().now else None
 
 
 @section.act("/jobs/<uuid:job_id>/cancel", Scope.OPERATE)
 def cancel(job_id: UUID) -> Response | Page:
-    """Cancel it, or ask it to stop."""
+    """Cancel the job, or ask it to stop if it runs."""
 
     def act() -> Response:
         with connection() as conn:
@@ -216,7 +216,7 @@ def cancel(job_id: UUID) -> Response | Page:
 
 @section.act("/jobs/<uuid:job_id>/retry", Scope.OPERATE)
 def retry(job_id: UUID) -> Response | Page:
-    """Queue it again, with a full budget."""
+    """Queue the job again, with all its attempts."""
 
     due = _due()
 
@@ -229,7 +229,7 @@ def retry(job_id: UUID) -> Response | Page:
 
 @section.act("/jobs/<uuid:job_id>/run-now", Scope.OPERATE)
 def run_now(job_id: UUID) -> Response | Page:
-    """Let its time have come."""
+    """Make the job due now."""
 
     def act() -> Response:
         act_on(produce.change, job_id, Changes.of(delay_seconds=0))
@@ -240,7 +240,7 @@ def run_now(job_id: UUID) -> Response | Page:
 
 @section.act("/jobs/<uuid:job_id>/change", Scope.OPERATE)
 def change(job_id: UUID) -> Response | Page:
-    """Change what the form says of a job that waits."""
+    """Change a waiting job as the form says."""
 
     def asked(job: StoredJob) -> tuple[Changes, str | None]:
         found = read_form(request.form, job, viewer().prefers.time_zone)
@@ -260,7 +260,7 @@ def change(job_id: UUID) -> Response | Page:
 
 @section.act("/jobs/<uuid:job_id>/copy", Scope.OPERATE, also=Scope.ENQUEUE)
 def copy(job_id: UUID) -> Response | Page:
-    """Enqueue another job like it, once, however often the form is sent."""
+    """Enqueue a copy of the job; once, however often the form is sent."""
 
     def act() -> Response:
         queue = read(lambda conn: visible(conn, job_id)).job.queue
@@ -272,7 +272,7 @@ def copy(job_id: UUID) -> Response | Page:
 
 @section.act("/jobs/<uuid:job_id>/delete", Scope.ADMIN)
 def delete(job_id: UUID) -> Response | Page:
-    """Delete it for good."""
+    """Delete the job for good."""
 
     def act() -> Response:
         with connection() as conn:

@@ -1,4 +1,4 @@
-"""The list of jobs, newest first, and the search box, which leads to it."""
+"""The list of jobs, newest first. The search box leads to it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from ..totals import Counted, live, total
 from ..unused import unused
 from ..viewer import viewer
 
-# So many pages can be gone back, one by one.
+# MOST_BACK pages can be gone back, one by one.
 MOST_BACK, MOST_TYPED = 30, 300
 ORDERS: Mapping[str, str] = {"": "Newest first", JobOrder.DUE: "Next to run first", JobOrder.STARTED: "Longest first"}
 
@@ -43,7 +43,7 @@ section = Section("jobs", __name__, Rail("Work", 20, "Jobs", "jobs", "j"))
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A page of the list. Shape: after is where the next one begins."""
+    """A page of the list. Shape: after is the cursor of the next page."""
 
     jobs: Sequence[ListedJob]
     after: str | None
@@ -52,7 +52,7 @@ class Listed:
 
 @section.page("/jobs", Scope.READ, every=5)
 def show() -> Page | Response:
-    """Return a page of the jobs that the query asks for; a search leads to one."""
+    """Return a page of the jobs of the filters in the URL; redirect a search to one."""
     if "q" in request.args:
         return _search(request.args["q"])
     look = _asked()
@@ -85,7 +85,7 @@ def show() -> Page | Response:
 
 
 def _asked() -> Look:
-    """Return what the query asks for. Shape: the form sends a place in the payload apart from what is there."""
+    """Return the filters in the URL. The form sends a place in the payload and its value separately."""
     path, value = (request.args.get(name, "").strip()[:MOST_TYPED] for name in ("path", "value"))
     look = read_look([*request.args.lists(), *([(f"{PAYLOAD}{path}", [value])] if path and value else [])])
     if bool(path) == bool(value):
@@ -96,7 +96,7 @@ def _asked() -> Look:
 def _search(text: str) -> Response:
     found = read_search(text)
     if found.is_secret:
-        # Led away at once: no page, no form of it and no history of the browser is to hold it.
+        # Redirect at once, so that no page, form or browser history holds the key.
         return redirect(_at((), unread="key"), 303)
     if found.job:
         return redirect(url_for("ui.job.show", job_id=found.job), 303)
@@ -106,7 +106,7 @@ def _search(text: str) -> Response:
 
 
 def _box(look: Look) -> Box:
-    """Return the search box, in which stays what was typed there and is not understood."""
+    """Return the search box with the words that were typed there and not understood."""
     unread = [each for each in look.odd if each.name == UNREAD]
     without = _at([pair for pair in look.query() if pair[0] != UNREAD]) if unread else ""
     held = look.pairs if unread else ()
@@ -114,7 +114,7 @@ def _box(look: Look) -> Box:
 
 
 def _wanted(look: Look, after: Position | None = None) -> JobFilter:
-    """Return the filter of the jobs that are listed. Raises: Invalid."""
+    """Return the filter of the list. Raises: Invalid."""
     by = viewer()
     return filter_within(look.asked(by.prefers.time_zone, by.now), look.payload, after=after, limit=look.limit)
 
@@ -126,27 +126,27 @@ def _list(look: Look, after: Position | None) -> Part[Listed]:
         wanted = _wanted(look, after)
     except Invalid as error:
         return Part(None, str(error))
-    # Only what is shown is kept: a page of whole jobs may have 8 MB.
+    # Keep only what the list shows: a page of whole jobs may have 8 MB.
     return searched(lambda conn: _shown(list_jobs(conn, wanted)))
 
 
 def _counts(look: Look, found: Listed | None, *, is_first: bool) -> tuple[Mapping[JobStatus, int], Counted | None]:
-    """Return the counts of the live jobs, and of all that the list has."""
+    """Return the live jobs per status, and how many jobs the list has, if that is cheap to know."""
     if found is None:
         return {}, None
     wanted = _wanted(look)
     is_plain = {name for name, _ in look.pairs} <= {"status", "kind", "queue"}
     by_status = live(wanted) if is_plain else {}
-    # In another order than the usual one the list has the first jobs, and does not go on.
+    # A list in another order has only its first page.
     if is_first and found.after is None and not look.sort:
         return by_status, Counted(len(found.jobs), True)
-    # A page before this one was full, unless its jobs are very large.
+    # The page before this one was full, unless its jobs are very large.
     before = 0 if is_first else look.limit
     return by_status, _fitting(total(wanted, (look.pairs, viewer().prefers.zone)), found, before)
 
 
 def _fitting(counted: Counted | None, found: Listed, before: int) -> Counted | None:
-    """Return the count; where this page and those before show more, no less: it may be a minute old."""
+    """Return the count, at least as many as this page and the one before show: it may be a minute old."""
     if counted is None or counted.jobs >= before + len(found.jobs) + (found.after is not None):
         return counted
     return Counted(before + len(found.jobs), False) if found.after else None
@@ -171,7 +171,7 @@ def _at(pairs: Sequence[Pair], **place: str) -> str:
 
 
 def _around(look: Look, after: str | None) -> tuple[str | None, str | None]:
-    """Return the pages before and after this one. Shape: `back` are the places of those before, but for the first."""
+    """Return the URLs of the pages around this one. `back` holds the cursors of the pages before."""
     here, back = request.args.get("older", ""), [each for each in request.args.get("back", "").split(".") if each]
     newer = _at(look.query(), older=back[-1] if back else "", back=".".join(back[:-1])) if here else None
     trail = ".".join([*back, here][-MOST_BACK:]) if here else ""
@@ -180,7 +180,7 @@ def _around(look: Look, after: str | None) -> tuple[str | None, str | None]:
 
 
 def _orders(look: Look) -> list[tuple[str, str, bool]]:
-    """Return the page in each order that its filters can have, if there is any but the usual one."""
+    """Return the orders that the filters can have, as tabs; none if newest first is the only one."""
     others = [(sort, query) for sort in JobOrder if (query := look.in_order(sort)) is not None]
     queries = [("", look.query(sort="")), *others] if others else []
     return [(_at(query), ORDERS[sort], sort == look.sort) for sort, query in queries]
@@ -203,7 +203,7 @@ def _is_empty(found: Listed | None) -> bool:
 
 
 def _chips(look: Look, unused_: Mapping[Pair, str]) -> list[tuple[str, str, str, str]]:
-    """Return the filters: the name, the text, the URL without it, and why it is ignored, or matches no job at all."""
+    """Return the filters: the name, the text, the URL without it, and why it is ignored or matches nothing."""
     pairs = [(*pair, unused_.get(pair, "")) for pair in look.pairs if pair[0] != "status"]
     odd = [(each.name, each.text, each.why) for each in look.odd if each.name != UNREAD]
     return [(name, text, _at(look.without(name, text)), why) for name, text, why in (*pairs, *odd)]

@@ -1,4 +1,4 @@
-"""API keys: what there is; making one, giving one another secret, and ending one."""
+"""API keys: the list, one key with its sessions; making, rotating and revoking one."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from .sign_in import signed_out
 
 WHY = "an API key may be good for every queue"
 MOST, MOST_SESSIONS = 50, 20
-# For so long a process goes by what it may do with keys.
+# How long a process caches whether it may write keys.
 RIGHTS_SECONDS = 30.0
-# Rows of other lengths than programs make may have been inserted.
+# Of any length: somebody may have inserted rows with ids that no program makes.
 ID = re.compile(r"[a-z0-9]{1,32}")
 NAMES = ("name", "scopes", "queues", "rate_limit", "days")
 SCOPES: Mapping[str, str] = {
@@ -50,14 +50,14 @@ section = Section("keys", __name__, Rail("Access", 10, "API keys", "keys"))
 
 
 def _for_reading() -> str | None:
-    """Return why keys can be looked at alone; None where the role of this process may write them."""
+    """Return why keys are read-only here; None if the database role of this process may write them."""
     found = shelf().get(("may write keys",), lambda: part(api_keys.may_write), RIGHTS_SECONDS)
     return str(KeysNotAllowed("create")) if found.value is False else None
 
 
 @section.page("/keys", Scope.ADMIN, every_queue=WHY)
 def show() -> Page:
-    """Return the keys, newest first, also those that are no longer good."""
+    """Return the keys, newest first, revoked and expired ones included."""
     before = request.args.get("older", "")
     before = before if ID.fullmatch(before) else ""
     found = part(lambda conn: api_keys.page_of_keys(conn, before=before or None, limit=MOST))
@@ -99,7 +99,7 @@ def _form(form: Form, ticked: Sequence[str], status: int = 200) -> Page:
 @section.act("/keys/new", Scope.ADMIN, every_queue=WHY)
 @unless(_for_reading)
 def create() -> Page:
-    """Make a key, once for a form, and show it this once: not after a redirect, since nothing keeps it."""
+    """Make a key, once per form, and show it once. Without a redirect, because nothing stores the key."""
     values = values_of(request.form, NAMES)
     ticked = [each for each in request.form.getlist("scopes") if each in SCOPES]
     try:
@@ -150,7 +150,7 @@ def _page(key_id: str, fault: str = "", status: int = 200) -> Page:
 
 
 def _good(key_id: str) -> ApiKey:
-    """Return the key. Raises: KeyNotFound where it is not good."""
+    """Return the key. Raises: KeyNotFound if it is revoked or expired."""
     found = read(lambda conn: api_keys.find(conn, key_id)) if ID.fullmatch(key_id) else None
     if found is None:
         raise KeyNotFound(f"{key_id:.100}")
@@ -160,7 +160,7 @@ def _good(key_id: str) -> ApiKey:
 @section.act("/keys/<key_id>/rotate", Scope.ADMIN, every_queue=WHY)
 @unless(_for_reading)
 def rotate(key_id: str) -> Page:
-    """Give the key a new secret, once for a form, and show it this once."""
+    """Give the key a new secret, once per form, and show it once."""
     _good(key_id)
     hours, seen = request.form.get("hours", "24"), request.form.get("seen", "")
     try:
@@ -180,7 +180,7 @@ def rotate(key_id: str) -> Page:
 @section.act("/keys/<key_id>/revoke", Scope.ADMIN, every_queue=WHY)
 @unless(_for_reading)
 def revoke(key_id: str) -> Page | Response:
-    """End the key, where its name was typed."""
+    """Revoke the key if its name was typed."""
     key = _good(key_id)
     if request.form.get("confirm", "").strip() != key.name.strip():
         return _page(key_id, "Type its name to revoke it.", 422)
@@ -194,9 +194,9 @@ def revoke(key_id: str) -> Page | Response:
 
 @section.act("/keys/<key_id>/sign-out", Scope.ADMIN, every_queue=WHY)
 def sign_out(key_id: str) -> Page | Response:
-    """End every session of the key with which the viewer has signed in, this one too."""
+    """End every session of the viewer's own key, this one included."""
     key = _good(key_id)
-    # The function that ends a session records that its own key has done it.
+    # The audit would say that the other key itself has ended its session.
     if caller().id != key.id:
         return _page(key_id, NOT_OWN, 409)
     with connection() as conn:

@@ -1,4 +1,4 @@
-"""The kinds: what can be enqueued here, and how long jobs of each wait and run."""
+"""The kinds: which there are, and how long jobs of each wait and run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ section = Section("kinds", __name__, Rail("Work", 60, "Kinds", "kinds", "k"))
 
 @section.page("/kinds", Scope.READ, every=15)
 def show() -> Page:
-    """Return the kinds, by name: those that are known here, and those that have jobs; or those of a queue."""
+    """Return known kinds and those with jobs, by name; or the kinds of a queue, the most due first."""
     queue, after = request.args.get("queue", "").strip(), request.args.get("after", "")[:64]
     if queue:
         check_queue_name(queue)
@@ -46,7 +46,6 @@ def show() -> Page:
         "kinds.html",
         "Kinds",
         found=found,
-        # Of a queue those with the most due come first.
         kinds=sorted(kinds, key=lambda each: -(each.live.due or 0)) if queue else kinds,
         known=service().kinds,
         run=_run_kinds().value,
@@ -57,7 +56,7 @@ def show() -> Page:
 
 
 def _list(queue: str, after: str) -> Part[tuple[list[KindFigures], bool]]:
-    """Return kinds by name, and whether others follow."""
+    """Return kinds by name, and whether more follow."""
     queues = [queue] if queue else caller().queues
 
     def look(conn: Connection) -> tuple[list[KindFigures], bool]:
@@ -78,7 +77,7 @@ def _as_known(name: str, counted: KindFigures | None) -> KindFigures:
 
 
 def _run_kinds() -> Part[set[str] | None]:
-    """Return the kinds that live workers run; None if that is not known of each worker."""
+    """Return the kinds that live workers run; None if a worker has not said."""
 
     def look(conn: Connection) -> set[str] | None:
         found = fleet(conn)
@@ -91,8 +90,8 @@ def _run_kinds() -> Part[set[str] | None]:
 
 @section.page("/kinds/<name>", Scope.READ, every=15)
 def one(name: str) -> Page:
-    """Return the page of a kind, also of one that is retired: its jobs lead here for as long as they are kept."""
-    # A name that is none cannot be sent to the database: it may hold a NUL.
+    """Return the page of a kind, retired ones included: their jobs lead here for as long as they are kept."""
+    # An invalid name may hold a NUL, which cannot be sent to the database.
     if not re.fullmatch(NAME_PATTERN, name):
         raise NotFound("No kind can have this name.")
     counted = kept("one kind", (name,), lambda: part(partial(_is_used, name)))

@@ -1,4 +1,4 @@
-"""What is below /ui and is no page."""
+"""Answer 404 to paths below /ui that are no page."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ section = Section("missing", __name__)
 
 @section.page("/", Entry.ANY_KEY)
 def show() -> NoReturn:
-    """Refuse the slash."""
+    """Refuse the path with only a slash."""
     raise NotFound
 
 
 @section.page("/<path:rest>", Entry.ANY_KEY)
 def page(rest: str) -> NoReturn:
-    """Refuse whatever no other rule fits."""
+    """Refuse a path that no other rule matches."""
     raise NotFound
 
 
 @section.act("/<path:rest>", Entry.ANY_KEY)
 def act(rest: str) -> NoReturn:
-    """Refuse a form that goes nowhere."""
+    """Refuse a form for a path that no other rule matches."""
     raise NotFound

@@ -1,4 +1,4 @@
-"""The form that enqueues a job: with the fields of its kind, or with its payload as JSON."""
+"""The form that enqueues a job: with a field for each name of the payload, or with it as JSON."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def show() -> Page:
 
 
 def _queue() -> str:
-    """Return the queue that stands in an empty form: of a key that may not use the default one, its first."""
+    """Return the queue in an empty form: "", or the first queue of a key that may not use `default`."""
     queues = caller().queues
     return "" if queues is None or "default" in queues or not queues else queues[0]
 
@@ -87,11 +87,11 @@ def _values(job: StoredJob) -> dict[str, str]:
 
 
 def without_masks(shown: Json, real: Json) -> tuple[Json, bool]:
-    """Return the payload without what is masked in it, and whether anything was: a mask must not be enqueued."""
+    """Return the payload without masked values, which must not be enqueued, and whether there were any."""
     if shown == MASK and real != MASK:
         return None, True
     if isinstance(shown, dict):
-        # All of it is masked where nobody can tell what is secret: then the names are others.
+        # If nobody can tell what is secret, all of it is masked, under other names.
         found = {name: without_masks(each, real.get(name)) for name, each in shown.items()}
         kept = {name: each for name, (each, _) in found.items() if not (shown[name] == MASK and real.get(name) != MASK)}
         return kept, any(lacks for _, lacks in found.values())
@@ -132,7 +132,7 @@ def _page(form: Form, kind: str, *, status: int = 200, is_json: bool = False, **
 
 @section.act("/jobs/new", Scope.ENQUEUE)
 def enqueue() -> Page | Response:
-    """Enqueue the job, once, however often the form is sent."""
+    """Enqueue the job; once, however often the form is sent."""
     values = {**values_of(request.form, NAMES), **_texts()}
     once = once_of(request.form)
     is_json = request.form.get("as") == "json"
@@ -157,7 +157,7 @@ def enqueue() -> Page | Response:
 
 
 def _texts() -> dict[str, str]:
-    """Return what was typed into the fields of the payload, as it was typed, but for how browsers end lines."""
+    """Return the texts of the payload's fields as they were typed, with the line ends of JSON."""
     given = [(name, text) for name, text in request.form.items() if name.startswith(PREFIX)]
     return {name: text.replace("\r\n", "\n") for name, text in given}
 
@@ -169,7 +169,7 @@ def _draft(values: Mapping[str, str], once: str, *, is_json: bool) -> Draft:
     if by_field:
         job["payload"] = payload_of(fields, values, schema)
     job.update(_due(values["due"]))
-    # Without a key of its own it gets that of the form: who clicks twice has one job.
+    # Without an idempotency key the job gets one of the form, so that a double click enqueues one job.
     job["idempotency_key"] = values["idempotency_key"] or f"form-{once}"
     return requests().job(job)
 

@@ -1,4 +1,4 @@
-"""Operations: preview what a filter means, have something done to all of that, watch it, stop it, go on with it."""
+"""Operations: preview the jobs of a filter, act on all of them, watch, cancel and resume an operation."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def word_of(operation: Operation) -> str:
 
 @section.page("/operations/new", Scope.OPERATE, for_acting=True)
 def new() -> Page:
-    """Return the page on which an operation is chosen."""
+    """Return the form on which an operation is chosen."""
     return _new(read_look(request.args.lists()))
 
 
@@ -102,7 +102,7 @@ def _new(
     status: int = 200,
 ) -> Page:
     verbs = [verb for verb in VERBS.values() if verb.name != "delete" or _may_delete()]
-    # Who may operate need not be one who may look at jobs.
+    # A key that may operate need not be able to list jobs.
     may_list = permissions().why_not("ui.jobs.show") is None
     back = f"{url_for('ui.jobs.show')}?{urlencode(look.query())}" if may_list else url_for("ui.operations.show")
     asked = request.values.get("action", "")
@@ -132,13 +132,13 @@ def _may_delete() -> bool:
 
 @section.act("/operations/new", Scope.OPERATE, slow=True)
 def preview() -> Page:
-    """Return what an operation would act on; nothing is done."""
+    """Return what an operation would act on, without doing it."""
     found = _asked()
     return found if isinstance(found, Page) else _previewed(found)
 
 
 def _asked() -> Bulk | Page:
-    """Return what the form asks for, or the page that says what is wrong with it. Raises: Forbidden."""
+    """Return the action and filter in the form, or the page that says what is wrong. Raises: Forbidden."""
     by = viewer()
     try:
         bulk = read_bulk(request.form.lists(), request.form.get("action", ""), by.prefers.time_zone, by.now)
@@ -156,7 +156,7 @@ def _previewed(bulk: Bulk, choices: Choices = AS_IT_IS, fault: str = "") -> Page
 
 @section.act("/operations", Scope.OPERATE, slow=True)
 def start() -> Response | Page:
-    """Have it done, after ten seconds to think again; once for a preview, however often the form is sent."""
+    """Start the operation, ten seconds later; once per preview, however often the form is sent."""
     bulk = _asked()
     if isinstance(bulk, Page):
         return bulk
@@ -176,7 +176,7 @@ def start() -> Response | Page:
 
 
 def _not_meant(bulk: Bulk) -> str:
-    """Return what has to be said on purpose and was not, or ""."""
+    """Return which confirmation is missing, or ""."""
     form = request.form
     if bulk.is_of_every_job and form.get("every") != "1":
         return "No filter holds, so that every job is meant: say so by the tick."
@@ -195,7 +195,7 @@ def _time(text: str) -> datetime | None:
 
 @section.page("/operations/<uuid:operation_id>", Scope.OPERATE, every=1)
 def one(operation_id: UUID) -> Page:
-    """Return an operation, and how far it is."""
+    """Return an operation and its progress."""
     return _page(operation_id)
 
 
@@ -228,14 +228,14 @@ def _walked(operation: Operation) -> int:
 
 
 def _share(operation: Operation) -> float | None:
-    """Return how much of it is done, from 0 to 1; None if nobody knows of how many jobs."""
+    """Return how much of the operation is done, from 0 to 1; None if the number of its jobs is not known."""
     if operation.matched_is is MatchedIs.MORE_THAN or not operation.matched:
         return None
     return min(1.0, _walked(operation) / operation.matched)
 
 
 def _seconds_left(operation: Operation, now: datetime) -> int | None:
-    """Return how long it will still take, about; None: not known."""
+    """Return about how long the operation will still take; None if that is not known."""
     walked = _walked(operation)
     ran = (now - operation.started_at).total_seconds() if operation.started_at else 0.0
     if _share(operation) is None or not walked or ran <= 1:
@@ -259,17 +259,17 @@ def _acted(operation_id: UUID, act: Callable[[Connection, UUID], object], senten
 
 @section.act("/operations/<uuid:operation_id>/cancel", Scope.OPERATE)
 def cancel(operation_id: UUID) -> Response | Page:
-    """Do no more of it."""
+    """Cancel the rest of the operation."""
     return _acted(operation_id, ordering.cancel, "Cancelled: no more of it is done.")
 
 
 @section.act("/operations/<uuid:operation_id>/resume", Scope.OPERATE)
 def resume(operation_id: UUID) -> Response | Page:
-    """Go on with it."""
+    """Resume the operation."""
     return _acted(operation_id, ordering.resume, "It goes on.")
 
 
 @section.act("/operations/<uuid:operation_id>/advance", Scope.OPERATE, slow=True)
 def advance(operation_id: UUID) -> Response | Page:
-    """Do some more of it, where no worker lives."""
+    """Act on some more jobs, for when no worker lives."""
     return _acted(operation_id, ordering.advance, None)

@@ -1,4 +1,4 @@
-"""The overview: what needs attention, the figures of a span, the queues, and what fails now."""
+"""The overview: notices, the figures of a span, the queues, and the errors of the last hour."""
 
 from __future__ import annotations
 
@@ -38,33 +38,33 @@ from ..shown import clock, exact
 from ..viewer import viewer
 
 SPANS = {"1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days"}
-# So many queues are looked at; of queues and errors so many are shown, the worst first.
+# The most queues that are read; queues and errors are shown the worst first.
 MOST_QUEUES = 200
 ERRORS_SPAN, USUAL_SPAN, DAY = "1h", "7d", timedelta(days=1)
 QUEUES_SHOWN, ERRORS_SHOWN = 20, 5
-# So many notices are seen at once, and so many in all: hundreds of queues may grow.
+# The most notices that are seen at once, and in all: hundreds of queues may grow.
 MOST_NOTICES, MOST_LISTED = 5, 50
-# So many errors are thought of in what needs attention: an example of each is read by one statement.
+# The most errors that notices go by: one statement reads an example of each.
 ERRORS_MINDED = 25
 
 section = Section("overview", __name__, Rail("Work", 10, "Overview", "overview", "o"))
 
-# A chart as it is drawn; the most frequent errors of the last hour, and the attempts that failed in each of its steps.
+# A chart and its figure. The most frequent errors of the last hour, and the attempts that failed in each of its steps.
 Drawn = tuple[Chart, Markup]
 Errors = tuple[Sequence[ErrorGroup], Sequence[ErrorStep]]
 
 
 @section.page("", Scope.READ, every=5)
 def show() -> Page:
-    """Return the overview of the span that is asked for."""
+    """Return the overview of the span in the URL."""
     span, of = asked_span(), _asked_jobs()
-    # To make the page takes longer than a poll may: tabs share that as well.
+    # Tabs share the page, because to make it takes longer than a poll may.
     asked = (span, of.queue, of.kind, viewer().prefers.zone, facts.may_see_checks())
     return kept("overview", asked, partial(_page, span, of))
 
 
 def _asked_jobs() -> Of:
-    """Return of which jobs the URL wants the figures and charts. Raises: QueueNotFound; NotFound."""
+    """Return which jobs the figures and charts in the URL are of. Raises: QueueNotFound; NotFound."""
     queue, kind = (request.args.get(name, "").strip() for name in ("queue", "kind"))
     if queue:
         check_queue_name(queue)
@@ -74,7 +74,7 @@ def _asked_jobs() -> Of:
 
 
 def _filters(span: str, of: Of) -> list[tuple[str, str, str]]:
-    """Return what the figures are narrowed to: the name, the value, and the page without it."""
+    """Return the filters of the figures: the name, the value, and the URL without it."""
     given: dict[str, Any] = {name: text for name, text in (("queue", of.queue), ("kind", of.kind)) if text}
     return [
         (name, text, url_for("ui.overview.show", span=span, **{**given, name: None})) for name, text in given.items()
@@ -122,7 +122,7 @@ def _known(
     workers: Part[Fleet],
     running: Sequence[RunningJob],
 ) -> Facts:
-    """Return what attention goes by."""
+    """Return the facts that notices go by."""
     groups = errors.value[0] if errors.value else []
     return Facts(
         now=viewer().now,
@@ -150,13 +150,13 @@ def _known(
 
 
 def asked_span() -> str:
-    """Return the span of figures that the URL asks for."""
+    """Return the span of figures in the URL."""
     span = request.args.get("span", "1h")
     return span if span in SPANS else "1h"
 
 
 def tabs(endpoint: str, **given: Any) -> list[tuple[str, str, bool]]:
-    """Return the spans as tabs of this page: where each leads, its name, and whether it is the one that is shown."""
+    """Return the spans as tabs of a page: the URL, the name, and whether it is the current one."""
     return [(url_for(endpoint, span=span, **given), text, span == asked_span()) for span, text in SPANS.items()]
 
 
@@ -186,7 +186,7 @@ def _oldest_in(rows: Sequence[QueueRow]) -> str:
 
 
 def _usual(span: str, of: Of) -> str:
-    # Where nobody counts, what was counted once is no figure.
+    # If nobody counts, old counts are no figures.
     found = facts.usual_ends(of) if span != USUAL_SPAN and counting.is_on() else None
     return share(found.failed, found.failed + found.succeeded) if found and (found.failed or found.succeeded) else ""
 
@@ -215,13 +215,13 @@ def _workers() -> Part[Fleet]:
 def _charts_of(span: str, of: Of, found: Stats | None, hourly: Sequence[ErrorStep] | None) -> list[Drawn]:
     charts_ = [] if found is None else drawn(found)
     if of.kind:
-        # Attempts are counted by error and queue.
+        # Failed attempts are counted per error and queue, not per kind.
         return charts_
     attempts = hourly
     if span != ERRORS_SPAN or of.queue:
-        # Only steps that are over are drawn, and of seven days there may be many counts to sum.
+        # Kept for longer: only finished steps are drawn, and seven days may have many counts to sum.
         attempts = kept("failed attempts", (span, of.queue), partial(_attempts, span, of), seconds=facts.SECONDS).value
-    # Beside the throughput, which has those alone that failed for good.
+    # Beside the throughput, which counts only jobs that failed for good.
     return [*charts_[:2], *([_attempts_drawn(attempts)] if attempts and charts_ else ()), *charts_[2:]]
 
 
@@ -230,7 +230,7 @@ def _attempts(span: str, of: Of) -> Part[list[ErrorStep]]:
 
 
 def _attempts_drawn(found: Sequence[ErrorStep]) -> Drawn:
-    # Without the step that is not over, as below.
+    # Without the unfinished step, as in `drawn`.
     steps = found[:-1]
     failed, retried = [step.failed for step in steps], [step.retried for step in steps]
     told = f"Failed attempts: {number(sum(failed))} for good, {number(sum(retried))} to be retried. Arrow keys read it."
@@ -243,8 +243,8 @@ def _attempts_drawn(found: Sequence[ErrorStep]) -> Drawn:
 
 
 def drawn(found: Stats) -> list[Drawn]:
-    """Return the charts of the figures."""
-    # The last step is not over, and would always look like a fall.
+    """Return the charts of the figures, drawn."""
+    # Without the last step, which is unfinished and would always look like a fall.
     steps = found.series[:-1]
     if not steps:
         return []
@@ -252,7 +252,7 @@ def drawn(found: Stats) -> list[Drawn]:
 
 
 def _times(steps: Sequence[Step] | Sequence[ErrorStep]) -> list[str]:
-    """Return when the steps began, with the day where the clock alone would not say it."""
+    """Return when the steps began, with the day if they span more than one."""
     zone, now = viewer().prefers.time_zone, viewer().now
     times = [step.at for step in steps if step.at is not None]
     if times and times[-1] - times[0] > DAY:

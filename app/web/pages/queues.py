@@ -1,4 +1,4 @@
-"""The queues: how each is, in a word, its depth and its rates; and letting no job of one start."""
+"""The queues: the state of each in a word, its depth and its rates; pausing and resuming one."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ section = Section("queues", __name__, Rail("Work", 50, "Queues", "queues", "q"))
 
 @section.page("/queues", Scope.READ, every=5)
 def show() -> Page:
-    """Return the queues, by name."""
+    """Return the queues by name."""
     after = request.args.get("after", "")[:64]
     found = kept("queue rows", (after,), lambda: part(partial(_list, after)))
     rows = _rows(*found.value) if found.value else []
@@ -80,7 +80,7 @@ def _page(name: str, form: PauseForm | None = None, *, fault: str = "", status: 
     span = asked_span()
     figures = kept("queue figures", (name, span), partial(_stats, name, span))
     if not is_used and figures.value:
-        # That it has no job is as well known as what else was counted.
+        # That it has no jobs is as fresh as the other counts.
         queue = replace(queue, counted_at=figures.value.as_of)
     found = kept("queue minutes", (name,), partial(_fleet_and_minutes, queue))
     workers, minutes = found.value or (None, ())
@@ -120,7 +120,7 @@ def _fleet_and_minutes(queue: Queue) -> Part[tuple[Fleet, Sequence[Minute]]]:
 
 
 def _serving(name: str, found: Part[tuple[Fleet, Sequence[Minute]]]) -> Part[Sequence[Worker]]:
-    """Return the workers that take its jobs; neither them nor a reason where not all were looked at."""
+    """Return the workers that take jobs of the queue; nothing if not all workers were read."""
     if found.value is None:
         return Part(None, found.late)
     workers = found.value[0]
@@ -128,14 +128,14 @@ def _serving(name: str, found: Part[tuple[Fleet, Sequence[Minute]]]) -> Part[Seq
 
 
 def _unserved(name: str, coming: Upcoming | None, workers: Fleet | None) -> Collection[str]:
-    """Return the queue where its next job has been due for a while, and nobody takes it: that was not counted."""
+    """Return the queue if its next job has been due for a while and nobody takes it, which no count shows."""
     is_due = coming is not None and any(viewer().now - job.run_at > DUE_FOR for job in coming.jobs)
     return (name,) if is_due and workers is not None and workers.leaves(name) else ()
 
 
 @section.act("/queues/<name>/pause", Scope.OPERATE)
 def pause(name: str) -> Response | Page:
-    """Let no job of the queue start, for so long, until a time, or until it is resumed."""
+    """Pause the queue for a while, until a time, or until it is resumed."""
     check_queue_name(name)
     form = PauseForm.of(request.form)
     try:
@@ -151,7 +151,7 @@ def pause(name: str) -> Response | Page:
 
 @section.act("/queues/<name>/resume", Scope.OPERATE)
 def resume(name: str) -> Response:
-    """Let the jobs of the queue start again."""
+    """Resume the queue."""
     check_queue_name(name)
     with connection() as conn:
         resume_queue(conn, name, actor=caller().id)
@@ -159,6 +159,6 @@ def resume(name: str) -> Response:
 
 
 def _place(name: str) -> str:
-    """Return where the form wants to lead: to the queue, or to the list of them."""
+    """Return where the form leads: to the queue, or to the list of queues."""
     wanted = request.form.get("next", "")
     return wanted if wanted.startswith("/ui/queues") else url_for("ui.queues.one", name=name)

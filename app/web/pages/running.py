@@ -1,4 +1,4 @@
-"""What runs at this moment, longest first, and against which timeout."""
+"""The jobs that run now, longest first, each with its timeout."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def show() -> Page:
     found = kept("running", (asked["queue"], asked["kind"], asked["worker"]), lambda: part(partial(_jobs, asked)))
     jobs, has_more = found.value or ([], False)
     if asked["by"] == "worker":
-        # Those of dead workers last.
+        # Jobs of dead workers come last.
         jobs = sorted(jobs, key=lambda job: (job.worker is None, job.worker or ""))
     at = partial(_at, asked)
     orders = (("", "Longest first"), ("worker", "By worker"))
@@ -71,7 +71,7 @@ def _at(asked: Mapping[str, str], **changes: str) -> str:
 
 
 def _asked() -> tuple[Mapping[str, str], str]:
-    """Return the filters that the URL asks for, each "" if it does not, and what of it is not understood."""
+    """Return the filters in the URL, "" for those that are not there, and which of them are invalid."""
     given = {name: request.args.get(name, "").strip()[:200] for name in ("queue", "kind", "worker")}
     is_good = {
         "queue": _is_name(given["queue"]),
@@ -88,7 +88,7 @@ def _is_name(text: str) -> bool:
 
 
 def _jobs(asked: Mapping[str, str], conn: Connection) -> tuple[list[RunningJob], bool]:
-    """Return the jobs that run, longest first, and whether there are more."""
+    """Return the running jobs, longest first, and whether more run."""
     queues = caller().queues
     if asked["queue"]:
         queues = [asked["queue"]] if caller().may_use(asked["queue"]) else []

@@ -1,4 +1,4 @@
-"""The form that makes a schedule or changes one, with a preview of its next times."""
+"""The form that makes or changes a schedule, with a preview of its next times."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _page(
 
 @section.act("/schedules/new", Scope.ADMIN, every_queue=WHY)
 def create() -> Page | Response:
-    """Make the schedule, or show when it would fire."""
+    """Make the schedule, or preview its next times."""
     values = values_of(request.form, NAMES)
     if request.form.get("do") == "preview":
         return _previewed(values)
@@ -114,7 +114,7 @@ def edit(name: str) -> Page:
 
 @section.act("/schedules/<name>/edit", Scope.ADMIN, every_queue=WHY)
 def change(name: str) -> Page | Response:
-    """Change the schedule, or show when it would fire."""
+    """Change the schedule, or preview its next times."""
     values = values_of(request.form, NAMES)
     found, seen = visible(name), request.form.get("seen", "")[:60]
     if request.form.get("do") == "preview":
@@ -161,7 +161,7 @@ def _timetable(values: Mapping[str, str]) -> dict[str, Json]:
 
 
 def _asked(values: Mapping[str, str]) -> dict[str, Json]:
-    """Return what a client of PUT /schedules/{name} would send. Raises: Invalid."""
+    """Return the body of PUT /schedules/{name} that says the same. Raises: Invalid."""
     asked = _timetable(values)
     asked.update({name: values[name] for name in ("overlap", "missed") if values[name]})
     is_all = values["missed"] == "all"
@@ -172,7 +172,7 @@ def _asked(values: Mapping[str, str]) -> dict[str, Json]:
 
 
 def _values(rule: Rule) -> dict[str, str]:
-    """Return what stands in the form of a schedule that does this."""
+    """Return the values of the form for this rule."""
     job = rule.job
     told: dict[str, Any] = {name: getattr(rule, name) for name in NAMES if hasattr(rule, name)}
     told.update({name: job.get(name) for name in JOB})

@@ -1,4 +1,4 @@
-"""Pausing or resuming many schedules at once: those that are ticked, which at first are all that fire."""
+"""Pause or resume many schedules at once: the ticked ones, which at first are all that fire."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ..section import Section
 from ..viewer import viewer
 from .schedules import visible
 
-# So many stand on the page. What is not reached within the time is told, and left alone.
+# The most schedules on the page, and seconds for all of them; the page says which were not reached.
 MOST, MOST_SECONDS = 500, 10.0
 
 section = Section("schedule_pauses", __name__, within="schedules")
@@ -35,7 +35,7 @@ section = Section("schedule_pauses", __name__, within="schedules")
 
 @section.page("/schedule-pauses", Scope.OPERATE, for_acting=True)
 def show() -> Page:
-    """Return the schedules, those ticked that fire."""
+    """Return the schedules; those that fire are ticked."""
     return _page(PauseForm())
 
 
@@ -56,7 +56,7 @@ def _page(form: PauseForm, ticked: Sequence[str] | None = None, status: int = 20
 
 
 def _names() -> list[str]:
-    """Return the schedules that were ticked, each once. Raises: Invalid."""
+    """Return the names of the ticked schedules, each once. Raises: Invalid."""
     found = list(dict.fromkeys(request.form.getlist("name")))
     if len(found) > MOST:
         raise Invalid({"name": [f"At most {MOST} schedules at once."]})
@@ -65,7 +65,7 @@ def _names() -> list[str]:
 
 @dataclass(eq=False, slots=True)
 class _Told:
-    """What became of each. Shape: stopped says at which one, and why, if it ended before all were reached."""
+    """The results so far. Shape: stopped says where it stopped and why, if not all were reached."""
 
     done: int = 0
     gone: int = 0
@@ -73,7 +73,7 @@ class _Told:
     stopped: str = ""
 
     def sentences(self, what: str, names: Sequence[str]) -> Iterator[str]:
-        """Yield what is told of these names."""
+        """Yield the sentences for these names."""
         yield f"{what} {count(self.done, 'schedule')}." if names else "No schedule was ticked."
         if self.gone:
             yield f"{number(self.gone)} had been deleted meanwhile."
@@ -86,7 +86,7 @@ class _Told:
 
 
 def _each(names: Sequence[str], act: Callable[[Connection, str], None], what: str) -> Response:
-    """Do it to each, and tell to how many it was done, also where it ends before all were reached."""
+    """Act on each schedule, and say on how many, also if not all were reached."""
     until, told = time.monotonic() + MOST_SECONDS, _Told()
     for name in names:
         if time.monotonic() > until or told.stopped:
@@ -94,7 +94,7 @@ def _each(names: Sequence[str], act: Callable[[Connection, str], None], what: st
         try:
             _one(name, act, told)
         except (PauseInThePast, DatabaseUnavailable) as error:
-            # Nothing was done yet that would have to be told.
+            # Nothing was done yet, so there is nothing to report.
             if not told.done:
                 raise
             is_known = isinstance(error, PauseInThePast)
@@ -103,7 +103,7 @@ def _each(names: Sequence[str], act: Callable[[Connection, str], None], what: st
 
 
 def _one(name: str, act: Callable[[Connection, str], None], told: _Told) -> None:
-    """Do it to one. Raises: PauseInThePast; DatabaseUnavailable where it is not known what became of it."""
+    """Act on one schedule. Raises: PauseInThePast; DatabaseUnavailable, after which it may be done or not."""
     try:
         visible(name)
         with connection() as conn:
@@ -117,7 +117,7 @@ def _one(name: str, act: Callable[[Connection, str], None], told: _Told) -> None
 
 @section.act("/schedule-pauses/pause", Scope.OPERATE)
 def pause() -> Response | Page:
-    """Let the ticks of those that are ticked pass, for so long, until a time, or until they are resumed."""
+    """Pause the ticked schedules for a while, until a time, or until they are resumed."""
     form, names = PauseForm.of(request.form), _names()
     try:
         act = partial(pause_schedule, until=form.end(viewer()), actor=caller().id)
@@ -128,5 +128,5 @@ def pause() -> Response | Page:
 
 @section.act("/schedule-pauses/resume", Scope.OPERATE)
 def resume() -> Response:
-    """Let those that are ticked fire again."""
+    """Resume the ticked schedules."""
     return _each(_names(), partial(resume_schedule, actor=caller().id), "Resumed")

@@ -1,4 +1,4 @@
-"""Schedules: what there is, when each fires and what became of its ticks; letting one pass, fire now, or go."""
+"""Schedules: when each fires, what became of its ticks; pausing, running and deleting one."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ section = Section("schedules", __name__, Rail("Work", 55, "Schedules", "schedule
 
 @section.page("/schedules", Scope.READ, every=15)
 def show() -> Page:
-    """Return the schedules, by name."""
+    """Return the schedules by name."""
     after = request.args.get("after", "")[:64]
     found = kept("schedules", (after,), partial(_rows, after))
     rows, has_more = found.value or ([], False)
@@ -73,12 +73,12 @@ def show() -> Page:
     )
 
 
-# A schedule, its last tick, and how the job of the last tick that fired is; None: that job is gone.
+# A schedule, its last ticks, and the status of the job of the last tick that fired; None if that job is gone.
 Row = tuple[Found, Last | None, JobStatus | None]
 
 
 def _rows(after: str) -> Part[tuple[list[Row], bool]]:
-    """Return schedules by name, and whether others follow."""
+    """Return schedules by name, and whether more follow."""
 
     def look(conn: Connection) -> tuple[list[Row], bool]:
         found, has_more = list_schedules(conn, after=after or None, limit=MOST, queues=caller().queues)
@@ -98,7 +98,7 @@ def _as_shown(found: Found) -> Found:
 
 
 def _without_payload(found: Found) -> Found:
-    """Return the schedule without what the list does not show: the payloads of a page may have megabytes."""
+    """Return the schedule without its payload: the payloads of a whole list may have megabytes."""
     schedule = schedule_as_shown(found.schedule)
     job = {name: schedule.rule.job.get(name) for name in ("kind", "queue")}
     return replace(found, schedule=replace(schedule, rule=replace(schedule.rule, job=job)))
@@ -143,7 +143,7 @@ def _page(name: str, form: PauseForm | None = None, *, fault: str = "", status: 
 
 def visible(name: str) -> Found:
     """Return the schedule. Raises: ScheduleNotFound."""
-    # A name that is none cannot be sent to the database: it may hold a NUL.
+    # An invalid name may hold a NUL, which cannot be sent to the database.
     if not re.fullmatch(NAME_PATTERN, name):
         raise ScheduleNotFound(name[:100])
     return read(lambda conn: get_schedule(conn, name, queues=caller().queues))
@@ -157,9 +157,9 @@ def _coming(found: Found) -> list[Preview] | None:
 
 
 def _ticks(name: str) -> Part[tuple[list[tuple[Tick, JobStatus | None]], str | None]]:
-    """Return ticks, newest first, each with how its job is, and the URL of older ones.
+    """Return ticks, newest first, each with the status of its job, and the URL of older ticks.
 
-    Shape: the job is None if the tick has not fired, or its job is gone.
+    Shape: the status is None if the tick has not fired, or its job is gone.
     """
 
     def look(conn: Connection) -> tuple[list[tuple[Tick, JobStatus | None]], str | None]:
@@ -184,7 +184,7 @@ def _state(tick: Tick, states: Mapping[UUID, JobStatus]) -> JobStatus | None:
 
 
 def _acted(name: str, act: Callable[[Connection], Response]) -> Response | Page:
-    """Return what the act answers; where it cannot be done, the schedule's page, with why."""
+    """Return the response of an act; if it is refused, the page of the schedule, with the reason."""
     visible(name)
     try:
         with connection() as conn:
@@ -195,7 +195,7 @@ def _acted(name: str, act: Callable[[Connection], Response]) -> Response | Page:
 
 @section.act("/schedules/<name>/run", Scope.OPERATE)
 def run(name: str) -> Response | Page:
-    """Enqueue its job now, once, however often the form is sent."""
+    """Enqueue the schedule's job now; once, however often the form is sent."""
     by = caller()
     key = by.scoped(f"run-{name}-{once_of(request.form)}")
 
@@ -209,7 +209,7 @@ def run(name: str) -> Response | Page:
 
 @section.act("/schedules/<name>/pause", Scope.OPERATE)
 def pause(name: str) -> Response | Page:
-    """Let its ticks pass, for so long, until a time, or until it is resumed."""
+    """Pause the schedule for a while, until a time, or until it is resumed: its ticks pass."""
     form = PauseForm.of(request.form)
 
     def act(conn: Connection) -> Response:
@@ -225,7 +225,7 @@ def pause(name: str) -> Response | Page:
 
 @section.act("/schedules/<name>/resume", Scope.OPERATE)
 def resume(name: str) -> Response | Page:
-    """Let it fire again."""
+    """Resume the schedule."""
 
     def act(conn: Connection) -> Response:
         resume_schedule(conn, name, actor=caller().id)
@@ -236,7 +236,7 @@ def resume(name: str) -> Response | Page:
 
 @section.act("/schedules/<name>/delete", Scope.ADMIN, every_queue=WHY)
 def delete(name: str) -> Response | Page:
-    """Delete it, where its name was typed."""
+    """Delete the schedule if its name was typed."""
     if request.form.get("confirm", "").strip() != name:
         return _page(name, fault="Type its name to delete it.", status=422)
 
@@ -248,6 +248,6 @@ def delete(name: str) -> Response | Page:
 
 
 def _place(name: str) -> str:
-    """Return where the form wants to lead: to the schedule, or to the list of them."""
+    """Return where the form leads: to the schedule, or to the list of schedules."""
     wanted = request.form.get("next", "")
     return wanted if wanted.startswith("/ui/schedules") else url_for("ui.schedules.one", name=name)

@@ -1,4 +1,4 @@
-"""The search box: an id leads to its job, filters to the jobs that they fit, and a word to whatever has that name."""
+"""Search: an id leads to its job, filters to matching jobs, and a word to whatever has that name."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ section = Section("search", __name__, within="jobs")
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """Something that what was typed may mean, and where that leads."""
+    """Something that the typed text may mean, and its URL."""
 
     what: str
     name: str
@@ -53,13 +53,13 @@ class Hit:
 
 @section.page("/search", Scope.READ)
 def show() -> Page | Response:
-    """Lead to what was typed; where it may mean several things, or none, say so."""
+    """Redirect to what was typed; list the choices if it may mean several things, or none."""
     typed = request.args.get("q", "").strip()[:MOST_TYPED]
-    # Sent along where something was not understood: what is then put right holds beside the rest of it.
+    # After a typing error the box sends the filters that were understood, and the correction is added to them.
     held = read_look((name, texts) for name, texts in request.args.lists() if name not in ("q", UNREAD)).pairs
     found = read_search(typed, held)
     if found.is_secret:
-        # Led away at once: no page, no form of it and no history of the browser is to hold it.
+        # Redirect at once, so that no page, form or browser history holds the key.
         return redirect(_jobs([(UNREAD, "key")]), 303)
     if found.job:
         return redirect(url_for("ui.job.show", job_id=found.job), 303)
@@ -74,7 +74,7 @@ def _has_filters(typed: str) -> bool:
 
 
 def _of_filters(typed: str, found: Found) -> Page | Response:
-    """Lead to the jobs that these filters fit.
+    """Redirect to the jobs that match these filters.
 
     The text of an error stands for the groups that have it, the name of a worker for those that are called so.
     """
@@ -106,7 +106,7 @@ def _answer(typed: str, hits: Sequence[Hit], late: Sequence[str], found: Found) 
     if len(hits) == 1 and not late:
         return redirect(hits[0].place, 303)
     has_more = sum(hit.what == JOB for hit in hits) == MOST_JOBS
-    # A word may be a name or a part of an error, whatever it looks like: what it is not is said where it is none.
+    # A word may be a name or a part of an error, whatever it looks like. Say what is wrong only if nothing has it.
     unread = [each for each in found.unread if not hits and ":" in each.text]
     box = Box(typed, fault_of(unread))
     return Page("search.html", "Search", box=box, typed=typed, hits=hits, late=late, has_more=has_more)
@@ -168,7 +168,7 @@ def _jobs_of_workers(text: str, rest: Sequence[Pair], late: list[str]) -> Iterat
 
 
 def _called(typed: str, late: list[str]) -> Iterator[tuple[UUID, str]]:
-    """Yield the workers on this host, or with this name: those that live, and those that ended last."""
+    """Yield the workers on this host or with this name: the live ones, and those that ended last."""
 
     def look(conn: Connection) -> list[tuple[UUID, str, str]]:
         live, _ = list_workers(conn, limit=MOST_WORKERS, queues=caller().queues, counts_jobs=False)
@@ -185,7 +185,7 @@ def _called(typed: str, late: list[str]) -> Iterator[tuple[UUID, str]]:
 
 
 def _is_there(name: str, get: Callable[[Connection], object], late: list[str]) -> bool:
-    """Tell whether there is what is got; where that comes too late, note it under this name."""
+    """Tell whether `get` finds something; if it takes too long, add `name` to `late`."""
 
     def look(conn: Connection) -> bool:
         try:
@@ -211,7 +211,7 @@ def _tags(typed: str, late: list[str]) -> Iterator[Hit]:
 
 def _if_any(what: str, name: str, typed: str, late: list[str]) -> Iterator[Hit]:
     wanted = filter_within({name: [typed] if name == "tag" else typed}, (), after=None, limit=1)
-    # Bounded by itself: it looks so far back, and no further.
+    # It limits its own time.
     found = searched(lambda conn: bool(list_jobs(conn, wanted).jobs))
     if found.late:
         late.append(f"{what}: {found.late}")

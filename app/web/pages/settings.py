@@ -1,4 +1,4 @@
-"""How a person wants to see pages: kept in cookies of their browser, and nowhere else."""
+"""How a person wants to see pages. Only cookies of their browser keep it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ section = Section("settings", __name__)
 
 @section.page("/settings", Entry.ANY_KEY)
 def show() -> Page:
-    """Return what can be set."""
+    """Return the settings."""
     return _page(viewer().prefers)
 
 
 @section.act("/settings", Entry.ANY_KEY)
 def change() -> Page | Response:
-    """Set it."""
+    """Save the settings."""
     theme, zone = request.form.get("theme", ""), request.form.get("zone", "").strip()
     is_exact, uses_keys = (request.form.get(name) == "1" for name in ("exact", "keys"))
     if theme not in THEMES or not zone_of(zone):
@@ -40,7 +40,7 @@ def change() -> Page | Response:
 
 @section.act("/settings/theme", Entry.ANY_KEY)
 def choose_theme() -> Response:
-    """Set the theme alone, and lead back."""
+    """Save only the theme, and return to the page."""
     theme = request.form.get("theme", "")
     response = done("", asked())
     if theme in THEMES:

@@ -1,4 +1,4 @@
-"""Signing in with an API key, and out."""
+"""Sign in with an API key, and sign out."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ section = Section("sign_in", __name__)
 
 @section.page("/sign-in", Entry.ANYONE)
 def show() -> Page | Response:
-    """Return the page to sign in, or lead on who need not."""
+    """Return the sign-in page; redirect a viewer who is signed in."""
     if viewer().is_in:
         return redirect(asked(), 303)
     return _page()
@@ -46,7 +46,7 @@ def sign_in() -> Page | Response:
         return _page(UNKNOWN_KEY, 403)
     if not key.may(Scope.READ) and not key.may(Scope.OPERATE):
         return _page("This key may enqueue, but not look: it needs the scope read.", 403)
-    # Never the session that the browser came with: somebody else may have put that there.
+    # Never continue the session of the cookie: somebody else may have put it there.
     _end(cookies.read(cookies.SESSION))
     try:
         with connection() as conn:
@@ -54,7 +54,7 @@ def sign_in() -> Page | Response:
                 conn, key_id=key.id, key_hash=hash_of(token), idle_seconds=gate().idle_seconds
             )
     except KeyNotFound:
-        # It was revoked or rotated, and this process has not noticed yet.
+        # The key was revoked or rotated, and this process has not noticed yet.
         return _page(UNKNOWN_KEY, 403)
     log.info("signed in to the dashboard with the API key %s", key.id)
     response = redirect(asked(), 303)
@@ -73,7 +73,7 @@ def sign_out() -> Response:
 
 
 def signed_out() -> Response:
-    """Lead to the page to sign in, and have the browser forget its session."""
+    """Redirect to the sign-in page, and have the browser forget its session."""
     response = redirect(url_for(SIGN_IN), 303)
     cookies.drop(response, cookies.SESSION)
     return response

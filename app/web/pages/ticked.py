@@ -1,4 +1,4 @@
-"""What is done at once to the jobs that were ticked in a list, one after the other."""
+"""Act at once on the ticked jobs of a list, one after the other."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from ..places import asked as asked_place
 from ..saying import done
 from ..section import Section
 
-# As many as a list shows. What is not reached within the time is told, and left alone.
+# As many jobs as a list shows, and seconds for all of them; the page says how many were not reached.
 MOST, MOST_SECONDS = LIMITS[-1], 10.0
 LEFT_ALONE = (InvalidTransition, JobChanged, JobNotFound, Locked, NotRetryable, TooFewAttempts, Invalid)
 
@@ -43,7 +43,7 @@ section = Section("ticked", __name__, within="jobs")
 
 
 def _ids() -> list[UUID]:
-    """Return the jobs that were ticked, each once. Raises: Invalid."""
+    """Return the ids of the ticked jobs, each once. Raises: Invalid."""
     read = [read_uuid(text) for text in request.form.getlist("id")]
     found = list(dict.fromkeys(each for each in read if each is not None))
     if None in read:
@@ -54,7 +54,7 @@ def _ids() -> list[UUID]:
 
 
 def _each(act: Callable[[UUID], str], ids: Sequence[UUID]) -> Response:
-    """Do it to each, and tell to how many it was done. Shape: act returns what was done, in a word."""
+    """Act on each job, and say on how many. Shape: act returns what was done, in a word."""
     if not ids:
         return done("No job was ticked.", asked_place())
     until, told, left, refused = time.monotonic() + MOST_SECONDS, dict[str, int](), 0, list[str]()
@@ -88,7 +88,7 @@ def _told(told: dict[str, int], left: int, refused: Sequence[str]) -> str:
 
 @section.act("/jobs/ticked/retry", Scope.OPERATE)
 def retry() -> Response:
-    """Queue them again."""
+    """Queue the ticked jobs again."""
 
     def act(job_id: UUID) -> str:
         act_on(produce.retry, job_id)
@@ -99,7 +99,7 @@ def retry() -> Response:
 
 @section.act("/jobs/ticked/run-now", Scope.OPERATE)
 def run_now() -> Response:
-    """Let their time have come."""
+    """Make the ticked jobs due now."""
 
     def act(job_id: UUID) -> str:
         act_on(produce.change, job_id, Changes.of(delay_seconds=0))
@@ -110,7 +110,7 @@ def run_now() -> Response:
 
 @section.act("/jobs/ticked/cancel", Scope.OPERATE)
 def cancel() -> Response:
-    """Cancel them, or ask them to stop."""
+    """Cancel the ticked jobs, or ask them to stop if they run."""
 
     def act(job_id: UUID) -> str:
         with connection() as conn:
@@ -122,7 +122,7 @@ def cancel() -> Response:
 
 @section.act("/jobs/ticked/delete", Scope.ADMIN)
 def delete() -> Response | Page:
-    """Delete them for good, once it was said how many they are."""
+    """Delete the ticked jobs for good, after their number was typed."""
     ids, sure = _ids(), request.form.get("sure", "").strip()
     if ids and sure != str(len(ids)):
         fault = f"Type {len(ids)}." if sure else ""

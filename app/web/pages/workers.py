@@ -1,4 +1,4 @@
-"""The workers: how each is, what it holds, and those that ended lately; one can be told to claim no more."""
+"""The workers: the state of each, the jobs it holds, recently ended ones; quieting and waking one."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _ended(conn: Connection) -> Sequence[EndedWorker]:
 
 @section.page("/workers/<uuid:worker_id>", Scope.READ, every=5)
 def one(worker_id: UUID) -> Page:
-    """Return a worker, and what it holds."""
+    """Return a worker and the jobs it holds."""
     found = read(lambda conn: get_worker(conn, worker_id, queues=caller().queues))
     lacks = kept("kinds of workers", (worker_id,), lambda: part(partial(_lacks, found)))
     is_live = found.state is not WorkerState.GONE or bool(found.jobs)
@@ -73,7 +73,7 @@ def _lacks(worker: Worker, conn: Connection) -> Sequence[str]:
 
 @section.act("/workers/<uuid:worker_id>/quiet", Scope.OPERATE, every_queue=WHOLE)
 def silence(worker_id: UUID) -> Response:
-    """Have it claim no more."""
+    """Quiet the worker: it claims no more jobs."""
     read(lambda conn: quiet(conn, worker_id, True, actor=caller().id))
     undo = Undo("Wake it", "workers.wake", {"worker_id": f"{worker_id}"})
     return done("It claims no more. What it holds goes on.", asked_place(), undo)
@@ -81,7 +81,7 @@ def silence(worker_id: UUID) -> Response:
 
 @section.act("/workers/<uuid:worker_id>/wake", Scope.OPERATE, every_queue=WHOLE)
 def wake(worker_id: UUID) -> Response:
-    """Have it claim again."""
+    """Wake the worker: it claims jobs again."""
     read(lambda conn: quiet(conn, worker_id, False, actor=caller().id))
     undo = Undo("Quiet it", "workers.silence", {"worker_id": f"{worker_id}"})
     return done("It claims again.", asked_place(), undo)
