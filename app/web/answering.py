@@ -1,12 +1,11 @@
 """Make a response of what a view returns: a whole page, only its <main> for a poll, or 204.
 
-A poll compares what is rendered, without the words for how long ago something was.
+A poll compares what is rendered. `ages` adds what differs each time after that.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,12 +14,13 @@ from jinja2.environment import TemplateModule
 from werkzeug.datastructures import Headers
 from werkzeug.wrappers import Response
 
-from . import cookies, pace
+from . import ages, cookies, pace
 from .rail import WITHIN
 from .reading import LIVE
 from .saying import Said, said
 from .search_box import EMPTY, Box
 from .templates import filled, rendered
+from .viewer import viewer
 
 HTML = "text/html; charset=utf-8"
 # No inline script, no inline style, nothing from elsewhere; scripts make pages of text by one policy alone.
@@ -29,12 +29,6 @@ POLICY = (
     " form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script';"
     " trusted-types haulier"
 )
-
-
-# What differs in each rendering and is no news: how long ago something was, which app.js keeps current, and what a form
-# is sent with once. One pattern each: an alternative would take ten times as long.
-_AGO = re.compile(r' data-ago(?:=" ago")?>[^<]*')
-_ONCE = re.compile(r' name="once" value="[^"]*')
 
 
 class Page:
@@ -75,9 +69,8 @@ def answer(page: Page | Response, every: float | None) -> Response:
 
 
 def digest(main: str) -> str:
-    """Return a hash of the inside of <main> that stays the same if only time has passed."""
-    text = _ONCE.sub("", _AGO.sub("", main))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    """Return a short hash of what a page renders."""
+    return hashlib.sha256(main.encode()).hexdigest()[:12]
 
 
 def whole(
@@ -96,7 +89,7 @@ def whole(
 
 
 def _html(text: str, status: int) -> Response:
-    return Response(text, status, content_type=HTML)
+    return Response(ages.fill(text, viewer().now), status, content_type=HTML)
 
 
 def register(ui: Blueprint) -> None:

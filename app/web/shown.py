@@ -1,9 +1,9 @@
-"""Times and states as people read them; and by which names templates ask for these and for numbers."""
+"""Times and states as people read them, and the filters of templates for these and for numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, tzinfo
 from typing import Any
 
 from haulier.domain.text import count, duration, number, share, size
@@ -27,21 +27,20 @@ def ago(at: datetime, now: datetime) -> str:
 
 
 def exact(at: datetime, zone: tzinfo, now: datetime) -> str:
-    """Return the time in a zone, with the year where that is another one than now."""
-    local, today = at.astimezone(zone), now.astimezone(zone)
-    year = f" {local.year}" if local.year != today.year else ""
+    """Return the time in a zone, with the year if that is not the current one."""
+    return dated(at, zone, now.astimezone(zone).year)
+
+
+def dated(at: datetime, zone: tzinfo, this_year: int) -> str:
+    """Return the time in a zone, with the year if that is not this one."""
+    local = at.astimezone(zone)
+    year = f" {local.year}" if local.year != this_year else ""
     return f"{local.day} {MONTHS[local.month - 1]}{year} {local:%H:%M:%S}"
 
 
 def clock(at: datetime, zone: tzinfo) -> str:
     """Return the time of the day in a zone."""
     return f"{at.astimezone(zone):%H:%M:%S}"
-
-
-def told(at: datetime, zone: tzinfo, now: datetime) -> str:
-    """Return the time as pages show it: how long ago within a day, else exactly."""
-    is_near = abs(now - at) < timedelta(days=1)
-    return ago(at, now) if is_near else exact(at, zone, now)
 
 
 STATES: Mapping[str, tuple[str, str]] = {
@@ -69,7 +68,6 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "duration": duration,
     "share": share,
     "size": size,
-    "told": told,
     "ago": ago,
     "exact": exact,
     "clock": clock,

@@ -15,15 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as some
 from markupsafe import Markup
 
-from app.web import charts, shown
+from app.web import charts
+from app.web.ages import fill
 from app.web.charts import Chart, Series
 from app.web.history import _TOLD, lines
 from app.web.look import LIMITS, Look, read_look, read_search
 from app.web.places import checked
 from app.web.printed import MOST_CHARACTERS, printed
 from app.web.static_files import FOLDER, files
-from app.web.templates import environment
+from app.web.templates import environment, time_element
 from app.web.times import read_duration, read_time
+from app.web.viewer import Preferences
 from haulier.config import SECRET_NAMES
 from haulier.domain.act import Act
 from haulier.domain.job import JobStatus
@@ -46,7 +48,9 @@ NOW = datetime(2026, 11, 26, 14, 3, 5, tzinfo=UTC)
     ],
 )
 def test_tells_a_time(before: timedelta, text: str) -> None:
-    assert shown.told(NOW - before, UTC, NOW) == text
+    element = time_element(NOW - before, Preferences(), NOW)
+
+    assert read(fill(element, NOW)).text == text
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("10m", 600), ("2 h", 7200), ("1d", 86_400), ("x", None), ("-1h", None)])

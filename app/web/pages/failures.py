@@ -9,9 +9,8 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
-from urllib.parse import urlencode
 
-from flask import request, url_for
+from flask import request
 from markupsafe import Markup
 from werkzeug.wrappers import Response
 
@@ -48,6 +47,7 @@ from ..rows import listed
 from ..saying import Undo, done
 from ..section import Section
 from ..shown import DAY_SECONDS, clock, exact
+from ..templates import url
 from ..times import read_duration
 from ..viewer import viewer
 
@@ -95,8 +95,7 @@ def show() -> Page:
 
 def _at(asked: Mapping[str, str], *, offset: int = 0, **changes: str) -> str:
     """Return the URL of the list with these filters."""
-    query = {name: text for name, text in {**asked, **changes}.items() if text}
-    return f"{url_for('ui.failures.show')}?{urlencode({**query, **({'from': str(offset)} if offset else {})})}"
+    return url("failures.show", **{**asked, **changes, "from": offset or None})
 
 
 def _asked() -> tuple[Mapping[str, str], str]:
@@ -163,10 +162,7 @@ def one(error_id: str) -> Page:
         group=group,
         queues=_in_queues(group),
         is_new=_is_new(group, span, now),
-        tabs=[
-            (url_for("ui.failures.one", error_id=group.name, span=name), text, name == span)
-            for name, text in TABS.items()
-        ],
+        tabs=[(url("failures.one", error_id=group.name, span=name), text, name == span) for name, text in TABS.items()],
         chart=_drawn(group, span),
         jobs=jobs,
         workers=Counter(worker for _, worker in jobs.value or () if worker).most_common(),
@@ -236,5 +232,5 @@ def _mute(error_id: str, until: Any) -> None:
 
 
 def _back(sentence: str, error_id: str, undo: Undo | None = None) -> Response:
-    place = asked_place() if "next" in request.form else url_for("ui.failures.one", error_id=error_id)
+    place = asked_place() if "next" in request.form else url("failures.one", error_id=error_id)
     return done(sentence, place, undo)

@@ -30,6 +30,7 @@ from ..reading import Part, kept, part, searched
 from ..rows import ListedJob, columns_of, deadline_of, in_order, is_running, listed, took_seconds, worker_names
 from ..search_box import Box, fault_of, queues_read
 from ..section import Section
+from ..templates import url
 from ..totals import Counted, live, total
 from ..unused import unused
 from ..viewer import viewer
@@ -77,7 +78,6 @@ def show() -> Page | Response:
         total=total_jobs,
         orders=_orders(look),
         columns=columns_of(look),
-        is_running=is_running,
         deadline_of=deadline_of,
         took_seconds=took_seconds,
         workers=_workers(found.value),
@@ -167,7 +167,7 @@ def _position(cursor: str) -> Position | None:
 
 def _at(pairs: Sequence[Pair], **place: str) -> str:
     query = urlencode([*pairs, *((name, text) for name, text in place.items() if text)])
-    return f"{url_for('ui.jobs.show')}?{query}" if query else url_for("ui.jobs.show")
+    return f"{url('jobs.show')}?{query}" if query else url("jobs.show")
 
 
 def _around(look: Look, after: str | None) -> tuple[str | None, str | None]:

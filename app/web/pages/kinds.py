@@ -108,7 +108,7 @@ def one(name: str) -> Page:
         kind=kind,
         schema=None if kind is None else printed(as_json(requests().payload_schema(kind)).encode()),
         stats=figures,
-        tabs=tabs("ui.kinds.one", name=name),
+        tabs=tabs("kinds.one", name=name),
         charts=[] if figures.value is None else drawn(figures.value),
     )
 

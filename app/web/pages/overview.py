@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from flask import request, url_for
+from flask import request
 from markupsafe import Markup
 from werkzeug.exceptions import NotFound
 
@@ -35,6 +35,7 @@ from ..rail import Rail
 from ..reading import Part, kept, part
 from ..section import Section
 from ..shown import clock, exact
+from ..templates import url
 from ..viewer import viewer
 
 SPANS = {"1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days"}
@@ -76,9 +77,7 @@ def _asked_jobs() -> Of:
 def _filters(span: str, of: Of) -> list[tuple[str, str, str]]:
     """Return the filters of the figures: the name, the value, and the URL without it."""
     given: dict[str, Any] = {name: text for name, text in (("queue", of.queue), ("kind", of.kind)) if text}
-    return [
-        (name, text, url_for("ui.overview.show", span=span, **{**given, name: None})) for name, text in given.items()
-    ]
+    return [(name, text, url("overview.show", span=span, **{**given, name: None})) for name, text in given.items()]
 
 
 def _page(span: str, of: Of) -> Page:
@@ -93,7 +92,7 @@ def _page(span: str, of: Of) -> Page:
     return Page(
         "overview.html",
         "Overview",
-        tabs=tabs("ui.overview.show", queue=of.queue, kind=of.kind),
+        tabs=tabs("overview.show", queue=of.queue, kind=of.kind),
         filters=filters,
         stats=found,
         queues=Part(None, queues.late) if rows is None else Part(rows[:QUEUES_SHOWN]),
@@ -157,7 +156,7 @@ def asked_span() -> str:
 
 def tabs(endpoint: str, **given: Any) -> list[tuple[str, str, bool]]:
     """Return the spans as tabs of a page: the URL, the name, and whether it is the current one."""
-    return [(url_for(endpoint, span=span, **given), text, span == asked_span()) for span, text in SPANS.items()]
+    return [(url(endpoint, span=span, **given), text, span == asked_span()) for span, text in SPANS.items()]
 
 
 def _left_out(queues: Queues | None, workers: Fleet | None) -> Iterator[str]:

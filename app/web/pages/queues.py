@@ -95,7 +95,7 @@ def _page(name: str, form: PauseForm | None = None, *, fault: str = "", status: 
         is_used=is_used,
         paused_by=(queue.paused_by or "") if caller().may_see_actors else "",
         stats=figures,
-        tabs=tabs("ui.queues.one", name=name),
+        tabs=tabs("queues.one", name=name),
         charts=[] if figures.value is None else drawn(figures.value),
         workers=_serving(name, found),
         next=coming,

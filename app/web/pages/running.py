@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import partial
-from urllib.parse import urlencode
 from uuid import UUID
 
-from flask import request, url_for
+from flask import request
 from werkzeug.wrappers import Response
 
 from haulier.domain.api_key import Scope
@@ -28,6 +27,7 @@ from ..rail import Rail
 from ..reading import kept, part
 from ..saying import done
 from ..section import Section
+from ..templates import url
 from ..timeouts import timeout_of, used
 from ..viewer import viewer
 from .job import cancelled
@@ -66,8 +66,7 @@ def show() -> Page:
 
 def _at(asked: Mapping[str, str], **changes: str) -> str:
     """Return the URL of the list with these filters."""
-    query = {name: text for name, text in {**asked, **changes}.items() if text}
-    return url_for("ui.running.show") + (f"?{urlencode(query)}" if query else "")
+    return url("running.show", **{**asked, **changes})
 
 
 def _asked() -> tuple[Mapping[str, str], str]:
