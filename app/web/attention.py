@@ -167,7 +167,7 @@ def failing(facts: Facts) -> Iterator[Notice]:
         return
     part = share(failed, failed + sum(each.succeeded for each in lately))
     named = f"the {'queue' if len(bad) == 1 else 'queues'} {_named([queue.name for queue in bad])}"
-    what = f"{count(failed, 'job')} of {named} failed for good in ten minutes: {part} of what ended"
+    what = f"{count(failed, 'job')} in {named} failed for good in the last 10 minutes ({part})"
     # What several fail by is told below, and is not to be pushed off the page.
     acts = (_failures_of(bad[0].name), *_pause_of(bad[0])) if len(bad) == 1 else _LOOK_AT_ALL
     yield Notice(Level.BAD, what, "A pause keeps the others from failing too.", acts)
@@ -268,7 +268,7 @@ def database(facts: Facts) -> Iterator[Notice]:
 def unread(facts: Facts) -> Iterator[Notice]:
     """Some of what attention goes by could not be read."""
     if facts.unread:
-        what = "Not all could be looked at: something may need you that is not told here"
+        what = "Some checks could not be loaded. This list may be incomplete."
         why = "; ".join(dict.fromkeys(facts.unread[:MOST_NAMED]))
         yield Notice(Level.NOTE, what, f"{why[:1].upper()}{why[1:]}.")
 

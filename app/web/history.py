@@ -109,7 +109,7 @@ def _span(step: Step) -> tuple[datetime, datetime, str]:
 def told(found: Sequence[Stretch]) -> str:
     """Return the stretches in words."""
     if not found:
-        return "Nothing of it is over yet"
+        return "Nothing has finished yet"
     parts = [(_verb(each.look), each.seconds) for each in found]
     if len(parts) > MOST_STRETCHES:
         sums = [(verb, sum(seconds for each, seconds in parts if each == verb)) for verb in dict(parts)]

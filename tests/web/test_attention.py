@@ -152,7 +152,7 @@ def test_says_that_a_queue_fails_and_lets_it_be_paused(lately: list[Minute], is_
     found = notices(Facts(NOW, queues=[queue(due=0)], minutes={"mail": lately}))
 
     told = [(each.level, each.what, [action.act for action in each.actions]) for each in found]
-    what = "20 jobs of the queue mail failed for good in ten minutes: 10 % of what ended"
+    what = "20 jobs in the queue mail failed for good in the last 10 minutes (10 %)"
     assert told == [(Level.BAD, what, ["", "queues.pause"])] * is_said
 
 
@@ -161,7 +161,7 @@ def test_says_of_several_queues_that_fail_in_one_notice_what_all_of_them_come_to
     lately = {name: minutes(0, 0, failed=10, succeeded=10) for name in names[:4]} | {"well": minutes(0, succeeded=90)}
     found = notices(Facts(NOW, queues=[queue(name, due=0) for name in names], minutes=lately))
 
-    what = "80 jobs of the queues bulk, hooks, images and 1 more failed for good in ten minutes: 50 % of what ended"
+    what = "80 jobs in the queues bulk, hooks, images and 1 more failed for good in the last 10 minutes (50 %)"
     assert [(each.level, each.what) for each in found] == [(Level.BAD, what)]
     assert [action.endpoint for action in found[0].actions] == ["failures.show", "queues.show"]
 
@@ -186,13 +186,13 @@ def test_speaks_of_a_failing_queue_no_more_once_its_errors_were_seen_to(
     lately = {"mail": minutes(0, failed=20)}
     found = notices(Facts(NOW, queues=[queue(due=0)], minutes=lately, errors=groups, mended=mended))
 
-    assert [each.level for each in found if "of the queue mail" in each.what] == [Level.BAD] * is_said
+    assert [each.level for each in found if "in the queue mail" in each.what] == [Level.BAD] * is_said
 
 
 def test_says_that_something_could_not_be_looked_at() -> None:
     [notice] = notices(Facts(NOW, unread=["the database took longer than 300 ms"]))
 
-    assert notice.what.startswith("Not all could be looked at")
+    assert notice.what.startswith("Some checks could not be loaded.")
     assert notice.more == "The database took longer than 300 ms."
 
 

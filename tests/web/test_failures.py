@@ -61,7 +61,7 @@ def test_shows_what_a_filter_says(browser: Browser, conn: Connection, query: str
     page = browser.page(f"/ui/failures?{query}")
 
     assert {word for word in ("Timeout", "Refused") if word in " ".join(each.text for each in page.all("tr"))} == found
-    assert ("Not heeded: kind a b<" in page.text) is query.startswith("kind=a%20b")
+    assert ("Ignored: kind a b<" in page.text) is query.startswith("kind=a%20b")
 
 
 def test_says_that_nothing_has_failed(browser: Browser) -> None:

@@ -146,9 +146,9 @@ def steps(*given: tuple[What, float, float | None], why: Why = Why.TURN) -> list
 @pytest.mark.parametrize(
     ("found", "drawn", "said"),
     [
-        (steps(), [], "Nothing of it is over yet"),
+        (steps(), [], "Nothing has finished yet"),
         # What waits or runs goes on: the same at each look.
-        (steps((What.WAITED, 0, None)), [], "Nothing of it is over yet"),
+        (steps((What.WAITED, 0, None)), [], "Nothing has finished yet"),
         (steps((What.WAITED, 0, 2), (What.BEGAN, 2, None)), [("queued", 2)], "Waited 2.0 s"),
         (
             steps((What.WAITED, 0, 2), (What.BEGAN, 2, None), (What.FAILED, 12, 10), (What.WAITED, 12, 8),
@@ -225,7 +225,7 @@ def test_draws_how_the_time_of_a_job_was_divided_and_again_only_when_something_h
     end(conn, fence, Outcome.complete())
     page = browser.page(f"/ui/jobs/{job}")
 
-    assert waits == "Nothing of it is over yet"
+    assert waits == "Nothing has finished yet"
     assert re.fullmatch(r"Waited 1\d s", runs)
     assert poll.status_code == 204
     assert re.fullmatch(r"Waited 1\d s, ran [0-9.]+ m?s", strip(browser, job))

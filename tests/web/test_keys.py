@@ -190,7 +190,7 @@ def test_reads_times_of_a_filter_in_the_zone_of_each_viewer(browser: Browser) ->
 def test_heeds_no_filter_that_is_none_and_says_so(browser: Browser, query: str) -> None:
     page = browser.page(f"{AUDIT}?{query}")
 
-    assert ("Not heeded" in page.text) == (not query.startswith("older"))
+    assert ("Ignored: " in page.text) == (not query.startswith("older"))
     assert [row for row in page.all("tr") if "id" in row.given]
 
 
@@ -298,7 +298,7 @@ def test_finds_a_job_by_the_beginning_of_its_id(browser: Browser, signed_in: Sig
     alike = f"/ui/jobs/{str(jobs['queued'])[:8]}"
     assert leads == sorted(place for place in places if place.startswith(alike))
     assert few.headers.get("Location") == f"/ui/jobs/{jobs['cancelled']}"
-    assert "Nothing is called" in none.text
+    assert "No match for" in none.text
     assert by_the_list.headers["Location"] == f"/ui/search?q={str(jobs['queued'])[:35]}"
 
 
@@ -318,7 +318,7 @@ def test_finds_workers_by_their_host_and_name(browser: Browser, signed_in: Signe
         {f"/ui/jobs?worker={each}" for each in workers[1:]},
     ]
     assert one.headers.get("Location") == f"/ui/workers/{workers[1]}"
-    assert "Nothing is called" in none.text
+    assert "No match for" in none.text
 
 
 def test_says_that_more_ids_begin_so(browser: Browser, conn: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -361,7 +361,7 @@ def test_says_that_there_is_none(browser: Browser, typed: str) -> None:
 
     page = read(answer.text)
     assert (answer.status_code, faults(page)) == (200, [])
-    assert "Nothing is called, or says, this:" in page.text
+    assert "No match for" in page.text
     assert typed in [each.text for each in page.all("b")]
     assert [each.text for each in page.all("script") if each.text] == []
 
@@ -372,4 +372,4 @@ def test_finds_nothing_of_a_queue_that_the_key_may_not_see(signed_in: SignedIn, 
     browser = signed_in(Scope.ADMIN, queues=["mail"])
 
     for typed in ("salmon", "swordfish", "order-7"):
-        assert "Nothing is called" in search(browser, typed).text
+        assert "No match for" in search(browser, typed).text

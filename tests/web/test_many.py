@@ -14,7 +14,7 @@ from tests.web.browsing import Browser
 from tests.web.jobs import counted, enqueue, fail
 from tests.web.overviews import PLANTED, fresh, told, word
 
-LEFT_OUT = "Not all could be looked at: something may need you that is not told here"
+LEFT_OUT = "Some checks could not be loaded. This list may be incomplete."
 
 
 def register(conn: Connection, *queues: str) -> None:

@@ -66,7 +66,7 @@ def test_shows_what_a_filter_says(browser: Browser, conn: Connection, sql, query
     page = browser.page(f"/ui/running?{query}")
 
     assert set(running(page)) == {jobs[name] for name in found}
-    assert ("Not heeded: queue a b" in page.text) is ("a%20b" in query)
+    assert ("Ignored: queue a b" in page.text) is ("a%20b" in query)
 
 
 def test_says_that_nothing_runs(browser: Browser) -> None:

@@ -224,7 +224,7 @@ def test_keeps_nothing_that_it_understands_and_no_key(browser: Browser, query: s
 def test_keeps_what_is_found_nowhere(browser: Browser, typed: str, line: str) -> None:
     page = read(search(browser, typed).text)
 
-    assert "Nothing is called" in page.text
+    assert "No match for" in page.text
     assert box(page) == (typed, line)
 
 

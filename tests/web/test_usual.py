@@ -42,8 +42,8 @@ def test_says_that_a_queue_fails_where_it_fails_more_than_usually(
 
     pages = [browser.page(path) for path in ("/ui", "/ui/queues")]
 
-    assert [text for text in told(pages[0]) if "of the queue mail failed" in text] == [
-        "30 jobs of the queue mail failed for good in ten minutes: 25 % of what ended"
+    assert [text for text in told(pages[0]) if "in the queue mail failed" in text] == [
+        "30 jobs in the queue mail failed for good in the last 10 minutes (25 %)"
     ] * is_said
     assert [word(page, "mail") for page in pages] == ["Failing" if is_said else "Well"] * 2
     assert ("Failing" in browser.page("/ui/queues/mail").all("div", class_="title")[0].text) is is_said
