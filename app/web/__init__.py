@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response
 from ..http.application import App
 from ..http.routes import Entry, needs
 from ..http.service import Service
-from . import answering, errors, static_files
+from . import errors, page, static_files
 from .gate import Gate
 from .permissions import Permissions
 from .section import sections_of, under_ui
@@ -24,7 +24,7 @@ def register(app: App, service: Service) -> None:
     ui = under_ui(PATH, sections_of(f"{__name__}.pages"))
     static_files.register(ui)
     errors.register(ui)
-    answering.register(ui)
+    page.register(ui)
     app.add_url_rule("/", "ui_home", _home)
     app.register_blueprint(ui)
     app.extensions["haulier_permissions"] = Permissions(app, is_read_only=service.config.dashboard == "read")

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from datetime import datetime
 
-from .asking import new_once
-from .shown import ago
+from .filters import ago
+from .job_form import new_once
 
 # Values cannot look like these, because templates escape them.
 _AGE = re.compile(r'<time datetime="([^"]+)" title="[^"]+" data-ago(=" ago")?>(?=</time>)')

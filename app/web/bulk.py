@@ -14,8 +14,8 @@ from haulier.queue.produce.operations import Order
 
 from ..http.errors import Invalid
 from ..http.filtering import filter_in_body
-from .changing import read_changes
-from .look import PAYLOAD, Look, Pair, read_look
+from .change_form import read_changes
+from .job_list_url import PAYLOAD, Look, Pair, read_look
 from .times import read_duration
 
 # Time to think again.

@@ -14,11 +14,11 @@ from haulier.domain.errors import DatabaseUnavailable, RowRefused, reason
 
 from ..http.envelope import REQUEST_ID
 from ..http.errors import ANSWERS, ErrorAnswer, ForeignPage, RateLimited, Refusal, answer_to
-from .answering import Page, whole
+from .flash import NOTHING
+from .page import Page, whole
 from .permissions import permissions
 from .reading import LIVE
 from .refusals import NotHere, TooOld
-from .saying import NOTHING
 
 log = logging.getLogger(__name__)
 

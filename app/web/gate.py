@@ -22,11 +22,11 @@ from ..http.errors import Forbidden
 from ..http.routes import BODY_BYTES, Entry, Route
 from ..http.service import connection
 from . import cookies, pace
+from .flash import heed_acts
 from .permissions import first_page, permissions
-from .places import back_to
 from .reading import LIVE
 from .refusals import NotHere, TooOld
-from .saying import heed_acts
+from .return_to import back_to
 from .static_files import ENDPOINT as STATIC
 from .viewer import Viewer, preferences
 

@@ -11,7 +11,7 @@ from typing import Any
 from haulier.domain.job import Json
 
 from ..http.errors import Invalid
-from .asking import json_of
+from .job_form import json_of
 
 # What stands before the name of a field of the payload in the form.
 PREFIX = "p."

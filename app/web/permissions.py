@@ -13,7 +13,7 @@ from haulier.domain.api_key import Scope
 from ..http.door import caller, refusal
 from ..http.errors import Forbidden
 from ..http.routes import UNSAID, Route, routes_of
-from .rail import Link, links
+from .menu import Link, links
 from .refusals import NotHere
 from .viewer import viewer
 

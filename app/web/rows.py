@@ -15,7 +15,7 @@ from haulier.queue.rows import StoredJob
 
 from ..http.door import caller
 from ..http.ids import read_uuid
-from .look import Look
+from .job_list_url import Look
 from .reading import kept, part
 from .timeouts import timeout_of
 

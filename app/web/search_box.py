@@ -13,7 +13,7 @@ from flask import current_app
 from haulier.domain.job import JobStatus
 
 from ..http.service import service
-from .look import ALIASES, NAMES, PAYLOAD, Odd, Pair
+from .job_list_url import ALIASES, NAMES, PAYLOAD, Odd, Pair
 from .viewer import viewer
 
 # As many as a person reads through, some kilobytes of a page; half of what follows the filters are kinds at most.

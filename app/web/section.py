@@ -14,8 +14,8 @@ from haulier.domain.api_key import Scope
 
 from ..http.routes import Entry, needs
 from . import permissions
-from .answering import Page, answer
-from .rail import RAIL, WITHIN, Rail
+from .menu import RAIL, WITHIN, Rail
+from .page import Page, answer
 
 
 class Section(Blueprint):
@@ -68,7 +68,7 @@ class Section(Blueprint):
         every_queue: str | None = None,
         slow: bool = False,
     ) -> Callable[[Callable[..., Page | Response]], Callable[..., Response]]:
-        """Add an act: a view of POST, which returns `saying.done`, or a page that says what is wrong.
+        """Add an act: a view of POST, which returns `flash.done`, or a page that says what is wrong.
 
         DASHBOARD=read refuses an act that needs a scope.
         """

@@ -16,12 +16,12 @@ from jinja2.environment import TemplateModule
 from haulier.version import version
 
 from ..http.service import service
-from . import shown
+from . import filters
+from .filters import dated, exact
+from .menu import Link, links
 from .permissions import first_page, permissions
-from .places import back_to
-from .rail import Link, links
+from .return_to import back_to
 from .search_box import suggestions
-from .shown import dated, exact
 from .static_files import address
 from .viewer import Preferences, viewer, zone_of
 
@@ -48,7 +48,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.filters.update(shown.FILTERS)
+    made.filters.update(filters.FILTERS)
     made.globals.update(
         asset=address,
         url=url,

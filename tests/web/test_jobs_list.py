@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from app.web.look import read_look
+from app.web.job_list_url import read_look
 from haulier.domain.api_key import Scope
 from haulier.domain.job import JobStatus
 from haulier.domain.outcome import Outcome
@@ -200,7 +200,7 @@ def test_leaves_an_order_with_the_filters_that_it_is_of() -> None:
 def test_counts_all_that_match_where_it_shows_the_first(
     browser: Browser, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.web.look.LIMITS", (1, 50))
+    monkeypatch.setattr("app.web.job_list_url.LIMITS", (1, 50))
     for _ in range(3):
         enqueue(conn, queue="mail")
 

@@ -19,9 +19,9 @@ from app.web import charts
 from app.web.ages import fill
 from app.web.charts import Chart, Series
 from app.web.history import _TOLD, lines
-from app.web.look import LIMITS, Look, read_look, read_search
-from app.web.places import checked
+from app.web.job_list_url import LIMITS, Look, read_look, read_search
 from app.web.printed import MOST_CHARACTERS, printed
+from app.web.return_to import checked
 from app.web.static_files import FOLDER, files
 from app.web.templates import environment, time_element
 from app.web.times import read_duration, read_time

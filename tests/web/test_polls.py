@@ -12,7 +12,7 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from app.web import reading
-from app.web.asking import ONCE
+from app.web.job_form import ONCE
 from haulier.queue.access import sessions
 from haulier.queue.access.sessions import Session
 from tests.web.browsing import Browser, read

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from psycopg2.extensions import connection as Connection
 
-from app.web.look import LOOKED_UP, NAMES, UNREAD, read_look, read_search
+from app.web.job_list_url import LOOKED_UP, NAMES, UNREAD, read_look, read_search
 from app.web.search_box import MOST, MOST_KNOWN, QueuesRead
 from haulier.domain.api_key import Scope
 from tests.web.browsing import Browser, Element, faults, form, read

@@ -25,8 +25,8 @@ from haulier.queue.access.audit import Page as Entries
 from ...http.cursor import entry_cursor, read_entry_cursor
 from ...http.ids import read_uuid
 from ...http.masking import details_as_shown
-from ..answering import Page
-from ..rail import Rail
+from ..menu import Rail
+from ..page import Page
 from ..reading import Part, kept, part
 from ..section import Section
 from ..times import read_duration, read_time

@@ -13,8 +13,8 @@ from haulier.queue.produce.checks import Checkup, check_database
 from haulier.queue.produce.tables import LOOK_SECONDS, Table, list_tables
 
 from ...http.service import service
-from ..answering import Page
-from ..rail import Rail
+from ..menu import Rail
+from ..page import Page
 from ..reading import Part, kept, part, searched
 from ..section import Section
 

@@ -36,17 +36,17 @@ from haulier.queue.rows import StoredJob
 from ...http.door import caller
 from ...http.masking import as_shown, error_as_shown, errors_as_shown, masked_kinds
 from .. import charts
-from ..answering import Page
 from ..attention import is_muted
 from ..charts import Chart, Series
 from ..error_jobs import count_text, counts_of, retry_labels
-from ..places import asked as asked_place
-from ..rail import Rail
+from ..filters import DAY_SECONDS, clock, exact
+from ..flash import Undo, done
+from ..menu import Rail
+from ..page import Page
 from ..reading import PART_SECONDS, Part, kept, part, read, searched
+from ..return_to import asked as asked_place
 from ..rows import listed
-from ..saying import Undo, done
 from ..section import Section
-from ..shown import DAY_SECONDS, clock, exact
 from ..templates import url
 from ..times import read_duration
 from ..viewer import viewer

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ...http.routes import Entry
-from ..answering import Page
-from ..rail import Link
+from ..menu import Link
+from ..page import Page
 from ..section import Section
 from ..templates import menu
 

@@ -34,15 +34,15 @@ from ...http.errors import Invalid
 from ...http.masking import as_shown
 from ...http.service import connection, service
 from .. import charts
-from ..answering import Page
-from ..asking import Form, once_of
-from ..changing import Clash, Unread, form_of, read_form
+from ..change_form import Clash, Unread, form_of, read_form
+from ..filters import exact
+from ..flash import Undo, done
 from ..history import LOOKS, lines, stretches, summary, told
+from ..job_form import Form, once_of
+from ..page import Page
 from ..printed import Printed, printed
 from ..reading import part, read
-from ..saying import Undo, done
 from ..section import Section
-from ..shown import exact
 from ..timeouts import timeout_of, used
 from ..times import read_time
 from ..viewer import viewer

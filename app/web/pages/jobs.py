@@ -22,17 +22,17 @@ from ...http.cursor import read_cursor, write_cursor
 from ...http.errors import Invalid
 from ...http.filtering import filter_within
 from ...http.masking import as_shown
-from ..answering import Page
 from ..bulk import fitting
-from ..look import LOOKED_UP, PAYLOAD, UNREAD, Look, Odd, Pair, read_look, read_search
-from ..rail import Rail
+from ..job_list_url import LOOKED_UP, PAYLOAD, UNREAD, Look, Odd, Pair, read_look, read_search
+from ..job_totals import Counted, live, total
+from ..menu import Rail
+from ..mistyped_names import unused
+from ..page import Page
 from ..reading import Part, kept, part, searched
 from ..rows import ListedJob, columns_of, deadline_of, in_order, is_running, listed, took_seconds, worker_names
 from ..search_box import Box, fault_of, queues_read
 from ..section import Section
 from ..templates import url
-from ..totals import Counted, live, total
-from ..unused import unused
 from ..viewer import viewer
 
 # MOST_BACK pages can be gone back, one by one.

@@ -17,12 +17,12 @@ from ...http.door import caller
 from ...http.errors import Invalid
 from ...http.requests import requests
 from ...http.service import connection
-from ..answering import Page
-from ..asking import Form, faults_of, once_of, tags_of, values_of
+from ..flash import done
+from ..job_form import Form, faults_of, once_of, tags_of, values_of
+from ..menu import Rail
+from ..page import Page
 from ..permissions import unless
-from ..rail import Rail
 from ..reading import part, read, shelf
-from ..saying import done
 from ..section import Section
 from ..viewer import viewer
 from .sign_in import signed_out

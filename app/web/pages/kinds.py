@@ -21,10 +21,10 @@ from ...http.json_text import as_json
 from ...http.requests import requests
 from ...http.service import service
 from .. import counting
-from ..answering import Page
 from ..fleet import fleet
+from ..menu import Rail
+from ..page import Page
 from ..printed import printed
-from ..rail import Rail
 from ..reading import Part, kept, part
 from ..section import Section
 from .overview import asked_span, drawn, tabs

@@ -24,11 +24,11 @@ from ...http.ids import read_uuid
 from ...http.masking import as_shown
 from ...http.requests import requests
 from ...http.service import connection, service
-from ..answering import Page
-from ..asking import JOB, Form, faults_of, job_of, new_once, once_of, values_of
+from ..flash import done
+from ..job_form import JOB, Form, faults_of, job_of, new_once, once_of, values_of
+from ..page import Page
 from ..payload_form import PREFIX, Field, fields_of, fits, payload_of, values_of_payload
 from ..reading import read
-from ..saying import done
 from ..section import Section
 from ..times import read_duration, read_time
 from ..viewer import viewer

@@ -23,15 +23,15 @@ from ...http import ordering
 from ...http.cursor import read_cursor, write_cursor
 from ...http.door import caller
 from ...http.errors import Invalid
-from ..answering import Page
 from ..bulk import VERBS, Bulk, Choices, order_of, read_bulk, read_choices, told_of
-from ..look import Look, read_look
+from ..flash import done, went_on
+from ..job_list_url import Look, read_look
+from ..menu import Rail
+from ..page import Page
 from ..permissions import permissions
-from ..places import asked as asked_place
-from ..places import checked
-from ..rail import Rail
 from ..reading import kept, part, read
-from ..saying import done, went_on
+from ..return_to import asked as asked_place
+from ..return_to import checked
 from ..section import Section
 from ..viewer import viewer
 

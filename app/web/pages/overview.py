@@ -25,16 +25,16 @@ from ...http.acting import check_queue_name
 from ...http.door import caller
 from ...http.masking import errors_as_shown
 from .. import charts, counting, facts
-from ..answering import Page
 from ..attention import Facts, notices
 from ..charts import Chart, Series
 from ..counting import Queues
+from ..filters import clock, exact
 from ..fleet import MOST_WORKERS, Fleet, fleet
+from ..menu import Rail
+from ..page import Page
 from ..queue_states import WORST_FIRST, Known, QueueRow, needs_look, row_of
-from ..rail import Rail
 from ..reading import Part, kept, part
 from ..section import Section
-from ..shown import clock, exact
 from ..templates import url
 from ..viewer import viewer
 

@@ -24,14 +24,14 @@ from ...http.acting import check_queue_name
 from ...http.door import caller
 from ...http.service import connection
 from .. import counting, facts
-from ..answering import Page
 from ..counting import Queues
+from ..flash import Undo, done
 from ..fleet import Fleet, fleet
+from ..menu import Rail
+from ..page import Page
 from ..pausing import NoTime, PauseForm
 from ..queue_states import DUE_FOR, Known, QueueRow, needs_look, row_of
-from ..rail import Rail
 from ..reading import Part, kept, part, read
-from ..saying import Undo, done
 from ..section import Section
 from ..viewer import viewer
 from .overview import asked_span, drawn, tabs

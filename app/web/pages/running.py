@@ -20,12 +20,12 @@ from haulier.queue.produce.running import RunningJob, list_running
 from ...http.door import caller
 from ...http.ids import read_uuid
 from ...http.service import connection
-from ..answering import Page
+from ..flash import done
 from ..fleet import fleet
-from ..places import asked as asked_place
-from ..rail import Rail
+from ..menu import Rail
+from ..page import Page
 from ..reading import kept, part
-from ..saying import done
+from ..return_to import asked as asked_place
 from ..section import Section
 from ..templates import url
 from ..timeouts import timeout_of, used

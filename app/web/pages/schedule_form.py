@@ -22,10 +22,10 @@ from ...http.door import caller
 from ...http.errors import Forbidden, Invalid, TooLarge
 from ...http.requests import AskedSchedule, requests
 from ...http.service import connection, service
-from ..answering import Page
-from ..asking import JOB, Form, faults_of, job_of, number_of, values_of
+from ..flash import done
+from ..job_form import JOB, Form, faults_of, job_of, number_of, values_of
+from ..page import Page
 from ..reading import read
-from ..saying import done
 from ..section import Section
 from ..viewer import viewer
 from .schedules import WHY, visible

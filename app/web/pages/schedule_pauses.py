@@ -19,10 +19,10 @@ from haulier.queue.produce.schedules import list_schedules, pause_schedule, resu
 from ...http.door import caller
 from ...http.errors import Invalid
 from ...http.service import connection
-from ..answering import Page
+from ..flash import done
+from ..page import Page
 from ..pausing import NoTime, PauseForm
 from ..reading import part
-from ..saying import done
 from ..section import Section
 from ..viewer import viewer
 from .schedules import visible

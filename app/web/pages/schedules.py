@@ -38,13 +38,13 @@ from ...http.door import caller
 from ...http.json_text import as_json
 from ...http.masking import schedule_as_shown
 from ...http.service import connection, service
-from ..answering import Page
-from ..asking import once_of
+from ..flash import Undo, done
+from ..job_form import once_of
+from ..menu import Rail
+from ..page import Page
 from ..pausing import NoTime, PauseForm
 from ..printed import printed
-from ..rail import Rail
 from ..reading import Part, kept, part, read
-from ..saying import Undo, done
 from ..schedule_words import words_of
 from ..section import Section
 from ..viewer import viewer

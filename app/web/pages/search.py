@@ -27,12 +27,12 @@ from ...http.door import caller
 from ...http.filtering import filter_within
 from ...http.masking import errors_as_shown, masked_kinds
 from ...http.service import service
-from ..answering import Page
-from ..look import MOST_TYPED, NAMES, PAYLOAD, UNREAD, Found, Pair, fits, read_look, read_search
+from ..filters import word
+from ..job_list_url import MOST_TYPED, NAMES, PAYLOAD, UNREAD, Found, Pair, fits, read_look, read_search
+from ..page import Page
 from ..reading import part, searched
 from ..search_box import Box, fault_of
 from ..section import Section
-from ..shown import word
 
 MOST_ERRORS, MOST_JOBS, MOST_WORKERS = 50, 50, 200
 JOB = "The job"

@@ -7,9 +7,9 @@ from werkzeug.wrappers import Response
 
 from ...http.routes import Entry
 from .. import cookies
-from ..answering import Page
-from ..places import asked
-from ..saying import done
+from ..flash import done
+from ..page import Page
+from ..return_to import asked
 from ..section import Section
 from ..viewer import THEMES, Preferences, viewer, zone_of
 

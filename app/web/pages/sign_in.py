@@ -15,9 +15,9 @@ from ...http.errors import Unauthorized
 from ...http.routes import Entry
 from ...http.service import connection, service
 from .. import cookies
-from ..answering import Page
 from ..gate import SIGN_IN, gate
-from ..places import asked
+from ..page import Page
+from ..return_to import asked
 from ..section import Section
 from ..viewer import viewer
 

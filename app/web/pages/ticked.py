@@ -29,10 +29,10 @@ from ...http.door import caller
 from ...http.errors import Invalid
 from ...http.ids import read_uuid
 from ...http.service import connection
-from ..answering import Page
-from ..look import LIMITS
-from ..places import asked as asked_place
-from ..saying import done
+from ..flash import done
+from ..job_list_url import LIMITS
+from ..page import Page
+from ..return_to import asked as asked_place
 from ..section import Section
 
 # As many jobs as a list shows, and seconds for all of them; the page says how many were not reached.

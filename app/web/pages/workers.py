@@ -16,11 +16,11 @@ from haulier.queue.produce.workers import EndedWorker, Worker, get_worker, list_
 
 from ...http.door import caller
 from ...http.ids import read_uuid
-from ..answering import Page
-from ..places import asked as asked_place
-from ..rail import Rail
+from ..flash import Undo, done
+from ..menu import Rail
+from ..page import Page
 from ..reading import kept, part, read
-from ..saying import Undo, done
+from ..return_to import asked as asked_place
 from ..section import Section
 
 MOST, MOST_ENDED, MOST_OTHERS = 50, 5, 200

@@ -1,4 +1,4 @@
-"""Which queue or kind of a filter nobody uses: looked for only where a list is empty, since its jobs tell otherwise."""
+"""Find a mistyped queue or kind in a filter. Only needed when the list is empty."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from haulier.queue.produce.stats import get_queue
 from ..http.door import caller
 from ..http.filtering import filter_within
 from ..http.service import service
-from .look import Look, Pair
+from .job_list_url import Look, Pair
 from .reading import kept, part, searched
 
 SECONDS = 5.0

@@ -18,7 +18,7 @@ from haulier.domain.job import (
 )
 from haulier.queue.produce.change import Changes
 
-from .asking import Form
+from .job_form import Form
 from .times import read_duration, read_time
 
 # Each field, its least and its greatest number.

@@ -15,9 +15,9 @@ from werkzeug.datastructures import Headers
 from werkzeug.wrappers import Response
 
 from . import ages, cookies, pace
-from .rail import WITHIN
+from .flash import Said, said
+from .menu import WITHIN
 from .reading import LIVE
-from .saying import Said, said
 from .search_box import EMPTY, Box
 from .templates import filled, rendered
 from .viewer import viewer

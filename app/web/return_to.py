@@ -1,4 +1,4 @@
-"""Where a page leads back to: a path of the dashboard, whatever a link or a form says."""
+"""Where an act returns to: always a path of the dashboard, whatever a link or a form says."""
 
 from __future__ import annotations
 

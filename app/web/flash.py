@@ -1,4 +1,4 @@
-"""What was just done, told once on the page that the browser is led to, perhaps with what takes it back."""
+"""The message about an act, shown once on the page after it, perhaps with a button that undoes the act."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from flask import current_app, g, redirect, request
 from werkzeug.wrappers import Response
 
 from . import cookies
-from .places import checked
 from .reading import LIVE, shelf
+from .return_to import checked
 from .viewer import viewer
 
 MOST_CHARACTERS = 300

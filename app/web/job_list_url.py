@@ -1,4 +1,4 @@
-"""Which jobs a page of the list shows: from its URL to a filter and back, and from the search box to a URL."""
+"""The URL of the list of jobs: from a URL to a filter and back, and from the search box to a URL."""
 
 from __future__ import annotations
 

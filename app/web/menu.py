@@ -1,4 +1,4 @@
-"""The menu: each section's place in it."""
+"""The menu, and the place of each section in it."""
 
 from __future__ import annotations
 
