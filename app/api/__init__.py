@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from haulier.config import Config
+from haulier.requests.job_request import CreateJobRequest
 
-from ..http import requests as shared
 from ..http.application import App, make
+from ..http.enqueuing import Enqueuing
 from ..http.routes import routes_of
 from ..http.service import Service
 from . import (
@@ -28,10 +29,7 @@ from . import (
     timeline,
     workers,
 )
-from .enqueuing import Enqueuing
 from .openapi import document, make_api
-from .requests import ApiRequests
-from .schemas.job import CreateJobRequest
 
 
 def build(config: Config) -> App:
@@ -47,7 +45,6 @@ def register(app: App, service: Service) -> None:
     """Add the API to the application, but for `/`, where the dashboard would be."""
     create_job = CreateJobRequest(service.kinds)
     app.extensions["haulier_enqueuing"] = Enqueuing(create_job, service.queue_names)
-    app.extensions[shared.NAME] = ApiRequests()
     metrics.register(app)
     health.register(app)
     api = make_api(app, service.kinds, create_job)

@@ -22,20 +22,21 @@ from haulier.postgres.errors import translated
 from haulier.postgres.statements import Connection
 from haulier.queue import produce
 from haulier.queue.produce.draft import Draft, Receipt, Stored
+from haulier.requests.acts import BatchOptions
+from haulier.requests.fault_limit import MAX_ITEM_FAULTS
+from haulier.requests.invalid import MAX_MESSAGE, Invalid, Malformed, TooLarge
+from haulier.requests.strict_json import elements, parse
 
-from ..http.errors import MAX_MESSAGE, Forbidden, Invalid, Malformed, TooLarge
-from ..http.faults import MAX_ITEM_FAULTS
+from ..http.enqueuing import enqueuing
+from ..http.errors import Forbidden
 from ..http.in_hand import Room
 from ..http.routes import BODY_BYTES, needs
 from ..http.service import connection
 from . import errors
-from .enqueuing import enqueuing
 from .errors import IdempotencyGone, IdempotencyMismatch, JobsRefused
 from .openapi import JOB_REQUEST, fails
 from .reading import JSON_TYPE, Blueprint, body, body_type
-from .schemas.request_schemas import BatchOptions
 from .schemas.response_schemas import BatchOutcomes, BatchResponse
-from .strict_json import elements, parse
 
 NDJSON_TYPE = "application/x-ndjson"
 MAX_BATCH_BYTES = 16 * 1024 * 1024

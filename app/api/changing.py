@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from flask import request
+from marshmallow import ValidationError
 
 from haulier.domain.errors import JobChanged
 from haulier.domain.job import Json
@@ -26,23 +27,22 @@ from haulier.kinds.sdk.secret_fields import (
 from haulier.queue.produce.change import Changes
 from haulier.queue.produce.look import visible
 from haulier.queue.rows import StoredJob
+from haulier.requests.fields import time_text
+from haulier.requests.invalid import Invalid, messages_of
+from haulier.requests.job_request import JobChanges, read_changes
+from haulier.requests.strict_json import parse
 
 from ..http.acting import Act, done
 from ..http.door import caller
-from ..http.errors import Invalid
+from ..http.enqueuing import check_payload_size
 from ..http.in_hand import Room
 from ..http.routes import LARGE_BYTES
 from ..http.service import connection, service
 from .openapi import JSON_TYPE
-from .reading import body, body_type, check_payload_size
-from .schemas.fields import time_text
-from .schemas.job import JobChanges, check_one_time
-from .schemas.request_schemas import load
-from .strict_json import parse
+from .reading import body, body_type
 
-CHANGES = JobChanges()
-REQUIRED_BODY = {"required": True, "content": {JSON_TYPE: {"schema": CHANGES}}}
-OPTIONAL_BODY = {"required": False, "content": {JSON_TYPE: {"schema": CHANGES}}}
+REQUIRED_BODY = {"required": True, "content": {JSON_TYPE: {"schema": JobChanges}}}
+OPTIONAL_BODY = {"required": False, "content": {JSON_TYPE: {"schema": JobChanges}}}
 
 # A payload is in the record whole up to this many bytes, as JSON without secrets; of a longer one its length is.
 MOST_NOTED = 16 * 1024
@@ -76,8 +76,7 @@ def _read_and_done(act: Act, job_id: UUID, raw: bytes, large: Room, *, enqueues:
     # Not while a connection is held: it may wait for room.
     size = len(raw) + len(job.payload_text)
     with large.taken(size) if size > LARGE_BYTES and raw else nullcontext():
-        asked = load(CHANGES, parse(raw)) if raw else {}
-        check_one_time(asked)
+        asked = read_changes(parse(raw)) if raw else {}
         changes = _changes(asked, job)
     queue = asked.get("queue") or job.queue
     return done(act, job_id, changes, queue=queue if enqueues or queue != job.queue else None)
@@ -108,15 +107,17 @@ def _checked(kind: Kind, tree: Tree | None, payload: dict[str, Json], stored: di
             raise Invalid(
                 _at(("payload", *error.path), "Hides no secret that could be kept: send the value.")
             ) from None
-    load(kind.schema, payload, partial(_in_payload, tree, payload))
+    try:
+        kind.schema.load(payload)
+    except ValidationError as error:
+        raise Invalid({"payload": _without_secrets(tree, payload, messages_of(error))}) from None
     check_payload_size(_write(payload).encode())
     return payload
 
 
-def _in_payload(tree: Tree | None, payload: dict[str, Json], messages: Json) -> Json:
+def _without_secrets(tree: Tree | None, payload: dict[str, Json], messages: Json) -> Json:
     """Return the messages without secrets, which validators may quote; those that were kept, too."""
-    told = messages if tree is None else without_in(messages, secret_texts(payload, tree), in_keys=False)
-    return {"payload": told}
+    return messages if tree is None else without_in(messages, secret_texts(payload, tree), in_keys=False)
 
 
 def _at(path: Sequence[str | int], message: str) -> dict[str, Json]:

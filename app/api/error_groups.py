@@ -10,8 +10,12 @@ from flask.views import MethodView
 from haulier.domain.api_key import Scope
 from haulier.domain.span import DEFAULT_SPAN
 from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, get_error, id_in, list_errors, mute
+from haulier.requests.acts import MuteErrors
+from haulier.requests.cursor import cursor_after, read_after
+from haulier.requests.invalid import load
+from haulier.requests.lists import AskError, ListErrors
+from haulier.requests.strict_json import parse
 
-from ..http.cursor import cursor_after, read_after
 from ..http.door import caller
 from ..http.masking import error_as_shown, errors_as_shown, masked_kinds
 from ..http.routes import needs
@@ -19,14 +23,9 @@ from ..http.service import connection
 from .openapi import NEXT_CURSOR, NEXT_LINK, fails
 from .reading import JSON_TYPE, Blueprint, json_body, next_page
 from .schemas.error_groups import (
-    AskError,
     ErrorGroupResponse,
-    ListErrors,
-    MuteErrors,
     OneErrorResponse,
 )
-from .schemas.request_schemas import load
-from .strict_json import parse
 
 blp = Blueprint("errors", __name__, description="Failed attempts, in groups by what their errors have in common.")
 

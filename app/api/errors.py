@@ -11,10 +11,11 @@ from werkzeug.exceptions import HTTPException
 
 from haulier.domain.errors import HaulierError, RowRefused, reason
 from haulier.domain.job import Json
+from haulier.requests.invalid import Invalid
 
 from ..http import errors
 from ..http.envelope import REQUEST_ID
-from ..http.errors import SLUGS, ErrorAnswer, Invalid, Refusal
+from ..http.errors import SLUGS, ErrorAnswer, Refusal
 
 log = logging.getLogger(__name__)
 

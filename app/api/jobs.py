@@ -16,17 +16,20 @@ from haulier.queue.produce.in_order import list_in_order
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.look import Page, visible
 from haulier.queue.rows import StoredJob
+from haulier.requests.cursor import write_cursor
+from haulier.requests.invalid import Invalid, load
+from haulier.requests.job_conditions import BESIDE, JobConditions, ListJobs
+from haulier.requests.job_request import IdempotencyHeader
+from haulier.requests.strict_json import parse
 
-from ..http.cursor import write_cursor
 from ..http.door import caller
-from ..http.errors import Invalid
+from ..http.enqueuing import enqueuing
 from ..http.filtering import job_filter
 from ..http.in_hand import Room
 from ..http.masking import as_shown
 from ..http.routes import BODY_BYTES, LARGE_BYTES, needs
 from ..http.service import connection
 from .changing import OPTIONAL_BODY, REQUIRED_BODY, acted
-from .enqueuing import enqueuing
 from .errors import IdempotencyGone, IdempotencyMismatch
 from .openapi import (
     CREATE_JOB_BODY,
@@ -40,9 +43,7 @@ from .openapi import (
 )
 from .reading import Blueprint, json_body, looked_back_to, next_page
 from .schemas.job import JobResponse
-from .schemas.request_schemas import BESIDE, IdempotencyHeader, JobConditions, ListJobs, load
 from .schemas.response_schemas import CancelResponse, CountResponse
-from .strict_json import parse
 
 blp = Blueprint("jobs", __name__, description="Enqueue, look at, change, cancel, retry, copy and delete jobs.")
 

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
 from typing import Any
 
 from flask import request
 from flask.views import MethodView
 
-from haulier.domain.api_key import ApiKey, Scope
+from haulier.domain.api_key import KEY_ID_PATTERN, ApiKey, Scope
 from haulier.domain.errors import KeyNotFound
-from haulier.domain.job import Json
 from haulier.queue.access import api_keys
-from haulier.queue.access.api_keys import NewKey
+from haulier.requests.key_request import CreateKey, RotateKey, read_key, read_overlap
+from haulier.requests.lists import ListKeys
+from haulier.requests.strict_json import parse
 
 from ..http.door import caller
 from ..http.routes import needs
 from ..http.service import connection
 from .openapi import NEXT_CURSOR, NEXT_LINK, fails
 from .reading import JSON_TYPE, Blueprint, body, body_type, json_body, next_page
-from .schemas.keys import KEY_ID_PATTERN, CreateKey, KeyResponse, ListKeys, NewKeyResponse, RotateKey
-from .schemas.request_schemas import load
-from .strict_json import parse
+from .schemas.keys import KeyResponse, NewKeyResponse
 
 blp = Blueprint("keys", __name__, description="API keys.")
 
 ViewResult = tuple[Any, int, dict[str, str]]
 
-CREATE, ROTATE = CreateKey(), RotateKey()
 # All but what has to be written otherwise.
 SHOWN = ("id", "name", "rate_limit", "created_at", "expires_at", "last_used_at", "revoked_at", "rotated_until")
 WHY = "an API key may be good for every queue"
@@ -103,25 +100,6 @@ class Revoke(MethodView):
         """
         with connection() as conn:
             return _shown(api_keys.revoke(conn, _read(key_id), actor=caller().id))
-
-
-def read_key(data: Json) -> NewKey:
-    """Return the key that a request asks for. Raises: Invalid."""
-    asked = load(CREATE, data)
-    days = asked.pop("days", None)
-    scopes = [Scope(scope) for scope in dict.fromkeys(asked.pop("scopes"))]
-    queues = asked.pop("queues", None)
-    return NewKey(
-        **asked,
-        scopes=scopes,
-        queues=None if queues is None else set(queues),
-        lifetime=None if days is None else timedelta(days=days),
-    )
-
-
-def read_overlap(data: Json) -> timedelta:
-    """Return for how long the old secret is good after a rotation. Raises: Invalid."""
-    return timedelta(hours=load(ROTATE, data)["hours"])
 
 
 def _read(key_id: str) -> str:

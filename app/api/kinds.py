@@ -6,9 +6,9 @@ from flask.views import MethodView
 
 from haulier.domain.job import Json
 
+from ..http.payload_schema import payload_schema
 from ..http.routes import Entry, needs
 from ..http.service import service
-from .openapi import payload_schema
 from .reading import Blueprint
 from .schemas.response_schemas import KindResponse
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from flask import Flask, Response
 from flask_smorest import Api as SmorestApi
@@ -18,17 +17,18 @@ from werkzeug.exceptions import HTTPException
 from haulier.domain.job import LEAST_INTEGER, MOST_INTEGER, NAME_PATTERN, JobStatus, Json
 from haulier.kinds import Kind
 from haulier.kinds.sdk.payload import TEXT
+from haulier.requests.job_request import CreateJobRequest
 from haulier.version import version
 
+from ..http.payload_schema import OPENAPI_VERSION, write_only
 from ..http.routes import Entry, Route, Routes
 from . import errors
 from .generators import simplify
-from .schemas.job import CreateJobRequest, JobError, JobProgress
+from .schemas.job import JobError, JobProgress
 from .schemas.response_schemas import ErrorBody, ResponseSchema
 
 View = TypeVar("View")
 
-OPENAPI_VERSION = "3.1.0"
 JSON_TYPE = "application/json"
 
 LOCATION = {"Location": {"description": "The job's path.", "schema": {"type": "string", "format": "uri-reference"}}}
@@ -196,7 +196,7 @@ def make_api(app: Flask, kinds: Mapping[str, Kind], create_job: CreateJobRequest
     api = Api(app, spec_kwargs={"marshmallow_plugin": plugin, "info": {"description": DESCRIPTION}})
     assert plugin.converter is not None
     plugin.converter.add_attribute_function(_component)  # type: ignore[no-untyped-call]
-    plugin.converter.add_attribute_function(_secret)  # type: ignore[no-untyped-call]
+    plugin.converter.add_attribute_function(write_only)  # type: ignore[no-untyped-call]
     schemas = api.spec.components.schema
     schemas("AnyJson", ANY_JSON)
     schemas("JobId", {"type": "string", "format": "uuid", "description": "A UUIDv7, made by the database."})
@@ -299,16 +299,6 @@ def _example_payload(schema: Schema) -> Json:
     return payload
 
 
-def payload_schema(kind: Kind) -> dict[str, Json]:
-    """Return the JSON schema of the kind's payload, without references to anything outside it."""
-    plugin = MarshmallowPlugin(schema_name_resolver=lambda _: "")
-    APISpec("", "", OPENAPI_VERSION, plugins=[plugin])
-    assert plugin.converter is not None
-    plugin.converter.add_attribute_function(_secret)  # type: ignore[no-untyped-call]
-    found: dict[str, Json] = plugin.converter.schema2jsonschema(kind.schema)  # type: ignore[no-untyped-call]
-    return found
-
-
 def _resolver(kinds: Mapping[str, Kind]) -> Callable[[Any], str]:
     """Name the schemas: a payload after its kind, any other after its class."""
     names: dict[type, str] = {}
@@ -330,11 +320,6 @@ def _unused(api: Api, name: str) -> str:
     while name in api.spec.components.schemas:
         name += "_"
     return name
-
-
-def _secret(_: Any, field: Any, ret: dict[str, Json]) -> dict[str, Json]:
-    """Say of a secret field that it is sent and not read."""
-    return {"writeOnly": True} if field.metadata.get("secret") else {}
 
 
 def _component(_: Any, field: Any, ret: dict[str, Json]) -> dict[str, Json]:

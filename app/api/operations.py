@@ -15,20 +15,21 @@ from haulier.domain.job import Json
 from haulier.queue.produce import operations as ops
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.operations import Operation, Order, Preview
+from haulier.requests.cursor import write_cursor
+from haulier.requests.fields import time_text
+from haulier.requests.invalid import Invalid
+from haulier.requests.lists import ListOperations
+from haulier.requests.operation_request import StartOperation, read_operation
+from haulier.requests.strict_json import parse
 
 from ..http import ordering
-from ..http.cursor import write_cursor
 from ..http.door import caller
-from ..http.errors import Invalid
 from ..http.filtering import filter_in_body
 from ..http.routes import needs
 from ..http.service import connection
 from .openapi import NEXT_CURSOR, NEXT_LINK, fails
 from .reading import JSON_TYPE, Blueprint, json_body, next_page
-from .schemas.fields import time_text
-from .schemas.operations import ListOperations, OperationResponse, PreviewResponse, StartOperation
-from .schemas.request_schemas import load
-from .strict_json import parse
+from .schemas.operations import OperationResponse, PreviewResponse
 
 blp = Blueprint(
     "operations", __name__, description="What is done to all jobs of a filter: preview, start, watch, stop."
@@ -36,7 +37,7 @@ blp = Blueprint(
 
 ViewResult = tuple[Any, int, dict[str, str]]
 
-START, PREVIEW = StartOperation(), PreviewResponse()
+PREVIEW = PreviewResponse()
 LOCATION = {
     "Location": {"description": "The operation's path.", "schema": {"type": "string", "format": "uri-reference"}}
 }
@@ -171,22 +172,15 @@ def _previewed(preview: Preview) -> Response:
 
 def _order(data: Json) -> tuple[Order, datetime | None, bool]:
     """Return the order, the instant to which it is bound, and whether it is only previewed. Raises: Invalid."""
-    data, payload = _without_payload(data)
-    asked = load(START, data)
-    action, by = asked["action"], caller()
-    ordering.check_action(action)
-    conditions = {name: value for name, value in asked["filter"].items() if name != "all"}
-    if not asked["filter"] and not payload:
-        raise Invalid({"filter": ['Must say which jobs are meant; {"all": true} says: every one.']})
-    if "all" in asked["filter"] and payload:
-        raise Invalid({"filter": {"all": ["Must stand alone."]}})
+    asked, payload = read_operation(data)
+    ordering.check_action(asked["action"])
     changes = dict(asked.get("changes") or {})
     if "run_at" in changes:
         changes["run_at"] = time_text(changes["run_at"])
     order = Order(
-        action,
-        _filter(conditions, payload),
-        by.queues,
+        asked["action"],
+        _filter(asked["filter"], payload),
+        caller().queues,
         changes,
         asked["spread_seconds"],
         asked["starts_in_seconds"],
@@ -200,24 +194,3 @@ def _filter(conditions: dict[str, Any], payload: dict[str, Json]) -> JobFilter:
         return filter_in_body(conditions, payload)
     except Invalid as error:
         raise Invalid({"filter": error.details}) from None
-
-
-def _without_payload(data: Json) -> tuple[Json, dict[str, Json]]:
-    """Return the request without null fields and what it asks of payloads, and that."""
-    if not isinstance(data, dict):
-        raise Invalid({"_schema": ["Must be a JSON object."]})
-    given = {name: value for name, value in data.items() if value is not None}
-    asked = given.get("filter")
-    if not isinstance(asked, dict):
-        return given, {}
-    plain = {name: value for name, value in asked.items() if value is not None and not name.startswith("payload.")}
-    odd = {name: ["Must be a list."] for name, value in plain.items() if name in _LISTS and not isinstance(value, list)}
-    odd |= {name: ["Must be a text."] for name, value in plain.items() if name in _TEXTS and not isinstance(value, str)}
-    if odd:
-        raise Invalid({"filter": odd})
-    payload = {name: value for name, value in asked.items() if value is not None and name.startswith("payload.")}
-    return given | {"filter": plain}, payload
-
-
-_LISTS = ("status", "kind", "queue", "tag")
-_TEXTS = ("error", "worker", "key")

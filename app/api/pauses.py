@@ -11,17 +11,17 @@ from haulier.domain.api_key import Scope
 from haulier.domain.errors import PauseInThePast
 from haulier.queue.produce.pauses import pause, resume
 from haulier.queue.produce.stats import Queue, find_or_empty
+from haulier.requests.acts import PauseQueue
+from haulier.requests.invalid import Invalid, load
+from haulier.requests.strict_json import parse
 
 from ..http.acting import check_queue_name
 from ..http.door import caller
-from ..http.errors import Invalid
 from ..http.routes import needs
 from ..http.service import connection
 from .openapi import fails
 from .reading import JSON_TYPE, Blueprint, body, body_type
-from .schemas.request_schemas import load
-from .schemas.stats import PauseQueue, QueueResponse
-from .strict_json import parse
+from .schemas.stats import QueueResponse
 
 blp = Blueprint("queues", __name__, description="Queues, of which an operator may let no job start.")
 

@@ -14,11 +14,11 @@ from flask_smorest import Blueprint as SmorestBlueprint
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from haulier.domain.job import MAX_PAYLOAD_BYTES
+from haulier.requests.fields import Several, time_text
+from haulier.requests.invalid import Invalid, Malformed, TooLarge
 
-from ..http.errors import Invalid, Malformed, TooLarge, UnsupportedMediaType
+from ..http.errors import UnsupportedMediaType
 from ..http.routes import ROUTE
-from .schemas.fields import Several, time_text
 from .schemas.response_schemas import ResponseSchema
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -75,12 +75,6 @@ def json_body(request: Request) -> bytes:
 
 def _too_large(most: int) -> TooLarge:
     return TooLarge(f"the body may be {most} bytes long")
-
-
-def check_payload_size(payload: bytes) -> None:
-    """Return if the payload, as compact JSON in UTF-8, is not too long. Raises: TooLarge."""
-    if len(payload) > MAX_PAYLOAD_BYTES:
-        raise TooLarge(f"payload is {len(payload)} bytes long as JSON; it may be {MAX_PAYLOAD_BYTES}")
 
 
 class Parser(FlaskParser):  # type: ignore[misc, unused-ignore]

@@ -12,13 +12,11 @@ from flask.views import MethodView
 
 from haulier.domain.api_key import Scope
 from haulier.domain.errors import PauseInThePast, ScheduleNotFound
-from haulier.domain.job import NAME_PATTERN, Json
+from haulier.domain.job import NAME_PATTERN
 from haulier.domain.preview import Preview, preview
-from haulier.domain.schedule import NOT_OF_A_SCHEDULE, TAKEN_NAMES, InvalidSchedule, Timetable, next_ticks
-from haulier.queue.produce.draft import Draft
+from haulier.domain.schedule import InvalidSchedule, next_ticks
 from haulier.queue.produce.schedule_health import unfired
 from haulier.queue.produce.schedules import (
-    Pause,
     Shown,
     delete_schedule,
     get_schedule,
@@ -29,41 +27,34 @@ from haulier.queue.produce.schedules import (
     resume_schedule,
     run_schedule,
 )
+from haulier.requests.cursor import entry_cursor, entry_of
+from haulier.requests.invalid import Invalid, load
+from haulier.requests.lists import ListSchedules, ListTicks
+from haulier.requests.schedule_request import PauseSchedule, PreviewSchedule, PutSchedule, read_preview, timetable_of
+from haulier.requests.strict_json import parse
 
-from ..http.cursor import entry_cursor, entry_of
 from ..http.door import caller
-from ..http.errors import Invalid
+from ..http.enqueuing import enqueuing
 from ..http.masking import schedule_as_shown
-from ..http.requests import AskedSchedule
 from ..http.routes import needs
 from ..http.service import connection, service
-from .enqueuing import enqueuing
 from .openapi import NEXT_CURSOR, NEXT_LINK, fails
 from .reading import JSON_TYPE, Blueprint, body, body_type, json_body, next_page
 from .schemas.explain import ScheduleExplainResponse
-from .schemas.request_schemas import load
 from .schemas.schedules import (
     SHOWN_TICKS,
-    ListSchedules,
-    ListTicks,
     OneScheduleResponse,
-    PauseSchedule,
     PreviewedTick,
-    PreviewSchedule,
-    PutSchedule,
     RunResponse,
     ScheduleResponse,
     TickResponse,
-    load_rule,
-    load_timetable,
 )
-from .strict_json import parse
 
 blp = Blueprint("schedules", __name__, description="Schedules: jobs that are enqueued by themselves.")
 
 ViewResult = tuple[Any, int, dict[str, str]]
 
-PUT, PREVIEW, PAUSE = PutSchedule(), PreviewSchedule(), PauseSchedule()
+PAUSE = PauseSchedule()
 WHY = "a schedule's name is that of every queue"
 
 
@@ -106,9 +97,9 @@ class PreviewOfSchedule(MethodView):
     @blp.response(200, PreviewedTick(many=True), description="The ticks, in order.")
     def post(self) -> list[Preview]:
         """Show when a schedule would fire, and what changes of clocks do to it. Nothing is stored."""
-        asked = load(PREVIEW, parse(json_body(request)))
+        asked = read_preview(parse(json_body(request)))
         after = asked.get("after") or datetime.now(UTC).replace(microsecond=0)
-        return preview(load_timetable(asked, counts_from=after), after, asked["count"])
+        return preview(timetable_of(asked, counts_from=after), after, asked["count"])
 
 
 @blp.route("/schedules/<name>")
@@ -136,7 +127,7 @@ class OneSchedule(MethodView):
         An equal one changes nothing. Ticks of the old one that are due fire by it first: a change fires none twice,
         and loses none. Without `paused` it stays paused, or not. 404 for a name that no schedule can have.
         """
-        asked = read_schedule(_checked(name), parse(json_body(request)))
+        asked = enqueuing().schedule(_checked(name), parse(json_body(request)))
         with connection() as conn:
             enqueuing().queue_names.check(conn, asked.draft)
             try:
@@ -267,20 +258,6 @@ class Ticks(MethodView):
         return found, 200, {} if last is None else next_page(last)
 
 
-def read_schedule(name: str, data: Json) -> AskedSchedule:
-    """Return the schedule of a request, its job checked as that of POST /jobs. Raises: Invalid; Forbidden; TooLarge."""
-    if name in TAKEN_NAMES:
-        raise Invalid({"name": [f"A schedule cannot be called {name}."]})
-    asked = load(PUT, data)
-    draft = _draft(asked["job"])
-    return AskedSchedule(load_rule(asked, _job(asked["job"], draft)), draft, _pause(asked))
-
-
-def read_timetable(data: Json, counts_from: datetime) -> Timetable:
-    """Return when the schedule of a request would fire. Raises: Invalid."""
-    return load_timetable(load(PREVIEW, data), counts_from=counts_from)
-
-
 def _checked(name: str) -> str:
     # A name that is none cannot be sent to the database: it may hold a NUL.
     if not re.fullmatch(NAME_PATTERN, name):
@@ -294,29 +271,6 @@ def _asked_of_pause() -> dict[str, Any]:
         return {}
     body_type(request, JSON_TYPE)
     return load(PAUSE, parse(text))
-
-
-def _pause(asked: dict[str, Any]) -> Pause | None:
-    until, is_paused = asked.get("paused_until"), asked.get("paused")
-    if until is not None and not is_paused:
-        raise Invalid({"paused_until": ["Only where paused is true."]})
-    return None if is_paused is None else Pause(is_paused, until)
-
-
-def _draft(job: dict[str, Json]) -> Draft:
-    """Return the job of a request, checked as that of POST /jobs. Raises: Invalid; Forbidden; TooLarge."""
-    if given := [name for name in NOT_OF_A_SCHEDULE if job.get(name) is not None]:
-        raise Invalid({"job": {name: ["A schedule's job cannot have it."] for name in given}})
-    try:
-        return enqueuing().draft(job)
-    except Invalid as error:
-        raise Invalid({"job": error.details}) from None
-
-
-def _job(job: dict[str, Json], draft: Draft) -> dict[str, Json]:
-    """Return the job as the schedule keeps it: the payload as it was sent, and all that has a default."""
-    columns = {**draft.columns, "payload": job["payload"]}
-    return {name: value for name, value in columns.items() if value is not None}
 
 
 def _shown(found: Shown) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from flask.views import MethodView
 
 from haulier.domain.api_key import Scope
 from haulier.queue.produce.stats import Queue, Shown, Stats, get_queue, list_queues, stats
+from haulier.requests.lists import AskStats, ListQueues
 
 from ..http.acting import check_queue_name
 from ..http.door import caller
@@ -15,7 +16,7 @@ from ..http.routes import needs
 from ..http.service import connection
 from .openapi import NEXT_CURSOR, NEXT_LINK, fails
 from .reading import Blueprint, next_page
-from .schemas.stats import AskStats, ListQueues, QueueResponse, StatsResponse
+from .schemas.stats import QueueResponse, StatsResponse
 
 blp = Blueprint("stats", __name__, description="Figures of what came, ran and waits, as a worker has counted it.")
 

@@ -10,15 +10,17 @@ from flask.views import MethodView
 
 from haulier.domain.api_key import Scope
 from haulier.queue.produce.workers import Worker, get_worker, list_workers, quiet
+from haulier.requests.acts import QuietWorker
+from haulier.requests.invalid import load
+from haulier.requests.lists import ListWorkers
+from haulier.requests.strict_json import parse
 
 from ..http.door import caller
 from ..http.routes import needs
 from ..http.service import connection
 from .openapi import NEXT_CURSOR, NEXT_LINK, fails
 from .reading import JSON_TYPE, Blueprint, json_body, next_page
-from .schemas.request_schemas import load
-from .schemas.workers import ListWorkers, OneWorkerResponse, QuietWorker, WorkerResponse
-from .strict_json import parse
+from .schemas.workers import OneWorkerResponse, WorkerResponse
 
 blp = Blueprint("workers", __name__, description="The processes that run jobs.")
 

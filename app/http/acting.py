@@ -16,9 +16,9 @@ from haulier.queue.produce.copy import copy
 from haulier.queue.produce.look import visible
 from haulier.queue.produce.once import Made, made_once
 from haulier.queue.rows import StoredJob
+from haulier.requests.invalid import Invalid
 
 from .door import caller
-from .errors import Invalid
 from .masking import as_shown
 from .service import connection, service
 

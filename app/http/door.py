@@ -21,9 +21,10 @@ from werkzeug.exceptions import NotFound
 from haulier.config import Config
 from haulier.domain.api_key import ApiKey, Scope, bearer_in, hash_of, id_in
 from haulier.domain.errors import DatabaseUnavailable, SchemaMismatch
+from haulier.requests.invalid import TooLarge
 
 from .envelope import API_KEY
-from .errors import Forbidden, RateLimited, TooLarge, Unauthorized
+from .errors import Forbidden, RateLimited, Unauthorized
 from .failures import Failures
 from .keyring import Keyring
 from .origins import MAKE_A_KEY, SAFE_METHODS, check_neighbour, check_page, is_of_this_machine, sign_of_proxy

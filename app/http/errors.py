@@ -32,44 +32,11 @@ from haulier.domain.errors import (
     TooManyPauses,
     WorkerNotFound,
 )
-from haulier.domain.job import Json
-from haulier.domain.text import cut
-from haulier.kinds.sdk.payload import explain
-
-from .faults import MAX_FAULTS, shown
-
-MAX_MESSAGE = 1000
-
-
-class Malformed(HaulierError):
-    """The body is not JSON that this API takes."""
+from haulier.requests.invalid import Invalid, Malformed, TooLarge
 
 
 class UnsupportedMediaType(HaulierError):
     """The body's type is not one that this API reads."""
-
-
-class TooLarge(HaulierError):
-    """The request is longer than this API takes."""
-
-
-class Invalid(HaulierError):
-    """The request does not fit.
-
-    Shape: details mirrors the input, with a list of sentences at each fault; left_out counts the faults not in it.
-    """
-
-    def __init__(
-        self, details: Mapping[str, Json], message: str | None = None, *, most: int = MAX_FAULTS, left_out: int = 0
-    ) -> None:
-        self.details, more = shown(details, most)
-        self.left_out = left_out + more
-        said = cut(message or f"the request does not fit: {explain(self.details)}", MAX_MESSAGE)
-        super().__init__(f"{said} ({self.left_out} more faults are not shown)" if self.left_out else said)
-
-    def shortened(self, most: int) -> Invalid:
-        """Return the same error with fewer faults."""
-        return Invalid(self.details, most=most, left_out=self.left_out)
 
 
 class Refusal(HaulierError):

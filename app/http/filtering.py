@@ -11,13 +11,11 @@ from haulier.domain.job import Json
 from haulier.kinds import Kind
 from haulier.kinds.sdk.secret_fields import is_secret_at, secret_fields
 from haulier.queue.produce.job_filter import JobFilter
+from haulier.requests.invalid import Invalid
+from haulier.requests.job_conditions import PREFIX, payload_conditions
 
 from .door import Caller, caller
-from .errors import Invalid
 from .service import service
-
-PREFIX = "payload."
-MAX_PATHS, MAX_PATH, MAX_TEXT = 5, 200, 1_000
 
 
 def job_filter(asked: Mapping[str, Any], **paging: Any) -> JobFilter:
@@ -34,7 +32,7 @@ def filter_within(asked: Mapping[str, Any], given: Iterable[tuple[str, list[str]
     queues = asked.get("queue")
     if by.queues is not None:
         queues = [name for name in by.queues if queues is None or name in queues]
-    payload = _payload_conditions(given)
+    payload = payload_conditions(given)
     _check_no_secret(payload, asked.get("kind"), by)
     return _filter({**asked, "queue": queues}, payload, **paging)
 
@@ -44,10 +42,7 @@ def filter_in_body(asked: Mapping[str, Any], payload: Mapping[str, Json]) -> Job
 
     Shape: payload has the fields whose names begin with PREFIX.
     """
-    odd = {name: ["Must be a text."] for name, text in payload.items() if not isinstance(text, str)}
-    if odd:
-        raise Invalid(odd)
-    places = _payload_conditions((name, [str(text)]) for name, text in payload.items())
+    places = payload_conditions((name, [text]) for name, text in payload.items())
     _check_no_secret(places, asked.get("kind"), caller())
     return _filter(asked, places)
 
@@ -75,27 +70,6 @@ def _filter(asked: Mapping[str, Any], payload: Mapping[str, str], **paging: Any)
         **times,
         **paging,
     )
-
-
-def _payload_conditions(given: Iterable[tuple[str, list[str]]]) -> dict[str, str]:
-    found = {name: values for name, values in given if name.startswith(PREFIX)}
-    if len(found) > MAX_PATHS:
-        raise Invalid({"_schema": [f"At most {MAX_PATHS} places of the payload may be asked about."]})
-    faults = {name: [fault] for name, values in found.items() if (fault := _fault(name, values))}
-    if faults:
-        raise Invalid(faults)
-    return {name.removeprefix(PREFIX): text for name, [text] in found.items()}
-
-
-def _fault(name: str, values: list[str]) -> str | None:
-    path = name.removeprefix(PREFIX)
-    if len(values) > 1:
-        return "Given more than once."
-    if not all(path.split(".")) or len(path) > MAX_PATH or "\0" in path:
-        return f"After payload. must stand the names of fields, with dots between them, at most {MAX_PATH} characters."
-    if len(values[0]) > MAX_TEXT or "\0" in values[0]:
-        return f"Must be a text of at most {MAX_TEXT} characters, without NUL."
-    return None
 
 
 def _check_no_secret(payload: Mapping[str, str], kinds: list[str] | None, by: Caller) -> None:

@@ -19,9 +19,10 @@ from haulier.queue.access.audit import Action
 from haulier.queue.produce.errors import ErrorGroup
 from haulier.queue.produce.look import get_jobs
 from haulier.queue.rows import StoredJob
+from haulier.requests.job_conditions import PREFIX
 
 from .door import caller
-from .filtering import PREFIX, secret_places
+from .filtering import secret_places
 from .service import service
 
 # So many jobs are read at once: each may have a payload of 256 KB.

@@ -14,9 +14,9 @@ from haulier.queue.produce import operations as ops
 from haulier.queue.produce.operations import Operation, Order, Preview
 from haulier.queue.produce.stored_filter import as_stored
 from haulier.queue.produce.work_off import Worker, work_off
+from haulier.requests.invalid import Invalid
 
 from .door import caller
-from .errors import Invalid
 from .masking import as_shown, filter_as_shown
 from .service import service
 

@@ -15,8 +15,7 @@ from haulier.postgres.statements import Connection
 from haulier.queue.produce.draft import Draft, draft
 from haulier.queue.produce.idempotency import known_idempotency
 from haulier.queue.produce.queues import add_queues, find_queues
-
-from .errors import Invalid
+from haulier.requests.invalid import Invalid
 
 # How long a name is not looked up again: a sixth of the time after which the database forgets an unused name.
 KNOWN_SECONDS = 600.0

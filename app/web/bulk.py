@@ -11,16 +11,14 @@ from haulier.domain.operation import ACTS_ON, OperationAction
 from haulier.logs import MASK
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.operations import Order
+from haulier.requests.invalid import Invalid
+from haulier.requests.operation_request import DEFAULT_WAIT_SECONDS, MAX_SPREAD_SECONDS
 
-from ..http.errors import Invalid
 from ..http.filtering import filter_in_body
 from .change_form import read_changes
 from .job_list_url import PAYLOAD, Look, Pair, read_look
 from .times import read_duration
 
-# Time to think again.
-WAIT_SECONDS = 10.0
-MOST_SPREAD_SECONDS = 604_800
 FIELDS = ("queue", "priority", "due")
 # The parameters of the list of jobs, as filters of operations call them.
 _TIMES = {"created_after": "after", "created_before": "before"}
@@ -166,7 +164,7 @@ def _spread(text: str, changed: Mapping[str, Json], verb: Verb, faults: dict[str
         return 0
     found = read_duration(text)
     seconds = 0 if found is None else int(found.total_seconds())
-    if found is None or seconds > MOST_SPREAD_SECONDS:
+    if found is None or seconds > MAX_SPREAD_SECONDS:
         faults["spread"] = "Must be a time of at most 7 days, such as 10m or 2h."
     elif verb.action is OperationAction.CHANGE and not {"delay_seconds", "run_at"} & set(changed):
         faults["spread"] = "Only where it changes when they are due."
@@ -176,7 +174,7 @@ def _spread(text: str, changed: Mapping[str, Json], verb: Verb, faults: dict[str
 def order_of(bulk: Bulk, choices: Choices, queues: Sequence[str] | None) -> Order:
     """Return the order. Raises: Invalid."""
     spread, changes = choices.spread_seconds, choices.changes
-    return Order(bulk.verb.action, filter_of(bulk), queues, changes, spread, starts_in_seconds=WAIT_SECONDS)
+    return Order(bulk.verb.action, filter_of(bulk), queues, changes, spread, starts_in_seconds=DEFAULT_WAIT_SECONDS)
 
 
 def told_of(stored: Mapping[str, Json]) -> tuple[list[Pair], list[Pair] | None]:

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
-from haulier.domain.job import (
-    MAX_MAX_ATTEMPTS,
-    MAX_PRIORITY,
-    MAX_TIMEOUT_SECONDS,
-    MIN_PRIORITY,
-    NAME_PATTERN,
-    Job,
-    Json,
-)
-from haulier.queue.produce.change import Changes
+from marshmallow import ValidationError, validate
 
-from .job_form import Form
+from haulier.domain.job import Job, Json
+from haulier.queue.produce.change import Changes
+from haulier.requests.job_request import JobChanges
+
+from .job_form import Form, typed, written
 from .times import read_duration, read_time
 
-# Each field, its least and its greatest number.
-NUMBERS: Mapping[str, tuple[int, int]] = {
-    "priority": (MIN_PRIORITY, MAX_PRIORITY),
-    "max_attempts": (1, MAX_MAX_ATTEMPTS),
-    "timeout_seconds": (1, MAX_TIMEOUT_SECONDS),
-}
-NAMES = ("queue", *NUMBERS, "due")
+# The fields that it has beside `due`, which stands for a time or a delay.
+SETTINGS = ("queue", "priority", "max_attempts", "timeout_seconds")
+NAMES = (*SETTINGS, "due")
 CHANGED = "Somebody has changed this meanwhile: so it is now."
+_FIELDS = JobChanges().fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +47,7 @@ def form_of(job: Job) -> Form:
 
     Shape: `was_` and the name of a field is what that shows.
     """
-    timeout = "" if job.timeout_seconds is None else str(job.timeout_seconds)
-    numbers = {"priority": str(job.priority), "max_attempts": str(job.max_attempts), "timeout_seconds": timeout}
-    values = {"queue": job.queue, **numbers}
+    values = {name: written(getattr(job, name)) for name in SETTINGS}
     shown = {f"was_{name}": text for name, text in values.items()}
     return Form({**values, "due": "", **shown, "was_due": job.run_at.isoformat()})
 
@@ -100,14 +89,20 @@ class _Fault:
 
 
 def _read(name: str, text: str, zone: tzinfo) -> dict[str, Json] | _Fault:
-    if name == "queue":
-        return {"queue": text} if re.fullmatch(NAME_PATTERN, text) else _Fault("No queue can have this name.")
     if name == "due":
         return _due(text, zone)
-    least, most = NUMBERS[name]
-    if not re.fullmatch(r"-?[0-9]{1,9}", text) or not least <= int(text) <= most:
-        return _Fault(f"Must be a whole number from {least} to {most}.")
-    return {name: int(text)}
+    try:
+        return {name: _FIELDS[name].deserialize(typed(text, _FIELDS[name]))}
+    except ValidationError:
+        return _Fault(_needed(name))
+
+
+def _needed(name: str) -> str:
+    """Return what a field takes."""
+    [check] = _FIELDS[name].validators
+    if isinstance(check, validate.Range):
+        return f"Must be a whole number from {check.min} to {check.max}."
+    return "No queue can have this name."
 
 
 def _due(text: str, zone: tzinfo) -> dict[str, Json] | _Fault:

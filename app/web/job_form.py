@@ -6,16 +6,26 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from haulier.domain.job import Json
+from marshmallow import fields
+
+from haulier.domain.job import DEFAULT_MAX_ATTEMPTS, DEFAULT_QUEUE, Json
 from haulier.kinds.sdk.payload import explain
+from haulier.requests.invalid import Invalid, Malformed
+from haulier.requests.job_request import JobOptions
+from haulier.requests.strict_json import parse
 
-from ..http.errors import Invalid, Malformed
-from ..http.requests import requests
-
-# The fields of a job that are numbers, and all that are texts.
-NUMBERS = ("priority", "max_attempts", "timeout_seconds")
-JOB = ("kind", "payload", "queue", *NUMBERS, "tags")
+# The settings of a job that a form asks for: what it calls each, and what it says beside it for a new job.
+SETTINGS: Mapping[str, tuple[str, str]] = {
+    "queue": ("Queue", f"Empty: {DEFAULT_QUEUE}."),
+    "priority": ("Priority", "−100 to 100; higher comes first. Empty: 0."),
+    "max_attempts": ("Attempts at most", f"Empty: {DEFAULT_MAX_ATTEMPTS}."),
+    "timeout_seconds": ("Timeout in seconds", "Empty: the kind’s own."),
+    "tags": ("Tags", "Words with commas between them."),
+}
+JOB = ("kind", "payload", *SETTINGS)
+_FIELDS = JobOptions().fields
 MOST_CHARACTERS = 400_000
 # What a form is sent with, so that sending it twice does it once.
 ONCE = re.compile(r"[0-9a-f]{32}")
@@ -31,6 +41,11 @@ class Form:
     def value(self, name: str) -> str:
         """Return what stands in a field."""
         return self.values.get(name, "")
+
+    @property
+    def settings(self) -> Mapping[str, tuple[str, str]]:
+        """Return the settings of a job: each field's name, what it is called and what is said beside it."""
+        return SETTINGS
 
 
 def new_once() -> str:
@@ -59,12 +74,25 @@ def tags_of(text: str) -> list[str]:
     return [each.strip() for each in text.split(",") if each.strip()]
 
 
+def typed(text: str, described: fields.Field[Any] | None) -> Json:
+    """Return what was typed, as a client would send it in the field that is so described."""
+    if isinstance(described, fields.Integer):
+        return number_of(text)
+    return tags_of(text) if isinstance(described, fields.List) else text
+
+
+def written(value: Json) -> str:
+    """Return what stands in a field that has this value."""
+    if value is None:
+        return ""
+    return ", ".join(value) if isinstance(value, list | tuple) else str(value)
+
+
 def job_of(values: Mapping[str, str]) -> dict[str, Json]:
     """Return the job as a client would send it; a field that is empty is left out. Raises: Invalid."""
-    job: dict[str, Json] = {name: values[name] for name in ("kind", "queue") if values.get(name)}
-    job.update({name: number_of(values[name]) for name in NUMBERS if values.get(name)})
-    if tags := tags_of(values.get("tags", "")):
-        job["tags"] = tags
+    settings = {name: typed(values[name], _FIELDS.get(name)) for name in ("kind", *SETTINGS) if values.get(name)}
+    # A text that is all commas has no tag.
+    job: dict[str, Json] = {name: value for name, value in settings.items() if value != []}
     job["payload"] = json_of(values.get("payload", ""), "payload")
     return job
 
@@ -74,7 +102,7 @@ def json_of(text: str, name: str) -> Json:
     if not text:
         return {}
     try:
-        return requests().parse(text.encode())
+        return parse(text.encode())
     except Malformed as error:
         raise Invalid({name: [f"{str(error)[:1].upper()}{str(error)[1:]}."]}) from error
 

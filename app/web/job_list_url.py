@@ -11,8 +11,8 @@ from uuid import UUID
 
 from haulier.domain.fingerprint import ID_PATTERN, read_id
 from haulier.domain.job import MAX_TAG, NAME_PATTERN, WAITING_STATUSES, JobOrder, JobStatus
+from haulier.requests.ids import read_uuid
 
-from ..http.ids import read_uuid
 from .times import read_duration, read_time
 
 LIMITS = (25, 50, 100, 200)

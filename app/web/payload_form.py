@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from haulier.domain.job import Json
+from haulier.requests.invalid import Invalid
 
-from ..http.errors import Invalid
 from .job_form import json_of
 
 # What stands before the name of a field of the payload in the form.

@@ -12,9 +12,9 @@ from haulier.queue.produce.running import RunningJob, list_running
 from haulier.queue.produce.upcoming import NextJob, upcoming
 from haulier.queue.produce.workers import list_workers
 from haulier.queue.rows import StoredJob
+from haulier.requests.ids import read_uuid
 
 from ..http.door import caller
-from ..http.ids import read_uuid
 from .job_list_url import Look
 from .reading import kept, part
 from .timeouts import timeout_of

@@ -11,6 +11,8 @@ from datetime import datetime
 from enum import StrEnum
 
 ID_PATTERN = r"[a-z0-9]{12}"
+# Programs make ids of 12; rows of other lengths may have been inserted.
+KEY_ID_PATTERN = r"^[a-z0-9]{1,32}$"
 # 32 random bytes, as secrets.token_urlsafe writes them.
 TOKEN = re.compile(rf"hlr_({ID_PATTERN})_[A-Za-z0-9_-]{{43}}")
 

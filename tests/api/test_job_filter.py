@@ -11,7 +11,6 @@ from flask import Flask
 from flask.testing import FlaskClient
 from psycopg2.extensions import connection as Connection
 
-from app.http.faults import MAX_NAME
 from haulier.domain.api_key import Scope
 from haulier.domain.claim import Fence, Settlement
 from haulier.domain.job import NewJob
@@ -20,6 +19,7 @@ from haulier.domain.text import cut
 from haulier.queue import consume, produce
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
+from haulier.requests.fault_limit import MAX_NAME
 from tests import queueing
 
 ORDER = {

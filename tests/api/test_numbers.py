@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg2.extensions import connection as Connection
 
-from app.api.strict_json import parse
 from haulier.domain.claim import Fence, Settlement
 from haulier.domain.outcome import Outcome
 from haulier.queue import consume
+from haulier.requests.strict_json import parse
 from tests import queueing
 
 EDGES = [

@@ -11,26 +11,27 @@ import pytest
 from app.api import build
 from app.api.errors import ANSWERS
 from app.api.schemas.database import CheckThreshold, DatabaseCheck, DatabaseResponse
-from app.api.schemas.error_groups import AskError, ErrorGroupResponse, ErrorStepResponse, ListErrors, MuteErrors
+from app.api.schemas.error_groups import ErrorGroupResponse, ErrorStepResponse
 from app.api.schemas.explain import ExplainResponse, JobRun, ScheduleReason, WaitReason
-from app.api.schemas.job import JobOptions, JobResponse
-from app.api.schemas.request_schemas import ListJobs
+from app.api.schemas.job import JobResponse
 from app.api.schemas.response_schemas import CountResponse
 from app.api.schemas.stats import (
-    AskStats,
     Counts,
     Figures,
-    ListQueues,
     Percentiles,
     QueueResponse,
     StatsResponse,
     StatsStep,
 )
 from app.api.schemas.timeline import TimelineResponse, TimelineStep
-from app.api.schemas.workers import ListWorkers, OneWorkerResponse, WorkerJob
+from app.api.schemas.workers import OneWorkerResponse, WorkerJob
 from haulier.config import Config
 from haulier.domain.job import JobStatus
 from haulier.domain.schedule_waiting import ScheduleCode
+from haulier.requests.acts import MuteErrors
+from haulier.requests.job_conditions import ListJobs
+from haulier.requests.job_request import JobOptions
+from haulier.requests.lists import AskError, AskStats, ListErrors, ListWorkers
 from tests.docs.reading import DSN, names_in, section, tables, text_of
 
 
@@ -93,7 +94,6 @@ def test_every_error_is_documented(openapi: dict[str, Any]) -> None:
 SCHEMAS = [JobResponse, JobOptions, ListJobs, AskStats, StatsResponse, StatsStep, Figures, Counts, Percentiles]
 SCHEMAS += [
     CountResponse,
-    ListQueues,
     QueueResponse,
     ExplainResponse,
     WaitReason,

@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from app.api.schemas.response_schemas import BatchOutcomes
-from app.http.faults import MAX_FAULTS, MAX_ITEM_FAULTS, MAX_NAME, MAX_SENTENCE, shown
+from haulier.requests.fault_limit import MAX_FAULTS, MAX_ITEM_FAULTS, MAX_NAME, MAX_SENTENCE, shown
 from tests.web import EMAIL
 
 NDJSON = "application/x-ndjson"

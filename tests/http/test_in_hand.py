@@ -13,8 +13,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from app.http import in_hand
-from app.http.errors import Busy, Invalid
+from app.http.errors import Busy
 from app.http.in_hand import Room
+from haulier.requests.invalid import Invalid
 from tests.conftest import PATIENCE
 
 Eventually = Callable[..., Any]

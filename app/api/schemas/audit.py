@@ -4,38 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from marshmallow import Schema, fields, validate
+from marshmallow import fields
 
 from haulier.domain.act import Act
+from haulier.requests.fields import ANY_FIELDS, about, time_text
 
-from ...http.cursor import CURSOR_PATTERN
 from ...http.json_text import as_json
-from .fields import ANY_FIELDS, Cursor, Several, about, instant, moment, searched, time_text
-from .request_schemas import page_limit
-from .response_schemas import ResponseSchema
-
-MAX_ACTOR = MAX_TARGET = 200
-
-
-class ListAudit(Schema):
-    """Which entries to list."""
-
-    job = fields.UUID(metadata=about("Only what was done to this job.", **{"x-component": "JobId"}))
-    actor = searched(MAX_ACTOR, "Only what was done with the API key of this id; or by `env`, or `cli`.")
-    action = Several(
-        fields.String(validate=validate.OneOf([str(act) for act in Act])),
-        len(Act),
-        metadata=about("Only such acts; given more than once: any of these."),
-    )
-    target = searched(
-        MAX_TARGET,
-        "Only what was done to this: an API key, a group of errors, a worker or an operation by its id, a queue or a"
-        " schedule by its name.",
-    )
-    after = moment("Only what was done later than this.")
-    before = moment("Only what was done before this.")
-    limit = page_limit()
-    cursor = Cursor(metadata=about("The header Next-Cursor of the page before.", type="string", pattern=CURSOR_PATTERN))
+from .response_schemas import ResponseSchema, instant
 
 
 class ActionResponse(ResponseSchema):

@@ -7,9 +7,9 @@ from typing import Any
 from marshmallow import fields
 
 from haulier.domain.checks import CheckState
+from haulier.requests.fields import about
 
-from .fields import about, instant
-from .response_schemas import ResponseSchema
+from .response_schemas import ResponseSchema, instant
 
 
 def _number(description: str) -> fields.Float:

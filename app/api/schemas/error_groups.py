@@ -1,47 +1,13 @@
-"""The schemas of groups of failed attempts."""
+"""The schemas of groups of failed attempts, as answers show them."""
 
 from __future__ import annotations
 
-from marshmallow import RAISE, Schema, fields, validate
+from marshmallow import fields
 
 from haulier.domain.fingerprint import ID_PATTERN
-from haulier.domain.span import DEFAULT_SPAN, SPANS
+from haulier.requests.fields import about
 
-from ...http.cursor import CURSOR_PATTERN
-from .fields import Cursor, about, instant, moment, name, searched
-from .request_schemas import page_limit
-from .response_schemas import ResponseSchema
-
-MAX_TEXT = 200
-
-
-class AskError(Schema):
-    """Of which time."""
-
-    span = fields.String(
-        load_default=DEFAULT_SPAN,
-        validate=validate.OneOf(list(SPANS)),
-        metadata=about("How long a time, up to now."),
-    )
-
-
-class ListErrors(AskError):
-    """Which groups to list."""
-
-    kind = name(metadata=about("Only errors of this kind; any well-formed name."))
-    queue = name(metadata=about("Only what failed in this queue."))
-    text = searched(MAX_TEXT, "Only errors whose text holds this, in any case.")
-    limit = page_limit()
-    cursor = Cursor(metadata=about("The header Next-Cursor of the page before.", type="string", pattern=CURSOR_PATTERN))
-
-
-class MuteErrors(Schema):
-    """Until when to mute."""
-
-    class Meta:
-        unknown = RAISE
-
-    muted_until = moment("Null: no longer.", required=True, allow_none=True)
+from .response_schemas import ResponseSchema, instant
 
 
 def _count(description: str) -> fields.Integer:

@@ -9,9 +9,9 @@ from marshmallow import fields
 from haulier.domain.job import JobStatus
 from haulier.domain.schedule_waiting import ScheduleCode
 from haulier.domain.waiting import Code
+from haulier.requests.fields import about
 
-from .fields import about, instant
-from .response_schemas import ResponseSchema
+from .response_schemas import ResponseSchema, instant
 
 
 class WaitReason(ResponseSchema):

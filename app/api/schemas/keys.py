@@ -2,75 +2,11 @@
 
 from __future__ import annotations
 
-from marshmallow import RAISE, Schema, fields, validate
+from marshmallow import fields
 
-from haulier.domain.api_key import MAX_DAYS, MAX_HOURS, MAX_RATE, MIN_DAYS, MIN_RATE, NAME_OF_KEY, Scope
-from haulier.kinds import PayloadSchema
-from haulier.kinds.sdk.payload import Pattern
+from haulier.requests.fields import about
 
-from .fields import Number, about, instant
-from .fields import name as name_field
-from .request_schemas import page_limit
-from .response_schemas import ResponseSchema
-
-# Programs make ids of 12; rows of other lengths may have been inserted.
-KEY_ID_PATTERN = r"^[a-z0-9]{1,32}$"
-MAX_QUEUES = 1000
-DEFAULT_HOURS = 24
-
-
-class ListKeys(Schema):
-    """Which keys to list."""
-
-    limit = page_limit()
-    cursor = fields.String(
-        validate=Pattern(KEY_ID_PATTERN, "Must be what Next-Cursor said, unchanged."),
-        metadata=about("The header Next-Cursor of the page before."),
-    )
-
-
-class CreateKey(PayloadSchema):
-    """A key that somebody asks for; null counts as absent."""
-
-    class Meta:
-        unknown = RAISE
-
-    name = fields.String(
-        required=True,
-        validate=Pattern(NAME_OF_KEY, "Must be 1 to 100 characters on one line."),
-        metadata=about("Whose it is, for people."),
-    )
-    scopes = fields.List(
-        fields.String(validate=validate.OneOf([str(scope) for scope in Scope])),
-        required=True,
-        validate=validate.Length(min=1, max=len(Scope)),
-        metadata=about("What it may do; `admin`: all."),
-    )
-    queues = fields.List(
-        name_field(),
-        validate=validate.Length(min=1, max=MAX_QUEUES),
-        metadata=about("The queues whose jobs it may touch; absent: every one."),
-    )
-    rate_limit = Number(
-        validate=validate.Range(MIN_RATE, MAX_RATE),
-        metadata=about("How many requests a second it may make; absent: any number."),
-    )
-    days = Number(
-        validate=validate.Range(MIN_DAYS, MAX_DAYS), metadata=about("For how long it is good; absent: for ever.")
-    )
-
-
-class RotateKey(PayloadSchema):
-    """For how long the old secret stays good; null counts as absent."""
-
-    class Meta:
-        unknown = RAISE
-
-    hours = Number(
-        load_default=DEFAULT_HOURS,
-        validate=validate.Range(0, MAX_HOURS),
-        metadata=about("For how long the old secret is good."),
-    )
+from .response_schemas import ResponseSchema, instant
 
 
 class KeyResponse(ResponseSchema):

@@ -2,123 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import RAISE, Schema, ValidationError, fields, validate, validates_schema
+from marshmallow import fields
 
-from haulier.domain.job import MAX_DELAY_SECONDS, MAX_MAX_ATTEMPTS, MAX_PRIORITY, MIN_PRIORITY
 from haulier.domain.operation import MatchedIs, OperationAction, OperationStatus
+from haulier.requests.fields import ANY_FIELDS, about, time_text
 
-from ...http.cursor import CURSOR_PATTERN
 from ...http.json_text import as_json
-from .fields import ANY_FIELDS, Cursor, Flag, Number, Several, about, instant, moment, name, time_text
 from .job import JobResponse
-from .request_schemas import JobConditions, page_limit
-from .response_schemas import ResponseSchema
+from .response_schemas import ResponseSchema, instant
 
-DEFAULT_WAIT_SECONDS, MAX_WAIT_SECONDS = 10, 86_400
-MAX_SPREAD_SECONDS = 604_800
 # Of more kinds a preview names the most frequent.
 MOST_KINDS = 100
-
-# Requests --------------------------------------------------------------------------------------------------------
-
-
-class OperationFilter(JobConditions):
-    """Which jobs are meant. Fields whose names begin with `payload.` stand beside these: see `filtering`."""
-
-    class Meta:
-        unknown = RAISE
-
-    # In a query all is text.
-    attempts_min = fields.Integer(  # type: ignore[assignment]
-        strict=True,
-        validate=validate.Range(0, MAX_MAX_ATTEMPTS),
-        metadata=about("Only jobs of which so many attempts were charged."),
-    )
-    all = Flag(
-        validate=validate.Equal(True), metadata=about("Every job, said on purpose; nothing else may stand beside it.")
-    )
-
-    @validates_schema
-    def _all_alone(self, data: Mapping[str, Any], **_: object) -> None:
-        empty = [field for field, value in data.items() if value == []]
-        if empty:
-            raise ValidationError({field: ["Must name one at least."] for field in empty})
-        if "all" in data and len(data) > 1:
-            raise ValidationError("Must stand alone.", "all")
-
-
-class OperationChanges(Schema):
-    """What a change does to each job."""
-
-    class Meta:
-        unknown = RAISE
-
-    queue = name(metadata=about("The queue that they then wait in."))
-    priority = fields.Integer(
-        strict=True, validate=validate.Range(MIN_PRIORITY, MAX_PRIORITY), metadata=about("Higher runs first.")
-    )
-    run_at = moment("They become due then; a time that has passed counts as now. Not beside `delay_seconds`.")
-    delay_seconds = Number(
-        validate=validate.Range(0, MAX_DELAY_SECONDS),
-        metadata=about("They become due so many seconds after their turn has come; 0: now. Not beside `run_at`."),
-    )
-
-
-class StartOperation(Schema):
-    """What is to be done to which jobs."""
-
-    class Meta:
-        unknown = RAISE
-
-    action = fields.Enum(OperationAction, by_value=True, required=True)
-    filter = fields.Nested(OperationFilter, required=True)
-    as_of = moment(
-        "That of a preview of this action and filter: only jobs that it counted, and that are as they were then."
-    )
-    dry_run = Flag(load_default=False, metadata=about("Only say which jobs those are."))
-    changes = fields.Nested(OperationChanges, metadata=about("For `change` alone, which needs them."))
-    spread_seconds = fields.Integer(
-        strict=True,
-        load_default=0,
-        validate=validate.Range(0, MAX_SPREAD_SECONDS),
-        metadata=about("The jobs become due evenly over so long; for `retry`, and a `change` of when they are due."),
-    )
-    starts_in_seconds = Number(
-        load_default=DEFAULT_WAIT_SECONDS,
-        validate=validate.Range(0, MAX_WAIT_SECONDS),
-        metadata=about("Until then nothing is done, and it can be cancelled."),
-    )
-
-    @validates_schema
-    def _fits(self, data: Mapping[str, Any], **_: object) -> None:
-        action, changes = data["action"], data.get("changes") or {}
-        if (action is OperationAction.CHANGE) != bool(changes):
-            raise ValidationError("A change needs some, and nothing else has any.", "changes")
-        if "run_at" in changes and "delay_seconds" in changes:
-            raise ValidationError({"changes": {"delay_seconds": ["Give run_at or delay_seconds, not both."]}})
-        when = {"run_at", "delay_seconds"} & set(changes)
-        if data["spread_seconds"] and action is not OperationAction.RETRY and not when:
-            raise ValidationError("Only a retry, or a change of when jobs are due, can be spread.", "spread_seconds")
-        if data["dry_run"] and "as_of" in data:
-            raise ValidationError("A preview is of now.", "as_of")
-
-
-class ListOperations(Schema):
-    """Which operations to list."""
-
-    status = Several(
-        fields.Enum(OperationStatus, by_value=fields.String),
-        len(OperationStatus),
-        metadata=about("Only those in this state; given more than once: in any of these."),
-    )
-    limit = page_limit()
-    cursor = Cursor(metadata=about("The header Next-Cursor of the page before.", type="string", pattern=CURSOR_PATTERN))
-
-
-# Answers ---------------------------------------------------------------------------------------------------------
 
 
 def _matched() -> fields.Integer:

@@ -6,8 +6,14 @@ from typing import Any
 
 from marshmallow import EXCLUDE, Schema, fields, validate
 
+from haulier.requests.fields import ANY_FIELDS, Time, about
+
 from ...http.json_text import as_json
-from .fields import ANY_FIELDS, about, instant
+
+
+def instant(description: str, *, nullable: bool = False) -> Time:
+    """Return a field of an answer for a time."""
+    return Time(required=True, allow_none=nullable, metadata=about(description, type="string", format="date-time"))
 
 
 class ResponseSchema(Schema):

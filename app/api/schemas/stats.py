@@ -4,46 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from marshmallow import RAISE, Schema, fields, validate
+from marshmallow import fields, validate
 
-from haulier.domain.job import NAME_PATTERN
 from haulier.domain.span import SPANS
-from haulier.kinds.sdk.payload import Pattern
+from haulier.requests.fields import about
 
-from .fields import about, instant, moment, name
-from .request_schemas import page_limit
-from .response_schemas import ResponseSchema
-
-
-class AskStats(Schema):
-    """Which figures to read."""
-
-    span = fields.String(
-        load_default="1h",
-        validate=validate.OneOf(list(SPANS)),
-        metadata=about("How long a time, up to now."),
-    )
-    queue = name(metadata=about("Only jobs of this queue."))
-    kind = name(metadata=about("Only jobs of this kind; any well-formed name."))
-
-
-class ListQueues(Schema):
-    """Which queues to list."""
-
-    limit = page_limit()
-    cursor = fields.String(
-        validate=Pattern(NAME_PATTERN, "Must be what Next-Cursor said, unchanged."),
-        metadata=about("The header Next-Cursor of the page before."),
-    )
-
-
-class PauseQueue(Schema):
-    """Until when to pause a queue."""
-
-    class Meta:
-        unknown = RAISE
-
-    until = moment("Null: until it is resumed.", load_default=None, allow_none=True)
+from .response_schemas import ResponseSchema, instant
 
 
 def _count(description: str = "", **options: Any) -> fields.Integer:

@@ -6,9 +6,9 @@ from marshmallow import fields
 
 from haulier.domain.job import JobStatus
 from haulier.domain.timeline import What, Why
+from haulier.requests.fields import about
 
-from .fields import about, instant
-from .response_schemas import ResponseSchema
+from .response_schemas import ResponseSchema, instant
 
 
 class TimelineStep(ResponseSchema):

@@ -2,35 +2,12 @@
 
 from __future__ import annotations
 
-from marshmallow import RAISE, Schema, fields
+from marshmallow import fields
 
 from haulier.domain.worker import WorkerState
-from haulier.kinds.sdk.payload import Pattern
+from haulier.requests.fields import about
 
-from ...http.ids import UUID_PATTERN
-from .fields import Flag, about, instant
-from .request_schemas import page_limit
-from .response_schemas import ResponseSchema
-
-
-class ListWorkers(Schema):
-    """Which workers to list."""
-
-    limit = page_limit()
-    # Not fields.UUID, which takes other forms of an id as well.
-    cursor = fields.String(
-        validate=Pattern(UUID_PATTERN, "Must be what Next-Cursor said, unchanged."),
-        metadata=about("The header Next-Cursor of the page before."),
-    )
-
-
-class QuietWorker(Schema):
-    """Whether a worker is to be quiet."""
-
-    class Meta:
-        unknown = RAISE
-
-    quiet = Flag(required=True, metadata=about("True: it claims no more; false: it claims again."))
+from .response_schemas import ResponseSchema, instant
 
 
 class WorkerJob(ResponseSchema):

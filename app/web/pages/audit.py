@@ -21,9 +21,9 @@ from haulier.domain.text import cut
 from haulier.postgres.statements import Connection
 from haulier.queue.access.audit import Action, ActionFilter, Position, find_actions
 from haulier.queue.access.audit import Page as Entries
+from haulier.requests.cursor import entry_cursor, read_entry_cursor
+from haulier.requests.ids import read_uuid
 
-from ...http.cursor import entry_cursor, read_entry_cursor
-from ...http.ids import read_uuid
 from ...http.masking import details_as_shown
 from ..menu import Rail
 from ..page import Page

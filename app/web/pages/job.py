@@ -26,11 +26,11 @@ from haulier.queue.produce.change import NONE, Changes
 from haulier.queue.produce.explain import Run, explain
 from haulier.queue.produce.timeline import Trace, trace
 from haulier.queue.rows import StoredJob
+from haulier.requests.invalid import Invalid
 
 from ...http.acting import changed_as_it_is, copied_once
 from ...http.acting import done as act_on
 from ...http.door import caller
-from ...http.errors import Invalid
 from ...http.masking import as_shown
 from ...http.service import connection, service
 from .. import charts

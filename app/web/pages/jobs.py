@@ -17,9 +17,9 @@ from haulier.queue.produce.id_prefix import id_range
 from haulier.queue.produce.job_filter import JobFilter, Position
 from haulier.queue.produce.look import Page as Jobs
 from haulier.queue.produce.look import list_jobs
+from haulier.requests.cursor import read_cursor, write_cursor
+from haulier.requests.invalid import Invalid
 
-from ...http.cursor import read_cursor, write_cursor
-from ...http.errors import Invalid
 from ...http.filtering import filter_within
 from ...http.masking import as_shown
 from ..bulk import fitting

@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from flask import request, url_for
 from werkzeug.wrappers import Response
 
-from haulier.domain.api_key import ApiKey, Scope, id_of
+from haulier.domain.api_key import KEY_ID_PATTERN, ApiKey, Scope, id_of
 from haulier.domain.errors import KeyExists, KeyNotFound, KeyRotated, KeysNotAllowed
 from haulier.domain.job import Json
 from haulier.queue.access import api_keys, sessions
+from haulier.requests.invalid import Invalid
+from haulier.requests.key_request import read_key, read_overlap
 
 from ...http.door import caller
-from ...http.errors import Invalid
-from ...http.requests import requests
 from ...http.service import connection
 from ..flash import done
 from ..job_form import Form, faults_of, once_of, tags_of, values_of
@@ -31,8 +31,7 @@ WHY = "an API key may be good for every queue"
 MOST, MOST_SESSIONS = 50, 20
 # How long a process caches whether it may write keys.
 RIGHTS_SECONDS = 30.0
-# Of any length: somebody may have inserted rows with ids that no program makes.
-ID = re.compile(r"[a-z0-9]{1,32}")
+ID = re.compile(KEY_ID_PATTERN)
 NAMES = ("name", "scopes", "queues", "rate_limit", "days")
 SCOPES: Mapping[str, str] = {
     "enqueue": "enqueue jobs",
@@ -103,7 +102,7 @@ def create() -> Page:
     values = values_of(request.form, NAMES)
     ticked = [each for each in request.form.getlist("scopes") if each in SCOPES]
     try:
-        asked = requests().key(_asked(values, ticked))
+        asked = read_key(_asked(values, ticked))
         with connection() as conn:
             key, token = api_keys.create(conn, asked, actor=caller().id, key_id=id_of(once_of(request.form)))
     except Invalid as error:
@@ -164,7 +163,7 @@ def rotate(key_id: str) -> Page:
     _good(key_id)
     hours, seen = request.form.get("hours", "24"), request.form.get("seen", "")
     try:
-        overlap = requests().overlap({"hours": _decimal(hours)})
+        overlap = read_overlap({"hours": _decimal(hours)})
         with connection() as conn:
             key, token = api_keys.rotated(conn, key_id, overlap=overlap, actor=caller().id, seen=seen)
     except Invalid as error:

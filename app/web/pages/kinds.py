@@ -18,7 +18,7 @@ from haulier.queue.produce.stats import Shown as Of
 from ...http.acting import check_queue_name
 from ...http.door import caller
 from ...http.json_text import as_json
-from ...http.requests import requests
+from ...http.payload_schema import payload_schema
 from ...http.service import service
 from .. import counting
 from ..fleet import fleet
@@ -106,7 +106,7 @@ def one(name: str) -> Page:
         is_used=bool(counted.value),
         is_run=None if run.value is None else name in run.value,
         kind=kind,
-        schema=None if kind is None else printed(as_json(requests().payload_schema(kind)).encode()),
+        schema=None if kind is None else printed(as_json(payload_schema(kind)).encode()),
         stats=figures,
         tabs=tabs("kinds.one", name=name),
         charts=[] if figures.value is None else drawn(figures.value),

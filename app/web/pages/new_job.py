@@ -17,15 +17,17 @@ from haulier.logs import MASK
 from haulier.queue import produce
 from haulier.queue.produce.draft import Draft, Enqueued, Receipt
 from haulier.queue.rows import StoredJob
+from haulier.requests.ids import read_uuid
+from haulier.requests.invalid import Invalid, TooLarge
 
 from ...http.door import caller
-from ...http.errors import Forbidden, Invalid, TooLarge
-from ...http.ids import read_uuid
+from ...http.enqueuing import enqueuing
+from ...http.errors import Forbidden
 from ...http.masking import as_shown
-from ...http.requests import requests
+from ...http.payload_schema import payload_schema
 from ...http.service import connection, service
 from ..flash import done
-from ..job_form import JOB, Form, faults_of, job_of, new_once, once_of, values_of
+from ..job_form import JOB, SETTINGS, Form, faults_of, job_of, new_once, once_of, values_of, written
 from ..page import Page
 from ..payload_form import PREFIX, Field, fields_of, fits, payload_of, values_of_payload
 from ..reading import read
@@ -81,9 +83,7 @@ def _of_job(job: StoredJob, is_json: bool) -> Page:
 
 
 def _values(job: StoredJob) -> dict[str, str]:
-    numbers = {name: getattr(job, name) for name in ("priority", "max_attempts", "timeout_seconds")}
-    told = {"kind": job.kind, "queue": job.queue, "tags": ", ".join(job.tags), **numbers}
-    return {name: "" if value is None else str(value) for name, value in told.items()}
+    return {name: written(getattr(job, name)) for name in ("kind", *SETTINGS)}
 
 
 def without_masks(shown: Json, real: Json) -> tuple[Json, bool]:
@@ -103,7 +103,7 @@ def without_masks(shown: Json, real: Json) -> tuple[Json, bool]:
 
 def _fields(kind_name: str) -> tuple[list[Field], Mapping[str, Any]]:
     kind = service().kinds.get(kind_name)
-    schema: Mapping[str, Any] = {} if kind is None else requests().payload_schema(kind)
+    schema: Mapping[str, Any] = {} if kind is None else payload_schema(kind)
     return fields_of(schema), schema
 
 
@@ -171,7 +171,7 @@ def _draft(values: Mapping[str, str], once: str, *, is_json: bool) -> Draft:
     job.update(_due(values["due"]))
     # Without an idempotency key the job gets one of the form, so that a double click enqueues one job.
     job["idempotency_key"] = values["idempotency_key"] or f"form-{once}"
-    return requests().job(job)
+    return enqueuing().draft(job)
 
 
 def _due(text: str) -> dict[str, Json]:

@@ -18,11 +18,11 @@ from haulier.postgres.statements import Connection
 from haulier.queue.produce.job_filter import Position
 from haulier.queue.produce.operations import Operation, Preview, list_operations
 from haulier.queue.produce.overview import worker_health
+from haulier.requests.cursor import read_cursor, write_cursor
+from haulier.requests.invalid import Invalid
 
 from ...http import ordering
-from ...http.cursor import read_cursor, write_cursor
 from ...http.door import caller
-from ...http.errors import Invalid
 from ..bulk import VERBS, Bulk, Choices, order_of, read_bulk, read_choices, told_of
 from ..flash import done, went_on
 from ..job_list_url import Look, read_look

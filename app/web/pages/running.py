@@ -16,9 +16,9 @@ from haulier.domain.job import NAME_PATTERN
 from haulier.postgres.statements import Connection
 from haulier.queue import produce
 from haulier.queue.produce.running import RunningJob, list_running
+from haulier.requests.ids import read_uuid
 
 from ...http.door import caller
-from ...http.ids import read_uuid
 from ...http.service import connection
 from ..flash import done
 from ..fleet import fleet

@@ -17,13 +17,15 @@ from haulier.domain.job import NAME_PATTERN, Json
 from haulier.domain.preview import Preview, preview
 from haulier.domain.schedule import Rule
 from haulier.queue.produce.schedules import get_schedule, put_schedule
+from haulier.requests.invalid import Invalid, TooLarge
+from haulier.requests.schedule_request import PutSchedule, TimetableRequest, read_preview, timetable_of
 
 from ...http.door import caller
-from ...http.errors import Forbidden, Invalid, TooLarge
-from ...http.requests import AskedSchedule, requests
+from ...http.enqueuing import AskedSchedule, enqueuing
+from ...http.errors import Forbidden
 from ...http.service import connection, service
 from ..flash import done
-from ..job_form import JOB, Form, faults_of, job_of, number_of, values_of
+from ..job_form import JOB, Form, faults_of, job_of, typed, values_of, written
 from ..page import Page
 from ..reading import read
 from ..section import Section
@@ -31,9 +33,11 @@ from ..viewer import viewer
 from .schedules import WHY, visible
 
 MOST_NEXT = 5
-TIMETABLE = ("cron", "every_seconds", "time_zone")
-NUMBERS = ("every_seconds", "missed_max", "missed_within_seconds", "jitter_seconds")
-NAMES = ("name", *TIMETABLE, "overlap", "missed", *NUMBERS[1:], *JOB)
+TIMETABLE = tuple(TimetableRequest().fields)
+_FIELDS = PutSchedule().fields
+# A schedule is paused on its own page.
+RULE = tuple(name for name in _FIELDS if name not in ("job", "paused", "paused_until"))
+NAMES = ("name", *RULE, *JOB)
 OVERLAPS: Mapping[str, str] = {
     "allow": "Fire all the same.",
     "skip": "Let the tick pass.",
@@ -85,7 +89,7 @@ def create() -> Page | Response:
         return _previewed(values)
     try:
         name = _new_name(values["name"])
-        _put(name, requests().schedule(name, _asked(values)))
+        _put(name, enqueuing().schedule(name, _asked(values)))
     except (Invalid, Forbidden, TooLarge) as error:
         return _page(Form(values, _faults(error)), status=422)
     except RowRefused as error:
@@ -123,7 +127,7 @@ def change(name: str) -> Page | Response:
         faults = {"": "Somebody has changed it meanwhile. This is what it is now."}
         return _page(Form(_values(found.schedule.rule), faults), name, found.updated_at.isoformat(), status=409)
     try:
-        _put(name, requests().schedule(name, _asked(values)))
+        _put(name, enqueuing().schedule(name, _asked(values)))
     except (Invalid, Forbidden, TooLarge) as error:
         return _page(Form(values, _faults(error)), name, seen, status=422)
     except RowRefused as error:
@@ -134,7 +138,7 @@ def change(name: str) -> Page | Response:
 def _previewed(values: Mapping[str, str], name: str = "", seen: str = "") -> Page:
     after: datetime = viewer().now.replace(microsecond=0)
     try:
-        coming = preview(requests().timetable(_timetable(values), after), after, MOST_NEXT)
+        coming = preview(timetable_of(read_preview(_timetable(values)), counts_from=after), after, MOST_NEXT)
     except Invalid as error:
         return _page(Form(values, _faults(error)), name, seen, status=422)
     return _page(Form(values), name, seen, coming)
@@ -157,26 +161,25 @@ def _refused(error: RowRefused) -> dict[str, str]:
 
 
 def _timetable(values: Mapping[str, str]) -> dict[str, Json]:
-    return {name: number_of(values[name]) if name in NUMBERS else values[name] for name in TIMETABLE if values[name]}
+    return _typed(values, TIMETABLE)
+
+
+def _typed(values: Mapping[str, str], names: Sequence[str]) -> dict[str, Json]:
+    return {name: typed(values[name], _FIELDS[name]) for name in names if values[name]}
 
 
 def _asked(values: Mapping[str, str]) -> dict[str, Json]:
-    """Return the body of PUT /schedules/{name} that says the same. Raises: Invalid."""
-    asked = _timetable(values)
-    asked.update({name: values[name] for name in ("overlap", "missed") if values[name]})
-    is_all = values["missed"] == "all"
-    numbers = NUMBERS[1:] if is_all else ("jitter_seconds",)
-    asked.update({name: number_of(values[name]) for name in numbers if values[name]})
-    asked["job"] = job_of(values)
-    return asked
+    """Return what a client of PUT /schedules/{name} would send. Raises: Invalid."""
+    # What stands in the fields of another choice counts as left out.
+    left_out = () if values["missed"] == "all" else ("missed_max", "missed_within_seconds")
+    return {**_typed(values, [name for name in RULE if name not in left_out]), "job": job_of(values)}
 
 
 def _values(rule: Rule) -> dict[str, str]:
     """Return the values of the form for this rule."""
     job = rule.job
-    told: dict[str, Any] = {name: getattr(rule, name) for name in NAMES if hasattr(rule, name)}
-    told.update({name: job.get(name) for name in JOB})
-    told["payload"] = json.dumps(job.get("payload"), ensure_ascii=False, indent=2)
-    told["tags"] = ", ".join(job.get("tags") or ())
-    told["jitter_seconds"] = rule.jitter_seconds or None
-    return {name: "" if value is None else str(value) for name, value in told.items()}
+    values: dict[str, Any] = {name: getattr(rule, name) for name in NAMES if hasattr(rule, name)}
+    values |= {name: job.get(name) for name in JOB}
+    values["payload"] = json.dumps(job.get("payload"), ensure_ascii=False, indent=2)
+    values["jitter_seconds"] = rule.jitter_seconds or None
+    return {name: written(value) for name, value in values.items()}

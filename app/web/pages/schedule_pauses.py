@@ -15,9 +15,9 @@ from haulier.domain.errors import DatabaseUnavailable, PauseInThePast, Refusal, 
 from haulier.domain.text import count, number
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.schedules import list_schedules, pause_schedule, resume_schedule
+from haulier.requests.invalid import Invalid
 
 from ...http.door import caller
-from ...http.errors import Invalid
 from ...http.service import connection
 from ..flash import done
 from ..page import Page

@@ -32,8 +32,8 @@ from haulier.queue.produce.schedules import (
     states_of_fired,
 )
 from haulier.queue.produce.schedules import Shown as Found
+from haulier.requests.cursor import entry_cursor, read_entry_cursor
 
-from ...http.cursor import entry_cursor, read_entry_cursor
 from ...http.door import caller
 from ...http.json_text import as_json
 from ...http.masking import schedule_as_shown

@@ -23,11 +23,11 @@ from haulier.domain.errors import (
 from haulier.domain.text import count, number
 from haulier.queue import produce
 from haulier.queue.produce.change import Changes
+from haulier.requests.ids import read_uuid
+from haulier.requests.invalid import Invalid
 
 from ...http.acting import done as act_on
 from ...http.door import caller
-from ...http.errors import Invalid
-from ...http.ids import read_uuid
 from ...http.service import connection
 from ..flash import done
 from ..job_list_url import LIMITS

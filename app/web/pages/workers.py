@@ -13,9 +13,9 @@ from haulier.domain.api_key import Scope
 from haulier.domain.worker import WorkerState
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.workers import EndedWorker, Worker, get_worker, list_ended, list_workers, quiet
+from haulier.requests.ids import read_uuid
 
 from ...http.door import caller
-from ...http.ids import read_uuid
 from ..flash import Undo, done
 from ..menu import Rail
 from ..page import Page

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.strict_json import elements, parse
-from app.http.errors import Malformed, TooLarge
+from haulier.requests.invalid import Malformed, TooLarge
+from haulier.requests.strict_json import elements, parse
 
 
 @pytest.mark.parametrize(

@@ -1,34 +1,34 @@
-"""The schemas of requests. They parse without the database."""
+"""Which jobs clients mean: the conditions that a list, a count and an operation share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, validate, validates_schema
+from marshmallow import RAISE, Schema, ValidationError, fields, validate, validates_schema
 
 from haulier.domain.fingerprint import ID_PATTERN
 from haulier.domain.job import MAX_MAX_ATTEMPTS, JobOrder, JobStatus, Json
 from haulier.kinds.sdk.payload import Pattern
-
-from ...http.cursor import CURSOR_PATTERN
-from ...http.errors import Invalid
-from ...http.filtering import PREFIX
-from .fields import (
+from haulier.requests.fields import (
     BAD_IDEMPOTENCY_KEY,
     IDEMPOTENCY_KEY_PATTERN,
-    Cursor,
     ErrorId,
-    IdempotencyKey,
+    Flag,
     QueryInteger,
     Several,
     about,
     moment,
     name,
+    page_cursor,
+    page_limit,
     tag,
 )
+from haulier.requests.invalid import Invalid
 
-DEFAULT_LIMIT, MAX_LIMIT = 50, 200
+# What the names of parameters begin with that ask about a place of the payload.
+PREFIX = "payload."
+MAX_PATHS, MAX_PATH, MAX_TEXT = 5, 200, 1_000
 # So many kinds, or queues, one filter may name.
 MAX_NAMES = 20
 # The database reads the jobs that are skipped. Beyond this, clients use `cursor`, which skips without reading.
@@ -40,34 +40,8 @@ BESIDE = {
 }
 
 
-def load(schema: Schema, data: Json, clean: Callable[[Json], Json] | None = None) -> dict[str, Any]:
-    """Return the data as the schema loads it. Shape: clean changes the messages of an error. Raises: Invalid."""
-    try:
-        loaded: dict[str, Any] = schema.load(data)
-    except ValidationError as error:
-        # For the reason in PayloadSchema.load.
-        error.__traceback__ = None
-        messages: Json = error.normalized_messages()  # type: ignore[no-untyped-call]
-        raise Invalid(messages if clean is None else clean(messages)) from None
-    return loaded
-
-
-class IdempotencyHeader(Schema):
-    """The header that makes a POST safe to repeat."""
-
-    idempotency_key = IdempotencyKey(
-        data_key="Idempotency-Key",
-        validate=Pattern(IDEMPOTENCY_KEY_PATTERN, BAD_IDEMPOTENCY_KEY),
-        metadata=about(
-            "1 to 255 visible ASCII characters, such as `order-4711-receipt`. The same key and request again give the"
-            " job that the first made.",
-            pattern=r'^(?!""$)[!-~]{1,255}$',
-        ),
-    )
-
-
 class JobConditions(Schema):
-    """Which jobs are meant. Parameters whose names begin with `payload.` stand beside it: see `filtering`."""
+    """Which jobs are meant. Parameters whose names begin with `payload.` stand beside it: see `payload_conditions`."""
 
     open_prefix = PREFIX
 
@@ -110,17 +84,6 @@ class JobConditions(Schema):
     created_before = moment("Only jobs created before this.")
 
 
-def page_limit() -> QueryInteger:
-    """Return the field that says how long a page may be."""
-    return QueryInteger(
-        1,
-        MAX_LIMIT,
-        clamped=True,
-        load_default=DEFAULT_LIMIT,
-        metadata=about(f"How many at most; beyond 1 to {MAX_LIMIT} the nearer end counts.", type="integer"),
-    )
-
-
 class ListJobs(JobConditions):
     """Which jobs to list."""
 
@@ -138,11 +101,7 @@ class ListJobs(JobConditions):
             "range": "Must be from {least} to {most}; further on, give as cursor what Next-Cursor of a page says."
         },
     )
-    cursor = Cursor(
-        metadata=about(
-            "The header Next-Cursor of the page before. Not beside `offset`.", type="string", pattern=CURSOR_PATTERN
-        )
-    )
+    cursor = page_cursor(" Not beside `offset`.")
 
     sort = fields.String(
         validate=validate.OneOf([str(order) for order in JobOrder]),
@@ -167,11 +126,73 @@ class ListJobs(JobConditions):
             raise ValidationError(BESIDE[order], "sort")
 
 
-class BatchOptions(Schema):
-    """How a batch is taken."""
+def _in_json() -> dict[str, Any]:
+    """Return the fields that a body has otherwise than a query, in which all is text."""
+    declared: Mapping[str, Any] = JobConditions._declared_fields
+    return {field: each.in_json() for field, each in declared.items() if isinstance(each, QueryInteger)}
 
-    atomic = fields.String(
-        load_default="true",
-        validate=validate.OneOf(["true", "false"]),
-        metadata=about("`true`: all or nothing. `false`: each job by itself."),
+
+class OperationFilter(JobConditions.from_dict(_in_json(), name="JsonConditions")):  # type: ignore[misc]
+    """Which jobs are meant. Fields whose names begin with `payload.` stand beside: see `payload_conditions`."""
+
+    class Meta:
+        unknown = RAISE
+
+    all = Flag(
+        validate=validate.Equal(True), metadata=about("Every job, said on purpose; nothing else may stand beside it.")
     )
+
+    @validates_schema
+    def _all_alone(self, data: Mapping[str, Any], **_: object) -> None:
+        empty = [field for field, value in data.items() if value == []]
+        if empty:
+            raise ValidationError({field: ["Must name one at least."] for field in empty})
+        if "all" in data and len(data) > 1:
+            raise ValidationError("Must stand alone.", "all")
+
+
+# Of a query each is a list, or a text, by itself; JSON may hold anything in their place.
+_LISTS = {field for field, each in JobConditions._declared_fields.items() if isinstance(each, Several)}
+_TEXTS = {
+    field
+    for field, each in JobConditions._declared_fields.items()
+    if isinstance(each, ErrorId | fields.UUID | fields.String)
+}
+
+
+def without_payload(asked: Mapping[str, Json]) -> tuple[dict[str, Json], dict[str, Json]]:
+    """Return the named conditions of a filter in JSON, and those of payloads; null counts as absent.
+
+    Raises: Invalid.
+    """
+    given = {field: value for field, value in asked.items() if value is not None}
+    payload = {field: given.pop(field) for field in list(given) if field.startswith(PREFIX)}
+    odd = {field: ["Must be a list."] for field in _LISTS & given.keys() if not isinstance(given[field], list)}
+    odd |= {field: ["Must be a text."] for field in _TEXTS & given.keys() if not isinstance(given[field], str)}
+    if odd:
+        raise Invalid(odd)
+    return given, payload
+
+
+def payload_conditions(given: Iterable[tuple[str, list[Json]]]) -> dict[str, str]:
+    """Return the text that is asked for at each place of payloads, of all that is given. Raises: Invalid."""
+    found = {field: values for field, values in given if field.startswith(PREFIX)}
+    if len(found) > MAX_PATHS:
+        raise Invalid({"_schema": [f"At most {MAX_PATHS} places of the payload may be asked about."]})
+    faults = {field: [fault] for field, values in found.items() if (fault := _fault(field, values))}
+    if faults:
+        raise Invalid(faults)
+    return {field.removeprefix(PREFIX): text for field, [text] in found.items()}
+
+
+def _fault(field: str, values: list[Json]) -> str | None:
+    path = field.removeprefix(PREFIX)
+    if len(values) > 1:
+        return "Given more than once."
+    if not isinstance(values[0], str):
+        return "Must be a text."
+    if not all(path.split(".")) or len(path) > MAX_PATH or "\0" in path:
+        return f"After payload. must stand the names of fields, with dots between them, at most {MAX_PATH} characters."
+    if len(values[0]) > MAX_TEXT or "\0" in values[0]:
+        return f"Must be a text of at most {MAX_TEXT} characters, without NUL."
+    return None

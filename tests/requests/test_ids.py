@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from app.http.ids import read_uuid
+from haulier.requests.ids import read_uuid
 
 ID = "0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11"
 

@@ -17,8 +17,7 @@ from typing import Any, NoReturn
 
 from haulier.domain.job import LEAST_INTEGER, MAX_DEPTH, MOST_EXACT, MOST_INTEGER, Json
 from haulier.domain.text import cut
-
-from ..http.errors import Malformed, TooLarge
+from haulier.requests.invalid import Malformed, TooLarge
 
 # Of a name in a message.
 MOST_SHOWN = 80

@@ -1,4 +1,4 @@
-"""The fields of requests and responses: marshmallow's own accept too much, and print times in another form."""
+"""The fields of what clients send: marshmallow's own accept too much, and print times in another form."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from marshmallow import ValidationError, fields, validate
 from haulier.domain.fingerprint import read_id
 from haulier.domain.job import BAD_NAME, BAD_TAG, MAX_TAGS, NAME_PATTERN, TAG_PATTERN, Json
 from haulier.kinds.sdk.payload import TEXT, Pattern
-
-from ...http.cursor import read_cursor
+from haulier.requests.cursor import CURSOR_PATTERN, read_cursor
 
 IDEMPOTENCY_KEY_PATTERN = r"^[!-~]{1,255}$"
 # The year 9999 is refused: with an offset the time could lie beyond the last that Python can hold.
@@ -26,6 +25,7 @@ TIME_PATTERN = (
 ANY_FIELDS: dict[str, Json] = {"type": "object", "additionalProperties": True}
 
 BAD_IDEMPOTENCY_KEY = "Must be 1 to 255 visible ASCII characters."
+DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 
 
 class Time(fields.Field[datetime]):
@@ -147,6 +147,10 @@ class QueryInteger(fields.Field[int]):
         self.least, self.most, self.clamped = least, most, clamped
         super().__init__(**kwargs)
 
+    def in_json(self) -> fields.Integer:
+        """Return the same field of a body, where a number is no text."""
+        return whole(self.least, self.most, self.metadata["description"])
+
     def _deserialize(self, value: str, attr: str | None, data: object, **_: object) -> int:
         if not re.fullmatch(r"-?[0-9]+", value):
             raise self.make_error("invalid")
@@ -157,6 +161,11 @@ class QueryInteger(fields.Field[int]):
         if not self.clamped and not self.least <= number <= self.most:
             raise self.make_error("range", least=self.least, most=self.most)
         return min(max(number, self.least), self.most)
+
+
+def whole(least: int, most: int, description: str, **options: Any) -> fields.Integer:
+    """Return a field for a whole number."""
+    return fields.Integer(strict=True, validate=validate.Range(least, most), metadata=about(description), **options)
 
 
 def name(**kwargs: Any) -> fields.String:
@@ -181,11 +190,31 @@ def moment(description: str, **options: Any) -> Time:
     return Time(metadata=told, **options)
 
 
-def instant(description: str, *, nullable: bool = False) -> Time:
-    """Return a field of an answer for a time."""
-    return Time(required=True, allow_none=nullable, metadata=about(description, type="string", format="date-time"))
-
-
 def about(description: str, **more: Json) -> dict[str, Json]:
     """Return metadata for the OpenAPI document."""
     return {"description": description, **more}
+
+
+def page_limit() -> QueryInteger:
+    """Return the field that says how long a page may be."""
+    return QueryInteger(
+        1,
+        MAX_LIMIT,
+        clamped=True,
+        load_default=DEFAULT_LIMIT,
+        metadata=about(f"How many at most; beyond 1 to {MAX_LIMIT} the nearer end counts.", type="integer"),
+    )
+
+
+def page_cursor(more: str = "") -> Cursor:
+    """Return the field that says where a page begins, in a list by time."""
+    told = about(f"The header Next-Cursor of the page before.{more}", type="string", pattern=CURSOR_PATTERN)
+    return Cursor(metadata=told)
+
+
+def name_cursor(pattern: str) -> fields.String:
+    """Return the field that says where a page begins, in a list by names or ids of this pattern."""
+    return fields.String(
+        validate=Pattern(pattern, "Must be what Next-Cursor said, unchanged."),
+        metadata=about("The header Next-Cursor of the page before."),
+    )

@@ -1,0 +1,73 @@
+"""The checks of every call and form that enqueues: the request, the caller's rights, the payload's length, queues."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from flask import current_app
+from marshmallow import ValidationError
+
+from haulier.domain.job import MAX_PAYLOAD_BYTES, Json, NewJob
+from haulier.domain.schedule import Rule
+from haulier.queue import produce
+from haulier.queue.produce.draft import Draft
+from haulier.queue.produce.schedules import Pause
+from haulier.requests.invalid import Invalid, TooLarge, invalid
+from haulier.requests.job_request import CreateJobRequest
+from haulier.requests.schedule_request import check_name, read_schedule
+
+from .door import caller
+from .queue_names import QueueNames
+
+
+@dataclass(frozen=True, slots=True)
+class AskedSchedule:
+    """A schedule that is asked for. Shape: draft is its job, as one that is enqueued; pause None: as it is."""
+
+    rule: Rule
+    draft: Draft
+    pause: Pause | None
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueuing:
+    """The checks of one application."""
+
+    create_job: CreateJobRequest
+    queue_names: QueueNames
+
+    def draft(self, data: Json, idempotency_key: str | None = None) -> Draft:
+        """Return the requested job, checked and its payload written as JSON. Raises: Invalid; Forbidden; TooLarge."""
+        return _draft(self.create_job.load(data), idempotency_key)
+
+    def schedule(self, name: str, data: Json) -> AskedSchedule:
+        """Return the requested schedule, its job checked in the same way. Raises: Invalid; Forbidden; TooLarge."""
+        try:
+            check_name(name)
+        except ValidationError as error:
+            raise Invalid({"name": error.messages}) from None
+        try:
+            asked = read_schedule(data, self.create_job)
+        except ValidationError as error:
+            raise invalid(error) from None
+        return AskedSchedule(asked.rule, _draft(asked.job), asked.pause)
+
+
+def _draft(job: NewJob, idempotency_key: str | None = None) -> Draft:
+    by = caller()
+    by.check_queue(job.queue)
+    draft = produce.draft(job, idempotency_key=idempotency_key, scope=by.id)
+    check_payload_size(draft.payload)
+    return draft
+
+
+def check_payload_size(payload: bytes) -> None:
+    """Return if the payload, as compact JSON in UTF-8, is not too long. Raises: TooLarge."""
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise TooLarge(f"payload is {len(payload)} bytes long as JSON; it may be {MAX_PAYLOAD_BYTES}")
+
+
+def enqueuing() -> Enqueuing:
+    """Return the checks of the current application."""
+    return cast(Enqueuing, current_app.extensions["haulier_enqueuing"])

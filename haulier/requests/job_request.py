@@ -1,0 +1,212 @@
+"""What clients send for a new job, and to change one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Any, NoReturn
+
+from marshmallow import RAISE, Schema, ValidationError, fields, validate
+
+from haulier.domain.job import (
+    DEFAULT_MAX_ATTEMPTS,
+    DEFAULT_QUEUE,
+    MAX_DELAY_SECONDS,
+    MAX_MAX_ATTEMPTS,
+    MAX_PRIORITY,
+    MAX_TIMEOUT_SECONDS,
+    MIN_PRIORITY,
+    NAME_PATTERN,
+    Json,
+    NewJob,
+)
+from haulier.kinds import Kind, PayloadSchema
+from haulier.kinds.sdk.payload import Pattern
+from haulier.kinds.sdk.secret_fields import secret_fields, secret_texts, without_in
+from haulier.requests.fields import (
+    ANY_FIELDS,
+    BAD_IDEMPOTENCY_KEY,
+    IDEMPOTENCY_KEY_PATTERN,
+    IdempotencyKey,
+    Number,
+    Tags,
+    about,
+    moment,
+    name,
+    whole,
+)
+from haulier.requests.invalid import invalid, load, messages_of
+
+
+def _max_attempts(**options: Any) -> fields.Integer:
+    return whole(1, MAX_MAX_ATTEMPTS, "How many attempts may fail before the job has.", **options)
+
+
+def _priority(**options: Any) -> fields.Integer:
+    return whole(MIN_PRIORITY, MAX_PRIORITY, "Higher runs first.", **options)
+
+
+def _queue(**options: Any) -> fields.String:
+    return name(metadata=about("The queue that the job waits in."), **options)
+
+
+class JobSettings(PayloadSchema):
+    """The fields that a new job and a change of one have in common; null counts as absent."""
+
+    class Meta:
+        unknown = RAISE
+        # Each application makes a class for each kind; marshmallow's registry would keep them all.
+        register = False
+
+    run_at = moment("Not before this time; one that has passed counts as now. Not beside `delay_seconds`.")
+    delay_seconds = Number(
+        validate=validate.Range(0, MAX_DELAY_SECONDS),
+        metadata=about("Not before so many seconds from now. Not beside `run_at`."),
+    )
+    timeout_seconds = whole(
+        1,
+        MAX_TIMEOUT_SECONDS,
+        "How long an attempt may run; absent: the kind's own. A timeout is a failed attempt.",
+    )
+    tags = Tags(metadata=about("Words by which jobs are found; none twice.", uniqueItems=True))
+
+
+class JobOptions(JobSettings):
+    """The fields of every request for a job, whatever its kind."""
+
+    class Meta(JobSettings.Meta):
+        pass
+
+    max_attempts = _max_attempts(load_default=DEFAULT_MAX_ATTEMPTS)
+    idempotency_key = fields.String(
+        validate=Pattern(IDEMPOTENCY_KEY_PATTERN, BAD_IDEMPOTENCY_KEY),
+        metadata=about("As the header Idempotency-Key, which goes before it."),
+    )
+    queue = _queue(load_default=DEFAULT_QUEUE)
+    priority = _priority(load_default=0)
+
+
+class IdempotencyHeader(Schema):
+    """The header that makes a POST safe to repeat."""
+
+    idempotency_key = IdempotencyKey(
+        data_key="Idempotency-Key",
+        validate=Pattern(IDEMPOTENCY_KEY_PATTERN, BAD_IDEMPOTENCY_KEY),
+        metadata=about(
+            "1 to 255 visible ASCII characters, such as `order-4711-receipt`. The same key and request again give the"
+            " job that the first made.",
+            pattern=r'^(?!""$)[!-~]{1,255}$',
+        ),
+    )
+
+
+class JobChanges(JobSettings):
+    """What is to be different in a job; what is absent stays as it is."""
+
+    class Meta(JobSettings.Meta):
+        pass
+
+    max_attempts = _max_attempts()
+    queue = _queue()
+    priority = _priority()
+    payload = fields.Dict(
+        metadata=about(
+            "In the place of the present one, whole. A field that its kind keeps secret, and that reads `•••`, may be"
+            " sent back like that: the secret stays.",
+            **ANY_FIELDS,
+        )
+    )
+
+
+_CHANGES = JobChanges()
+
+
+def read_changes(data: Json) -> dict[str, Any]:
+    """Return the changes that a client asks for. Raises: Invalid."""
+    asked = load(_CHANGES, data)
+    try:
+        _check_one_time(asked)
+    except ValidationError as error:
+        raise invalid(error) from None
+    return asked
+
+
+def _check_one_time(asked: Mapping[str, Any]) -> None:
+    # Checked here and not in a hook: a schema without hooks loads in a third of the time.
+    if asked.get("delay_seconds") is not None and "run_at" in asked:
+        raise ValidationError({"delay_seconds": ["Give run_at or delay_seconds, not both."]})
+
+
+class _OtherJob(JobOptions):
+    """A job whose payload is not checked."""
+
+    class Meta(JobOptions.Meta):
+        pass
+
+    payload = fields.Dict(required=True)
+
+
+def create_job_schema(kind: Kind) -> Schema:
+    """Return the schema of a request for a job of this kind."""
+    words = "".join(word.capitalize() for word in re.split(r"[_.-]", kind.name))
+    own = {
+        "kind": fields.String(required=True, validate=validate.Equal(kind.name)),
+        "payload": fields.Nested(kind.schema, required=True),
+        "Meta": type("Meta", (JobOptions.Meta,), {}),
+    }
+    made: Schema = type(f"Create{words}Job", (JobOptions,), own)()
+    return made
+
+
+class Unknown(validate.Validator):
+    """Refuses a kind as unknown, and names the known ones."""
+
+    def __init__(self, known: Iterable[str]) -> None:
+        self.known = ", ".join(known) or "none"
+
+    def __call__(self, value: str) -> NoReturn:
+        """Raise: ValidationError."""
+        # Only a well-formed name is quoted: anything else may be a mebibyte long.
+        shown = f"kind {value!r}" if re.fullmatch(NAME_PATTERN, value) else "such kind"
+        raise ValidationError(f"There is no {shown} here. Known: {self.known}.")
+
+
+class CreateJobRequest:
+    """A request for a job of any known kind, loaded by the schema of that kind; without kinds, of any kind at all."""
+
+    def __init__(self, kinds: Mapping[str, Kind] | None) -> None:
+        self.by_kind = {known: create_job_schema(kind) for known, kind in (kinds or {}).items()}
+        # The other fields of a job of an unknown kind are checked, so that one answer names every fault.
+        kind = name(required=True) if kinds is None else fields.String(required=True, validate=Unknown(kinds))
+        self._fallback: Schema = type("CreateOtherJob", (_OtherJob,), {"kind": kind})()
+
+    def load(self, data: Json) -> NewJob:
+        """Return the NewJob. Raises: Invalid."""
+        try:
+            return self.read(data)
+        except ValidationError as error:
+            raise invalid(error) from None
+
+    def read(self, data: Json) -> NewJob:
+        """Return the NewJob. Raises: ValidationError, in which no secret of the payload is."""
+        if not isinstance(data, dict):
+            raise ValidationError("Must be a JSON object.")
+        kind = data.get("kind")
+        schema = self.by_kind.get(kind, self._fallback) if isinstance(kind, str) else self._fallback
+        try:
+            asked: dict[str, Any] = schema.load(data)
+        except ValidationError as error:
+            raise ValidationError(_without_secrets(schema, data, messages_of(error))) from None
+        _check_one_time(asked)
+        delay = asked.pop("delay_seconds", None)
+        # The payload is stored as it was sent: clients read back what they sent, and a run applies the defaults anew.
+        parsed, asked["payload"] = asked["payload"], data["payload"]
+        return NewJob(**asked, parsed_payload=parsed, delay=timedelta(seconds=delay) if delay else None)
+
+
+def _without_secrets(schema: Schema, data: dict[str, Json], messages: Json) -> Json:
+    """Return the messages of a refused request without the secrets of its payload, which validators may quote."""
+    secrets = secret_fields(schema)
+    # Not in the keys: those are the names of fields.
+    return messages if secrets is None else without_in(messages, secret_texts(data, secrets), in_keys=False)

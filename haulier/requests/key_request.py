@@ -1,0 +1,85 @@
+"""What clients send for a new API key, and for another secret of one."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from marshmallow import RAISE, fields, validate
+
+from haulier.domain.api_key import MAX_DAYS, MAX_HOURS, MAX_RATE, MIN_DAYS, MIN_RATE, NAME_OF_KEY, Scope
+from haulier.domain.job import Json
+from haulier.kinds import PayloadSchema
+from haulier.kinds.sdk.payload import Pattern
+from haulier.queue.access.api_keys import NewKey
+from haulier.requests.fields import Number, about
+from haulier.requests.fields import name as name_field
+from haulier.requests.invalid import load
+
+MAX_QUEUES = 1000
+DEFAULT_HOURS = 24
+
+
+class CreateKey(PayloadSchema):
+    """A key that somebody asks for; null counts as absent."""
+
+    class Meta:
+        unknown = RAISE
+
+    name = fields.String(
+        required=True,
+        validate=Pattern(NAME_OF_KEY, "Must be 1 to 100 characters on one line."),
+        metadata=about("Whose it is, for people."),
+    )
+    scopes = fields.List(
+        fields.String(validate=validate.OneOf([str(scope) for scope in Scope])),
+        required=True,
+        validate=validate.Length(min=1, max=len(Scope)),
+        metadata=about("What it may do; `admin`: all."),
+    )
+    queues = fields.List(
+        name_field(),
+        validate=validate.Length(min=1, max=MAX_QUEUES),
+        metadata=about("The queues whose jobs it may touch; absent: every one."),
+    )
+    rate_limit = Number(
+        validate=validate.Range(MIN_RATE, MAX_RATE),
+        metadata=about("How many requests a second it may make; absent: any number."),
+    )
+    days = Number(
+        validate=validate.Range(MIN_DAYS, MAX_DAYS), metadata=about("For how long it is good; absent: for ever.")
+    )
+
+
+class RotateKey(PayloadSchema):
+    """For how long the old secret stays good; null counts as absent."""
+
+    class Meta:
+        unknown = RAISE
+
+    hours = Number(
+        load_default=DEFAULT_HOURS,
+        validate=validate.Range(0, MAX_HOURS),
+        metadata=about("For how long the old secret is good."),
+    )
+
+
+_CREATE, _ROTATE = CreateKey(), RotateKey()
+
+
+def read_key(data: Json) -> NewKey:
+    """Return the key that a client asks for. Raises: Invalid."""
+    asked = load(_CREATE, data)
+    days = asked.pop("days", None)
+    scopes = [Scope(scope) for scope in dict.fromkeys(asked.pop("scopes"))]
+    queues = asked.pop("queues", None)
+    return NewKey(
+        **asked,
+        scopes=scopes,
+        queues=None if queues is None else set(queues),
+        lifetime=None if days is None else timedelta(days=days),
+    )
+
+
+def read_overlap(data: Json) -> timedelta:
+    """Return for how long the old secret is good after a rotation. Raises: Invalid."""
+    return timedelta(hours=load(_ROTATE, data)["hours"])

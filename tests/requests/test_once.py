@@ -1,0 +1,32 @@
+"""What clients send is described once: what else lists its fields has the same ones. It ..."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+from marshmallow import Schema
+
+from app.api.schemas.response_schemas import ResponseSchema
+from app.web.job_form import SETTINGS
+from haulier.domain.schedule import NOT_OF_A_SCHEDULE
+from haulier.requests.job_request import JobOptions
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_schemas_of_the_api_are_those_of_answers():
+    modules = [import_module(f"app.api.schemas.{path.stem}") for path in (ROOT / "app/api/schemas").glob("[a-z]*.py")]
+    schemas = {
+        each
+        for module in modules
+        for each in vars(module).values()
+        if isinstance(each, type) and issubclass(each, Schema) and each.__module__ == module.__name__
+    }
+
+    assert len(schemas) > 30
+    assert {each.__name__ for each in schemas if not issubclass(each, ResponseSchema)} == set()
+
+
+def test_the_forms_ask_for_every_setting_of_a_job():
+    assert set(SETTINGS) == JobOptions().fields.keys() - set(NOT_OF_A_SCHEDULE)
