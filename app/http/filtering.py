@@ -10,7 +10,7 @@ from flask import request
 from haulier.domain.job import Json
 from haulier.kinds import Kind
 from haulier.kinds.sdk.secret_fields import is_secret_at, secret_fields
-from haulier.queue.produce.job_filter import JobFilter
+from haulier.queue.produce.job_filter import CONDITIONS, JobFilter
 from haulier.requests.invalid import Invalid
 from haulier.requests.job_conditions import PREFIX, payload_conditions
 
@@ -56,20 +56,8 @@ def secret_places(payload: Iterable[str], kinds: Iterable[str] | None) -> list[s
 
 
 def _filter(asked: Mapping[str, Any], payload: Mapping[str, str], **paging: Any) -> JobFilter:
-    times = {name: value for name, value in asked.items() if name.startswith(("created_", "finished_"))}
-    return JobFilter(
-        statuses=asked.get("status"),
-        kinds=asked.get("kind"),
-        queues=asked.get("queue"),
-        tags=asked.get("tag"),
-        error_id=asked.get("error"),
-        worker=asked.get("worker"),
-        idempotency_key=asked.get("key"),
-        attempts_min=asked.get("attempts_min"),
-        payload=payload,
-        **times,
-        **paging,
-    )
+    conditions = {each.name: asked[parameter] for parameter, each in CONDITIONS.items() if parameter in asked}
+    return JobFilter(**conditions, payload=payload, **paging)
 
 
 def _check_no_secret(payload: Mapping[str, str], kinds: list[str] | None, by: Caller) -> None:

@@ -12,11 +12,12 @@ from haulier.logs import MASK
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.operations import Order
 from haulier.requests.invalid import Invalid
+from haulier.requests.job_conditions import PREFIX
 from haulier.requests.operation_request import DEFAULT_WAIT_SECONDS, MAX_SPREAD_SECONDS
 
 from ..http.filtering import filter_in_body
 from .change_form import read_changes
-from .job_list_url import PAYLOAD, Look, Pair, read_look
+from .job_list_url import Look, Pair, read_look
 from .times import read_duration
 
 FIELDS = ("queue", "priority", "due")
@@ -108,7 +109,7 @@ def read_bulk(given: Iterable[tuple[str, list[str]]], verb: str, zone: tzinfo, n
     look = read_look(given)
     if verb not in VERBS:
         raise Invalid({"action": ["Must be one of " + ", ".join(VERBS) + "."]})
-    places = [name for name, _ in look.pairs if name.startswith(PAYLOAD)]
+    places = [name for name, _ in look.pairs if name.startswith(PREFIX)]
     odd = {each.name: [f"{each.text}: {each.why}."] for each in look.odd}
     odd |= {name: ["Given more than once."] for name in places if places.count(name) > 1}
     if odd:

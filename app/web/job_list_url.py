@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 from uuid import UUID
 
-from haulier.domain.fingerprint import ID_PATTERN, read_id
-from haulier.domain.job import MAX_TAG, NAME_PATTERN, WAITING_STATUSES, JobOrder, JobStatus
+from marshmallow import ValidationError, fields
+
+from haulier.domain.job import WAITING_STATUSES, JobOrder, JobStatus
+from haulier.requests.fields import Several
 from haulier.requests.ids import read_uuid
+from haulier.requests.job_conditions import MAX_NAMES, PREFIX, JobConditions
 
 from .times import read_duration, read_time
 
 LIMITS = (25, 50, 100, 200)
 DEFAULT_LIMIT = 50
-MOST_VALUES = 20
-PAYLOAD = "payload."
 # What may be typed in the place of a status's own name.
 ALIASES = {"failed": str(JobStatus.FAILED_PERMANENT)}
-# The filters, in the order in which they are shown; more than one value of the first four means any of them.
-SEVERAL = ("status", "kind", "queue", "tag")
-NAMES = (*SEVERAL, "error", "worker", "key", "after", "before")
+_FIELDS = JobConditions().fields
 # What the search box takes by a part of a text, or by a name, and then looks up.
 LOOKED_UP = ("error", "worker")
 # What was typed into the search box and is not understood, as the URL of a list keeps it.
@@ -101,12 +100,9 @@ class Look:
 
     def asked(self, zone: tzinfo, now: datetime) -> dict[str, Any]:
         """Return the filter as functions that list jobs take it."""
+        given = {name: [_value(name, text) for text in self.values(name)] for name in NAMES if name in _FIELDS}
         return {
-            "status": [JobStatus(text) for text in self.values("status")] or None,
-            **{name: self.values(name) or None for name in ("kind", "queue", "tag")},
-            "error": read_id(self.value("error")) if self.value("error") else None,
-            "worker": read_uuid(self.value("worker")),
-            "key": self.value("key") or None,
+            **{name: (values if name in SEVERAL else values[0]) if values else None for name, values in given.items()},
             "created_after": _instant(self.value("after"), zone, now),
             "created_before": _instant(self.value("before"), zone, now),
         }
@@ -114,7 +110,7 @@ class Look:
     @property
     def payload(self) -> list[tuple[str, list[str]]]:
         """Return what is looked for in payloads."""
-        return [(name, [text]) for name, text in self.pairs if name.startswith(PAYLOAD)]
+        return [(name, [text]) for name, text in self.pairs if name.startswith(PREFIX)]
 
 
 def _of(pairs: Iterable[Pair], name: str) -> list[Pair]:
@@ -130,17 +126,39 @@ def _is_time(text: str) -> bool:
     return read_duration(text) is not None or read_time(text, UTC) is not None
 
 
-_CHECKS: Mapping[str, tuple[Callable[[str], object], str]] = {
-    "status": (lambda text: text in ALIASES or text in set(JobStatus), "no such status"),
-    "kind": (lambda text: re.fullmatch(NAME_PATTERN, text), "no kind can have this name"),
-    "queue": (lambda text: re.fullmatch(NAME_PATTERN, text), "no queue can have this name"),
-    "tag": (lambda text: 1 <= len(text) <= MAX_TAG, "no tag can be this"),
-    "error": (lambda text: re.fullmatch(ID_PATTERN, text), "not the id of an error"),
-    "worker": (read_uuid, "not the id of a worker"),
-    "key": (lambda text: re.fullmatch(r"[!-~]{1,255}", text), "no idempotency key can be this"),
-    "after": (_is_time, "not a time, such as 2h or 2026-11-26T12:00"),
-    "before": (_is_time, "not a time, such as 2h or 2026-11-26T12:00"),
+# The filters, in the order in which they are shown, and why a text is none.
+FILTERS: Mapping[str, str] = {
+    "status": "no such status",
+    "kind": "no kind can have this name",
+    "queue": "no queue can have this name",
+    "tag": "no tag can be this",
+    "error": "not the id of an error",
+    "worker": "not the id of a worker",
+    "key": "no idempotency key can be this",
+    "after": "not a time, such as 2h or 2026-11-26T12:00",
+    "before": "not a time, such as 2h or 2026-11-26T12:00",
 }
+NAMES = tuple(FILTERS)
+# More than one value of these means any of them.
+SEVERAL = tuple(name for name in NAMES if isinstance(_FIELDS.get(name), Several))
+
+
+def _value(name: str, text: str) -> Any:
+    """Return the value of a condition of the API. Raises: ValidationError."""
+    condition = _FIELDS[name]
+    if isinstance(condition, fields.UUID) and not read_uuid(text):
+        raise condition.make_error("invalid_uuid")
+    return (condition.inner if isinstance(condition, Several) else condition).deserialize(text)
+
+
+def _is_value(name: str, text: str) -> bool:
+    if name not in _FIELDS:
+        return _is_time(text)
+    try:
+        _value(name, ALIASES.get(text, text) if name == "status" else text)
+    except ValidationError:
+        return False
+    return True
 
 
 def read_look(given: Iterable[tuple[str, list[str]]]) -> Look:
@@ -159,13 +177,13 @@ def read_look(given: Iterable[tuple[str, list[str]]]) -> Look:
         for text in dict.fromkeys(each.strip() for each in texts if each.strip()):
             if why := _fault(name, text, _of(pairs, name)):
                 odd.append(Odd(name, text[:200], why))
-            elif name in NAMES or name.startswith(PAYLOAD):
+            elif name in NAMES or name.startswith(PREFIX):
                 pairs.append((name, ALIASES.get(text, text) if name == "status" else text))
     odd += _taken(" ".join(unread)[: 2 * MOST_TYPED], pairs)[1]
     order = {name: place for place, name in enumerate(NAMES)}
     # A status may be there under both of its names.
     pairs = sorted(dict.fromkeys(pairs), key=lambda pair: order.get(pair[0], len(order)))
-    return _ordered(Look(tuple(pairs), tuple(odd[:MOST_VALUES]), limit), sort)
+    return _ordered(Look(tuple(pairs), tuple(odd[:MAX_NAMES]), limit), sort)
 
 
 def _ordered(look: Look, sort: str) -> Look:
@@ -188,14 +206,13 @@ def fits(name: str, text: str) -> bool:
 
 
 def _fault(name: str, text: str, before: list[Pair]) -> str:
-    if name not in _CHECKS:
+    if name not in FILTERS:
         return ""
-    check, why = _CHECKS[name]
-    return _too_often(name, before) if check(text) else why
+    return _too_often(name, before) if _is_value(name, text) else FILTERS[name]
 
 
 def _too_often(name: str, before: list[Pair]) -> str:
-    return TOO_OFTEN if before and (name not in SEVERAL or len(before) >= MOST_VALUES) else ""
+    return TOO_OFTEN if before and (name not in SEVERAL or len(before) >= MAX_NAMES) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +248,7 @@ def read_search(text: str, held: Iterable[Pair] = ()) -> Found:
         return Found(job)
     named = {name for _, (name, _) in _words(text)}
     pairs, unread = _taken(text, [pair for pair in held if pair[0] in SEVERAL or pair[0] not in named])
-    return Found(pairs=tuple(pairs), unread=tuple(unread[:MOST_VALUES]))
+    return Found(pairs=tuple(pairs), unread=tuple(unread[:MAX_NAMES]))
 
 
 def _is_secret(text: str) -> bool:
@@ -266,7 +283,7 @@ def _typed_fault(typed: str, pair: Pair, before: list[Pair]) -> str:
     name, text = pair
     if typed == text and typed.endswith((":", "=")):
         return "what is looked for has to follow"
-    if name.startswith(PAYLOAD):
+    if name.startswith(PREFIX):
         return _too_often(name, before) if all(name.split(".")) else "needs a place in the payload"
     if name not in NAMES:
         return f"there is no filter {name[:40]}"

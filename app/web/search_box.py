@@ -11,9 +11,10 @@ from typing import cast
 from flask import current_app
 
 from haulier.domain.job import JobStatus
+from haulier.requests.job_conditions import PREFIX
 
 from ..http.service import service
-from .job_list_url import ALIASES, NAMES, PAYLOAD, Odd, Pair
+from .job_list_url import ALIASES, NAMES, Odd, Pair
 from .viewer import viewer
 
 # As many as a person reads through, some kilobytes of a page; half of what follows the filters are kinds at most.
@@ -87,7 +88,7 @@ def suggestions() -> list[str]:
     Shape: at most MOST. Another viewer may have had a queue read: only those that this one may use are named.
     """
     names = {status: alias for alias, status in ALIASES.items()}
-    filters = [*(f"{name}:" for name in NAMES), PAYLOAD, *(f"status:{names.get(each, each)}" for each in JobStatus)]
+    filters = [*(f"{name}:" for name in NAMES), PREFIX, *(f"status:{names.get(each, each)}" for each in JobStatus)]
     kinds = [f"kind:{name}" for name in sorted(service().kinds)][: (MOST - len(filters)) // 2]
     by = viewer().caller
     queues = [f"queue:{name}" for name in queues_read().names() if by.may_use(name)]

@@ -12,7 +12,7 @@ import click
 
 from haulier.cli.client.errors import Code
 from haulier.cli.commands.invocation import shared_options
-from haulier.cli.commands.options import NAMES
+from haulier.cli.commands.options import PARAMETERS
 from haulier.cli.root import root
 from haulier.cli.terminal.output import READER_LEFT
 from tests.docs import shell
@@ -79,7 +79,7 @@ def test_every_option_that_is_named_is_there() -> None:
 def test_every_part_of_the_filter_is_there() -> None:
     text = text_of(PAGE)
 
-    assert [name for name in NAMES if f"`--{name.replace('_', '-')}" not in text] == []
+    assert [name for name in PARAMETERS if f"`--{name.replace('_', '-')}" not in text] == []
     assert [option for each in shared_options() for option in each.opts[:1] if f"`{option}" not in text] == []
 
 

@@ -9,7 +9,11 @@ from marshmallow import Schema
 
 from app.api.schemas.response_schemas import ResponseSchema
 from app.web.job_form import SETTINGS
+from app.web.job_list_url import FILTERS
+from haulier.cli.commands.options import FILTER, PARAMETERS
 from haulier.domain.schedule import NOT_OF_A_SCHEDULE
+from haulier.queue.produce.job_filter import CONDITIONS
+from haulier.requests.job_conditions import JobConditions
 from haulier.requests.job_request import JobOptions
 
 ROOT = Path(__file__).parents[2]
@@ -30,3 +34,17 @@ def test_the_schemas_of_the_api_are_those_of_answers():
 
 def test_the_forms_ask_for_every_setting_of_a_job():
     assert set(SETTINGS) == JobOptions().fields.keys() - set(NOT_OF_A_SCHEDULE)
+
+
+def test_every_condition_of_a_filter_reaches_the_database():
+    assert CONDITIONS.keys() == JobConditions().fields.keys()
+
+
+def test_the_command_line_has_every_condition_of_a_filter():
+    assert {FILTER.get(name, name) for name in PARAMETERS} == {*CONDITIONS, "payload"}
+
+
+def test_the_filters_of_the_dashboard_are_conditions():
+    short = {"after": "created_after", "before": "created_before"}
+
+    assert {short.get(name, name) for name in FILTERS} <= CONDITIONS.keys()

@@ -19,11 +19,12 @@ from haulier.queue.produce.look import Page as Jobs
 from haulier.queue.produce.look import list_jobs
 from haulier.requests.cursor import read_cursor, write_cursor
 from haulier.requests.invalid import Invalid
+from haulier.requests.job_conditions import PREFIX
 
 from ...http.filtering import filter_within
 from ...http.masking import as_shown
 from ..bulk import fitting
-from ..job_list_url import LOOKED_UP, PAYLOAD, UNREAD, Look, Odd, Pair, read_look, read_search
+from ..job_list_url import LOOKED_UP, UNREAD, Look, Odd, Pair, read_look, read_search
 from ..job_totals import Counted, live, total
 from ..menu import Rail
 from ..mistyped_names import unused
@@ -87,7 +88,7 @@ def show() -> Page | Response:
 def _asked() -> Look:
     """Return the filters in the URL. The form sends a place in the payload and its value separately."""
     path, value = (request.args.get(name, "").strip()[:MOST_TYPED] for name in ("path", "value"))
-    look = read_look([*request.args.lists(), *([(f"{PAYLOAD}{path}", [value])] if path and value else [])])
+    look = read_look([*request.args.lists(), *([(f"{PREFIX}{path}", [value])] if path and value else [])])
     if bool(path) == bool(value):
         return look
     return replace(look, odd=(*look.odd, Odd("payload", path or value, "needs a place and what is there")))

@@ -22,13 +22,14 @@ from haulier.queue.produce.recent import recent_kind
 from haulier.queue.produce.schedules import get_schedule
 from haulier.queue.produce.stats import get_queue
 from haulier.queue.produce.workers import EndedWorker, Worker, list_ended, list_workers
+from haulier.requests.job_conditions import PREFIX
 
 from ...http.door import caller
 from ...http.filtering import filter_within
 from ...http.masking import errors_as_shown, masked_kinds
 from ...http.service import service
 from ..filters import word
-from ..job_list_url import MOST_TYPED, NAMES, PAYLOAD, UNREAD, Found, Pair, fits, read_look, read_search
+from ..job_list_url import MOST_TYPED, NAMES, UNREAD, Found, Pair, fits, read_look, read_search
 from ..page import Page
 from ..reading import part, searched
 from ..search_box import Box, fault_of
@@ -70,7 +71,7 @@ def show() -> Page | Response:
 
 def _has_filters(typed: str) -> bool:
     named = re.findall(r"(?:^|\s)([a-z][\w.]*)[:=]\S", typed)
-    return any(name in NAMES or name.startswith(PAYLOAD) for name in named)
+    return any(name in NAMES or name.startswith(PREFIX) for name in named)
 
 
 def _of_filters(typed: str, found: Found) -> Page | Response:

@@ -15,7 +15,7 @@ from haulier.cli.client.pages import Listing
 from haulier.cli.commands.asking import ask
 from haulier.cli.commands.invocation import ClientGroup, Invocation, command, pass_invocation
 from haulier.cli.commands.job_view import JOB_COLUMNS, job_row
-from haulier.cli.commands.options import Ids
+from haulier.cli.commands.options import Ids, filter_in_json
 from haulier.cli.terminal import words
 from haulier.cli.terminal.output import Cell, Column, Terminal
 from haulier.cli.terminal.progress import Bar
@@ -36,7 +36,6 @@ COLUMNS = [
 OVER = ("done", "cancelled", "failed")
 # Of looking how far an operation is. A look does some of it where no worker lives.
 SECONDS = 0.2
-MANY_FIELDS = ("status", "kind", "queue", "tag")
 # What is said of each action: what is asked, what goes on, what was done.
 WORDS = {
     "cancel": ("Cancel", "Cancelling", "cancelled"),
@@ -72,13 +71,7 @@ class Order:
             return {"all": True}
         if not self.query:
             raise click.UsageError("--all: say which jobs, as --status failed; --everything means every job")
-        asked: dict[str, Any] = {}
-        for name, value in self.query:
-            if name in MANY_FIELDS:
-                asked.setdefault(name, []).append(value)
-            else:
-                asked[name] = int(value) if name == "attempts_min" else value
-        return asked
+        return filter_in_json(self.query)
 
 
 @dataclass(frozen=True, slots=True)

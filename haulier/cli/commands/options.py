@@ -154,8 +154,19 @@ _FILTER_OPTIONS = (
     click.option("--attempts-min", type=click.IntRange(0), metavar="N", help="With so many attempts, or more."),
     click.option("--payload", type=Condition(), multiple=True, help="With this value at that place of the payload. *"),
 )
-NAMES = ("status", "kind", "queue", "tag", "error", "worker", "key", "after", "before", "finished_after",
-         "finished_before", "attempts_min", "payload")  # fmt: skip
+
+
+def _parameters() -> dict[str, click.Parameter]:
+    """Return the parameters of the filter, by name."""
+
+    def act() -> None: ...
+
+    for option in reversed(_FILTER_OPTIONS):
+        option(act)
+    return {str(each.name): each for each in reversed(act.__click_params__)}  # type: ignore[attr-defined]
+
+
+PARAMETERS = _parameters()
 
 
 def filtered(act: Callable[..., Any]) -> Callable[..., Any]:
@@ -163,7 +174,7 @@ def filtered(act: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(act)
     def with_filter(*args: Any, **given: Any) -> Any:
-        asked = {name: given.pop(name) for name in NAMES}
+        asked = {name: given.pop(name) for name in PARAMETERS}
         return act(*args, query=query_of(asked), **given)
 
     for option in reversed(_FILTER_OPTIONS):
@@ -184,6 +195,18 @@ def query_of(asked: dict[str, Any]) -> list[tuple[str, str]]:
         elif value is not None:
             query.append((FILTER.get(name, name), str(value)))
     return query
+
+
+def filter_in_json(query: Query) -> dict[str, Any]:
+    """Return the filter as an object: what may be given more than once is a list, and a number is no text."""
+    asked: dict[str, Any] = {}
+    for name, value in query:
+        parameter = PARAMETERS.get(name)
+        if parameter is not None and parameter.multiple:
+            asked.setdefault(name, []).append(value)
+        else:
+            asked[name] = int(value) if parameter and isinstance(parameter.type, click.IntRange) else value
+    return asked
 
 
 def with_error_found(api: Api, query: Query) -> list[tuple[str, str]]:

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from haulier.domain.fingerprint import id_text, read_id
 from haulier.domain.job import FINAL_STATUSES, LIVE_STATUSES, JobStatus
 
 Position = tuple[datetime, UUID]
+
+
+def _time_text(instant: datetime) -> str:
+    return f"{instant.astimezone(UTC).replace(tzinfo=None).isoformat('T', 'microseconds')}Z"
+
+
+def _condition(parameter: str, read: Callable[[Any], Any] = str, write: Callable[[Any], Any] = str) -> Any:
+    """Return a field of a filter: what clients call it, and how its value is read and written in a stored filter."""
+    return field(default=None, metadata={"parameter": parameter, "read": read, "write": write})
+
+
+def _time(parameter: str) -> Any:
+    return _condition(parameter, datetime.fromisoformat, _time_text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +37,19 @@ class JobFilter:
            text that is there. All times are excluded.
     """
 
-    statuses: Sequence[JobStatus] | None = None
-    kinds: Sequence[str] | None = None
-    queues: Sequence[str] | None = None
-    tags: Sequence[str] | None = None
-    error_id: int | None = None
-    worker: UUID | None = None
-    idempotency_key: str | None = None
-    attempts_min: int | None = None
+    statuses: Sequence[JobStatus] | None = _condition("status", JobStatus)
+    kinds: Sequence[str] | None = _condition("kind")
+    queues: Sequence[str] | None = _condition("queue")
+    tags: Sequence[str] | None = _condition("tag")
+    error_id: int | None = _condition("error", read_id, id_text)
+    worker: UUID | None = _condition("worker", UUID)
+    idempotency_key: str | None = _condition("key")
+    attempts_min: int | None = _condition("attempts_min", int, int)
     payload: Mapping[str, str] = field(default_factory=dict)
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-    finished_after: datetime | None = None
-    finished_before: datetime | None = None
+    created_after: datetime | None = _time("created_after")
+    created_before: datetime | None = _time("created_before")
+    finished_after: datetime | None = _time("finished_after")
+    finished_before: datetime | None = _time("finished_before")
     after: Position | None = None
     limit: int = 50
     offset: int = 0
@@ -48,10 +62,8 @@ class JobFilter:
 
     @property
     def looks_inside(self) -> bool:
-        """Tell whether more is asked about each job than its status, kind, queue and time."""
-        asked = (self.tags, self.worker, self.idempotency_key, self.attempts_min)
-        times = (self.finished_after, self.finished_before)
-        return bool(self.payload) or any(each is not None for each in (*asked, *times))
+        """Tell whether more is asked about each job than its status, kind, queue, error and time."""
+        return bool(self.payload) or any(getattr(self, name) is not None for name in NAMES if name not in _OUTSIDE)
 
     @property
     def is_answered_by_depths(self) -> bool:
@@ -81,19 +93,12 @@ class JobFilter:
     def conditions(self) -> dict[str, Any]:
         """Return what the statements are sent for the part `wanted`."""
         statuses = self.possible_statuses
+        values = {name: getattr(self, name) for name in NAMES if not name.startswith("created_")}
         return {
+            **{name: list(value) if isinstance(value, list | tuple) else value for name, value in values.items()},
             "statuses": None if statuses is None else [str(each) for each in statuses],
-            "kinds": None if self.kinds is None else list(self.kinds),
-            "queues": None if self.queues is None else list(self.queues),
-            "tags": None if self.tags is None else list(self.tags),
-            "error_id": self.error_id,
-            "worker": self.worker,
-            "idempotency_key": self.idempotency_key,
-            "attempts_min": self.attempts_min,
             "paths": list(self.payload) or None,
             "texts": list(self.payload.values()),
-            "finished_after": self.finished_after,
-            "finished_before": self.finished_before,
         }
 
     @property
@@ -106,6 +111,13 @@ class JobFilter:
             "first_day": self.finished_after and _day_of(self.finished_after),
             "day_after": self.finished_before and _day_of(self.finished_before) + timedelta(days=1),
         }
+
+
+# The conditions by what clients call them, and their names here.
+CONDITIONS: Mapping[str, Field[Any]] = {each.metadata["parameter"]: each for each in fields(JobFilter) if each.metadata}
+NAMES = tuple(each.name for each in CONDITIONS.values())
+# What is known of a job without reading it whole.
+_OUTSIDE = {"statuses", "kinds", "queues", "error_id", "created_after", "created_before"}
 
 
 def _day_of(instant: datetime) -> datetime:

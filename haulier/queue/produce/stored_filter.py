@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
-from haulier.domain.fingerprint import id_text, read_id
 from haulier.domain.job import JobStatus, Json
 from haulier.domain.operation import ACTS_ON, OperationAction
-from haulier.queue.produce.job_filter import JobFilter
+from haulier.queue.produce.job_filter import CONDITIONS, JobFilter
 
 PAYLOAD = "payload."
-_TIMES = ("created_after", "created_before", "finished_after", "finished_before")
 
 
 def as_stored(wanted: JobFilter) -> dict[str, Json]:
@@ -21,19 +17,9 @@ def as_stored(wanted: JobFilter) -> dict[str, Json]:
 
     Shape: lists are sorted, so that the same filter is always the same object.
     """
-    given: dict[str, Any] = {
-        "status": _listed(wanted.statuses),
-        "kind": _listed(wanted.kinds),
-        "queue": _listed(wanted.queues),
-        "tag": _listed(wanted.tags),
-        "error": None if wanted.error_id is None else id_text(wanted.error_id),
-        "worker": wanted.worker and str(wanted.worker),
-        "key": wanted.idempotency_key,
-        "attempts_min": wanted.attempts_min,
-        **{f"{PAYLOAD}{path}": text for path, text in wanted.payload.items()},
-        **{name: _written(getattr(wanted, name)) for name in _TIMES},
-    }
-    return {name: value for name, value in given.items() if value is not None} or {"all": True}
+    values = {parameter: getattr(wanted, each.name) for parameter, each in CONDITIONS.items()}
+    named = {parameter: _written(parameter, value) for parameter, value in values.items() if value is not None}
+    return {**named, **{f"{PAYLOAD}{path}": text for path, text in wanted.payload.items()}} or {"all": True}
 
 
 def from_stored(
@@ -43,30 +29,21 @@ def from_stored(
 
     Shape: with no state, or no queue, that could fit, it wants no job.
     """
-    times: dict[str, Any] = {name: datetime.fromisoformat(stored[name]) for name in _TIMES if name in stored}
-    asked = stored.get("queue")
+    given = {name: value for name, value in stored.items() if name in CONDITIONS}
+    read = {CONDITIONS[name].name: _read(name, value) for name, value in given.items()}
+    asked = read.get("queues")
     if queues is not None:
         asked = [name for name in queues if asked is None or name in asked]
-    return JobFilter(
-        statuses=sorted(ACTS_ON[action] & set(map(JobStatus, stored.get("status", JobStatus)))),
-        kinds=stored.get("kind"),
-        queues=asked,
-        tags=stored.get("tag"),
-        error_id=read_id(stored["error"]) if "error" in stored else None,
-        worker=UUID(stored["worker"]) if "worker" in stored else None,
-        idempotency_key=stored.get("key"),
-        attempts_min=stored.get("attempts_min"),
-        payload={name.removeprefix(PAYLOAD): text for name, text in stored.items() if name.startswith(PAYLOAD)},
-        **times,
-        **paging,
-    )
+    statuses = sorted(ACTS_ON[action] & set(read.get("statuses", JobStatus)))
+    payload = {name.removeprefix(PAYLOAD): text for name, text in stored.items() if name.startswith(PAYLOAD)}
+    return JobFilter(**{**read, "statuses": statuses, "queues": asked}, payload=payload, **paging)
 
 
-def _listed(values: Sequence[Any] | None) -> list[str] | None:
-    return None if values is None else sorted(str(each) for each in values)
+def _written(parameter: str, value: Any) -> Json:
+    write = CONDITIONS[parameter].metadata["write"]
+    return sorted(map(write, value)) if isinstance(value, list | tuple | set) else write(value)
 
 
-def _written(instant: datetime | None) -> str | None:
-    if instant is None:
-        return None
-    return f"{instant.astimezone(UTC).replace(tzinfo=None).isoformat('T', 'microseconds')}Z"
+def _read(parameter: str, stored: Json) -> Any:
+    read = CONDITIONS[parameter].metadata["read"]
+    return [read(each) for each in stored] if isinstance(stored, list) else read(stored)
