@@ -11,21 +11,28 @@ from typing import Any
 from marshmallow import fields
 
 from haulier.domain.job import DEFAULT_MAX_ATTEMPTS, DEFAULT_QUEUE, Json
+from haulier.domain.schedule import NOT_OF_A_SCHEDULE
 from haulier.kinds.sdk.payload import explain
 from haulier.requests.invalid import Invalid, Malformed
 from haulier.requests.job_request import JobOptions
 from haulier.requests.strict_json import parse
 
-# The settings of a job that a form asks for: what it calls each, and what it says beside it for a new job.
-SETTINGS: Mapping[str, tuple[str, str]] = {
+# What a form calls a setting of a job, and says beside it for a new job, if its name and description do not do.
+WORDS = {
     "queue": ("Queue", f"Empty: {DEFAULT_QUEUE}."),
     "priority": ("Priority", "−100 to 100; higher comes first. Empty: 0."),
     "max_attempts": ("Attempts at most", f"Empty: {DEFAULT_MAX_ATTEMPTS}."),
     "timeout_seconds": ("Timeout in seconds", "Empty: the kind’s own."),
     "tags": ("Tags", "Words with commas between them."),
 }
-JOB = ("kind", "payload", *SETTINGS)
 _FIELDS = JobOptions().fields
+# All settings of a job, with their words. A form asks for the time and the idempotency key in fields of its own.
+SETTINGS: Mapping[str, tuple[str, str]] = WORDS | {
+    name: (name.replace("_", " ").capitalize(), described.metadata["description"])
+    for name, described in _FIELDS.items()
+    if name not in (*WORDS, *NOT_OF_A_SCHEDULE)
+}
+JOB = ("kind", "payload", *SETTINGS)
 MOST_CHARACTERS = 400_000
 # What a form is sent with, so that sending it twice does it once.
 ONCE = re.compile(r"[0-9a-f]{32}")
