@@ -1,4 +1,4 @@
-"""schedules.toml: read and checked as a whole, as the API checks what it is sent."""
+"""Read schedules.toml and check it as a whole, by the rules of the API."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from haulier.requests.job_request import CreateJobRequest
 from haulier.requests.schedule_request import check_name, read_schedule
 
 MOST_BYTES = 4 * 1024 * 1024
-# The parser's time grows with the square of the parts of a key: one of 100 KB took over a minute. What is nested deeper
-# than MAX_DEPTH, but not so deep, is refused with its schedule and its field.
+# The parser's time grows with the square of the parts of a key: a key of 100 KB took over a minute. A table that is
+# nested deeper than MAX_DEPTH, but by fewer than 16 levels, is refused with its schedule and its field.
 MOST_KEY_PARTS = MAX_DEPTH + 16
 _PART = r"""(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.)*+(?:"|$)|'[^'\n]*+(?:'|$))"""
 _NEXT_PART = rf"[ \t]*+\.[ \t]*+{_PART}"
-# A key of too many parts; or what is passed over, since it may hold text that looks like one: strings and comments.
+# A key with too many parts; or a string or a comment, which may hold text that looks like such a key.
 _LONG_KEY = re.compile(
     rf"(?P<key>{_PART}(?:{_NEXT_PART}){{{MOST_KEY_PARTS}}})"
     r'|"""(?:[^\\]|\\.)*?(?:"{3,5}|\Z)'
@@ -36,7 +36,7 @@ _LONG_KEY = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 NUL = "Must not hold a NUL character."
-# What the API takes beside these, and why the file does not.
+# Fields that the API accepts, and why the file does not.
 ELSEWHERE = {
     name: "Not in the file, which each release applies again: `haulier schedules pause`, which lasts."
     for name in ("paused", "paused_until")
@@ -53,18 +53,18 @@ class FaultyFile(HaulierError):
 
 
 def read_schedules(path: Path, kinds: Mapping[str, Kind] | None) -> dict[str, Rule]:
-    """Return what each schedule of the file is to do, by name. Raises: ConfigError; FaultyFile.
+    """Return the rule of each schedule in the file, by name. Raises: ConfigError; FaultyFile.
 
-    Shape: without kinds neither the kind of a job nor its payload is checked.
+    Without kinds, neither the kind of a job nor its payload is checked.
     """
-    found, wrong, jobs = _schedules(path), list[str](), CreateJobRequest(kinds)
+    tables, wrong, jobs = _schedules(path), list[str](), CreateJobRequest(kinds)
     rules: dict[str, Rule] = {}
-    for name, table in found.items():
+    for name, table in tables.items():
         try:
             rules[name] = _rule(name, table, jobs)
         except ValidationError as error:
-            told = faults(messages_of(error))
-            wrong += [f"{name}: {where}: {text}" if where else f"{name}: {text}" for where, text in told]
+            reasons = faults(messages_of(error))
+            wrong += [f"{name}: {where}: {text}" if where else f"{name}: {text}" for where, text in reasons]
     if wrong:
         raise FaultyFile(path, wrong)
     return rules
@@ -74,7 +74,7 @@ def _schedules(path: Path) -> dict[str, Json]:
     document = _document(path)
     if unknown := sorted(document.keys() - {"schedules"}):
         raise FaultyFile(path, [f"{name}: Unknown; a schedule is a table [schedules.NAME]." for name in unknown])
-    # An empty file is more often one that was lost on its way than one that means to remove all.
+    # If a file is empty, somebody has more often lost its content than wanted to remove all schedules.
     if not isinstance(document.get("schedules"), dict):
         raise FaultyFile(path, ["There is no table [schedules]; alone it says that there are no schedules."])
     schedules: dict[str, Json] = document["schedules"]
@@ -91,15 +91,15 @@ def _document(path: Path) -> dict[str, Json]:
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        # UnicodeDecodeError and TOMLDecodeError among them, which say where.
+        # Among these are UnicodeDecodeError and TOMLDecodeError, which say where.
         raise ConfigError(f"{path} is not TOML in UTF-8: {error}") from None
 
 
 def _without_long_keys(text: str) -> str:
     """Return the text. Raises: ValueError, if a key in it has too many parts."""
-    for found in _LONG_KEY.finditer(text):
-        if found["key"]:
-            line = text.count("\n", 0, found.start()) + 1
+    for match in _LONG_KEY.finditer(text):
+        if match["key"]:
+            line = text.count("\n", 0, match.start()) + 1
             raise ValueError(f"a key has more than {MOST_KEY_PARTS} parts (at line {line})")
     return text
 
@@ -108,7 +108,7 @@ def _without_long_keys(text: str) -> str:
 
 
 def _rule(name: str, table: Json, jobs: CreateJobRequest) -> Rule:
-    """Return what the schedule does. Raises: ValidationError, which names every fault."""
+    """Return the rule of a schedule. Raises: ValidationError, which names every fault."""
     check_name(name)
     if not isinstance(table, dict):
         raise ValidationError("Must be a table.")
@@ -136,16 +136,16 @@ def _too_large(job: Json) -> str | None:
 
 
 def _as_json(table: dict[str, Json]) -> dict[str, Json]:
-    """Return the table as the API reads the same in JSON. Raises: ValidationError, for what JSON does not have."""
+    """Return the table as if it had come as JSON. Raises: ValidationError for values that JSON does not have."""
     wrong: dict[str, list[str]] = {}
 
     def refuse(path: str, why: str) -> None:
         wrong[path] = [why]
 
-    made: dict[str, Json] = _value(table, "", refuse, MAX_DEPTH)
+    converted: dict[str, Json] = _value(table, "", refuse, MAX_DEPTH)
     if wrong:
         raise ValidationError(wrong)
-    return made
+    return converted
 
 
 def _value(value: Json, path: str, refuse: Callable[[str, str], None], levels: int) -> Json:

@@ -1,4 +1,4 @@
-"""The checks of every call and form that enqueues: the request, the caller's rights, the payload's length, queues."""
+"""The checks of every call and form that enqueues: fields, rights, length of the payload, number of queues."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .queue_names import QueueNames
 
 @dataclass(frozen=True, slots=True)
 class AskedSchedule:
-    """A schedule that is asked for. Shape: draft is its job, as one that is enqueued; pause None: as it is."""
+    """The schedule of a request. Shape: draft is its job; if pause is None, the schedule stays paused or not."""
 
     rule: Rule
     draft: Draft
@@ -38,11 +38,11 @@ class Enqueuing:
     queue_names: QueueNames
 
     def draft(self, data: Json, idempotency_key: str | None = None) -> Draft:
-        """Return the requested job, checked and its payload written as JSON. Raises: Invalid; Forbidden; TooLarge."""
+        """Return the job of a request, with its payload as JSON. Raises: Invalid; Forbidden; TooLarge."""
         return _draft(self.create_job.load(data), idempotency_key)
 
     def schedule(self, name: str, data: Json) -> AskedSchedule:
-        """Return the requested schedule, its job checked in the same way. Raises: Invalid; Forbidden; TooLarge."""
+        """Return the schedule of a request, its job checked as that of a call. Raises: Invalid; Forbidden; TooLarge."""
         try:
             check_name(name)
         except ValidationError as error:

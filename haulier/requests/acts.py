@@ -1,4 +1,4 @@
-"""What clients send with the small acts: pause a queue, quiet a worker, mute a group of errors, enqueue a batch."""
+"""What clients send to pause a queue, quiet a worker, mute an error group or enqueue a batch."""
 
 from __future__ import annotations
 

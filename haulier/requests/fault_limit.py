@@ -1,4 +1,4 @@
-"""Cuts down the list of a request's faults until it can be read: a request of 1 MiB may hold half a million faults."""
+"""Shortens the list of a request's faults: a request of 1 MiB may have half a million of them."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 from haulier.domain.job import Json
 from haulier.domain.text import cut
 
-# How many faults are shown of one request, and of each job of a batch.
+# At most this many faults are shown of a request, and of each job of a batch.
 MAX_FAULTS, MAX_ITEM_FAULTS = 100, 10
-# How long the names and sentences shown may be: clients can make up names of any length.
+# Names and sentences are cut at this length, because clients can make up names of any length.
 MAX_NAME, MAX_SENTENCE = 100, 300
 
 
 def shown(details: Mapping[str, Json], most: int = MAX_FAULTS) -> tuple[dict[str, Json], int]:
-    """Return the first of marshmallow's messages, each at its own place, and how many were left out.
+    """Return the first messages of marshmallow, each under its field, and how many were left out.
 
-    Shape: messages about a nested value as a whole are at that value's place, not under `_schema` there. Messages about
-           the whole request are under `_schema`, and are never left out.
+    Returns: A message about a nested value as a whole is at the value's place, not under `_schema` there. Messages
+        about the whole request are under `_schema`, and are never left out.
     """
     picked = _Picked(most)
     return picked.mapping(details), picked.left_out

@@ -1,4 +1,4 @@
-"""The fields of what clients send: marshmallow's own accept too much, and print times in another form."""
+"""Fields for what clients send. Those of marshmallow accept too much, and print times in another form."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 
 
 class Time(fields.Field[datetime]):
-    """An instant: read as RFC 3339 with an offset, printed in UTC ending in Z."""
+    """A time: read as RFC 3339 with an offset, printed in UTC ending in Z."""
 
     default_error_messages = {
         "invalid": "Must be an RFC 3339 time with an offset, such as 2026-11-24T09:30:00Z.",
@@ -42,7 +42,7 @@ class Time(fields.Field[datetime]):
     def _deserialize(self, value: object, attr: str | None, data: object, **_: object) -> datetime:
         if not isinstance(value, str) or not re.fullmatch(TIME_PATTERN, value):
             raise self.make_error("query" if isinstance(value, str) and " " in value else "invalid")
-        # Python has no leap seconds: one counts as the next second.
+        # Python has no leap seconds: a leap second counts as the next second.
         leap = value[17:19] == "60"
         try:
             given = datetime.fromisoformat((value[:17] + "59" + value[19:] if leap else value).upper())
@@ -75,7 +75,7 @@ class Flag(fields.Boolean):
 
 
 class IdempotencyKey(fields.String):
-    """An idempotency key from a header; a pair of quotes around it, as in the IETF draft, is removed."""
+    """An idempotency key from a header, without the quotes that the IETF draft puts around it."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         key = super()._deserialize(value, attr, data, **kwargs)
@@ -83,7 +83,7 @@ class IdempotencyKey(fields.String):
 
 
 class Cursor(fields.Field[tuple[datetime, UUID]]):
-    """The end of a page of a list; loads as its last job's (created_at, id)."""
+    """Where a page of a list ended; loads as (created_at, id) of its last job."""
 
     default_error_messages = {"invalid": "Must be what Next-Cursor said, unchanged."}
 
@@ -95,7 +95,7 @@ class Cursor(fields.Field[tuple[datetime, UUID]]):
 
 
 class ErrorId(fields.Field[int]):
-    """The id of a group of errors: read as 16 hex digits."""
+    """The id of an error group, 16 hex digits; loads as a number."""
 
     default_error_messages = {"invalid": "Must be the id of a group of errors: 16 hex digits."}
 
@@ -107,25 +107,25 @@ class ErrorId(fields.Field[int]):
 
 
 class Several(fields.List[Any]):
-    """A parameter of a query that may be given more than once; loads as the list of what the inner field reads."""
+    """A query parameter that may be repeated; loads as a list of values, without duplicates."""
 
     def __init__(self, inner: fields.Field[Any], most: int, **kwargs: Any) -> None:
-        # For the published schema; `_deserialize` counts what is given, and not what is left of it.
+        # For the published schema; `_deserialize` counts before duplicates are removed.
         super().__init__(inner, validate=validate.Length(max=most), **kwargs)
         self.most = most
 
     def _deserialize(self, value: list[str], attr: str | None, data: object, **_: object) -> list[Any]:
         if len(value) > self.most:
             raise ValidationError(f"Given more than {self.most} times.")
-        # Each raises its own error: the message is the parameter's, as of one that is given once.
+        # A fault of one value is reported as a fault of the parameter, as if it were given once.
         return list(dict.fromkeys(self.inner.deserialize(each, attr) for each in value))
 
 
 class Tags(fields.List[Any]):
-    """The tags of a request for a job; one that is given twice is refused."""
+    """The tags of a job; duplicates are refused."""
 
     def __init__(self, **kwargs: Any) -> None:
-        # For the published schema; `_deserialize` counts before it looks at each.
+        # For the published schema; `_deserialize` counts before it checks each tag.
         super().__init__(tag(), validate=validate.Length(max=MAX_TAGS), **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Any]:
@@ -139,7 +139,7 @@ class Tags(fields.List[Any]):
 
 
 class QueryInteger(fields.Field[int]):
-    """A whole number in a query; with `clamped` a number beyond the range counts as its nearer end."""
+    """A whole number in a query; if `clamped`, a number outside the range counts as the nearest one in it."""
 
     default_error_messages = {"invalid": "Must be a whole number.", "range": "Must be from {least} to {most}."}
 
@@ -148,7 +148,7 @@ class QueryInteger(fields.Field[int]):
         super().__init__(**kwargs)
 
     def in_json(self) -> fields.Integer:
-        """Return the same field of a body, where a number is no text."""
+        """Return the field for a JSON body, in which numbers are not text."""
         return whole(self.least, self.most, self.metadata["description"])
 
     def _deserialize(self, value: str, attr: str | None, data: object, **_: object) -> int:
@@ -179,15 +179,15 @@ def tag() -> fields.String:
 
 
 def searched(most: int, description: str) -> fields.String:
-    """Return a field of a filter for a text of at most so many characters."""
+    """Return a field of a filter for a text of at most `most` characters."""
     fits = Pattern(TEXT, f"Must be a text of at most {most} characters, without NUL.")
     return fields.String(validate=[validate.Length(min=1, max=most), fits], metadata=about(description))
 
 
 def moment(description: str, **options: Any) -> Time:
     """Return a field of a request for a time."""
-    told = about(description, type="string", format="date-time", pattern=TIME_PATTERN)
-    return Time(metadata=told, **options)
+    described = about(description, type="string", format="date-time", pattern=TIME_PATTERN)
+    return Time(metadata=described, **options)
 
 
 def about(description: str, **more: Json) -> dict[str, Json]:
@@ -196,7 +196,7 @@ def about(description: str, **more: Json) -> dict[str, Json]:
 
 
 def page_limit() -> QueryInteger:
-    """Return the field that says how long a page may be."""
+    """Return the field for the length of a page."""
     return QueryInteger(
         1,
         MAX_LIMIT,
@@ -207,13 +207,13 @@ def page_limit() -> QueryInteger:
 
 
 def page_cursor(more: str = "") -> Cursor:
-    """Return the field that says where a page begins, in a list by time."""
-    told = about(f"The header Next-Cursor of the page before.{more}", type="string", pattern=CURSOR_PATTERN)
-    return Cursor(metadata=told)
+    """Return the field for the place where a page begins, in a list by time."""
+    described = about(f"The header Next-Cursor of the page before.{more}", type="string", pattern=CURSOR_PATTERN)
+    return Cursor(metadata=described)
 
 
 def name_cursor(pattern: str) -> fields.String:
-    """Return the field that says where a page begins, in a list by names or ids of this pattern."""
+    """Return the field for the place where a page begins, in a list by names or ids of this pattern."""
     return fields.String(
         validate=Pattern(pattern, "Must be what Next-Cursor said, unchanged."),
         metadata=about("The header Next-Cursor of the page before."),

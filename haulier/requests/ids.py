@@ -1,4 +1,4 @@
-"""The ids of jobs, workers and operations in a request: UUIDs as this service writes them."""
+"""Ids of jobs, workers and operations in requests: UUIDs in the form that this service writes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ UUID_PATTERN = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 
 
 def read_uuid(text: str) -> UUID | None:
-    """Return the UUID that the text is, in letters of either case; None for any other text.
+    """Return the UUID in a text, in lower or upper case; None if the text has any other form.
 
-    Shape: not what UUID() takes besides, which is no path of this service: braces, `urn:uuid:`, dashes anywhere, digits
-           of any script.
+    UUID() also accepts braces, `urn:uuid:`, dashes anywhere and digits of any script; no path of this service has them.
     """
     return UUID(text) if re.fullmatch(UUID_PATTERN, text.lower()) else None

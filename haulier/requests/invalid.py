@@ -1,4 +1,4 @@
-"""The errors of what clients send, and `load`, which raises them."""
+"""The errors of requests, and `load`, which raises them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which jobs clients mean: the conditions that a list, a count and an operation share."""
+"""The filter for jobs that a list, a count and an operation share."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from haulier.requests.fields import (
 )
 from haulier.requests.invalid import Invalid
 
-# What the names of parameters begin with that ask about a place of the payload.
+# A parameter that begins with it is about a place in the payload.
 PREFIX = "payload."
 MAX_PATHS, MAX_PATH, MAX_TEXT = 5, 200, 1_000
-# So many kinds, or queues, one filter may name.
+# A filter may name this many statuses, kinds, queues and tags.
 MAX_NAMES = 20
-# The database reads the jobs that are skipped. Beyond this, clients use `cursor`, which skips without reading.
+# The database reads the jobs that are skipped. To skip more, clients use `cursor`, which does not.
 MAX_OFFSET = 10_000
-# What an order of a list needs, and takes, beside it.
+# Which filters each order of a list needs and allows.
 BESIDE = {
     JobOrder.DUE: "Is an order of one queue's waiting jobs: give one queue, status=queued and status=retrying alone.",
     JobOrder.STARTED: "Is an order of running jobs: give status=running, and at most kind, queue and worker.",
@@ -127,7 +127,7 @@ class ListJobs(JobConditions):
 
 
 def _in_json() -> dict[str, Any]:
-    """Return the fields that a body has otherwise than a query, in which all is text."""
+    """Return the fields that differ in a body, because in a query everything is text."""
     declared: Mapping[str, Any] = JobConditions._declared_fields
     return {field: each.in_json() for field, each in declared.items() if isinstance(each, QueryInteger)}
 
@@ -151,7 +151,7 @@ class OperationFilter(JobConditions.from_dict(_in_json(), name="JsonConditions")
             raise ValidationError("Must stand alone.", "all")
 
 
-# Of a query each is a list, or a text, by itself; JSON may hold anything in their place.
+# In a query these are lists or texts by themselves; in JSON there may be anything in their place.
 _LISTS = {field for field, each in JobConditions._declared_fields.items() if isinstance(each, Several)}
 _TEXTS = {
     field
@@ -161,7 +161,7 @@ _TEXTS = {
 
 
 def without_payload(asked: Mapping[str, Json]) -> tuple[dict[str, Json], dict[str, Json]]:
-    """Return the named conditions of a filter in JSON, and those of payloads; null counts as absent.
+    """Return the conditions of a filter in JSON: the named ones, and those on payloads. Null counts as absent.
 
     Raises: Invalid.
     """
@@ -175,14 +175,14 @@ def without_payload(asked: Mapping[str, Json]) -> tuple[dict[str, Json], dict[st
 
 
 def payload_conditions(given: Iterable[tuple[str, list[Json]]]) -> dict[str, str]:
-    """Return the text that is asked for at each place of payloads, of all that is given. Raises: Invalid."""
-    found = {field: values for field, values in given if field.startswith(PREFIX)}
-    if len(found) > MAX_PATHS:
+    """Return the text that each place of a payload must have, by its path. Raises: Invalid."""
+    conditions = {field: values for field, values in given if field.startswith(PREFIX)}
+    if len(conditions) > MAX_PATHS:
         raise Invalid({"_schema": [f"At most {MAX_PATHS} places of the payload may be asked about."]})
-    faults = {field: [fault] for field, values in found.items() if (fault := _fault(field, values))}
+    faults = {field: [fault] for field, values in conditions.items() if (fault := _fault(field, values))}
     if faults:
         raise Invalid(faults)
-    return {field.removeprefix(PREFIX): text for field, [text] in found.items()}
+    return {field.removeprefix(PREFIX): text for field, [text] in conditions.items()}
 
 
 def _fault(field: str, values: list[Json]) -> str | None:

@@ -1,4 +1,4 @@
-"""What clients send for a new job, and to change one."""
+"""What clients send to enqueue or change a job."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class IdempotencyHeader(Schema):
 
 
 class JobChanges(JobSettings):
-    """What is to be different in a job; what is absent stays as it is."""
+    """Changes of a job; absent fields stay as they are."""
 
     class Meta(JobSettings.Meta):
         pass
@@ -123,23 +123,23 @@ _CHANGES = JobChanges()
 
 
 def read_changes(data: Json) -> dict[str, Any]:
-    """Return the changes that a client asks for. Raises: Invalid."""
-    asked = load(_CHANGES, data)
+    """Return the changes of a request. Raises: Invalid."""
+    changes = load(_CHANGES, data)
     try:
-        _check_one_time(asked)
+        _check_one_time(changes)
     except ValidationError as error:
         raise invalid(error) from None
-    return asked
+    return changes
 
 
-def _check_one_time(asked: Mapping[str, Any]) -> None:
+def _check_one_time(settings: Mapping[str, Any]) -> None:
     # Checked here and not in a hook: a schema without hooks loads in a third of the time.
-    if asked.get("delay_seconds") is not None and "run_at" in asked:
+    if settings.get("delay_seconds") is not None and "run_at" in settings:
         raise ValidationError({"delay_seconds": ["Give run_at or delay_seconds, not both."]})
 
 
 class _OtherJob(JobOptions):
-    """A job whose payload is not checked."""
+    """A job of a kind that is not known here, so that its payload is not checked."""
 
     class Meta(JobOptions.Meta):
         pass
@@ -160,7 +160,7 @@ def create_job_schema(kind: Kind) -> Schema:
 
 
 class Unknown(validate.Validator):
-    """Refuses a kind as unknown, and names the known ones."""
+    """Refuses a kind as unknown, and lists the known kinds."""
 
     def __init__(self, known: Iterable[str]) -> None:
         self.known = ", ".join(known) or "none"
@@ -173,11 +173,11 @@ class Unknown(validate.Validator):
 
 
 class CreateJobRequest:
-    """A request for a job of any known kind, loaded by the schema of that kind; without kinds, of any kind at all."""
+    """A request for a job, checked by the schema of its kind. If kinds is None, every kind is accepted unchecked."""
 
     def __init__(self, kinds: Mapping[str, Kind] | None) -> None:
         self.by_kind = {known: create_job_schema(kind) for known, kind in (kinds or {}).items()}
-        # The other fields of a job of an unknown kind are checked, so that one answer names every fault.
+        # If the kind is unknown, the other fields are still checked, so that one answer names every fault.
         kind = name(required=True) if kinds is None else fields.String(required=True, validate=Unknown(kinds))
         self._fallback: Schema = type("CreateOtherJob", (_OtherJob,), {"kind": kind})()
 
@@ -189,20 +189,20 @@ class CreateJobRequest:
             raise invalid(error) from None
 
     def read(self, data: Json) -> NewJob:
-        """Return the NewJob. Raises: ValidationError, in which no secret of the payload is."""
+        """Return the NewJob. Raises: ValidationError, without the secrets of the payload."""
         if not isinstance(data, dict):
             raise ValidationError("Must be a JSON object.")
         kind = data.get("kind")
         schema = self.by_kind.get(kind, self._fallback) if isinstance(kind, str) else self._fallback
         try:
-            asked: dict[str, Any] = schema.load(data)
+            loaded: dict[str, Any] = schema.load(data)
         except ValidationError as error:
             raise ValidationError(_without_secrets(schema, data, messages_of(error))) from None
-        _check_one_time(asked)
-        delay = asked.pop("delay_seconds", None)
+        _check_one_time(loaded)
+        delay = loaded.pop("delay_seconds", None)
         # The payload is stored as it was sent: clients read back what they sent, and a run applies the defaults anew.
-        parsed, asked["payload"] = asked["payload"], data["payload"]
-        return NewJob(**asked, parsed_payload=parsed, delay=timedelta(seconds=delay) if delay else None)
+        parsed, loaded["payload"] = loaded["payload"], data["payload"]
+        return NewJob(**loaded, parsed_payload=parsed, delay=timedelta(seconds=delay) if delay else None)
 
 
 def _without_secrets(schema: Schema, data: dict[str, Json], messages: Json) -> Json:

@@ -1,4 +1,4 @@
-"""What clients send for a new API key, and for another secret of one."""
+"""What clients send to make an API key, or to give one a new secret."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEFAULT_HOURS = 24
 
 
 class CreateKey(PayloadSchema):
-    """A key that somebody asks for; null counts as absent."""
+    """A new API key; null counts as absent."""
 
     class Meta:
         unknown = RAISE
@@ -67,7 +67,7 @@ _CREATE, _ROTATE = CreateKey(), RotateKey()
 
 
 def read_key(data: Json) -> NewKey:
-    """Return the key that a client asks for. Raises: Invalid."""
+    """Return the API key of a request. Raises: Invalid."""
     asked = load(_CREATE, data)
     days = asked.pop("days", None)
     scopes = [Scope(scope) for scope in dict.fromkeys(asked.pop("scopes"))]

@@ -1,4 +1,4 @@
-"""What clients send to list, count and measure: the query of each call but that of the jobs."""
+"""The queries of lists and figures; the one for jobs is in job_conditions.py."""
 
 from __future__ import annotations
 

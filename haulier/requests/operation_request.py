@@ -1,4 +1,4 @@
-"""What clients send for an operation: what is to be done to all jobs of a filter."""
+"""What clients send to start an operation: an act, and a filter for the jobs to act on."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ _START = StartOperation()
 
 
 def read_operation(data: Json) -> tuple[dict[str, Any], dict[str, Json]]:
-    """Return the operation that a client asks for, and the conditions of its filter on payloads. Raises: Invalid."""
+    """Return the operation of a request, and the conditions of its filter on payloads. Raises: Invalid."""
     if not isinstance(data, dict):
         raise Invalid({"_schema": ["Must be a JSON object."]})
     given = {field: value for field, value in data.items() if value is not None}

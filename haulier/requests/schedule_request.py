@@ -1,4 +1,4 @@
-"""What clients send for a schedule, by the API, by schedules.toml and by the form: what it enqueues, and when."""
+"""What clients send to make or change a schedule, by the API, schedules.toml or the form."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class TimetableRequest(PayloadSchema):
 
 
 class PutSchedule(TimetableRequest):
-    """What is to be enqueued when; null counts as absent."""
+    """What a schedule enqueues, and when; null counts as absent."""
 
     job = fields.Dict(
         required=True,
@@ -112,7 +112,7 @@ class PauseSchedule(PayloadSchema):
 
 
 class ScheduleRequest(NamedTuple):
-    """A schedule that a client asks for. Shape: job is its job, as one to enqueue; pause None: as it is."""
+    """The schedule of a request. Shape: job is what it enqueues; if pause is None, the schedule stays paused or not."""
 
     rule: Rule
     job: NewJob
@@ -132,7 +132,7 @@ def check_name(name: str) -> None:
 
 
 def read_schedule(data: Json, jobs: CreateJobRequest) -> ScheduleRequest:
-    """Return the schedule that a client asks for. Raises: ValidationError, which names every fault."""
+    """Return the schedule of a request. Raises: ValidationError, which names every fault."""
     asked, faults = _readable(_PUT, data)
     job, of_job = _read_job(data.get("job") if isinstance(data, dict) else None, jobs)
     faults |= {"job": of_job} if of_job else {}
@@ -149,12 +149,12 @@ def read_schedule(data: Json, jobs: CreateJobRequest) -> ScheduleRequest:
 
 
 def read_preview(data: Json) -> dict[str, Any]:
-    """Return when a schedule would fire that a client asks about, from when, and how many ticks. Raises: Invalid."""
+    """Return the timetable of a request for a preview, from when, and how many ticks. Raises: Invalid."""
     return load(_PREVIEW, data)
 
 
 def timetable_of(asked: dict[str, Any], *, counts_from: datetime | None = None) -> Timetable:
-    """Return when it is to fire. Raises: Invalid."""
+    """Return when a schedule with these fields fires. Raises: Invalid."""
     try:
         return _timetable(asked, counts_from)
     except ValidationError as error:
@@ -162,7 +162,7 @@ def timetable_of(asked: dict[str, Any], *, counts_from: datetime | None = None) 
 
 
 def _readable(schema: Schema, data: Json) -> tuple[dict[str, Any], dict[str, Json]]:
-    """Return what can be read of a request, and the messages about the rest."""
+    """Return the valid fields of a request, and the messages about the others."""
     try:
         return schema.load(data), {}
     except ValidationError as error:
@@ -170,7 +170,7 @@ def _readable(schema: Schema, data: Json) -> tuple[dict[str, Any], dict[str, Jso
 
 
 def _read_job(job: Json, jobs: CreateJobRequest) -> tuple[NewJob | None, dict[str, Json]]:
-    """Return the job of a schedule, or what is wrong with it; neither where it is no object, which the schema says."""
+    """Return the job of a schedule, or what is wrong with it; neither if it is no object, which the schema reports."""
     if not isinstance(job, dict):
         return None, {}
     given = {field: ["A schedule's job cannot have it."] for field in NOT_OF_A_SCHEDULE if job.get(field) is not None}
@@ -206,7 +206,7 @@ def _rule(asked: dict[str, Any], job: NewJob) -> Rule:
     cron = _timetable(asked, None).cron
     return Rule(
         job=_kept(job),
-        # As it was read: without the spaces that say nothing.
+        # As it was parsed, without spaces that mean nothing.
         cron=None if cron is None else cron.text,
         every_seconds=asked.get("every_seconds"),
         time_zone=asked["time_zone"],
