@@ -40,7 +40,9 @@ GRANT SELECT, INSERT (key, fingerprint, job_id) ON haulier.idempotency TO :"web"
 GRANT UPDATE (payload, queue, priority, run_at, max_attempts, timeout_seconds, tags, cancel_requested, operation_id,
     updated_at), DELETE ON haulier.job TO :"web";
 GRANT INSERT, DELETE ON haulier.finished_job TO :"web";
-GRANT EXECUTE ON FUNCTION haulier.wake(text[]) TO :"web";
+-- to lock a row takes the right to update one of its columns
+GRANT UPDATE (updated_at) ON haulier.finished_job TO :"web";
+GRANT EXECUTE ON FUNCTION haulier.wake(text[]) TO :"web", :"worker";
 GRANT SELECT ON haulier.worker, haulier.worker_past TO :"web";
 -- making keys takes `python -m haulier` under the owner, or `-v web_makes_keys=yes` with this file
 GRANT SELECT, UPDATE (last_used_at) ON haulier.api_key TO :"web";
@@ -58,8 +60,8 @@ BEGIN
     END IF;
 END
 $do$;
--- what operators did: an entry about a job is added in the transaction that does it, at that time; none is changed
-GRANT SELECT, INSERT (actor, action, job_id, details) ON haulier.audit TO :"web";
+-- what operators did: an entry about a job or an operation is added in the transaction that does it, at that time; none is changed
+GRANT SELECT, INSERT (actor, action, job_id, target, details) ON haulier.audit TO :"web";
 GRANT SELECT, INSERT, UPDATE ON haulier.rate_budget TO :"web";
 -- the sessions of the dashboard; to lock a row takes the right to update one of its columns. Functions open one, and
 -- record that somebody signs in or out.
@@ -79,19 +81,14 @@ GRANT INSERT ON haulier.moved TO :"web";
 GRANT SELECT ON haulier.error_group, haulier.error_count TO :"web";
 GRANT EXECUTE ON FUNCTION haulier.mute_errors(bigint, timestamptz, text) TO :"web";
 GRANT EXECUTE ON FUNCTION haulier.quiet_worker(uuid, boolean, text) TO :"web";
--- operations: functions write them, record who did it, and act on jobs only as an operation says. The last three work
--- them off where no worker lives.
-GRANT SELECT ON haulier.operation TO :"web";
-GRANT SELECT, UPDATE (matched, matched_is) ON haulier.preview TO :"web";
-GRANT EXECUTE ON FUNCTION haulier.begin_preview(text, jsonb, text[]),
-    haulier.start_operation(uuid, jsonb, integer, double precision, text, jsonb), haulier.cancel_operation(uuid, text),
-    haulier.resume_operation(uuid, text) TO :"web";
-GRANT EXECUTE ON FUNCTION haulier.take_operation(uuid, double precision, uuid),
-    haulier.delay_operation(uuid, uuid, text, boolean), haulier.leave_operations(uuid),
-    haulier.work_off(
-        uuid, uuid, double precision, uuid[], timestamptz, timestamptz, timestamptz, uuid, timestamptz, uuid, boolean,
-        boolean)
-    TO :"web", :"worker";
+-- operations: what one says is written once. Where no worker lives, the API works them off.
+GRANT SELECT, INSERT (action, filter, changes, queues, spread_seconds, actor, as_of, unseen, doubted, cluster, matched,
+    matched_is, starts_at, next_at) ON haulier.operation TO :"web";
+GRANT SELECT, INSERT (as_of, action, filter, queues, unseen, doubted, cluster), UPDATE (matched, matched_is)
+    ON haulier.preview TO :"web";
+GRANT UPDATE (status, matched, matched_is, done, skipped, failed, started_at, finished_at, error, cursor_at, cursor_id,
+    walked_at, later, next_at, tries, waits_since, worked_by, worked_until, worked_at)
+    ON haulier.operation TO :"web", :"worker";
 -- schedules: whoever changes one decides the ticks that are due first; the functions enqueue what schedules say, no more
 -- To lock a row takes the right to update one of its columns.
 GRANT SELECT, UPDATE (updated_at) ON haulier.schedule TO :"web", :"worker";
@@ -110,14 +107,15 @@ GRANT EXECUTE ON FUNCTION haulier.schedule_time(), haulier.put_off(text, text, b
 
 -- The worker ---------------------------------------------------------------------------------------------------
 
--- claim and settle, without the right to add jobs or to change their payloads
+-- claim, settle and work operations off, without the right to change what a live job does
 GRANT SELECT, DELETE ON haulier.job TO :"worker";
 GRANT UPDATE (status, worker_id, claim, attempt, attempts, started_at, updated_at, crashes, snoozes, backoff, run_at,
-    last_error, errors, error_id) ON haulier.job TO :"worker";
+    last_error, errors, error_id, queue, priority, cancel_requested, operation_id) ON haulier.job TO :"worker";
+GRANT INSERT (id, kind, payload, queue, priority, run_at, max_attempts, timeout_seconds, idempotency_key, tags, copy_of,
+    attempt, claim, started_at, crashes, last_error, errors, created_at, operation_id, schedule, scheduled_for)
+    ON haulier.job TO :"worker";
 GRANT SELECT ON haulier.jobs, haulier.lane, haulier.pause TO :"worker";
-GRANT INSERT ON haulier.finished_job TO :"worker";
--- what haulier.tagged reads of it; all else a worker reads by the view
-GRANT SELECT (id, finished_at, tags) ON haulier.finished_job TO :"worker";
+GRANT SELECT, INSERT, DELETE, UPDATE (updated_at) ON haulier.finished_job TO :"worker";
 GRANT SELECT, INSERT, UPDATE, DELETE ON haulier.worker TO :"worker";
 GRANT SELECT, INSERT, DELETE ON haulier.sleeper TO :"worker";
 GRANT SELECT, INSERT, UPDATE, DELETE ON haulier.progress TO :"worker";
@@ -127,12 +125,12 @@ GRANT SELECT, DELETE, UPDATE (at) ON haulier.audit TO :"worker";
 GRANT SELECT, DELETE, UPDATE (ended_at) ON haulier.worker_past TO :"worker";
 GRANT DELETE, UPDATE (decided_at) ON haulier.tick TO :"worker";
 GRANT SELECT, DELETE, UPDATE (used_at) ON haulier.queue TO :"worker";
-GRANT SELECT, DELETE, UPDATE (error) ON haulier.operation TO :"worker";
+GRANT SELECT, DELETE ON haulier.operation TO :"worker";
 GRANT SELECT, DELETE, UPDATE (matched) ON haulier.preview TO :"worker";
 -- the numbers: what it counts it reads from the tables above
 GRANT SELECT, INSERT, UPDATE, DELETE ON haulier.rollup, haulier.depth TO :"worker";
 GRANT SELECT, INSERT, UPDATE ON haulier.counting TO :"worker";
-GRANT SELECT, DELETE ON haulier.moved TO :"worker";
+GRANT SELECT, INSERT, DELETE ON haulier.moved TO :"worker";
 GRANT EXECUTE ON FUNCTION haulier.summarize_history() TO :"worker";
 -- the failed attempts
 GRANT SELECT, INSERT, DELETE ON haulier.error_group TO :"worker";

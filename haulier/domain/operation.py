@@ -35,10 +35,12 @@ class MatchedIs(StrEnum):
     MORE_THAN = "more_than"
 
 
-# The states in which a job can be acted on; the function haulier.wanted_by says the same.
+# The states in which a job can be acted on.
 ACTS_ON: Mapping[OperationAction, frozenset[JobStatus]] = {
     OperationAction.CANCEL: frozenset(LIVE_STATUSES),
     OperationAction.RETRY: frozenset([JobStatus.FAILED_PERMANENT, JobStatus.CANCELLED]),
     OperationAction.DELETE: frozenset(FINAL_STATUSES),
     OperationAction.CHANGE: frozenset(WAITING_STATUSES),
 }
+# What is done to jobs that have not ended.
+ACTS_ON_LIVE = frozenset([OperationAction.CANCEL, OperationAction.CHANGE])

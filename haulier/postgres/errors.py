@@ -38,7 +38,7 @@ sqlstate = errors
 PostgresError = psycopg2.Error
 
 # The classes of SQLSTATE that pass by themselves: connection, authorization, rollback, resources, state, operator,
-# system, foreign data. schema.sql has both lists too.
+# system, foreign data. `may_pass` of schema.sql has this list too.
 PASSING_CLASSES = ("08", "28", "40", "53", "55", "57", "58", "HV")
 READ_ONLY = "25006"
 # The transaction was ended for its age (25P03, 25P04), or a pool has lost a prepared statement (26000).
@@ -90,6 +90,13 @@ def lacks_partition(error: BaseException) -> bool:
         and error.diag.table_name is not None
         and not _is_raised_by_a_trigger(error)
     )
+
+
+def spares_others(error: psycopg2.Error) -> bool:
+    """Tell whether other rows may get through: it is no outage, or somebody's trigger has raised it for one row."""
+    if isinstance(error, errors.QueryCanceled):
+        return False
+    return not _passes(error) or _is_raised_by_a_trigger(error)
 
 
 def _passes(error: psycopg2.Error) -> bool:

@@ -25,9 +25,15 @@ MOST_PASSED_OVER = 200
 
 
 def by_halves(
-    items: Sequence[T], act: Callable[[Sequence[T]], Sequence[R]], *, slow_seconds: float = SLOW_SECONDS
+    items: Sequence[T],
+    act: Callable[[Sequence[T]], Sequence[R]],
+    *,
+    slow_seconds: float = SLOW_SECONDS,
+    most_in_vain: float = MOST_IN_VAIN,
 ) -> list[R | Refusal]:
     """Act on the items, all at once if the database lets it, and return what became of each.
+
+    After most_in_vain single refusals without one success, all other items are taken to be refused too.
 
     Shape:  what `act` returned for the item, or the error with which the database refuses it. A refused call of `act`
             must leave nothing done: each call is a transaction, or within a savepoint.
@@ -45,7 +51,7 @@ def by_halves(
         except Refusal as refused:
             if is_slow(refused, began_at, slow_seconds):
                 raise
-            if end - start > 1 and not (is_all and in_vain >= MOST_IN_VAIN):
+            if end - start > 1 and not (is_all and in_vain >= most_in_vain):
                 middle = (start + end) // 2
                 todo += [(middle, end), (start, middle)]
                 continue

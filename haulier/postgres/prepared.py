@@ -53,13 +53,17 @@ class Prepared:
 
     def rows(self, conn: Connection, names: Sequence[str], /, **parameters: Any) -> list[Row]:
         """Run statements as `statements.rows_at_once` does, prepared and refused as those of `message`."""
-        # Within a transaction of the caller's nothing can be prepared.
-        calls = self._of(conn) if is_outside_transactions(conn) else self._calls.get(conn, {})
+        self.get_ready(conn)
         try:
-            return rows_at_once(conn, names, prepared=calls, **parameters)
+            return rows_at_once(conn, names, prepared=self._calls.get(conn, {}) if self.are_kept else {}, **parameters)
         except sqlstate.InvalidSqlStatementName:
             self.are_kept = False
             raise
+
+    def get_ready(self, conn: Connection) -> None:
+        """Prepare the statements on this connection; not within a transaction, where nothing can be prepared."""
+        if is_outside_transactions(conn):
+            self._of(conn)
 
     def _of(self, conn: Connection) -> Mapping[str, str]:
         if not self.are_kept:

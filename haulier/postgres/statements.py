@@ -18,6 +18,7 @@ import psycopg2.extensions
 import psycopg2.extras
 from psycopg2 import sql
 
+from haulier.domain.errors import RowRefused
 from haulier.postgres.sql_files import SQL
 from haulier.postgres.watchdog import watchdog
 
@@ -232,21 +233,21 @@ def transaction(
 @contextmanager
 def transaction_of(
     conn: Connection,
-    name: str,
     /,
-    *,
+    *names: str,
     seconds: float = STATEMENT_SECONDS,
     lock_seconds: float = LOCK_SECONDS,
     **parameters: Any,
 ) -> Iterator[Begun]:
-    """Run the block as `transaction` does, and give it the rows of a statement that is sent with the beginning.
+    """Run the block as `transaction` does, and give it the rows of the last statement that is sent with the beginning.
 
     That saves a round trip, and a wait for the interpreter where other threads are busy; `end_with` saves another.
     """
+    statement = "\n".join([SQL[name] for name in names])
     if not is_outside_transactions(conn):
-        yield Begun(conn, rows(conn, name, **parameters), seconds, is_ours=False)
+        yield Begun(conn, _execute(conn, statement, parameters, seconds), seconds, is_ours=False)
         return
-    with _begun(conn, SQL["begin"] + "\n" + SQL[name], parameters, seconds, lock_seconds) as begun:
+    with _begun(conn, SQL["begin"] + "\n" + statement, parameters, seconds, lock_seconds) as begun:
         yield begun
 
 
@@ -281,7 +282,7 @@ def savepoint(conn: Connection, *, seconds: float = STATEMENT_SECONDS) -> Iterat
     try:
         yield
         _execute(conn, SQL["end_part"], None, seconds)
-    except psycopg2.Error:
+    except (psycopg2.Error, RowRefused):
         _execute(conn, SQL["undo_part"], None, seconds)
         raise
 

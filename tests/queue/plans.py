@@ -21,7 +21,7 @@ def explain(
         elif name == "count_span":
             cursor.execute(SQL["count_by_index"])
         elif name == "settle" and statement is not None:
-            cursor.execute(SQL["settle_by_index"])
+            cursor.execute(SQL["one_plan_by_index"])
         cursor.execute("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + (statement or SQL[name]), parameters)
         [[[plan]]] = cursor.fetchall()
         cursor.execute("ROLLBACK")

@@ -98,7 +98,8 @@ def test_what_asks_for_a_few_jobs_walks_over_no_dead_rows(conn, sql, dead_rows):
         "UPDATE haulier.finished_job SET status = 'cancelled'"
         " WHERE id = (SELECT id FROM haulier.finished_job LIMIT 1) RETURNING id"
     )
-    act = {"changes": "{}", "seen": None, "noted": None, "operation": None, "actor": None, "queues": None}
+    act = dict.fromkeys(("seen", "noted", "operation", "actor", "queues", "ended_from", "ended_to"))
+    act |= {"changes": "{}", "spread": 0, "place": 0}
     calls = {
         "strays": {"worker": worker, "claims": [ID]},
         "cancelled": {"worker": worker},
@@ -109,6 +110,10 @@ def test_what_asks_for_a_few_jobs_walks_over_no_dead_rows(conn, sql, dead_rows):
         "copy": act | {"ids": [running]},
         "retry": act | {"ids": [ended]},
         "delete": act | {"ids": [ended]},
+        "cancel_all": act | {"ids": [waiting, running]},
+        "change_all": act | {"ids": [waiting], "changes": '{"queue": "bulk", "delay_seconds": 9}'},
+        "retry_all": act | {"ids": [ended]},
+        "delete_all": act | {"ids": [ended]},
         "get_jobs": {"ids": [running]},
         "beat": {"worker": worker, "scans_fail": False},
         "bury": {"workers": None},

@@ -39,7 +39,6 @@ def test_postgres_can_plan_each_statement_where_what_is_optional_is_absent(conn)
 
 def test_the_other_statements_are_commands_that_the_tests_of_the_verbs_run():
     assert OTHERS == [
-        "act_by_index",
         "begin",
         "begin_part",
         "bounded",
@@ -54,11 +53,12 @@ def test_the_other_statements_are_commands_that_the_tests_of_the_verbs_run():
         "listen",
         "lock_jobs_first",
         "lock_schema",
+        "lock_tables_of_jobs",
         "locks_bounded",
+        "one_plan_by_index",
         "read_committed",
         "rollback",
         "session_lock_timeout",
-        "settle_by_index",
         "undo_part",
         "unlisten",
     ]
@@ -84,12 +84,14 @@ def names_used() -> set[str]:
         "_fold_some",
         "purge_rows",
         "_write_pairs",
+        "acted_on_all",
     )
     named = [node.args[1] for node in calls if ast.unparse(node.func) in callers]
     named += [node.args[2] for node in calls if ast.unparse(node.func) == "_write_pairs"]
+    named += [each for node in calls if ast.unparse(node.func) == "transaction_of" for each in node.args[2:]]
     messages = [node.args[1] for node in calls if ast.unparse(node.func) == "message"]
     messages += [node.args[2] for node in calls if ast.unparse(node.func) == "acted"]
-    messages += [node.args[1] for node in calls if ast.unparse(node.func) == "prepared.rows"]
+    messages += [node.args[1] for node in calls if ast.unparse(node.func) in ("prepared.rows", "rows_at_once")]
     named += [name for each in messages if isinstance(each, ast.List) for name in each.elts]
     named += [ast.Constant(name) for name in (*SETTLE, *SETTLE_AND_NOTE)]
     named += [node.slice for node in nodes if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "SQL"]

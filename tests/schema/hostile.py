@@ -75,21 +75,6 @@ USUAL: dict[str, dict[str, str]] = {
         "most_others": "99",
     },
     "sign_out": {"ended": "sha256('open')"},
-    "begin_preview": {"wanted": "'cancel'", "filter": """'{"all": true}'"""},
-    "start_operation": {
-        "previewed": f"'{PREVIEW}'", "changes": "'{}'", "spread": "0", "starts_in": "10",
-        "shown": """'{"all": true}'""",
-    },
-    "cancel_operation": {"cancelled": f"'{OPERATION}'"},
-    "resume_operation": {"resumed": f"'{ENDED}'"},
-    "take_operation": {"by_whom": f"'{WORKER}'", "lease": "8"},
-    "delay_operation": {"delayed": f"'{OPERATION}'", "by_whom": f"'{WORKER}'", "reason": "'no'"},
-    "leave_operations": {"by_whom": f"'{WORKER}'"},
-    "work_off": {
-        "worked": f"'{OPERATION}'", "by_whom": f"'{WORKER}'", "lease": "8", "ids": f"'{{{WAITING},{RUNNING}}}'",
-        "ended_from": "'-infinity'", "ended_to": "'infinity'", "come_to": "now()", "come_to_id": f"'{WAITING}'",
-        "is_walked": "false",
-    },
     "put_schedule": {
         "named": "'due'",
         "rule": """'{"every_seconds": 60, "time_zone": "UTC", "overlap": "allow", "missed": "last", "jitter_seconds": 0,

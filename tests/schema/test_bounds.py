@@ -182,7 +182,7 @@ ACTS = [
     f"INSERT INTO haulier.audit (actor, action, job_id) VALUES ({{}}, 'cancel', '{WAITING}')",
     "SELECT haulier.pause_queue('default', NULL, {})",
     f"SELECT haulier.quiet_worker('{WORKER}', true, {{}})",
-    f"SELECT haulier.cancel_operation('{OPERATION}', {{}})",
+    f"INSERT INTO haulier.audit (actor, action, target) VALUES ({{}}, 'cancel_operation', '{OPERATION}')",
     "SELECT haulier.run_schedule('due', {})",
     "SELECT haulier.mute_errors(7, now(), {})",
 ]
@@ -219,10 +219,6 @@ def test_lets_nothing_happen_that_the_product_would_not_do(sql: Sql, web: Connec
     refused = [
         (web, "haulier.run_schedule('none', NULL)"),
         (web, "haulier.run_schedule('busy', NULL)"),
-        (web, f"haulier.take_operation('{WORKER}', 31536000, NULL)"),
-        (web, "haulier.take_operation(NULL, 8, NULL)"),
-        (web, "haulier.begin_preview('cancel', '[1]', NULL)"),
-        (web, "haulier.begin_preview('drop', '{\"all\": true}', NULL)"),
         (worker, "haulier.add_partition(NULL, 7)"),
     ]
 

@@ -28,11 +28,6 @@ from tests.roles import Roles
 
 pytestmark = pytest.mark.direct("is about roles and their own connections; a pool has one role for all")
 
-WORK_OFF = """
-    SELECT status, done
-    FROM haulier.work_off(%s, %s, 15, %s::uuid[], '-infinity', 'infinity', NULL, NULL, NULL, NULL, true, false)
-"""
-
 
 @pytest.fixture
 def client(roles: Roles) -> Iterator[FlaskClient]:
@@ -104,38 +99,17 @@ def test_a_worker_finds_the_jobs_of_a_rare_tag(roles: Roles, monkeypatch: pytest
         assert ended == [("done", 2, None)] * 2
 
 
-def test_a_worker_can_do_nothing_by_it_but_what_it_says(roles: Roles) -> None:
-    with closing(connect(roles.owner)) as owner, closing(connect(roles.worker)) as worker:
-        wanted, other = cancelled(owner, "mail"), cancelled(owner, "bill")
-        order = Order(OperationAction.RETRY, JobFilter(kinds=["mail"]), starts_in_seconds=60)
-        operation, me = ops.start(owner, order, as_of=None, actor=None), str(uuid4())
-        given = "{" + f"{wanted},{other}" + "}"
-        with worker.cursor() as cursor, owner.cursor() as as_owner:
-            # Before it begins; and then, without having taken it.
-            for _ in range(2):
-                cursor.execute(WORK_OFF, (str(operation.id), me, given))
-                assert cursor.fetchall() == []
-                as_owner.execute("UPDATE haulier.operation SET next_at = now()")
-            cursor.execute("SELECT FROM haulier.take_operation(%s, 15, NULL)", (me,))
-            cursor.execute(WORK_OFF, (str(operation.id), me, given))
-
-            assert cursor.fetchall() == [("done", 1)]
-        assert (status_of(owner, wanted), status_of(owner, other)) == (JobStatus.QUEUED, JobStatus.CANCELLED)
-
-
 @pytest.mark.parametrize(
     "statement",
     [
-        "SELECT haulier.begin_preview('retry', '{\"all\": true}', NULL)",
-        "SELECT haulier.start_operation(haulier.uuidv7(), '{}', 0, 0, NULL, '{}')",
-        "SELECT haulier.resume_operation(haulier.uuidv7(), NULL)",
         "UPDATE haulier.operation SET filter = '{\"all\": true}'",
-        "UPDATE haulier.operation SET status = 'running'",
+        "UPDATE haulier.operation SET action = 'delete'",
+        "UPDATE haulier.operation SET changes = '{}'",
+        "UPDATE haulier.operation SET unseen = '{}'",
         "INSERT INTO haulier.operation DEFAULT VALUES",
-        "SELECT haulier.retry_all('{}', now(), now(), NULL, 0)",
-        "SELECT haulier.operate_on(NULL, '{}', now(), now(), 0)",
+        "INSERT INTO haulier.preview DEFAULT VALUES",
     ],
 )
-def test_a_worker_starts_none(roles: Roles, statement: str) -> None:
+def test_a_worker_starts_none_and_changes_what_none_says(roles: Roles, statement: str) -> None:
     with closing(connect(roles.worker)) as worker, worker.cursor() as cursor, pytest.raises(InsufficientPrivilege):
         cursor.execute(statement)

@@ -36,8 +36,8 @@ QUICK = "DROP TRIGGER slow ON haulier.job; DROP FUNCTION public.slow()"
 CUT_OFF = """
     SELECT pg_terminate_backend(pid)
     FROM pg_stat_activity
-    WHERE datname = current_database() AND state = 'active' AND query LIKE '%FROM haulier.work_off(%'
-        AND pid <> pg_backend_pid()
+    WHERE datname = current_database() AND state = 'active' AND pid <> pg_backend_pid()
+        AND query ~ 'haulier_retry_all_|DELETE FROM haulier.finished_job'
 """
 # Workers that do not run what is retried.
 ELSEWHERE = {"WORKER_QUEUES": "elsewhere", "COUNTING": "off"}

@@ -23,9 +23,9 @@ from haulier.queue.rows import fence_of
 from haulier.queue.upkeep.partitions import with_history
 
 # The statements of a message that settle, in a transaction of their own.
-SETTLE = ("begin", "settle_by_index", "settle", "commit")
+SETTLE = ("begin", "one_plan_by_index", "settle", "commit")
 # The same where an attempt has failed.
-SETTLE_AND_NOTE = ("begin", "settle_by_index", "settle_noting", "note_soon", "note_errors", "commit")
+SETTLE_AND_NOTE = ("begin", "one_plan_by_index", "settle_noting", "note_soon", "note_errors", "commit")
 
 
 def settle(

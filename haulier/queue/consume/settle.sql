@@ -18,9 +18,9 @@ CROSS JOIN LATERAL (
     FOR UPDATE
 ) AS job;
 
--- name: settle_by_index
--- Goes before a settle in the same message. A prepared settle has one plan for all calls, and a plan that was made
--- while the table was small would read all of it.
+-- name: one_plan_by_index
+-- Goes before a settle, or an act of an operator, in the same message. A prepared statement has one plan for all calls, and
+-- a plan that was made while the table was small would read all of it.
 SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off;
 
 -- part: attempts_charged

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from haulier.domain.errors import InvalidTransition
 from haulier.postgres.statements import Connection
-from haulier.queue.produce.acting import acted
+from haulier.queue.produce.acting import Many, acted, acted_on_all
 from haulier.queue.produce.look import visible
 from haulier.queue.upkeep.partitions import with_history
 
@@ -26,3 +26,8 @@ def cancel(conn: Connection, job_id: UUID, *, actor: str | None = None, queues: 
         job = visible(conn, job_id, queues)
         if job.status.is_final:
             raise InvalidTransition(job_id, job.status, "cancel")
+
+
+def cancel_all(conn: Connection, many: Many) -> int:
+    """Cancel live jobs as `cancel` does, and return how many."""
+    return acted_on_all(conn, "cancel_all", many)

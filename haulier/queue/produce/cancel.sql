@@ -39,7 +39,7 @@ asked AS (
 
 -- part: told
 -- A NOTIFY without a payload would be one too.
-CASE WHEN worker_id IS NOT NULL THEN pg_notify('haulier_cancel', worker_id::text) END AS told
+CASE WHEN worker_id IS NOT NULL THEN pg_notify('haulier_cancel', worker_id::text) END
 
 -- name: cancel
 WITH <<cancelled>>, recorded AS (
@@ -47,5 +47,10 @@ WITH <<cancelled>>, recorded AS (
     SELECT %(actor)s::text, 'cancel', id
     FROM done
 )
-SELECT worker_id IS NOT NULL AS is_running, <<told>>
+SELECT worker_id IS NOT NULL AS is_running, <<told>> AS told
+FROM done;
+
+-- name: cancel_all
+WITH <<cancelled>>
+SELECT count(id) AS done, count(<<told>>)
 FROM done;

@@ -11,7 +11,7 @@ from uuid import UUID
 from haulier.domain.errors import InvalidTransition, JobChanged, TooFewAttempts
 from haulier.domain.job import JobStatus, Json
 from haulier.postgres.statements import Connection
-from haulier.queue.produce.acting import acted
+from haulier.queue.produce.acting import Many, acted, acted_on_all
 from haulier.queue.produce.look import visible
 from haulier.queue.rows import StoredJob, job_of
 
@@ -63,3 +63,8 @@ def change(
     if found.status.is_final or found.status is JobStatus.RUNNING:
         raise InvalidTransition(job_id, found.status, "change")
     raise JobChanged(job_id)
+
+
+def change_all(conn: Connection, many: Many, changes: Changes) -> int:
+    """Bring jobs that wait into another queue, priority or time, and return how many."""
+    return acted_on_all(conn, "change_all", many, **changes.sent)

@@ -27,6 +27,16 @@ CASE WHEN %(changes)s::jsonb ?| ARRAY['run_at', 'delay_seconds'] THEN
         now() + make_interval(secs => (%(changes)s::jsonb ->> 'delay_seconds')::double precision))
 END
 
+-- part: later_by_its_place
+-- Of jobs that are to become due over some seconds, how much later one does than the first. The multiples of the golden
+-- ratio lie evenly however many jobs there are, which is not known before the last.
+CASE WHEN %(spread)s::integer > 0 THEN
+    make_interval(secs => %(spread)s::integer
+        * mod((%(place)s::bigint + array_position(%(ids)s::uuid[], id)) * 0.6180339887498949, 1)::double precision)
+ELSE
+    interval '0'
+END
+
 -- part: as_fields
 -- What a client may set, as the record shows it.
 to_jsonb(job) || jsonb_build_object(
@@ -53,10 +63,8 @@ differing AS MATERIALIZED (
 -- Searches are told that jobs are in a queue in which they did not come.
 moved AS (
     INSERT INTO haulier.moved (queue, kind, came_at)
-    SELECT DISTINCT written.queue, written.kind, date_bin('1 minute', written.created_at, 'epoch'::timestamptz)
-    FROM old
-    JOIN written USING (id)
-    WHERE written.queue <> old.queue
+    SELECT DISTINCT queue, kind, date_bin('1 minute', created_at, 'epoch'::timestamptz)
+    FROM elsewhere
     ORDER BY 1, 2, 3
     ON CONFLICT DO NOTHING
 )
@@ -91,6 +99,11 @@ WITH <<given>>, old AS MATERIALIZED (
     JOIN differing USING (id)
     WHERE job.id = new.id AND job.worker_id IS NULL AND NOT (fields ? 'max_attempts' AND new.max_attempts <= new.attempts)
     RETURNING job.*
+), elsewhere AS (
+    SELECT written.queue, written.kind, written.created_at
+    FROM old
+    JOIN written USING (id)
+    WHERE written.queue <> old.queue
 ), <<moved>>, recorded AS (
     INSERT INTO haulier.audit (actor, action, job_id, details)
     SELECT %(actor)s::text, 'change', id, jsonb_build_object('kind', kind, 'changes', fields)
@@ -107,3 +120,23 @@ FROM (
 ) AS job
 JOIN new USING (id)
 LEFT JOIN differing USING (id);
+
+-- name: change_all
+-- Bring jobs that wait, and are locked, into another place. Who does it needs no right to change anything else of them.
+WITH <<given>>, written AS (
+    UPDATE haulier.job
+    SET queue = coalesce((given.job).queue, job.queue),
+        priority = coalesce((given.job).priority, job.priority),
+        run_at = coalesce(<<time_given>> + <<later_by_its_place>>, run_at),
+        updated_at = now(),
+        operation_id = %(operation)s
+    FROM given
+    WHERE id = ANY(%(ids)s::uuid[]) AND worker_id IS NULL
+    RETURNING job.queue, job.kind, job.created_at
+), elsewhere AS (
+    SELECT queue, kind, created_at
+    FROM written
+    WHERE %(changes)s::jsonb ? 'queue'
+), <<moved>>
+SELECT count(*) AS done, haulier.wake(array_agg(DISTINCT queue))::text
+FROM written;

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from haulier.domain.errors import InvalidTransition, JobChanged
 from haulier.postgres.statements import Connection
-from haulier.queue.produce.acting import acted
+from haulier.queue.produce.acting import Many, acted, acted_on_all
 from haulier.queue.produce.look import visible
 
 
@@ -22,3 +22,8 @@ def delete(conn: Connection, job_id: UUID, *, actor: str | None = None, queues: 
     if job.status.is_final:
         raise JobChanged(job_id)
     raise InvalidTransition(job_id, job.status, "delete")
+
+
+def delete_all(conn: Connection, many: Many) -> int:
+    """Delete jobs as `delete` does, and return how many."""
+    return acted_on_all(conn, "delete_all", many)

@@ -1,12 +1,43 @@
--- Operations: what is done to all jobs of a filter. What writes them are functions of schema.sql, which record it.
+-- Operations: what is done to all jobs of a filter. They are on record, each in the statement that writes it.
 
 -- part: shown_of_operation
 id, action, filter, changes, queues, spread_seconds, actor, status, as_of, matched, matched_is, done, skipped, failed,
 created_at, starts_at, started_at, finished_at, error
 
 -- name: begin_preview
-SELECT id, as_of
-FROM haulier.begin_preview(%(action)s, %(filter)s::jsonb, %(queues)s::text[]);
+-- Take the instant of a preview: which transactions are not committed. Whoever runs this counts afterwards.
+-- A snapshot does not name the parts of a transaction that savepoints begin; only asked for one by one do they say that
+-- they are in progress. That is done for the last 500,000 numbers; of those before them, while an older transaction is
+-- open, it is not known.
+WITH present AS MATERIALIZED (
+    SELECT oldest, next, greatest(oldest, next - 500000) AS known_from
+    FROM pg_current_snapshot() AS snapshot
+    CROSS JOIN LATERAL (
+        SELECT pg_snapshot_xmin(snapshot)::text::bigint AS oldest, pg_snapshot_xmax(snapshot)::text::bigint AS next
+    ) AS bounds
+), unfinished AS MATERIALIZED (
+    SELECT coalesce(range_agg(int8range(number, number + 1)), int8multirange()) AS open
+    FROM (
+        SELECT running::text::bigint AS number
+        FROM present
+        CROSS JOIN pg_snapshot_xip(pg_current_snapshot()) AS running
+        WHERE running::text::bigint < known_from
+        UNION ALL
+        SELECT number
+        FROM present
+        CROSS JOIN LATERAL generate_series(known_from, next - 1) AS number
+        WHERE pg_xact_status(number::text::xid8) = 'in progress'
+    ) AS numbers
+)
+INSERT INTO haulier.preview (as_of, action, filter, queues, unseen, doubted, cluster)
+SELECT clock_timestamp(), %(action)s, %(filter)s::jsonb, %(queues)s::text[],
+    CASE WHEN (SELECT count(*) FROM unnest(open)) > 10000 THEN int8multirange(range_merge(open)) ELSE open END
+        + int8multirange(int8range(next, NULL)),
+    int8range(oldest, known_from), system_identifier
+FROM present
+CROSS JOIN unfinished
+CROSS JOIN pg_control_system()
+RETURNING id, as_of;
 
 -- name: end_preview
 UPDATE haulier.preview
@@ -37,17 +68,60 @@ ORDER BY id
 LIMIT 1;
 
 -- name: start_operation
+-- Have what was previewed done. No row if 100 operations are not over, or 20 of the same API key: one key must not keep
+-- all others from starting any.
+WITH made AS (
+    INSERT INTO haulier.operation (
+        action, filter, changes, queues, spread_seconds, actor, as_of, unseen, doubted, cluster, matched, matched_is,
+        starts_at, next_at)
+    SELECT action, filter, %(changes)s::jsonb, queues, %(spread)s, %(actor)s, as_of, unseen, doubted, cluster, matched,
+        matched_is, now() + make_interval(secs => %(starts_in)s), now() + make_interval(secs => %(starts_in)s)
+    FROM haulier.preview
+    WHERE id = %(id)s AND matched IS NOT NULL
+        AND (
+            SELECT count(*) < 100 AND count(*) FILTER (WHERE actor = %(actor)s) < 20
+            FROM haulier.operation
+            WHERE status IN ('waiting', 'running'))
+    RETURNING *
+), recorded AS (
+    INSERT INTO haulier.audit (actor, action, target, details)
+    SELECT actor, 'operate', id::text, jsonb_build_object(
+        'action', action, 'filter', %(shown_filter)s::jsonb, 'changes', changes, 'spread_seconds', spread_seconds,
+        'as_of', as_of, 'matched', matched, 'matched_is', matched_is)
+    FROM made
+)
 SELECT <<shown_of_operation>>
-FROM haulier.start_operation(
-    %(id)s, %(changes)s::jsonb, %(spread)s, %(starts_in)s, %(actor)s, %(shown_filter)s::jsonb);
+FROM made;
 
 -- name: cancel_operation
+-- End an operation that is not over; what it has done stays done. No row if it is over.
+WITH ended AS (
+    UPDATE haulier.operation
+    SET status = 'cancelled', finished_at = now(), worked_by = NULL, worked_until = NULL
+    WHERE id = %(id)s AND status IN ('waiting', 'running')
+    RETURNING *
+), recorded AS (
+    INSERT INTO haulier.audit (actor, action, target)
+    SELECT %(actor)s, 'cancel_operation', id::text FROM ended
+)
 SELECT <<shown_of_operation>>
-FROM haulier.cancel_operation(%(id)s, %(actor)s);
+FROM ended;
 
 -- name: resume_operation
+-- Go on with an operation that was cancelled or has failed, from where it had come to. No row if it is neither.
+WITH resumed AS (
+    UPDATE haulier.operation
+    SET status = CASE WHEN started_at IS NULL THEN 'waiting' ELSE 'running' END,
+        finished_at = NULL, error = NULL, tries = 0, waits_since = NULL, next_at = now(), worked_by = NULL,
+        worked_until = NULL
+    WHERE id = %(id)s AND status IN ('cancelled', 'failed')
+    RETURNING *
+), recorded AS (
+    INSERT INTO haulier.audit (actor, action, target)
+    SELECT %(actor)s, 'resume_operation', id::text FROM resumed
+)
 SELECT <<shown_of_operation>>
-FROM haulier.resume_operation(%(id)s, %(actor)s);
+FROM resumed;
 
 -- part: may_be_seen_by
 -- Whoever may use only some queues sees the operations that were bound to these.

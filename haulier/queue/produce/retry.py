@@ -9,7 +9,7 @@ from haulier.domain.errors import InvalidTransition, JobChanged, NotRetryable
 from haulier.domain.job import JobStatus
 from haulier.postgres.errors import sqlstate
 from haulier.postgres.statements import Connection
-from haulier.queue.produce.acting import acted
+from haulier.queue.produce.acting import Many, acted, acted_on_all
 from haulier.queue.produce.change import NONE, Changes
 from haulier.queue.produce.look import visible
 from haulier.queue.rows import StoredJob, job_of
@@ -40,3 +40,8 @@ def retry(
     if job.status in (JobStatus.FAILED_PERMANENT, JobStatus.CANCELLED):
         raise JobChanged(job_id)
     raise InvalidTransition(job_id, job.status, "retry")
+
+
+def retry_all(conn: Connection, many: Many) -> int:
+    """Queue jobs again as `retry` does, and return how many."""
+    return acted_on_all(conn, "retry_all", many, **NONE.sent)

@@ -5,16 +5,21 @@
 -- that is applied again.
 LOCK TABLE haulier.job IN ROW EXCLUSIVE MODE;
 
--- name: retry
--- Queue a failed or cancelled job again, with a full budget. `attempt` goes on growing, so that no older fence fits; a job
--- that has crashed before still runs alone.
-WITH <<given>>, old AS (
+-- part: ended_then
+-- If it is known when the jobs ended, few partitions are read.
+finished_at BETWEEN coalesce(%(ended_from)s::timestamptz, '-infinity') AND coalesce(%(ended_to)s::timestamptz, 'infinity')
+
+-- part: queued_again
+-- A failed or cancelled job has a full budget again. `attempt` goes on growing, so that no older fence fits; a job that
+-- has crashed before still runs alone.
+<<given>>, old AS (
     DELETE FROM haulier.finished_job
     WHERE id = ANY(%(ids)s::uuid[]) AND status IN ('failed_permanent', 'cancelled')
-        AND <<in_these_queues>> AND <<with_this_payload>>
+        AND <<ended_then>> AND <<in_these_queues>> AND <<with_this_payload>>
     RETURNING *
 ), new AS MATERIALIZED (
-    SELECT <<kept_by_a_retry>>, operation_id, <<as_given>>, coalesce(<<time_given>>, now()) AS run_at
+    SELECT <<kept_by_a_retry>>, coalesce(%(operation)s::uuid, operation_id) AS operation_id, <<as_given>>,
+        coalesce(<<time_given>>, now()) + <<later_by_its_place>> AS run_at
     FROM old
     CROSS JOIN given
 ), written AS (
@@ -22,12 +27,20 @@ WITH <<given>>, old AS (
     SELECT <<kept_by_a_retry>>, operation_id, <<set_by_clients>>, run_at
     FROM new
     RETURNING <<live>>
-), before AS (
+)
+
+-- name: retry
+WITH <<queued_again>>, before AS (
     -- That it is due now is no change on record.
     SELECT id, <<set_by_clients>>, CASE WHEN <<time_given>> <> now() THEN run_at ELSE now() END AS run_at
     FROM old
     CROSS JOIN given
-), <<differing>>, <<moved>>, recorded AS (
+), <<differing>>, elsewhere AS (
+    SELECT written.queue, written.kind, written.created_at
+    FROM old
+    JOIN written USING (id)
+    WHERE written.queue <> old.queue
+), <<moved>>, recorded AS (
     -- No id: a trigger keeps the job from being queued.
     INSERT INTO haulier.audit (actor, action, job_id, details)
     SELECT %(actor)s::text, 'retry', written.id,
@@ -37,4 +50,9 @@ WITH <<given>>, old AS (
     LEFT JOIN differing USING (id)
 )
 SELECT *
+FROM written;
+
+-- name: retry_all
+WITH <<queued_again>>
+SELECT count(*) AS done
 FROM written;

@@ -1,19 +1,51 @@
--- Work operations off, a chunk of jobs at a time, by functions of schema.sql.
+-- Which operation is worked off next, and by whom.
+
+-- name: ask_for_a_turn
+-- Goes before take_operation in the same message: so that one at a time takes, and sees what others have taken. The rows
+-- of operations cannot tell, because anybody may lock one.
+SELECT set_config('haulier.may_take', pg_try_advisory_xact_lock(7236837242)::text, true);
 
 -- name: take_operation
-SELECT id, action, filter, queues, cursor_at, cursor_id, walked_at IS NOT NULL AS is_walked, later[:%(limit)s] AS later,
-    coalesce(waits_since < now() - make_interval(secs => %(patience)s), false) AS is_late
-FROM haulier.take_operation(%(by_whom)s, %(lease)s, %(only)s);
-
--- name: work_off
-SELECT status, done
-FROM haulier.work_off(
-    %(id)s, %(by_whom)s, %(lease)s, %(ids)s::uuid[],
-    coalesce(%(ended_from)s::timestamptz, '-infinity'), coalesce(%(ended_to)s::timestamptz, 'infinity'),
-    %(begun_at)s, %(begun_id)s, %(come_to)s, %(come_to_id)s, %(is_walked)s, %(is_late)s);
+-- Take the operation whose turn it is, or this one, for so many seconds. No row if none is due, or somebody else works on
+-- any: one chunk of jobs at a time, whoever does it. An operation whose row is locked is skipped.
+WITH chosen AS (
+    SELECT id
+    FROM haulier.operation
+    WHERE current_setting('haulier.may_take')::boolean
+        AND status IN ('waiting', 'running') AND (%(only)s::uuid IS NULL OR id = %(only)s) AND next_at <= now()
+        AND NOT EXISTS (
+            SELECT FROM haulier.operation
+            WHERE status = 'running' AND worked_until > now() AND worked_by <> %(by_whom)s)
+        -- What ended lately has to be counted before it goes back, or away.
+        AND NOT (
+            action IN ('retry', 'delete') AND now() < as_of + interval '20 seconds'
+            AND EXISTS (SELECT FROM haulier.counting WHERE counted_until > now() AND through < operation.as_of))
+    ORDER BY worked_at NULLS FIRST, id
+    LIMIT 1
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE haulier.operation
+SET status = 'running', started_at = coalesce(started_at, now()), worked_by = %(by_whom)s,
+    worked_until = now() + make_interval(secs => %(lease)s), worked_at = now()
+WHERE id = (SELECT id FROM chosen)
+RETURNING id, action, filter, queues, changes, spread_seconds, cursor_at, cursor_id, walked_at IS NOT NULL AS is_walked,
+    later[:%(limit)s] AS later,
+    coalesce(waits_since < now() - make_interval(secs => %(patience)s), false) AS is_late;
 
 -- name: leave_operations
-SELECT haulier.leave_operations(%(by_whom)s);
+-- Let another go on at once with what was taken.
+UPDATE haulier.operation
+SET worked_by = NULL, worked_until = NULL
+WHERE status = 'running' AND worked_by = %(by_whom)s;
 
 -- name: delay_operation
-SELECT haulier.delay_operation(%(id)s, %(by_whom)s, %(text)s, %(may_pass)s);
+-- Note that a chunk could not be done; after the fifth time in a row the operation has failed. If waiting may help, it is
+-- tried again for ever, and does not count.
+UPDATE haulier.operation
+SET tries = CASE WHEN %(may_pass)s THEN tries ELSE tries + 1 END,
+    waits_since = CASE WHEN %(may_pass)s THEN coalesce(waits_since, now()) END,
+    error = left(%(text)s, 1000), worked_by = NULL, worked_until = NULL,
+    next_at = now() + CASE WHEN %(may_pass)s THEN interval '2 seconds' ELSE make_interval(secs => 2 ^ tries) END,
+    status = CASE WHEN %(may_pass)s OR tries < 4 THEN status ELSE 'failed' END,
+    finished_at = CASE WHEN NOT %(may_pass)s AND tries >= 4 THEN now() END
+WHERE id = %(id)s AND status = 'running' AND worked_by = %(by_whom)s;

@@ -144,7 +144,7 @@ def script(worker: str, batch: int) -> str:
     }
     message = [
         _filled("begin", EVERY_MILLISECONDS),
-        _filled("settle_by_index", {}),
+        _filled("one_plan_by_index", {}),
         _filled("settle", settle),
         _filled("commit", {}),
         _filled("read_committed", {}),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
+from uuid import uuid4
 
 import pytest
 
 from haulier.domain.operation import OperationAction
 from haulier.postgres.statements import transaction
+from haulier.postgres.values import array
 from haulier.queue.produce import look_back
 from haulier.queue.produce.job_filter import JobFilter
+from haulier.queue.produce.look_back import sent_with
 from haulier.queue.produce.matching import count_by_kind, find_jobs
+from haulier.queue.produce.operation_step import Step, locking
 from haulier.queue.produce.stored_filter import as_stored, from_stored
 from tests.queue.produce.crowd import FILTERS, matching
 
@@ -81,8 +84,12 @@ def test_reads_few_more_jobs_than_it_returns_where_all_are_wanted(conn, wanted):
     assert read < 1000
 
 
-PREPARE = """
-    PREPARE wanted (uuid[], int8multirange, int8range, bigint, jsonb, text[], timestamptz, timestamptz) AS
+TAKEN = """
+    INSERT INTO haulier.operation (
+        action, filter, as_of, unseen, doubted, cluster, matched, matched_is, starts_at, next_at, status, worked_by)
+    SELECT %s, '{"all": true}', now(), '{}', 'empty', system_identifier, 0, 'exact', now(), now(), 'running', %s
+    FROM pg_control_system()
+    RETURNING id
 """
 
 
@@ -91,26 +98,21 @@ PREPARE = """
 @pytest.mark.parametrize("action", OperationAction)
 def test_finds_what_an_operation_then_acts_on(crowd, action, queues):
     conn, many = crowd
-    ids = "{" + ",".join(str(job.id) for job in many) + "}"
+    me = uuid4()
     with conn.cursor() as cursor:
-        cursor.execute(
-            "SELECT format(haulier.wanted_by(%s), ''), pg_snapshot_xmax(pg_current_snapshot())", [str(action)]
-        )
-        [(query, upto)] = cursor.fetchall()
-        cursor.execute(PREPARE + query)
+        cursor.execute(TAKEN, (str(action), me))
+        [(operation,)] = cursor.fetchall()
         try:
             for given in FILTERS:
-                stored = as_stored(JobFilter(**given))
-                looked_for = from_stored(stored, action, queues, limit=10_000)
+                wanted = from_stored(as_stored(JobFilter(**given)), action, queues)
+                asked, ids = sent_with(wanted, None, None, 0), [job.id for job in many]
+                step = Step(operation, action, asked, {}, 0, me, 8.0, ids, None, None, None, None, is_walked=True)
 
-                found = find_jobs(conn, looked_for, most_bytes=10**9)
-                cursor.execute(
-                    "EXECUTE wanted (%s, '{}', 'empty', %s, %s, %s, '-infinity', 'infinity')",
-                    (ids, int(upto), json.dumps(stored), queues),
-                )
-                [(wanted,)] = cursor.fetchall()
+                found = find_jobs(conn, replace(wanted, limit=10_000), most_bytes=10**9)
+                with locking(conn, step) as begun:
+                    [locked] = begun.rows
 
                 assert found.after is None
-                assert wanted == sorted(job.id for job in found.jobs), given
+                assert locked["taken"] == array(sorted(job.id for job in found.jobs)), given
         finally:
-            cursor.execute("DEALLOCATE wanted")
+            cursor.execute("DELETE FROM haulier.operation")

@@ -11,6 +11,7 @@ from haulier.domain.errors import PreviewNotKept
 from haulier.domain.job import JobStatus
 from haulier.domain.operation import MatchedIs, OperationStatus
 from haulier.postgres.connection import connect
+from haulier.postgres.sql_files import PARTS
 from haulier.queue import produce
 from haulier.queue.produce import look_back
 from haulier.queue.produce import operations as ops
@@ -78,11 +79,9 @@ def test_takes_no_other_preview_for_its_own(failed, start, preview):
     ],
 )
 def test_knows_the_whole_number_of_a_transaction_by_its_last_32_bits(sql, number, next_number):
-    [[query]] = sql("SELECT haulier.wanted_by('retry')")
-    whole = "($4 - (($4 - xmin::text::bigint) & 4294967295))"
-    assert whole in query
+    above, whole = "(SELECT above FROM turn)", PARTS["written_by"]
 
-    asked = whole.replace("xmin::text::bigint", str(number % 2**32)).replace("$4", f"{next_number + 2**24}::bigint")
+    asked = whole.replace("xmin::text::bigint", str(number % 2**32)).replace(above, f"{next_number + 2**24}::bigint")
 
     assert sql(f"SELECT {asked}") == [(number,)]
 
