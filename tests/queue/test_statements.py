@@ -110,14 +110,16 @@ def test_no_statement_takes_a_parameter_that_the_time_limit_overwrites():
     assert takers == {"begin", "bounded", "claim_by_index"}
 
 
-COLUMNS_FILE = HAULIER / "queue" / "columns.sql"
+# They have parts that the statements of several modules share.
+SHARED_FILES = {HAULIER / "queue" / "columns.sql", HAULIER / "queue" / "produce" / "job_filter.sql"}
 
 
-def test_each_list_of_columns_is_for_some_statement():
-    others = "".join(path.read_text() for path in FILES if path != COLUMNS_FILE)
-    statements, parts = load([COLUMNS_FILE.read_text()])
+def test_each_shared_part_is_for_some_statement_of_another_file():
+    others = "".join(path.read_text() for path in FILES if path not in SHARED_FILES)
+    statements, parts = load(path.read_text() for path in SHARED_FILES)
+    used = {name for text in [others, *parts.values()] for name in re.findall(r"<<(\w+)>>", text)}
 
-    assert [part for part in parts if f"<<{part}>>" not in others] == []
+    assert [part for part in parts if part not in used] == []
     assert statements == {}
 
 
@@ -132,7 +134,7 @@ def misplaced(path: Path) -> list[str]:
 
 
 def test_each_statement_stands_beside_the_module_that_sends_it_and_each_part_is_part_of_one():
-    files = [path for path in FILES if path != COLUMNS_FILE]
+    files = [path for path in FILES if path not in SHARED_FILES]
 
     assert {path.name: names for path in files if (names := misplaced(path))} == {}
     assert {path.name for path in files if len(path.read_text().splitlines()) > 400} == set()
