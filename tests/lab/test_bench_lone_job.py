@@ -10,5 +10,6 @@ def test_measures_each_wait_alone_and_beside_other_lanes(bench):
     for point in (Point("paused", 3, "later"), Point("emptied", 3, "new")):
         alone, beside = measured(bench, Haulier("lone job"), point, jobs=4)
 
-        assert alone["max_ms"] > 0
-        assert beside["max_ms"] > 0
+        # A job may start before its commit is answered, which counts as 0. One that never starts fails.
+        assert 0 <= alone["p50_ms"] <= alone["max_ms"]
+        assert 0 <= beside["p50_ms"] <= beside["max_ms"]
