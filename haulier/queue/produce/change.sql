@@ -59,6 +59,15 @@ differing AS MATERIALIZED (
     GROUP BY id
 )
 
+-- part: elsewhere
+-- The jobs that are in another queue than before.
+elsewhere AS (
+    SELECT written.queue, written.kind, written.created_at
+    FROM old
+    JOIN written USING (id)
+    WHERE written.queue <> old.queue
+)
+
 -- part: moved
 -- Searches are told that jobs are in a queue in which they did not come.
 moved AS (
@@ -99,12 +108,7 @@ WITH <<given>>, old AS MATERIALIZED (
     JOIN differing USING (id)
     WHERE job.id = new.id AND job.worker_id IS NULL AND NOT (fields ? 'max_attempts' AND new.max_attempts <= new.attempts)
     RETURNING job.*
-), elsewhere AS (
-    SELECT written.queue, written.kind, written.created_at
-    FROM old
-    JOIN written USING (id)
-    WHERE written.queue <> old.queue
-), <<moved>>, recorded AS (
+), <<elsewhere>>, <<moved>>, recorded AS (
     INSERT INTO haulier.audit (actor, action, job_id, details)
     SELECT %(actor)s::text, 'change', id, jsonb_build_object('kind', kind, 'changes', fields)
     FROM written

@@ -15,12 +15,7 @@ WITH <<given>>, old AS MATERIALIZED (
     SELECT <<set_by_clients>>, run_at, id
     FROM new
     RETURNING <<live>>
-), before AS (
-    -- That it is due now is no change on record.
-    SELECT id, <<set_by_clients>>, CASE WHEN <<time_given>> <> now() THEN run_at ELSE now() END AS run_at
-    FROM old
-    CROSS JOIN given
-), <<differing>>, recorded AS (
+), <<before_it_is_due_now>>, <<differing>>, recorded AS (
     -- No id: a trigger keeps the copy from being queued.
     INSERT INTO haulier.audit (actor, action, job_id, details)
     SELECT %(actor)s::text, 'copy', written.copy_of,

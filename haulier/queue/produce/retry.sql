@@ -29,18 +29,16 @@ finished_at BETWEEN coalesce(%(ended_from)s::timestamptz, '-infinity') AND coale
     RETURNING <<live>>
 )
 
--- name: retry
-WITH <<queued_again>>, before AS (
-    -- That it is due now is no change on record.
+-- part: before_it_is_due_now
+-- That a job is due now is no change on record.
+before AS (
     SELECT id, <<set_by_clients>>, CASE WHEN <<time_given>> <> now() THEN run_at ELSE now() END AS run_at
     FROM old
     CROSS JOIN given
-), <<differing>>, elsewhere AS (
-    SELECT written.queue, written.kind, written.created_at
-    FROM old
-    JOIN written USING (id)
-    WHERE written.queue <> old.queue
-), <<moved>>, recorded AS (
+)
+
+-- name: retry
+WITH <<queued_again>>, <<before_it_is_due_now>>, <<differing>>, <<elsewhere>>, <<moved>>, recorded AS (
     -- No id: a trigger keeps the job from being queued.
     INSERT INTO haulier.audit (actor, action, job_id, details)
     SELECT %(actor)s::text, 'retry', written.id,
