@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from uuid import UUID
 
+from psycopg2.errors import DeadlockDetected
 from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import execute_values
 
 from tests.isolation.wire import Refusal
@@ -118,7 +120,7 @@ def refusing(
         try:
             yield
         finally:
-            cursor.execute(f"DROP FUNCTION refusing.{name}() CASCADE")
+            _drop(cursor, f"DROP FUNCTION refusing.{name}() CASCADE")
 
 
 @contextmanager
@@ -129,4 +131,13 @@ def refusable_rows(conn: Connection) -> Iterator[Rows]:
         try:
             yield Rows(conn)
         finally:
-            cursor.execute(_UNMAKE)
+            _drop(cursor, _UNMAKE)
+
+
+def _drop(cursor: Cursor, statement: str) -> None:
+    """Drop what refuses rows. Retries after a deadlock: workers still run, and lock the tables in another order."""
+    for _ in range(9):
+        with suppress(DeadlockDetected):
+            cursor.execute(statement)
+            return
+    cursor.execute(statement)
