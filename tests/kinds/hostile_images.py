@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import random
 import struct
 import zlib
@@ -10,21 +9,20 @@ from typing import Any
 
 from PIL import Image
 
+from tests.kinds.pictures import saved
+
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def picture(name: str, width: int = 20, height: int = 10, mode: str = "RGB", **options: Any) -> bytes:
     """Give a plain file of this format."""
-    written = io.BytesIO()
-    Image.new(mode, (width, height), (200, 100, 50, 255)[: len(mode)]).save(written, name, **options)
-    return written.getvalue()
+    return saved(Image.new(mode, (width, height), (200, 100, 50, 255)[: len(mode)]), name, **options)
 
 
 def noise(side: int, name: str = "PNG") -> bytes:
     """Give a square of noise, always the same."""
-    written = io.BytesIO()
-    Image.frombytes("RGB", (side, side), random.Random(side).randbytes(side * side * 3)).save(written, name)
-    return written.getvalue()
+    pixels = random.Random(side).randbytes(side * side * 3)
+    return saved(Image.frombytes("RGB", (side, side), pixels), name)
 
 
 def chunk(name: bytes, content: bytes) -> bytes:

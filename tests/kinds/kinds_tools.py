@@ -62,6 +62,15 @@ def run(kind: str, payload: dict[str, Any], **given: Any) -> Any:
     return perform(a_context(kind, payload, **given))
 
 
+def error_of(call: Callable[..., object], *args: Any, **kwargs: Any) -> str:
+    """Return the error that a call raises, such as "Fail: no", or "" if it raises none."""
+    try:
+        call(*args, **kwargs)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
 @contextmanager
 def stopped_soon(context: JobContext, when: Callable[[], object]) -> Iterator[None]:
     """Ask the job to stop as soon as the predicate is true, from another thread as the worker does."""

@@ -17,6 +17,11 @@ def picture(width: int, height: int, mode: str = "RGB", name: str = "PNG", **opt
     image = Image.new(mode, (width, height), RED if mode == "RGB" else None)
     if mode == "RGB":
         image.paste(BLUE, (width // 2, 0, width, height))
+    return saved(image, name, **options)
+
+
+def saved(image: Image.Image, name: str = "PNG", **options: Any) -> bytes:
+    """Give the image as a file of this format."""
     written = io.BytesIO()
     image.save(written, name, **options)
     return written.getvalue()

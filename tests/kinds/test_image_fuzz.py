@@ -7,7 +7,6 @@ import os
 import random
 from collections import Counter
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 from haulier.domain.outcome import Outcome, Verb
@@ -68,7 +67,7 @@ def asked(chance: random.Random) -> dict[str, Any]:
     return {name: chance.choice(values) for name, values in choices.items()}
 
 
-def test_a_mutated_image_ends_in_success_or_for_good_in_a_process_that_lives_on(tmp_path: Path) -> None:
+def test_a_mutated_image_ends_in_success_or_for_good_in_a_process_that_lives_on(tmp_path):
     config, chance = settings(storage_url=tmp_path.as_uri(), log_level="ERROR"), random.Random(SEED)
     kind, ends, pids = load_kinds(config)["resize_image"], Counter[str](), set[int]()
 

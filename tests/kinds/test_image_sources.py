@@ -3,130 +3,55 @@
 from __future__ import annotations
 
 import os
-import random
+import re
 import struct
 import zlib
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from haulier.kinds import Fail, Retry, resize_image
-from tests.kinds.kinds_tools import Receiver, run
+from haulier.kinds import Fail, resize_image
+from tests.kinds.hostile_images import PNG, chunk
+from tests.kinds.kinds_tools import error_of, run
 from tests.kinds.pictures import picture
 
 
-def header_of_a_png(width: int, height: int) -> bytes:
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+def test_decompression_bomb_is_final_and_not_decoded(resize):
+    for side in (7_200, 10_000, 15_000, 2**31 - 1):
+        header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+        pixels = zlib.compress(b"\0" * 10_000)
 
-    pixels = zlib.compress(b"\0" * 10_000)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-        + chunk(b"IDAT", pixels)
-        + chunk(b"IEND", b"")
-    )
+        with pytest.raises(Fail, match="limit is 51000000 pixels"):
+            resize(PNG + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b""), width=10)
 
 
-@pytest.mark.parametrize("side", [7_200, 10_000, 15_000, 2**31 - 1])
-def test_decompression_bomb_is_final_and_not_decoded(resize: Callable[..., Any], side: int) -> None:
-    with pytest.raises(Fail, match="limit is 51000000 pixels"):
-        resize(header_of_a_png(side, side), width=10)
-
-
-def test_bomb_of_compressed_text_is_final(resize: Callable[..., Any]) -> None:
-    text = zlib.compress(b"A" * 200_000_000)
-    content = b"Comment\0\0" + text
-    chunk = struct.pack(">I", len(content)) + b"zTXt" + content + struct.pack(">I", zlib.crc32(b"zTXt" + content))
-    plain = picture(9, 9)
-
-    with pytest.raises(Fail):
-        resize(plain[:33] + chunk + plain[33:], width=5)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"not an image",
-        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+def test_what_is_not_an_image_is_final(resize, receiver):
+    for content in (
+        *(b"", b"not an image", b"<svg xmlns='http://www.w3.org/2000/svg'/>"),
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
-    ]
-    + [
-        picture(50, 50)[:100],
-        picture(50, 50, name="JPEG")[:400],
-        picture(9, 9, name="TIFF"),
-        picture(9, 9, name="PPM"),
-    ],
-)
-def test_what_is_not_an_image_is_final(resize: Callable[..., Any], receiver: Receiver, content: bytes) -> None:
-    receiver.replies(200, content)
+        *(picture(50, 50)[:100], picture(50, 50, name="JPEG")[:400]),
+        *(picture(9, 9, name="TIFF"), picture(9, 9, name="PPM")),
+    ):
+        receiver.replies(200, content)
 
-    with pytest.raises(Fail, match="source: "):
-        resize(receiver.url, width=5)
-
-
-@pytest.mark.parametrize("name", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
-def test_damaged_file_is_final_or_harmless(resize: Callable[..., Any], name: str) -> None:
-    whole, chance = picture(40, 30, name=name), random.Random(name)
-
-    for _ in range(60):
-        damaged = bytearray(whole)
-        for _ in range(chance.randrange(1, 6)):
-            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
-        with suppress(Fail):  # and nothing else
-            assert resize(bytes(damaged), width=10)["width"]
+        with pytest.raises(Fail, match="source: "):
+            resize(receiver.url, width=5)
+    for url in (
+        *("data:image/png;base64,!!!", "data:image/png;base64,iVBORw0KGg", "data:,hello"),
+        *("data:text/plain,a%20b", "data:;base64,="),
+    ):
+        with pytest.raises(Fail, match="source: "):
+            resize(url, width=10)
 
 
-def test_image_from_a_server_is_fetched(resize: Callable[..., Any], receiver: Receiver) -> None:
+def test_image_from_a_server_is_fetched(resize, receiver):
     receiver.replies(200, picture(20, 10))
 
     assert resize(f"{receiver.url}/cat.png?size=big", width=10)["height"] == 5
     assert receiver.requests[0].path == "/cat.png?size=big"
 
 
-def test_image_from_a_private_address_is_refused(receiver: Receiver, tmp_path: Path) -> None:
-    given = {"storage_url": f"file://{tmp_path}", "outbound_allow_private": ()}
-
-    with pytest.raises(Fail, match="is refused"):
-        run("resize_image", {"source": receiver.url}, **given)
-
-    assert receiver.connections == 0
-
-
-@pytest.mark.parametrize(
-    ("status", "outcome"), [(404, Fail), (403, Fail), (410, Fail), (429, Retry), (500, Retry), (503, Retry)]
-)
-def test_status_of_the_source_decides(
-    resize: Callable[..., Any], receiver: Receiver, status: int, outcome: type[Exception]
-) -> None:
-    receiver.replies(status)
-
-    with pytest.raises(outcome, match=f"answered {status}"):
-        resize(receiver.url, width=10)
-
-
-@pytest.mark.parametrize("end", ["source", "target"])
-def test_source_or_target_is_left_alone_for_as_long_as_it_asks(
-    resize: Callable[..., Any], receiver: Receiver, end: str
-) -> None:
-    receiver.replies(429, Retry_After="120")
-
-    with pytest.raises(Retry) as caught:
-        if end == "source":
-            resize(receiver.url, width=5)
-        else:
-            resize(picture(9, 9), target=receiver.url)
-
-    assert caught.value.seconds == 120
-
-
-def test_source_that_is_too_long_is_final(
-    resize: Callable[..., Any], receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_source_that_is_too_long_is_final(resize, receiver, tmp_path, monkeypatch):
     monkeypatch.setattr(resize_image, "MAX_SOURCE", 1000)
     receiver.replies(200, b"x" * 1001)
     (tmp_path / "images").mkdir()
@@ -137,22 +62,7 @@ def test_source_that_is_too_long_is_final(
             resize(source, width=10)
 
 
-@pytest.mark.parametrize(
-    "source",
-    [
-        "data:image/png;base64,!!!",
-        "data:image/png;base64,iVBORw0KGg",
-        "data:,hello",
-        "data:text/plain,a%20b",
-        "data:;base64,=",
-    ],
-)
-def test_data_url_that_holds_no_image_is_final(resize: Callable[..., Any], source: str) -> None:
-    with pytest.raises(Fail, match="source: "):
-        resize(source, width=10)
-
-
-def test_data_url_may_be_percent_encoded(resize: Callable[..., Any]) -> None:
+def test_data_url_may_be_percent_encoded(resize):
     url = "data:image/png," + "".join(f"%{byte:02x}" for byte in picture(20, 10))
 
     assert resize(url, width=10)["height"] == 5
@@ -175,47 +85,30 @@ def storage(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.mark.parametrize(
-    "source", ["file:cat.png", "file:sub/a%20b.png", "file://{root}/cat.png", "file:{root}/sub/a%20b.png"]
-)
-def test_file_inside_the_storage_is_read(resize: Callable[..., Any], storage: Path, source: str) -> None:
-    assert resize(source.format(root=storage), width=10)["height"] == 5
+def test_file_inside_the_storage_is_read(resize, storage):
+    for source in ("file:cat.png", "file:sub/a%20b.png", f"file://{storage}/cat.png", f"file:{storage}/sub/a%20b.png"):
+        assert resize(source, width=10)["height"] == 5
 
 
-@pytest.mark.parametrize(
-    "source",
-    [
-        "file:../secret.png",
-        "file:sub/../../secret.png",
-        "file:%2e%2e/secret.png",
-        "file:sub/%2e%2e/%2e%2e/secret.png",
-        "file:{root}/../secret.png",
-        "file://{root}/../secret.png",
-        "file:///{root}/../secret.png",
-        "file:{parent}/secret.png",
-        "file:{root}-of-others/cat.png",
-        "file:link.png",
-        "file:up/secret.png",
-        "file:inner.png",
-        "file:pipe.png",
-        "file:sub",
-        "file:.",
-        "file:/",
-        "file:/etc/passwd",
-        "file:///etc/passwd",
-        "file:/proc/self/environ",
-        "file://elsewhere/cat.png",
-        "file:absent.png",
-        "file:cat.png/x",
-        "file:cat.png%00.jpg",
-    ],
-)
-def test_file_outside_the_storage_is_refused(resize: Callable[..., Any], storage: Path, source: str) -> None:
-    with pytest.raises(Fail, match="source: (?!not an image|the image)"):
-        resize(source.format(root=storage, parent=storage.parent), width=10)
+def test_file_outside_the_storage_is_refused(resize, storage):
+    sources = {
+        "up": "../secret.png sub/../../secret.png %2e%2e/secret.png sub/%2e%2e/%2e%2e/secret.png {root}/../secret.png "
+        "//{root}/../secret.png ///{root}/../secret.png",
+        "beside": "{parent}/secret.png {root}-of-others/cat.png //elsewhere/cat.png",
+        "links": "link.png up/secret.png inner.png",
+        "no files": "pipe.png sub . / absent.png cat.png/x cat.png%00.jpg",
+        "of the machine": "/etc/passwd ///etc/passwd /proc/self/environ",
+    }
+    offenders = []
+    for path in " ".join(sources.values()).format(root=storage, parent=storage.parent).split():
+        error = error_of(resize, f"file:{path}", width=10)
+        if not re.match("Fail: .*source: (?!not an image|the image)", error):
+            offenders.append((path, error))
+
+    assert offenders == []
 
 
-def test_storage_may_itself_lie_behind_a_link(storage: Path) -> None:
+def test_storage_may_itself_lie_behind_a_link(storage):
     alias = storage.parent / "alias"
     alias.symlink_to(storage)
 
@@ -223,6 +116,6 @@ def test_storage_may_itself_lie_behind_a_link(storage: Path) -> None:
         assert run("resize_image", {"source": source, "width": 5}, storage_url=f"file:{alias}")["width"] == 5
 
 
-def test_file_source_needs_a_storage_of_files(resize: Callable[..., Any]) -> None:
+def test_file_source_needs_a_storage_of_files(resize):
     with pytest.raises(Fail, match="STORAGE_URL"):
         resize("file:/etc/passwd", settings={"storage_url": "memory://images"})

@@ -6,14 +6,13 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 from tests.docs.reading import ROOT, blocks_in, section
 
 PAGE = "docs/kinds.md"
 
 
-def test_every_test_of_the_page_passes(tmp_path: Path, postgres: str) -> None:
+def test_every_test_of_the_page_passes(tmp_path, postgres):
     [kind, *_] = blocks_in(section(PAGE, "## A kind of your own"), "python")
     files = blocks_in(section(PAGE, "## Testing your kinds"), "python")
     (tmp_path / "example_kind.py").write_text(kind)

@@ -6,7 +6,6 @@ import math
 import threading
 import time
 from datetime import UTC, datetime
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -36,9 +35,8 @@ def endings_of(outcome: Performed) -> list[str]:
     return [name for name in ENDINGS if getattr(outcome, name)]
 
 
-@pytest.mark.parametrize(
-    ("way", "ending", "error"),
-    [
+def test_tells_how_the_handler_ended():
+    for way, ending, error in (
         ("returns", "succeeded", None),
         ("returns_what_is_not_json", "failed", "the handler's result is not JSON: Object of type object is not JSON"),
         ("returns_too_much", "failed", "the handler's result is 70002 bytes long; 65536 are stored at most"),
@@ -48,32 +46,21 @@ def endings_of(outcome: Performed) -> list[str]:
         ("retries", "retried", "later"),
         ("retries_soon", "retried", "soon"),
         ("snoozes", "snoozed", None),
-    ],
-)
-def test_tells_how_the_handler_ended(way: str, ending: str, error: str | None) -> None:
-    outcome = perform(ways, {"way": way})
+    ):
+        outcome = perform(ways, {"way": way})
 
-    assert endings_of(outcome) == [ending]
-    assert (outcome.error or "").startswith(error or "")
-    assert (outcome.error is None) is (error is None)
+        assert endings_of(outcome) == [ending], way
+        assert (outcome.error or "").startswith(error or "")
+        assert (outcome.error is None) is (error is None)
 
 
-def test_gives_the_result_as_a_client_would_get_it() -> None:
+def test_gives_the_result_as_a_client_would_get_it():
     outcome = perform(echoes, {"value": (1, {2: "two"})})
 
     assert outcome.result == {"payload": [1, {"2": "two"}], "as_tuple": [1, 2], "type": "list"}
 
 
-def test_gives_what_the_handler_raised_with_its_traceback() -> None:
-    outcome = perform(ways, {"way": "raises"})
-
-    assert repr(outcome.exception) == "ValueError('no luck')"
-    assert outcome.exception is not None
-    assert outcome.exception.__traceback__ is not None
-    assert perform(ways, {"way": "returns"}).exception is None
-
-
-def test_tells_the_delay_until_the_next_run() -> None:
+def test_tells_the_delay_until_the_next_run():
     assert perform(ways, {"way": "retries_soon"}).delay == 0.2
     assert perform(ways, {"way": "snoozes"}).delay == 0.2
     assert perform(ways, {"way": "snoozes_oddly"}).delay == 0.0
@@ -84,23 +71,20 @@ def test_tells_the_delay_until_the_next_run() -> None:
         assert perform(ways, {"way": way}).delay is None
 
 
-@pytest.mark.parametrize("way", ["raises", "retries", "retries_soon"])
-def test_fails_for_good_in_the_last_attempt(way: str) -> None:
-    outcomes = [perform(ways, {"way": way}, attempt=attempt, max_attempts=2) for attempt in (1, 2)]
+def test_fails_for_good_in_the_last_attempt_and_after_a_hundred_snoozes():
+    for way in ("raises", "retries", "retries_soon"):
+        outcomes = [perform(ways, {"way": way}, attempt=attempt, max_attempts=2) for attempt in (1, 2)]
 
-    assert [endings_of(outcome) for outcome in outcomes] == [["retried"], ["failed"]]
-    assert outcomes[1].delay is None
-    assert outcomes[0].error == outcomes[1].error
+        assert [endings_of(outcome) for outcome in outcomes] == [["retried"], ["failed"]]
+        assert outcomes[1].delay is None
+        assert outcomes[0].error == outcomes[1].error
 
-
-def test_fails_for_good_at_the_snooze_after_the_hundredth() -> None:
     outcomes = [perform(ways, {"way": "snoozes"}, snoozes=snoozes) for snoozes in (99, 100)]
-
     assert [outcome.ending for outcome in outcomes] == ["snoozed", "failed"]
     assert outcomes[1].error == "snoozed more than 100 times"
 
 
-def test_gives_the_handler_the_job_that_it_was_asked_for() -> None:
+def test_gives_the_handler_the_job_that_it_was_asked_for():
     job_id = uuid4()
 
     told = perform(about_its_job, attempt=4, max_attempts=7, snoozes=2, timeout_seconds=9, job_id=job_id)
@@ -118,18 +102,18 @@ def test_gives_the_handler_the_job_that_it_was_asked_for() -> None:
     assert perform(about_its_job).job.id != perform(about_its_job).job.id
 
 
-@pytest.mark.parametrize(("attempt", "most"), [(0, 3), (4, 3)])
-def test_refuses_an_attempt_that_cannot_be(attempt: int, most: int) -> None:
-    with pytest.raises(ValueError, match=f"attempt {attempt} of {most}"):
-        perform(about_its_job, attempt=attempt, max_attempts=most)
+def test_refuses_an_attempt_that_cannot_be():
+    for attempt in (0, 4):
+        with pytest.raises(ValueError, match=f"attempt {attempt} of 3"):
+            perform(about_its_job, attempt=attempt, max_attempts=3)
 
 
-def test_takes_a_kind_by_its_name_or_by_its_handler() -> None:
+def test_takes_a_kind_by_its_name_or_by_its_handler():
     assert perform("test.ways", {"way": "returns"}).result == perform(ways, {"way": "returns"}).result
     assert perform("summarize_text", {"text": "Just this."}).result == {"summary": "Just this.", "sentences": 1}
 
 
-def test_says_that_a_kind_is_not_known(own_kinds: None) -> None:
+def test_says_that_a_kind_is_not_known(own_kinds):
     kind("test.twice", schema=PayloadSchema)(patient)
 
     with pytest.raises(UnknownKind, match=r"no kind is called 'test.way': .*HAULIER_KINDS.* known are .*test.ways"):
@@ -140,25 +124,22 @@ def test_says_that_a_kind_is_not_known(own_kinds: None) -> None:
         perform(patient)
 
 
-@pytest.mark.parametrize(
-    ("payload", "complaint"),
-    [
+def test_refuses_a_payload_that_does_not_fit_and_names_the_field():
+    for payload, complaint in (
         ({}, "way: Missing data for required field."),
         ({"way": 5}, "way: Not a valid string."),
         ({"way": "returns", "weigh": 1}, "weigh: Unknown field."),
         ({"way": "a\x00"}, "way: Must not hold a NUL character."),
         ({"way": datetime(2026, 1, 1, tzinfo=UTC)}, "way: Object of type datetime is not JSON serializable"),
         ({"way": math.nan}, "way: Out of range float values are not JSON compliant"),
-    ],
-)
-def test_refuses_a_payload_that_does_not_fit_and_names_the_field(payload: dict[str, Any], complaint: str) -> None:
-    with pytest.raises(PayloadRefused, match="the payload does not fit test.ways: ") as caught:
-        perform(ways, payload)
+    ):
+        with pytest.raises(PayloadRefused, match="the payload does not fit test.ways: ") as caught:
+            perform(ways, payload)
 
-    assert complaint in str(caught.value)
+        assert complaint in str(caught.value)
 
 
-def test_takes_no_time_where_the_handler_waits() -> None:
+def test_takes_no_time_where_the_handler_waits():
     began = time.monotonic()
 
     outcome = perform(naps, {"seconds": [10, 5.5, 0, -1]})
@@ -167,7 +148,7 @@ def test_takes_no_time_where_the_handler_waits() -> None:
     assert time.monotonic() - began < 10
 
 
-def test_times_out_by_the_fake_clock() -> None:
+def test_times_out_by_the_fake_clock():
     by_kind = perform(naps, {"seconds": [20, 20, 20]})
     by_job = perform(naps, {"seconds": [20, 20]}, timeout_seconds=25)
     in_time = perform(naps, {"seconds": [20, 20]}, timeout_seconds=60)
@@ -180,7 +161,7 @@ def test_times_out_by_the_fake_clock() -> None:
     assert perform(tidy).error == "timed out after 30 s"
 
 
-def test_cancels_after_a_time_of_the_fake_clock() -> None:
+def test_cancels_after_a_time_of_the_fake_clock():
     outcome = perform(naps, {"seconds": [2, 2, 2]}, cancel_after=3.0)
 
     assert (endings_of(outcome), outcome.seconds, outcome.looks) == (["cancelled"], 3.0, 2)
@@ -190,40 +171,40 @@ def test_cancels_after_a_time_of_the_fake_clock() -> None:
     assert (at_once.ending, at_once.seconds, at_once.looks) == ("cancelled", 0, 1)
 
 
-@pytest.mark.parametrize(("at", "seconds"), [(1, 0), (2, 2), (3, 4)])
-def test_cancels_at_a_look_of_the_handler(at: int, seconds: float) -> None:
-    outcome = perform(naps, {"seconds": [2, 2, 2]}, cancel_at=at)
+def test_cancels_at_a_look_of_the_handler():
+    outcomes = [perform(naps, {"seconds": [2, 2, 2]}, cancel_at=at) for at in (1, 2, 3, 4)]
 
-    assert (outcome.ending, outcome.seconds, outcome.looks) == ("cancelled", seconds, at)
-    assert perform(naps, {"seconds": [2, 2, 2]}, cancel_at=4).succeeded
+    assert [(outcome.ending, outcome.seconds) for outcome in outcomes] == [
+        *[("cancelled", 0), ("cancelled", 2), ("cancelled", 4)],
+        ("succeeded", 6),
+    ]
+    assert [outcome.looks for outcome in outcomes[:3]] == [1, 2, 3]
 
 
-def test_counts_a_cancel_whatever_the_handler_does_about_it() -> None:
+def test_counts_a_cancel_whatever_the_handler_does_about_it():
     outcome = perform(tidy, cancel_after=1)
 
     assert (outcome.ending, outcome.result, outcome.exception) == ("cancelled", None, None)
     assert perform(patient, cancel_at=7).cancelled
 
 
-def test_gives_the_job_back_when_the_worker_stops() -> None:
+def test_gives_the_job_back_when_the_worker_stops():
     assert endings_of(perform(naps, {"seconds": [9]}, shutdown_after=3)) == ["released"]
     assert perform(naps, {"seconds": [9, 9]}, shutdown_at=2).seconds == 9
     # Whoever is done in time has succeeded.
     assert perform(tidy, shutdown_after=3).result == "tidied up: shutdown"
-
-
-def test_asks_to_stop_for_what_comes_first() -> None:
+    # What comes first counts.
     assert perform(naps, {"seconds": [60]}, cancel_after=40).error == "timed out after 30 s"
     assert perform(naps, {"seconds": [60]}, cancel_after=20, shutdown_after=10).released
     assert perform(naps, {"seconds": [60]}, cancel_after=30).cancelled
 
 
-def test_says_that_a_handler_waits_for_ever() -> None:
+def test_says_that_a_handler_waits_for_ever():
     with pytest.raises(NeverEnds, match="test.patient has looked 1,000,000 times .* cancel_after or cancel_at"):
         perform("test.patient")
 
 
-def test_counts_no_look_of_another_thread() -> None:
+def test_counts_no_look_of_another_thread():
     job = perform(about_its_job).job
     context = FakeContext(job, Config(database_url=""), [Stop(StopReason.CANCELLED, at=2)])
     context.raise_if_cancelled()
@@ -236,7 +217,7 @@ def test_counts_no_look_of_another_thread() -> None:
     assert context.cancelled
 
 
-def test_gives_the_handler_the_settings_of_the_test_and_not_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gives_the_handler_the_settings_of_the_test_and_not_the_environment(monkeypatch):
     monkeypatch.setenv("STORAGE_URL", "memory://environment")
 
     without = perform(needs)
@@ -246,30 +227,23 @@ def test_gives_the_handler_the_settings_of_the_test_and_not_the_environment(monk
     assert given.result == "memory://test"
     with pytest.raises(ConfigError, match="ISOLATED_PROCESSES"):
         perform(needs, settings={"ISOLATED_PROCESSES": "many"})
-
-
-def test_gives_an_isolated_kind_no_more_than_it_would_see() -> None:
+    # An isolated kind sees only what it names.
     urls = {"DATABASE_URL": "postgres://here/", "SMTP_URL": "smtp://here", "STORAGE_URL": "memory://here"}
-
     assert perform(apart, settings=urls).result == ["", None, "memory://here"]
 
 
-def test_gives_what_the_handler_said_of_its_progress_in_order() -> None:
+def test_gives_what_the_handler_said_of_its_progress_in_order():
     outcome = perform(tells, {"value": [[0], [1, 2], [2.5, 2, "n" * 201]]})
+    wrong = perform(tells, {"value": [[1, 2], [-1, 2]]})
 
     assert outcome.progress == [(0, None, None), (1, 2, None), (2.5, 2, "n" * 199 + "…")]
     assert perform(naps).progress == []
+    assert wrong.retried
+    assert (wrong.error or "").startswith("ValueError: progress: done must be from 0 to 2**53, and is not (")
+    assert wrong.progress == [(1, 2, None)]
 
 
-def test_fails_a_handler_that_says_what_is_no_progress_and_keeps_what_it_said_before() -> None:
-    outcome = perform(tells, {"value": [[1, 2], [-1, 2]]})
-
-    assert outcome.retried
-    assert (outcome.error or "").startswith("ValueError: progress: done must be from 0 to 2**53, and is not (")
-    assert outcome.progress == [(1, 2, None)]
-
-
-def test_imports_the_kinds_that_the_settings_name(own_kinds: None, tmp_path: Any, monkeypatch: Any) -> None:
+def test_imports_the_kinds_that_the_settings_name(own_kinds, tmp_path, monkeypatch):
     (tmp_path / "kinds_of_theirs.py").write_text(
         "from haulier.kinds import PayloadSchema, kind\n"
         "@kind('theirs', schema=PayloadSchema)\n"
@@ -281,10 +255,13 @@ def test_imports_the_kinds_that_the_settings_name(own_kinds: None, tmp_path: Any
     assert perform("theirs", settings={"HAULIER_KINDS": "kinds_of_theirs"}).result == "here"
 
 
-def test_shows_how_it_ended_where_an_assertion_fails() -> None:
-    shown = repr(perform(ways, {"way": "fails"}))
+def test_shows_how_it_ended_if_an_assertion_fails():
+    failed, raised = perform(ways, {"way": "fails"}), perform(ways, {"way": "raises"})
 
-    assert shown == (
+    assert repr(failed) == (
         "Performed(ending='failed', result=None, error='hopeless', exception=Fail('hopeless'), delay=None,"
         " seconds=0.0, looks=0)"
     )
+    assert repr(raised.exception) == "ValueError('no luck')"
+    assert raised.exception.__traceback__ is not None
+    assert perform(ways, {"way": "returns"}).exception is None

