@@ -26,38 +26,37 @@ SMOREST = {"name": "smorest", "version": "1", "vulns": [{"id": "GHSA-2", "fix_ve
 UNKNOWN = {"name": "ours", "skip_reason": "not found"}
 
 
-@pytest.mark.parametrize(
-    ("packages", "code", "lines"),
-    [
-        ([FLASK, FLASK], 0, ["audit: 1 pinned packages, no known vulnerability"]),
-        ([FLASK, UNKNOWN], 0, ["audit: 1 pinned packages, no known vulnerability; 1 are not known there"]),
-        ([FLASK, PILLOW, PILLOW], 1, ["audit: pillow 9.0.0 has PYSEC-1, mended in 9.0.1"]),
-        ([SMOREST], 1, ["audit: smorest 1 has GHSA-2, not mended yet"]),
-        ([UNKNOWN], 2, ["audit: NOT CHECKED: pip-audit or an index of advisories cannot be reached"]),
-        ([], 2, ["audit: NOT CHECKED: pip-audit or an index of advisories cannot be reached"]),
-    ],
-    ids=["clean", "one unknown", "one fault", "no remedy", "all unknown", "no report"],
-)
-def test_each_report_is_said_in_a_few_lines(packages: list[dict[str, Any]], code: int, lines: list[str]) -> None:
-    assert audit.judge({"dependencies": packages}) == (code, lines)
+def test_each_report_is_a_few_lines() -> None:
+    not_checked = "audit: NOT CHECKED: pip-audit or an index of advisories cannot be reached"
+    reports: list[tuple[list[dict[str, Any]], int, str]] = [
+        ([FLASK, FLASK], 0, "audit: 1 pinned packages, no known vulnerability"),
+        ([FLASK, UNKNOWN], 0, "audit: 1 pinned packages, no known vulnerability; 1 are not known there"),
+        ([FLASK, PILLOW, PILLOW], 1, "audit: pillow 9.0.0 has PYSEC-1, mended in 9.0.1"),
+        ([SMOREST], 1, "audit: smorest 1 has GHSA-2, not mended yet"),
+        ([UNKNOWN], 2, not_checked),
+        ([], 2, not_checked),
+    ]
+
+    for packages, code, line in reports:
+        assert audit.judge({"dependencies": packages}) == (code, [line])
 
 
-@pytest.mark.parametrize(
-    ("arguments", "packages", "code"),
-    [([], [], 2), (["--if-reachable"], [], 0), (["--if-reachable"], [PILLOW], 1), (["--if-reachable"], [FLASK], 0)],
-)
-def test_that_nothing_was_checked_is_no_failure_only_where_that_was_asked_for(
-    arguments: list[str],
-    packages: list[dict[str, Any]],
-    code: int,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_an_unchecked_audit_passes_only_with_if_reachable(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["audit.py", *arguments])
-    monkeypatch.setattr(audit, "ask", lambda folder, locks: {"dependencies": packages})
+    cases: list[tuple[list[str], list[dict[str, Any]], int]] = [
+        ([], [], 2),
+        (["--if-reachable"], [], 0),
+        (["--if-reachable"], [PILLOW], 1),
+        (["--if-reachable"], [FLASK], 0),
+    ]
 
-    assert audit.main() == code
-    assert ("NOT CHECKED" in capsys.readouterr().out) == (packages == [])
+    for arguments, packages, code in cases:
+        monkeypatch.setattr("sys.argv", ["audit.py", *arguments])
+        monkeypatch.setattr(audit, "ask", lambda folder, locks, packages=packages: {"dependencies": packages})
+
+        assert audit.main() == code
+        assert ("NOT CHECKED" in capsys.readouterr().out) == (packages == [])
 
 
 def test_all_that_it_installs_is_pinned_with_a_hash_and_is_itself_looked_at() -> None:

@@ -60,19 +60,18 @@ def test_json_is_one_object_a_line(written: Callable[[str], io.StringIO]) -> Non
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-@pytest.mark.parametrize("text", ["x" * 100_000, "\x01" * 100_000, "é" * 100_000, '"' * 100_000, "\ud800" * 100_000])
-def test_a_record_is_at_most_8_kib(written: Callable[[str], io.StringIO], log_format: str, text: str) -> None:
-    stream = written(log_format)
+def test_a_record_is_at_most_8_kib(written: Callable[[str], io.StringIO], log_format: str) -> None:
+    for letter in ("x", "\x01", "é", '"', "\ud800"):
+        stream, text = written(log_format), letter * 100_000
 
-    try:
-        raise ValueError(text)
-    except ValueError:
-        log.exception(text, extra={"job_id": text, "kind": "mail"})
+        try:
+            raise ValueError(text)
+        except ValueError:
+            log.exception(text, extra={"job_id": text, "kind": "mail"})
 
-    record = stream.getvalue()
-    assert 300 < len(record.encode("utf-8", "backslashreplace")) <= 8192
-    if log_format == "json":
-        assert json.loads(record)["kind"] == "mail"
+        record = stream.getvalue()
+        assert 300 < len(record.encode("utf-8", "backslashreplace")) <= 8192
+        assert log_format == "text" or json.loads(record)["kind"] == "mail"
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
@@ -123,23 +122,19 @@ def test_a_password_in_a_url_is_not_written(written: Callable[[str], io.StringIO
     assert "smtp://me:***@mail:25" in stream.getvalue()
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("postgres://app:s3@cr@et@db/x", "postgres://app:***@db/x"),
-        ("postgres://db/x?user=app&password=s3cret&a=b", "postgres://db/x?user=app&password=***&a=b"),
-        ("invalid: host=db password=s3cret port=1", "invalid: host=db password=*** port=1"),
-        ("http://:s3cret@h/ and a@b.c", "http://:***@h/ and a@b.c"),
-        ("nothing to hide at http://h:80/x", "nothing to hide at http://h:80/x"),
-        ("://a:" * 200_000, "://a:" * 200_000),
-    ],
-    ids=["an @ in it", "in the query", "in a DSN", "without a user", "none", "a long text"],
-)
-def test_a_password_is_masked_wherever_it_stands(text: str, shown: str) -> None:
-    # Of the processor: a machine that is busy must not decide.
+def test_a_password_is_masked_wherever_it_stands() -> None:
+    shown = {
+        "postgres://app:s3@cr@et@db/x": "postgres://app:***@db/x",
+        "postgres://db/x?user=app&password=s3cret&a=b": "postgres://db/x?user=app&password=***&a=b",
+        "invalid: host=db password=s3cret port=1": "invalid: host=db password=*** port=1",
+        "http://:s3cret@h/ and a@b.c": "http://:***@h/ and a@b.c",
+        "nothing to hide at http://h:80/x": "nothing to hide at http://h:80/x",
+        "://a:" * 200_000: "://a:" * 200_000,
+    }
+    # The processor's time, so that a busy machine does not decide.
     started = time.thread_time()
 
-    assert logs.redacted(text) == shown
+    assert [text for text in shown if logs.redacted(text) != shown[text]] == []
     assert time.thread_time() - started < 3
 
 

@@ -77,14 +77,12 @@ def test_is_in_a_git_archive_what_it_is_in_the_repository(repository, tmp_path):
     assert [version_of(tagged), version_of(later)] == [built(tagged), built(later)] == ["1.0.0", following]
 
 
-@pytest.mark.parametrize("name", PLATFORMS)
-def test_names_the_commit_of_the_platform_that_removed_the_repository(tmp_path, monkeypatch, name):
-    found = []
-    for value in ("", "main", COMMIT):
-        monkeypatch.setenv(name, value)
-        found.append(version_of(tmp_path))
-
-    assert found == ["1.0.0.dev0+unknown", "1.0.0.dev0+unknown", "1.0.0.dev0+g012345678"]
+def test_names_the_commit_of_the_platform_that_removed_the_repository(tmp_path, monkeypatch):
+    for name in PLATFORMS:
+        for value, version in (("", "unknown"), ("main", "unknown"), (COMMIT, "g012345678")):
+            monkeypatch.setenv(name, value)
+            assert version_of(tmp_path) == f"1.0.0.dev0+{version}"
+        monkeypatch.delenv(name)
 
 
 def test_believes_the_build_and_not_the_repository_around_it(repository):

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,18 @@ class Ended:
 
 
 Run = Callable[..., Ended]
+
+
+def not_refused(run: Run, expected: Mapping[tuple[str, ...], str], *, code: int = 2, start: str = "haulier: ") -> Any:
+    """Run commands that have to be refused in one line that says so, and return those that are not, with their end."""
+    ended = {args: run(*args, input="") for args in expected}
+    return {
+        args: end
+        for args, end in ended.items()
+        if (end.code, end.out, end.err.count("\n")) != (code, "", 1)
+        or not end.err.startswith(start)
+        or expected[args] not in end.err
+    }
 
 
 @pytest.fixture

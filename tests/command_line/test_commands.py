@@ -21,7 +21,7 @@ from haulier.cli.server import ServerCommand
 from haulier.queue import consume
 from haulier.version import version
 from tests.api.conftest import Fail
-from tests.command_line.conftest import SUMMARY, Run
+from tests.command_line.conftest import SUMMARY, Run, not_refused
 from tests.command_line.terminals import in_terminal
 from tests.conftest import PATIENCE, Sql
 from tests.web import Server
@@ -63,32 +63,37 @@ def test_knows_each_command_without_loading_it() -> None:
         assert command.get_short_help_str(limit=200) == help_text
 
 
-@pytest.mark.parametrize("name", LEAVES)
-def test_ends_each_help_with_an_example(run: Run, name: str) -> None:
-    shown = run(*name.split(), "--help")
+def test_ends_each_help_with_an_example(run: Run) -> None:
+    wrong = {}
+    for name in LEAVES:
+        shown = run(*name.split(), "--help")
+        body, _, example = shown.out.partition("\nExample:\n")
+        is_good = (
+            (shown.code, shown.err) == (0, "")
+            and re.search(rf"\bhaulier {name}\b", example)
+            and body.startswith(f"Usage: haulier {name} ")
+            and max(map(len, body.splitlines())) <= 80
+        )
+        if not is_good:
+            wrong[name] = shown
 
-    assert (shown.code, shown.err) == (0, "")
-    body, _, example = shown.out.partition("\nExample:\n")
-    assert re.search(rf"\bhaulier {name}\b", example), shown.out
-    assert body.startswith(f"Usage: haulier {name} ")
-    assert max(map(len, body.splitlines())) <= 80
+    assert len(LEAVES) > 50
+    assert wrong == {}
 
 
-@pytest.fixture
-def scene(run: Run, sql: Sql, fail: Fail, conn, counted) -> None:
-    """Let there be what examples name."""
-    worker = consume.register(conn, host="dock", pid=8, threads=8, queues=(), lease_seconds=60)
-    fail("no luck")
+CLEAR = """
+    DELETE FROM haulier.operation;
+    DELETE FROM haulier.schedule;
+    DELETE FROM haulier.pause;
+    DELETE FROM haulier.job;
+    DELETE FROM haulier.finished_job WHERE kind <> 'mail'
+"""
 
-    sql("UPDATE haulier.worker SET id = %s WHERE id = %s", WORKER, str(worker))
+
+def prepare(name: str, run: Run, sql: Sql, server: Server) -> None:
+    """Leave only what the examples of this command name."""
+    sql(CLEAR)
     sql("INSERT INTO haulier.job (id, kind, payload) VALUES (%s, 'summarize_text', %s)", JOB, SUMMARY)
-    counted()
-
-
-@pytest.mark.parametrize("name", [name for name in OVER_HTTP if not name.startswith("keys")])
-def test_runs_each_example(
-    run: Run, scene: None, server: Server, sql: Sql, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
     if name.startswith("ops"):
         run("jobs", "cancel", "--kind", "summarize_text", "--all", "--yes", "--no-wait")
         sql("UPDATE haulier.operation SET id = %s", OPERATION)
@@ -98,17 +103,34 @@ def test_runs_each_example(
         run("ops", "cancel", OPERATION)
     if name in ("jobs retry", "jobs watch", "jobs delete"):
         run("jobs", "cancel", JOB)
-    if name in ("logout", "profiles"):
+    if name == "logout":
         run("login", "--url", server.url, "--profile", "local", input="key")
+
+
+def test_runs_each_example(
+    run: Run, server: Server, sql: Sql, fail: Fail, conn, counted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = consume.register(conn, host="dock", pid=8, threads=8, queues=(), lease_seconds=600)
+    sql("UPDATE haulier.worker SET id = %s WHERE id = %s", WORKER, str(worker))
+    sql("INSERT INTO haulier.job (kind, payload) VALUES ('summarize_text', %s)", SUMMARY)
+    fail("no luck")
+    counted()
     (tmp_path / "jobs.ndjson").write_text(f'{{"kind": "summarize_text", "payload": {SUMMARY}}}\n')
     monkeypatch.chdir(tmp_path)
-    examples = OVER_HTTP[name].example.replace("http://127.0.0.1:8080", server.url).splitlines()
-    for command in (shlex.split(example.rsplit("| ", 1)[-1]) for example in examples):
-        done = run(*command[1:], input="key\n")
 
-        assert done.code == CODES.get(name, 0), done.err
-        assert command[: 1 + name.count(" ") + 1] == ["haulier", *name.split()]
-    assert examples
+    wrong = {}
+    for name, command in OVER_HTTP.items():
+        if name.startswith("keys"):
+            continue
+        prepare(name, run, sql, server)
+        for example in command.example.replace("http://127.0.0.1:8080", server.url).splitlines():
+            words = shlex.split(example.rsplit("| ", 1)[-1])
+            done = run(*words[1:], input="key\n")
+            if done.code != CODES.get(name, 0) or words[: 1 + len(name.split())] != ["haulier", *name.split()]:
+                wrong[example] = done
+
+    assert wrong == {}
+    assert [name for name, command in OVER_HTTP.items() if not command.example] == []
 
 
 def test_runs_the_examples_of_keys(run: Run, run_gunicorn, database: str, sql: Sql) -> None:
@@ -137,25 +159,18 @@ def test_shows_what_there_is_where_nothing_is_asked_for(process: Run) -> None:
     assert all(re.search(rf"^  {name} ", shown.err, re.MULTILINE) for name in COMMANDS)
 
 
-@pytest.mark.parametrize(
-    ("args", "said"),
-    [
-        (["job"], "No such command 'job'"),
-        (["jobs", "lists"], "No such command 'lists'"),
-        (["jobs", "show"], "Missing argument 'ID'"),
-        (["jobs", "show", "7"], "is not an id such as"),
-        (["jobs", "list", "--status", "sad"], "'sad' is not one of"),
-        (["jobs", "list", "--payload", "x"], "must be PATH=VALUE"),
-        (["--profile", "p", "migrate"], "`haulier migrate` works where DATABASE_URL says"),
-    ],
-)
-def test_says_in_a_line_how_it_is_used(run: Run, args: list[str], said: str) -> None:
-    refused = run(*args)
+def test_says_in_a_line_how_it_is_used(run: Run) -> None:
+    expected: dict[tuple[str, ...], str] = {
+        ("job",): "No such command 'job'",
+        ("jobs", "lists"): "No such command 'lists'",
+        ("jobs", "show"): "Missing argument 'ID'",
+        ("jobs", "show", "7"): "is not an id such as",
+        ("jobs", "list", "--status", "sad"): "'sad' is not one of",
+        ("jobs", "list", "--payload", "x"): "must be PATH=VALUE",
+        ("--profile", "p", "migrate"): "`haulier migrate` works where DATABASE_URL says",
+    }
 
-    assert (refused.code, refused.out) == (2, "")
-    assert said in refused.err
-    assert refused.err.startswith("haulier: ")
-    assert refused.err.count("\n") == 1
+    assert not_refused(run, expected) == {}
 
 
 def test_tells_a_shell_how_it_has_ended(process: Run, run: Run, job: str) -> None:

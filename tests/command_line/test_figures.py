@@ -7,8 +7,6 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
 from haulier.cli.commands import ping, queues
 from haulier.cli.terminal import words
 from haulier.cli.terminal.output import Terminal
@@ -64,27 +62,28 @@ def queue(**figures: Any) -> dict[str, Any]:
     return {**none, **figures, "last_minute": minute}
 
 
-@pytest.mark.parametrize(
-    ("figures", "how", "empty_in"),
-    [
+def test_says_how_a_queue_is() -> None:
+    terminal = Terminal(as_json=False, color="never", is_quiet=False, no_color=True)
+    later, busy = "2026-12-01T00:00:00Z", {"due": 600, "succeeded": 120}
+    cases: list[tuple[dict[str, Any], str, str]] = [
         ({}, "idle", "–"),
         ({"running": 1}, "well", "–"),
-        ({"due": 600, "succeeded": 120}, "well", "5 min"),
-        ({"due": 600, "succeeded": 120, "arrived": 180, "oldest_due_seconds": 59}, "well", "never: +60/min"),
-        ({"due": 600, "succeeded": 120, "arrived": 180, "oldest_due_seconds": 61}, "growing", "never: +60/min"),
+        (busy, "well", "5 min"),
+        ({**busy, "arrived": 180, "oldest_due_seconds": 59}, "well", "never: +60/min"),
+        ({**busy, "arrived": 180, "oldest_due_seconds": 61}, "growing", "never: +60/min"),
         ({"due": 10, "arrived": 1}, "well", "soon"),
         ({"due": 600}, "well", "never"),
         ({"due": 600, "succeeded": 170, "failed": 20}, "failing", "3 min 9 s"),
         ({"due": 600, "succeeded": 171, "failed": 19}, "well", "3 min 9 s"),
         ({"due": 9, "paused": True}, "paused", "–"),
-        ({"due": 9, "paused": True, "paused_until": "2026-12-01T00:00:00Z"}, "paused", "until 2026-12-01T00:00:00Z"),
-    ],
-)
-def test_says_how_a_queue_is(figures: dict[str, Any], how: str, empty_in: str) -> None:
-    terminal = Terminal(as_json=False, color="never", is_quiet=False, no_color=True)
+        ({"due": 9, "paused": True, "paused_until": later}, "paused", f"until {later}"),
+    ]
 
-    assert queues.how(queue(**figures)) == how
-    assert queues.empty_in(terminal, queue(**figures)) == empty_in
+    said = [
+        (figures, queues.how(queue(**figures)), queues.empty_in(terminal, queue(**figures))) for figures, *_ in cases
+    ]
+
+    assert said == cases
 
 
 def test_lists_workers_and_lets_one_be_quiet(run: Run, conn) -> None:

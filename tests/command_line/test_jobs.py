@@ -174,14 +174,16 @@ def test_shows_nothing_that_steers_a_terminal(run: Run, fail: Fail) -> None:
     assert shown[2].lines[0]["payload"] == {"evil": evil}
 
 
-def test_shows_of_which_tick_a_job_is_and_how_late_that_was(run: Run, sql: Sql) -> None:
+def test_shows_of_which_tick_a_job_is_and_how_late_that_was(run: Run, sql: Sql, job: str) -> None:
     plant(sql, seconds_ago=30, every_seconds=20)
     sql(
         "SELECT haulier.fire_ticks('{nightly}', ARRAY(SELECT counts_from + interval '20 s' FROM haulier.schedule),"
         " '{fired}')"
     )
-    [(job_id,)] = sql("SELECT id::text FROM haulier.job")
+    [(job_id,)] = sql("SELECT id::text FROM haulier.job WHERE schedule = 'nightly'")
 
-    shown = run("jobs", "show", job_id)
+    shown, other = run("jobs", "show", job_id), run("jobs", "show", job)
 
+    assert "schedule" not in other.out
+    assert re.search(r"^tick of \S+Z of the schedule nightly$", shown.out, re.MULTILINE)
     assert re.search(r"Z  enqueued by the schedule nightly, 1\d s after its tick\n", shown.out)

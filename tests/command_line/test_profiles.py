@@ -50,62 +50,49 @@ def write(path: Path, text: str = FILE, mode: int = 0o600) -> None:
     path.chmod(mode)
 
 
-@pytest.mark.parametrize(
-    ("flags", "environ", "url", "key"),
-    [
-        ({}, {}, "https://jobs.example.com", "from-command"),
-        ({}, {"HAULIER_PROFILE": "local"}, "http://127.0.0.1:8080", "from-file"),
-        ({}, {"HAULIER_API_KEY": "from-environ"}, "https://jobs.example.com", "from-environ"),
-        ({}, {"HAULIER_URL": OTHER}, OTHER, None),
-        ({}, {"HAULIER_URL": OTHER, "HAULIER_PROFILE": "prod"}, OTHER, None),
-        ({}, {"HAULIER_URL": "http://127.0.0.1:8080"}, "http://127.0.0.1:8080", "from-file"),
-        ({"url": "https://jobs.example.com/"}, {"HAULIER_URL": OTHER}, "https://jobs.example.com", "from-command"),
-        ({"url": "https://new.example.com"}, {}, "https://new.example.com", None),
-        ({"profile": "local"}, {"HAULIER_API_KEY": "from-environ", "HAULIER_URL": OTHER},
-         "http://127.0.0.1:8080", "from-file"),
-    ],
-)  # fmt: skip
-def test_goes_by_flags_then_the_environment_then_a_profile(
-    config: Path, home: Path, flags: dict[str, str], environ: dict[str, str], url: str, key: str | None
-) -> None:
+def test_goes_by_flags_then_the_environment_then_a_profile(config: Path, home: Path) -> None:
+    prod, local = "https://jobs.example.com", "http://127.0.0.1:8080"
+    cases: list[tuple[dict[str, str], dict[str, str], tuple[str, str | None]]] = [
+        ({}, {}, (prod, "from-command")),
+        ({}, {"HAULIER_PROFILE": "local"}, (local, "from-file")),
+        ({}, {"HAULIER_API_KEY": "from-environ"}, (prod, "from-environ")),
+        ({}, {"HAULIER_URL": OTHER}, (OTHER, None)),
+        ({}, {"HAULIER_URL": OTHER, "HAULIER_PROFILE": "prod"}, (OTHER, None)),
+        ({}, {"HAULIER_URL": local}, (local, "from-file")),
+        ({"url": f"{prod}/"}, {"HAULIER_URL": OTHER}, (prod, "from-command")),
+        ({"url": "https://new.example.com"}, {}, ("https://new.example.com", None)),
+        ({"profile": "local"}, {"HAULIER_API_KEY": "from-environ", "HAULIER_URL": OTHER}, (local, "from-file")),
+    ]
+
+    def chosen(flags: dict[str, str], environ: dict[str, str]) -> tuple[str, str | None]:
+        service = choose({"HOME": str(home), **environ}, **{"url": None, "profile": None, **flags})
+        return service.url, service.read_key()
+
+    assert chosen({}, {}) == (local, None)
     write(config)
-    flags = {"url": None, "profile": None, **flags}
-
-    service = choose({"HOME": str(home), **environ}, **flags)
-
-    assert (service.url, service.read_key()) == (url, key)
+    assert [(flags, environ, chosen(flags, environ)) for flags, environ, _ in cases] == cases
 
 
-def test_goes_to_this_machine_where_nothing_is_said(home: Path) -> None:
-    service = choose({"HOME": str(home)}, url=None, profile=None)
+def test_refuses_a_file_that_others_may_read_or_with_unknown_content(run: Run, config: Path) -> None:
+    expected = {
+        (FILE, 0o640): "others may read or write",
+        (FILE, 0o602): "others may read or write",
+        ("key = [", 0o600): "is not TOML in UTF-8",
+        ("profiles = 1", 0o600): "profiles a table",
+        ("[profiles.a]\nkey = 'k'", 0o600): "needs a url",
+        ("[profiles.a]\nurl = 'u'\ncolour = 1", 0o600): "has colour; it may have url, key, key_command, confirm",
+        ("[profiles.a]\nurl = 'u'\nkey = 1", 0o600): "key must be a str",
+        ("[profiles.a]\nurl = 'u'\nkey = 'k'\nkey_command = 'c'", 0o600): "only one of them can be the key",
+        ("default = 'b'\n[profiles.a]\nurl = 'https://a.example'", 0o600): "there is no profile b in",
+    }
 
-    assert (service.url, service.read_key()) == ("http://127.0.0.1:8080", None)
+    for (text, mode), said in expected.items():
+        write(config, text, mode)
+        refused = run("jobs", "list", HAULIER_URL=None)
 
-
-@pytest.mark.parametrize(
-    ("text", "mode", "said"),
-    [
-        (FILE, 0o640, "others may read or write"),
-        (FILE, 0o602, "others may read or write"),
-        ("key = [", 0o600, "is not TOML in UTF-8"),
-        ("profiles = 1", 0o600, "profiles a table"),
-        ("[profiles.a]\nkey = 'k'", 0o600, "needs a url"),
-        ("[profiles.a]\nurl = 'u'\ncolour = 1", 0o600, "has colour; it may have url, key, key_command, confirm"),
-        ("[profiles.a]\nurl = 'u'\nkey = 1", 0o600, "key must be a str"),
-        ("[profiles.a]\nurl = 'u'\nkey = 'k'\nkey_command = 'c'", 0o600, "only one of them can be the key"),
-        ("default = 'b'\n[profiles.a]\nurl = 'https://a.example'", 0o600, "there is no profile b in"),
-    ],
-)
-def test_refuses_a_file_that_others_read_or_that_says_something_else(
-    run: Run, config: Path, text: str, mode: int, said: str
-) -> None:
-    write(config, text, mode)
-
-    refused = run("jobs", "list", HAULIER_URL=None)
-
-    assert (refused.code, refused.err.count("\n")) == (2, 1)
-    assert said in refused.err
-    assert "from-file" not in refused.err
+        assert (refused.code, refused.err.count("\n")) == (2, 1)
+        assert said in refused.err
+        assert "from-file" not in refused.err
 
 
 def test_says_that_the_command_of_a_key_has_failed_and_shows_nothing_of_it(
@@ -174,25 +161,22 @@ def test_changes_one_profile_and_leaves_all_else_as_it_was(run: Run, config: Pat
     )
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_never_leaves_a_file_that_says_something_else(home: Path, config: Path) -> None:
+    for text in (
         'profiles = {a = {url = "https://a.example"}}\n',
         '[profiles]\na.url = "https://a.example"\n',
         '[profiles.b]\nurl = """https://b.example"""\n[ profiles . "a" ]\nurl = "https://a.example"\n',
-    ],
-)
-def test_never_leaves_a_file_that_says_something_else(home: Path, config: Path, text: str) -> None:
-    write(config, text)
-    known = profiles.read(config)
+    ):
+        write(config, text)
+        known = profiles.read(config)
 
-    new = Profile("a", "https://new.example", key="k")
-    with suppress(profiles.CommandError):
-        profiles.write(known, new, is_default=True)
+        new = Profile("a", "https://new.example", key="k")
+        with suppress(profiles.CommandError):
+            profiles.write(known, new, is_default=True)
 
-    found = profiles.read(config)
-    assert found.by_name in (known.by_name, {**known.by_name, "a": new})
-    assert config.read_text() == text or found.by_name["a"] == new
+        written = profiles.read(config)
+        assert written.by_name in (known.by_name, {**known.by_name, "a": new})
+        assert config.read_text() == text or written.by_name["a"] == new
 
 
 def test_lists_profiles_and_no_key(run: Run, config: Path) -> None:

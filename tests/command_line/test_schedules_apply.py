@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from tests.command_line.conftest import SUMMARY, Ended, Run
 from tests.conftest import Sql
 from tests.queue.schedules import plant, ticks
 from tests.roles import Roles
+
+pytestmark = pytest.mark.direct("a command goes past the pool")
 
 Apply = Callable[..., Ended]
 
@@ -70,7 +73,6 @@ def record(sql: Sql) -> list[tuple[Any, ...]]:
     return sql("SELECT actor, action, target FROM haulier.audit ORDER BY at, target")
 
 
-@pytest.mark.direct("a command goes past the pool")
 def test_makes_changes_and_removes_what_the_file_says_and_leaves_the_rest(apply: Apply, run: Run, sql: Sql) -> None:
     run("schedules", "create", "of-the-api", "summarize_text", SUMMARY, "--cron", "@daily")
     first = apply(FILE)
@@ -110,7 +112,6 @@ def test_makes_changes_and_removes_what_the_file_says_and_leaves_the_rest(apply:
     assert details == {"changes": {"cron": {"old": "30 2 * * *", "new": "0 3 * * *"}, "payload": {}}}
 
 
-@pytest.mark.direct("a command goes past the pool")
 def test_says_what_it_would_do_and_does_nothing(apply: Apply, sql: Sql) -> None:
     apply(FILE)
     before = rows_of(sql), record(sql)
@@ -134,7 +135,6 @@ def test_says_what_it_would_do_and_does_nothing(apply: Apply, sql: Sql) -> None:
     }
 
 
-@pytest.mark.direct("a command goes past the pool")
 def test_an_equal_file_changes_nothing(apply: Apply, sql: Sql) -> None:
     apply(FILE)
     before = rows_of(sql), record(sql)
@@ -146,7 +146,6 @@ def test_an_equal_file_changes_nothing(apply: Apply, sql: Sql) -> None:
     assert (rows_of(sql), record(sql)) == before != ([], [])
 
 
-@pytest.mark.direct("a command goes past the pool")
 def test_refuses_a_name_of_the_api_and_does_nothing_of_the_file(apply: Apply, run: Run, sql: Sql) -> None:
     run("schedules", "create", "nightly", "summarize_text", SUMMARY, "--cron", "@daily")
     before = rows_of(sql)
@@ -165,7 +164,6 @@ def test_refuses_a_name_of_the_api_and_does_nothing_of_the_file(apply: Apply, ru
     assert rows_of(sql) == before
 
 
-@pytest.mark.direct("a command goes past the pool")
 def test_names_each_fault_and_does_nothing_of_the_file(apply: Apply, sql: Sql, tmp_path: Path) -> None:
     refused = apply(
         FILE.replace("Europe/Berlin", "Mars/Olympus").replace('text = "One. Two."', "words = 3")
@@ -190,7 +188,6 @@ def test_names_each_fault_and_does_nothing_of_the_file(apply: Apply, sql: Sql, t
     assert sql("SELECT 1 FROM haulier.schedule") == []
 
 
-@pytest.mark.direct("a command goes past the pool")
 def test_checks_no_payload_where_the_kinds_cannot_be_loaded_and_says_so(apply: Apply, sql: Sql) -> None:
     done = apply(FILE.replace("summarize_text", "of_the_team"), HAULIER_KINDS="no_such_module")
 
@@ -200,7 +197,6 @@ def test_checks_no_payload_where_the_kinds_cannot_be_loaded_and_says_so(apply: A
     assert sql("SELECT job ->> 'kind' FROM haulier.schedule") == [("of_the_team",)] * 2
 
 
-@pytest.mark.direct("a command goes past the pool")
 def test_checks_payloads_by_kinds_of_the_working_directory(
     apply: Apply, own_kinds: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,7 +214,6 @@ def test_checks_payloads_by_kinds_of_the_working_directory(
     assert "bills: job.payload.to: Not a valid string." in refused.err
 
 
-@pytest.mark.direct("a command goes past the pool")
 def test_the_api_steers_a_schedule_of_the_file_and_changes_none(apply: Apply, run: Run) -> None:
     apply(FILE)
     changed = run("schedules", "edit", "nightly", "--cron", "@daily")
@@ -238,7 +233,6 @@ def test_the_api_steers_a_schedule_of_the_file_and_changes_none(apply: Apply, ru
     assert apply(FILE.replace("overlap", "paused = true\noverlap")).code == 1
 
 
-@pytest.mark.direct("a command goes past the pool")
 def test_what_is_due_fires_by_the_old_rule_before_a_change(apply: Apply, sql: Sql) -> None:
     # It waits for its jitter.
     old = {"kind": "old", "payload": {}}
@@ -251,7 +245,6 @@ def test_what_is_due_fires_by_the_old_rule_before_a_change(apply: Apply, sql: Sq
     assert [outcome for outcome, _ in ticks(sql)] == ["fired"]
 
 
-@pytest.mark.direct("a command goes past the pool")
 def test_an_empty_file_removes_nothing_and_an_empty_table_everything(apply: Apply, sql: Sql) -> None:
     apply(FILE)
 
@@ -266,24 +259,23 @@ def test_an_empty_file_removes_nothing_and_an_empty_table_everything(apply: Appl
     assert rows_of(sql) == []
 
 
-@pytest.mark.direct("a command goes past the pool")
-@pytest.mark.parametrize("word", ["apply", "migrate"])
-def test_corrects_when_schedules_are_due_next(apply: Apply, run: Run, database: str, sql: Sql, word: str) -> None:
+def test_apply_and_migrate_correct_when_schedules_are_due_next(apply: Apply, run: Run, database: str, sql: Sql) -> None:
     apply(FILE)
     plant(sql, "lost", cron="@daily", time_zone="Mars/Olympus")
-    [(right,)] = sql("SELECT next_at FROM haulier.schedule WHERE name = 'nightly'")
-    # As if the zones of the release before had said so.
-    sql("UPDATE haulier.schedule SET next_at = next_at + interval '1 day' WHERE name = 'nightly' RETURNING 1")
+    next_at = "SELECT next_at FROM haulier.schedule WHERE name = 'nightly'"
+    right = sql(next_at)
+    for command in (partial(apply, FILE), partial(run, "migrate", DATABASE_URL=database)):
+        # As if the zones of the release before had said so.
+        sql("UPDATE haulier.schedule SET next_at = next_at + interval '1 day' WHERE name = 'nightly' RETURNING 1")
 
-    done = apply(FILE) if word == "apply" else run("migrate", DATABASE_URL=database)
+        done = command()
 
-    said = "schedules whose next tick this release's time zones have moved: 1"
-    assert said in (done.err if word == "apply" else done.out)
-    assert sql("SELECT next_at FROM haulier.schedule WHERE name = 'nightly'") == [(right,)]
-    assert "haulier: schedule lost does not fire: time_zone: Not the name of a time zone" in done.err
+        said = done.out + done.err
+        assert "schedules whose next tick this release's time zones have moved: 1" in said
+        assert "haulier: schedule lost does not fire: time_zone: Not the name of a time zone" in said
+        assert sql(next_at) == right
 
 
-@pytest.mark.direct("a command goes past the pool")
 def test_is_the_owners_and_nobody_elses(run: Run, roles: Roles, super_conn: Connection, tmp_path: Path) -> None:
     (tmp_path / "schedules.toml").write_text(FILE)
     codes, said = [], []
@@ -301,9 +293,11 @@ def test_is_the_owners_and_nobody_elses(run: Run, roles: Roles, super_conn: Conn
         assert cursor.fetchall() == [("file",)]
 
 
-@pytest.mark.parametrize("args", [("--url", "http://127.0.0.1:9"), ("--profile", "prod")])
-def test_refuses_the_name_of_a_service(run: Run, args: tuple[str, str], tmp_path: Path) -> None:
-    refused = run(*args, "schedules", "apply", str(tmp_path / "schedules.toml"), DATABASE_URL="postgres://nowhere/x")
+def test_refuses_the_name_of_a_service(run: Run, tmp_path: Path) -> None:
+    for args in (("--url", "http://127.0.0.1:9"), ("--profile", "prod")):
+        refused = run(
+            *args, "schedules", "apply", str(tmp_path / "schedules.toml"), DATABASE_URL="postgres://nowhere/x"
+        )
 
-    assert refused.code == 2
-    assert "works where DATABASE_URL says" in refused.err
+        assert refused.code == 2
+        assert "works where DATABASE_URL says" in refused.err

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 import prometheus_client
-import pytest
 
 from app.api import build
 from haulier.config import Config
@@ -32,21 +31,16 @@ def test_every_metric_is_documented_and_no_other(config: Config) -> None:
     assert sorted(documented) == sorted(real)
 
 
-@pytest.mark.parametrize("page", ["docs/why-waiting.md", "docs/one-dyno.md"])
-def test_pages_name_metrics_that_exist(page: str) -> None:
-    known = {names_in(row[0])[0] for row in tables(section("docs/watch.md", "## Metrics")) if len(row) == 3}
-
-    named = set(re.findall(r"`((?:haulier|worker)_\w+)`", text_of(page)))
-
-    assert named
-    assert named <= known
-
-
-def test_alerts_name_metrics_that_exist() -> None:
+def test_pages_and_alerts_name_metrics_that_exist() -> None:
     rows = list(tables(section("docs/watch.md", "## Metrics")))
     known = {names_in(row[0])[0] for row in rows if len(row) == 3}
 
-    named = {name for row in rows if len(row) == 2 for name in re.findall(r"\b(?:haulier|worker|flask)_\w+", row[0])}
+    alerts = {name for row in rows if len(row) == 2 for name in re.findall(r"\b(?:haulier|worker|flask)_\w+", row[0])}
+    pages = {
+        page: set(re.findall(r"`((?:haulier|worker)_\w+)`", text_of(page)))
+        for page in ("docs/why-waiting.md", "docs/one-dyno.md")
+    }
 
-    assert len(named) > 5
-    assert named <= known
+    assert len(alerts) > 5
+    assert all(pages.values())
+    assert alerts.union(*pages.values()) - known == set()
