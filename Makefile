@@ -8,7 +8,7 @@ TEST_PROCESSES ?= 4
 # Where it is set, each of the thousand processes that tests start compiles all of Haulier.
 unexport PYTHONDONTWRITEBYTECODE
 
-# With the peers, a progress bar and plots, once `make bench-setup` has run; what is missing is skipped.
+# With the peers and plots, once `make bench-setup` has run; what is missing is skipped.
 BENCH_PYTHON = $(if $(wildcard .venv-bench/bin/python),.venv-bench/bin/python,$(VENV))
 
 .DEFAULT_GOAL := help

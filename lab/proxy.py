@@ -5,16 +5,24 @@ from __future__ import annotations
 import select
 import socket
 import threading
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import TypeVar
+from urllib.parse import quote
 
-from lab.relay import Relay, running
+from psycopg2.extensions import parse_dsn
 
 
-class Proxy(Relay):
+class Proxy:
     """Passes bytes on until it is told otherwise. Shape: `url` is the database's DSN through the proxy."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(url, name="proxy")
+        self._target = parse_dsn(url)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._closing = threading.Event()
+        self._threads: list[threading.Thread] = []
+        way = {**self._target, "host": "127.0.0.1", "port": self._listener.getsockname()[1]}
+        self.url = "postgresql://?" + "&".join(f"{word}={quote(str(value))}" for word, value in way.items())
         self._lock = threading.Lock()
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
         self._stranded: set[socket.socket] = set()
@@ -32,6 +40,10 @@ class Proxy(Relay):
         self.cut_reply_with = b""
         self.strand_after: bytes | None = None
         self.cuts = 0
+
+    def start(self) -> None:
+        """Begin to accept connections."""
+        self._spawn(self._accept)
 
     def go_away(self) -> None:
         """Cut every connection and refuse new ones."""
@@ -68,13 +80,46 @@ class Proxy(Relay):
         """Cut everything and end."""
         self._closing.set()
         self.go_away()
-        super().close()
+        for thread in self._threads:
+            thread.join(5)
+        # After its thread has ended, which would otherwise select on a closed descriptor.
+        self._listener.close()
 
-    def _serve(self, client: socket.socket) -> None:
-        if self.away:
+    def _spawn(self, target: Callable[..., None], *args: object) -> None:
+        thread = threading.Thread(target=target, args=args, name="proxy", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while not self._closing.is_set():
+            if not select.select([self._listener], [], [], 0.1)[0]:
+                continue
+            with suppress(OSError):
+                client, _ = self._listener.accept()
+                if self.away:
+                    client.close()
+                else:
+                    self._spawn(self._connect_and_pass_on, client)
+
+    def _connect_and_pass_on(self, client: socket.socket) -> None:
+        try:
+            server = self._connect()
+        except OSError:
             client.close()
-        else:
-            super()._serve(client)
+            return
+        self._keep(client, server)
+
+    def _connect(self) -> socket.socket:
+        host, port = self._target.get("host", "localhost"), self._target.get("port", "5432")
+        if not host.startswith("/"):
+            return socket.create_connection((host, int(port)))
+        server = socket.socket(socket.AF_UNIX)
+        try:
+            server.connect(f"{host}/.s.PGSQL.{port}")
+        except OSError:
+            server.close()
+            raise
+        return server
 
     def _keep(self, client: socket.socket, server: socket.socket) -> None:
         pair = (client, server)
@@ -150,6 +195,19 @@ def shut(pair: tuple[socket.socket, socket.socket]) -> None:
         with suppress(OSError):
             end.shutdown(socket.SHUT_RDWR)
         end.close()
+
+
+P = TypeVar("P", bound=Proxy)
+
+
+@contextmanager
+def running(proxy: P) -> Iterator[P]:
+    """Yield a proxy that accepts connections, and close it at the end."""
+    proxy.start()
+    try:
+        yield proxy
+    finally:
+        proxy.close()
 
 
 def proxy_to(url: str) -> AbstractContextManager[Proxy]:

@@ -11,6 +11,7 @@ import json
 import math
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
@@ -18,16 +19,16 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
 from lab.bench import load, notes
 from lab.bench.by_fours import by_fours, whose_turn
-from lab.bench.contenders.haulier import Haulier
+from lab.bench.contenders.haulier import FILL, Haulier, next_job
 from lab.bench.harness import Bench
 from lab.bench.measures import insert, post
 from lab.bench.measures.enqueue import LINES, send, serving
 from lab.bench.measures.latency import ENQUEUE, WARM_UP, paced, summary
-from lab.bench.two_drains import drain
 from lab.servers import connect, postgres
 from lab.waiting import ROOT, pause, until
 
@@ -36,6 +37,10 @@ DRAINED, STARTED = 400_000, 500
 POSTS_SECONDS, INSERTS_SECONDS = 2.0, 3.0
 # So many times four of these in each turn.
 FOURS, FOURS_OF_BATCHES = 2, 6
+# A look costs some milliseconds.
+EVERY_SECONDS, DRAIN_SECONDS = 1.0, 600.0
+# Both drains are measured from the time when this share of their jobs is taken.
+TAKEN_FIRST = 0.05
 # A worker that was busy, as after the warm-up, asks to be woken again only after five seconds.
 QUIET_SECONDS = 8.0
 
@@ -84,7 +89,62 @@ def drained(bench: Bench, sides: Sequence[Haulier]) -> Two:
             url = stack.enter_context(_settled(bench, side))
             stack.enter_context(replace(side, processes=2).working(url))
             both.append(stack.enter_context(closing(connect(url))))
-        return drain(bench, both, bench.jobs(DRAINED, least=20_000), (0, 1))
+        return drain_both(bench, both, bench.jobs(DRAINED, least=20_000))
+
+
+class Look(NamedTuple):
+    """The number of a database's next job, 0 where none is left, and when it was asked for."""
+
+    number: int
+    time: float
+
+
+def drain_both(bench: Bench, both: Sequence[Connection], jobs: int) -> Two:
+    """Drain two databases at the same time, and return how many jobs a second are taken from each.
+
+    Of two drains one after the other, one may be a tenth faster only because the machine is. At the same time the
+    machine is equally fast for both.
+    """
+    _fill(both, jobs)
+    first, second = taken(lambda: [_look(conn) for conn in both], jobs, bench.seconds(EVERY_SECONDS))
+    for conn in both:
+        until(partial(_is_drained, conn), within=DRAIN_SECONDS, what="the other one is drained")
+    return first, second
+
+
+def _fill(both: Sequence[Connection], jobs: int) -> None:
+    """Give both their jobs at about the same time."""
+    for statement, parameters in (("BEGIN", None), (FILL, ("noop", jobs)), ("COMMIT", None)):
+        for conn in both:
+            with conn.cursor() as cursor:
+                cursor.execute(statement, parameters)
+
+
+def taken(look: Callable[[], Sequence[Look]], jobs: int, every: float) -> Two:
+    """Return how many jobs a second each takes, from soon after the first until one has no more. Units: seconds."""
+    until(
+        lambda: all(not at.number or at.number > jobs * TAKEN_FIRST for at in look()),
+        within=DRAIN_SECONDS, every=every / 10, what="both take jobs",
+    )  # fmt: skip
+    first = now = look()
+    while True:
+        last = now
+        pause(max(0.0, last[0].time + every - time.perf_counter()))
+        now = look()
+        if not all(at.number for at in now):
+            break
+    alone, beside = (
+        (b.number - a.number) / (b.time - a.time) if b.time > a.time else 0.0 for a, b in zip(first, last, strict=True)
+    )
+    return alone, beside
+
+
+def _look(conn: Connection) -> Look:
+    return Look(next_job(conn), time.perf_counter())
+
+
+def _is_drained(conn: Connection) -> bool:
+    return next_job(conn) == 0
 
 
 def posted(bench: Bench, sides: Sequence[Haulier]) -> Two:

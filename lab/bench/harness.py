@@ -1,4 +1,4 @@
-"""Run measures on one server: interleaved repetitions, a progress bar, and one file of results per measure."""
+"""Run measures on one server: interleaved repetitions, and one file of results per measure."""
 
 from __future__ import annotations
 
@@ -16,11 +16,6 @@ from lab.bench.tables import PageTable
 from lab.bench.targets import Target
 from lab.machine import machine
 from lab.servers import Postgres
-
-try:
-    from tqdm import tqdm
-except ImportError:  # it comes with `make bench-setup`
-    tqdm = None
 
 Figures = results.Figures
 
@@ -111,13 +106,12 @@ def run(measure: Measure, bench: Bench, *, repetitions: int, contenders: Sequenc
         for entry in entries
         if not entry.missing and number <= (entry.at_most or repetitions)
     ]
-    with Progress(measure.NAME, len(turns)) as progress:
-        for number, entry in turns:
-            row = rows[entry.name]
-            progress.doing(f"{entry.label} {number}/{min(entry.at_most or repetitions, repetitions)}")
-            if row.failed is None:
-                _take(entry, row, taken, bench)
-            progress.step()
+    for done, (number, entry) in enumerate(turns):
+        row = rows[entry.name]
+        if row.failed is None:
+            of = min(entry.at_most or repetitions, repetitions)
+            say(f"{measure.NAME} {done}/{len(turns)}: {entry.label} {number}/{of}")
+            _take(entry, row, taken, bench)
     summarize(measure, taken, result)
     return result
 
@@ -161,41 +155,9 @@ def _take(entry: Entry, row: results.Row, taken: results.Repetitions, bench: Ben
         say(f"{entry.label} failed: {row.failed}")
 
 
-class Progress:
-    """A bar, or without tqdm a line for each step."""
-
-    def __init__(self, name: str, steps: int) -> None:
-        layout = "{desc:<44} {bar} {n_fmt}/{total_fmt} [{elapsed}<{remaining}]"
-        self._name = name
-        self._bar = tqdm(total=steps, desc=name, bar_format=layout, dynamic_ncols=True) if tqdm else None
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.set_description_str(self._name)
-            self._bar.close()
-
-    def doing(self, what: str) -> None:
-        """Show which step runs."""
-        if self._bar is not None:
-            self._bar.set_description_str(f"{self._name}: {what}"[:44])
-        else:
-            say(f"{self._name}: {what}")
-
-    def step(self) -> None:
-        """Count a step as done."""
-        if self._bar is not None:
-            self._bar.update()
-
-
 def say(line: str) -> None:
-    """Write a line, above the bar if there is one."""
-    if tqdm:
-        tqdm.write(line, file=sys.stderr)
-    else:
-        print(line, file=sys.stderr)
+    """Write a line for whoever waits."""
+    print(line, file=sys.stderr)
 
 
 def chosen(measures: Iterable[Measure], only: Sequence[str]) -> list[Measure]:

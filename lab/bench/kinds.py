@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 import time
 from typing import Any
@@ -15,9 +14,6 @@ from haulier.kinds import Fail, JobContext, PayloadSchema, kind
 # The file to which `note` writes, and how long `sleep` takes at most.
 NOTES = os.environ.get("BENCH_NOTES", os.devnull)
 LONGEST_MILLISECONDS = 600_000
-# A record of 1 kB, which takes some microseconds to read, and how many of them are a job.
-RECORD = json.dumps([{"id": n, "name": f"customer {n}", "paid": n % 2 == 0} for n in range(20)])
-STEPS = 100
 # The longest that are stored; random, so that nothing compresses them.
 LONG_RESULT = base64.b64encode(os.urandom(48_000)).decode()
 LONG_ERROR = base64.b64encode(os.urandom(3_000)).decode()
@@ -58,35 +54,6 @@ def noop_isolated(context: JobContext, payload: dict[str, Any]) -> None:
     """Do nothing, in a process of its own."""
 
 
-@kind("steps", schema=Noop)
-def steps(context: JobContext, payload: dict[str, Any]) -> None:
-    """Read a hundred records."""
-    for _ in range(STEPS):
-        json.loads(RECORD)
-
-
-@kind("steps_telling", schema=Noop)
-def steps_telling(context: JobContext, payload: dict[str, Any]) -> None:
-    """Read a hundred records, and say at each how many it were."""
-    for n in range(STEPS):
-        json.loads(RECORD)
-        context.progress(n + 1, STEPS)
-
-
-@kind("turns", schema=Noop)
-def turns(context: JobContext, payload: dict[str, Any]) -> None:
-    """Do nothing a hundred times."""
-    for _ in range(STEPS):
-        pass
-
-
-@kind("turns_telling", schema=Noop)
-def turns_telling(context: JobContext, payload: dict[str, Any]) -> None:
-    """Say a hundred times how far it has come, and do nothing else."""
-    for n in range(STEPS):
-        context.progress(n + 1, STEPS)
-
-
 @kind("blob", schema=Blob)
 def blob(context: JobContext, payload: dict[str, Any]) -> None:
     """Do nothing with a large payload."""
@@ -94,28 +61,24 @@ def blob(context: JobContext, payload: dict[str, Any]) -> None:
 
 @kind("heavy", schema=Heavy)
 def heavy(context: JobContext, payload: dict[str, Any]) -> None:
-    """Note when it was started, and do nothing with a large payload."""
-    note(payload["n"])
+    """Do nothing with a large payload."""
 
 
 @kind("long_result", schema=Heavy)
 def long_result(context: JobContext, payload: dict[str, Any]) -> str:
-    """Note when it was started, and return 64 KB."""
-    note(payload["n"])
+    """Return 64 KB."""
     return LONG_RESULT
 
 
 @kind("long_error", schema=Heavy)
 def long_error(context: JobContext, payload: dict[str, Any]) -> None:
-    """Note when it was started, and fail with 4 KB."""
-    note(payload["n"])
+    """Fail with an error of 4 KB."""
     raise Fail(LONG_ERROR)
 
 
 @kind("sleep", schema=Sleep)
 def sleep(context: JobContext, payload: dict[str, Any]) -> None:
-    """Wait, as a call to another service would, and note when it was started and by which process."""
-    note(payload["milliseconds"])
+    """Wait, as a call to another service would."""
     context.wait(min(payload["milliseconds"], LONGEST_MILLISECONDS) / 1000)
 
 

@@ -9,12 +9,13 @@ import shlex
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from haulier.version import version
 from lab import result_files
-from lab.chaos import evidence, numbers, operators, plan, report, schedules, soak, stored, verdict
+from lab.chaos import evidence, numbers, operators, plan, report, schedules, soak, verdict
 from lab.chaos.faults import Faults
 from lab.chaos.load import Load, Mix
 from lab.chaos.stage import Stage, stage
@@ -29,6 +30,12 @@ CLIENTS = 6
 # In the place of so many calls an operator acts.
 ACTS = 0.1
 DRAIN_SECONDS = 240.0
+# What the file of a run stores as it is. A run that fails prints the rest.
+PLAIN = (
+    "version", "seed", "minutes", "lease_seconds", "at", "machine", "injected", "accepted_jobs", "drained_seconds",
+    "verdicts", "targets",
+)  # fmt: skip
+TIMES = ("restart_seconds", "api_back_seconds", "jobs_back_seconds")
 LEFT = """
     SELECT 1 FROM haulier.job
     UNION ALL
@@ -125,6 +132,48 @@ def save(name: str, result: dict[str, Any], folder: Path) -> Path:
     return result_files.save(folder / f"{name}.json", {**result, "commit": result_files.commit(), "command": command})
 
 
+def stored_run(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the file of a run with faults stores of its result."""
+    troubled = result["figures"]["crash_to_restart_with_the_database_in_trouble_seconds"]
+    return {
+        **{name: result[name] for name in PLAIN if name in result},
+        **({"acted": _acted(result["operators"])} if "operators" in result else {}),
+        "starts_again": result["starts"]["again"],
+        "why": result["starts"]["why"],
+        "crash_to_restart_in_trouble_p99": None if troubled is None else troubled["p99"],
+        "faults": {name: _fault(fault) for name, fault in result["faults"].items()},
+    }
+
+
+def _acted(operators: Mapping[str, Any]) -> dict[str, int]:
+    """Return the number of single acts that operators did, and of jobs on which their operations acted."""
+    return {
+        "acts": sum(each.get("done", 0) for each in operators["acts"].values()),
+        "jobs": sum(each["jobs"] for each in operators["operations"].values()),
+    }
+
+
+def _fault(fault: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is stored of one sort of fault, without what did not occur."""
+    counts = ("count", "which", "restarted_jobs", "leases_lost_by_jobs", "jobs")
+    stored = {name: fault[name] for name in counts}
+    stored["answers"] = _answers(fault["answers_during"]) if fault["answers_during"] else None
+    for name in TIMES:
+        stored[name] = {which: fault[name][which] for which in ("p50", "max")} if fault[name] is not None else None
+    return {name: value for name, value in stored.items() if value}
+
+
+def _answers(during: Mapping[str, int]) -> dict[str, int]:
+    """Return how many answers were a success, 503, 500 or none."""
+    good = sum(count for status, count in during.items() if status.startswith("2"))
+    return {"2xx": good, **{status: during.get(status, 0) for status in ("503", "500", "dropped")}}
+
+
+def stored_soak(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the file of a soak stores of its result."""
+    return {name: value for name, value in result.items() if name not in ("ended", "samples")}
+
+
 def main() -> int:
     """Do what the command line says, and return the exit code: 0 when all is well."""
     options = arguments()
@@ -149,7 +198,7 @@ def _run(folder: Path, options: argparse.Namespace) -> bool:
         rate=options.rate or RATE,
         lease_seconds=options.lease,
     )
-    kept = stored.run(result)
+    kept = stored_run(result)
     print(report.runs_table([kept]))
     if not is_good(result):
         print(json.dumps({name: result[name] for name in ("examples", "could_not_be_done", "logged_errors")}, indent=1))
@@ -160,7 +209,7 @@ def _run(folder: Path, options: argparse.Namespace) -> bool:
 def _soak(folder: Path, options: argparse.Namespace) -> bool:
     result = soak.soak(folder, minutes=options.minutes, rate=options.rate or soak.RATE, one_dyno=options.dyno)
     print(report.soak_table(result))
-    print(save("one-dyno" if options.dyno else "soak", stored.soak(result), options.results))
+    print(save("one-dyno" if options.dyno else "soak", stored_soak(result), options.results))
     return soak.is_good(result)
 
 

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 from lab.chaos.load import Client, Load
 from lab.chaos.operators import ACTIONS, CROWD, ONE_OF_A_CROWD, Operator
 from lab.chaos.plan import Fault
-from lab.chaos.processes import apart, usage
 from lab.chaos.stage import Stage
+from lab.descendants import apart, usage
 from lab.proxy import Proxy
 from lab.waiting import pause, until
 

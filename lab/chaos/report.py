@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lab.chaos import plots
+from lab import plots
 from lab.page import IMAGES, insert, write
 from lab.waiting import ROOT
 
@@ -131,6 +131,17 @@ TARGETS = {
     "database_back_to_api": "database back to the API's first success, at most",
 }
 
+# The panels of a soak's drawing: title, endings of the series, unit.
+PANELS = (
+    ("memory, MB", "_rss_bytes", 1e6),
+    ("open files", "_files", 1),
+    ("threads", "_threads", 1),
+    ("connections", "connections", 1),
+    ("dead rows of job", "dead_rows", 1),
+    ("job: table and indexes, MB", ("table_bytes", "index_bytes"), 1e6),
+)
+COLOURS = ("#1f6f8b", "#c9a227", "#8a8a8a")
+
 
 def draw(page: Path = PAGE, results: Path = RESULTS) -> None:
     """Write every section that has results into the page."""
@@ -144,7 +155,7 @@ def draw(page: Path = PAGE, results: Path = RESULTS) -> None:
     if soaked.exists():
         result = json.loads(soaked.read_text(encoding="utf-8"))
         image = IMAGES / "soak.svg"
-        plots.draw(result, image)
+        draw_soak(result, image)
         drawing = f"![What the processes and the tables hold](images/{image.name})\n\n" if image.exists() else ""
         text = insert(text, "soak", drawing + soak_table(result))
     one_dyno = results / "one-dyno.json"
@@ -312,3 +323,25 @@ def _named(name: str) -> str:
 
 def _amount(name: str, value: float) -> str:
     return f"{value / 1e6:,.1f} MB" if name.endswith("_bytes") else f"{value:,.0f}"
+
+
+def draw_soak(result: Result, path: Path) -> None:
+    """Draw as SVG what a soak's processes and tables hold, a panel for each resource; nothing without matplotlib."""
+    if (pyplot := plots.pyplot(font_size=8)) is None:
+        return
+    series = result["each_minute"]
+    drawing, panels = pyplot.subplots(3, 2, figsize=(7.2, 6.4), sharex=True)
+    for axes, (title, ends, unit) in zip(panels.flat, PANELS, strict=True):
+        names = [name for name in series if name.endswith(ends)]
+        for name, colour in zip(names, COLOURS, strict=False):
+            values = [value / unit for value in series[name]]
+            axes.plot(range(1, len(values) + 1), values, color=colour, linewidth=1, label=name.split("_")[0])
+        axes.set_title(title, fontsize=8, loc="left")
+        axes.set_ylim(bottom=0)
+        axes.spines[["top", "right"]].set_visible(False)
+        if len(names) > 1:
+            axes.legend(frameon=False, fontsize=7, loc="best")
+    for axes in panels[-1]:
+        axes.set_xlabel("minutes")
+    drawing.tight_layout()
+    plots.save(pyplot, drawing, path)

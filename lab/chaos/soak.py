@@ -18,8 +18,8 @@ from haulier.version import version
 from lab.chaos.load import Load, Mix
 from lab.chaos.one_dyno import OneDyno
 from lab.chaos.one_dyno import peaks as peaks_of_dyno
-from lab.chaos.processes import usage
 from lab.chaos.stage import Stage, opened
+from lab.descendants import usage
 from lab.machine import machine
 from lab.waiting import TookTooLong, pause, until
 

@@ -22,8 +22,7 @@ from haulier.local.guard import Guarded
 from haulier.postgres.connection import connect as own_connection
 from haulier.postgres.scratch import url_of
 from haulier.queue.upkeep.migrate import migrate
-from lab.chaos.processes import is_apart
-from lab.descendants import children, descendants
+from lab.descendants import children, descendants, is_apart
 from lab.proxy import Proxy
 from lab.servers import Connection, Database, free_port
 from lab.waiting import ROOT, environment, pause, until

@@ -42,5 +42,5 @@ def test_no_modules_of_the_lab_import_each_other_in_a_circle():
 
 def test_the_tests_above_see_every_part_of_the_lab_and_real_imports():
     assert {part_of(name) for name in LAB} == SHUT_TO_LAB.keys()
-    assert named("lab/bench/measures/kill.py") >= {"lab.bench.notes", "lab.servers", "lab.bench.tables.PageTable"}
-    assert named("lab/chaos/stage.py") >= {"lab.proxy.Proxy", "lab.chaos.processes", "haulier.local.guard"}
+    assert named("lab/bench/measures/latency.py") >= {"lab.bench.notes", "lab.servers", "lab.bench.tables.PageTable"}
+    assert named("lab/chaos/stage.py") >= {"lab.proxy.Proxy", "lab.descendants.children", "haulier.local.guard"}

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from haulier.domain.job import JobStatus
-from lab.chaos.processes import usage
+from lab.descendants import usage
 from tests.conftest import PATIENCE, eventually
 from tests.local.conftest import alive, descendants
 from tests.web import answers

@@ -100,7 +100,7 @@ ROWS = (
         "`held` took 48 % of a core for each worker; a cancel 2.85 s",
         now="a cancel takes 11 ms, and a worker 0.4 % of a core, as beside none; calls about one job take no longer."
         " What looks at all that waits or runs reads the entries of the dead, at 0.7 to 1.4 s:"
-        " [measured](benchmarks.md#each-statement-beside-dead-rows)",
+        " [measured](benchmarks.md#measured-once)",
     ),
     Row(
         "a claim whose commit comes after the one look for it",

@@ -12,8 +12,7 @@ from collections import Counter
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from lab.proxy import Proxy
-from lab.relay import running
+from lab.proxy import Proxy, running
 from tests.isolation.statements import found_in
 
 _QUERY = b"Q"

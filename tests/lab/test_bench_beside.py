@@ -1,4 +1,4 @@
-"""The comparison of two checkouts, at a size that tells whether it compares. It ..."""
+"""Two things that are measured by turns, at a size that shows whether they are compared. It ..."""
 
 from __future__ import annotations
 
@@ -8,42 +8,46 @@ from pathlib import Path
 import pytest
 
 from lab.bench import beside
-from lab.bench.beside import MEASURES, Compared
+from lab.bench.beside import MEASURES, Compared, Look, taken
 from lab.bench.by_fours import by_fours
+from lab.bench.contenders.haulier import Haulier
+from lab.bench.lone_job import Point, measured
 from lab.waiting import ROOT
 from tests.often import often
 
 
 @pytest.mark.parametrize("name", often([(name, name) for name in MEASURES], ["start"]))
 def test_measures_this_checkout_beside_another_one(bench, name, tmp_path):
-    # The same files: what tells the other checkout is its path.
+    # The same files under another path.
     other = tmp_path / "before"
     other.symlink_to(ROOT)
 
-    found = beside.compared(bench, [other, ROOT], [name], turns=1)
+    ratios = beside.compared(bench, [other, ROOT], [name], turns=1)
 
     # Of so few jobs, on a busy machine, half may start before the commit of their INSERT is answered.
-    assert found[name][0] >= 0
+    assert ratios[name][0] >= 0
 
 
-@pytest.mark.parametrize("is_a_wait", [False, True])
-def test_tells_how_many_times_as_fast_the_second_is_whoever_comes_first(bench, monkeypatch, is_a_wait):
-    places = []
+def test_says_how_many_times_as_fast_the_second_is_whoever_comes_first(bench, monkeypatch):
+    order = []
 
-    def take(_bench, sides):
-        places.append([side.checkout.name for side in sides])
-        figures = {"before": 2.0, "now": 1.0} if is_a_wait else {"before": 1.0, "now": 2.0}
-        return tuple(figures[side.checkout.name] for side in sides)
+    def take(is_a_wait):
+        def planted(_bench, sides):
+            names = [side.checkout.name for side in sides]
+            order.append(names)
+            figures = {"before": 2.0, "now": 1.0} if is_a_wait else {"before": 1.0, "now": 2.0}
+            return tuple(figures[name] for name in names)
 
-    monkeypatch.setitem(MEASURES, "planted", Compared(take, "jobs/s", is_a_wait))
+        return Compared(planted, "jobs/s", is_a_wait)
 
-    found = beside.compared(bench, [Path("before"), Path("now")], ["planted"], turns=2)
+    for name, is_a_wait in (("rate", False), ("wait", True)):
+        monkeypatch.setitem(MEASURES, name, take(is_a_wait))
 
-    assert found == {"planted": [2.0, 2.0]}
-    assert places == [["before", "now"], ["now", "before"]]
+    ratios = beside.compared(bench, [Path("before"), Path("now")], ["rate", "wait"], turns=2)
 
-
-def test_a_wait_that_is_too_short_to_tell_is_no_error():
+    assert ratios == {"rate": [2.0, 2.0], "wait": [2.0, 2.0]}
+    assert order == [["before", "now"], ["before", "now"], ["now", "before"], ["now", "before"]]
+    # A wait that is too short to be measured.
     assert Compared(beside.started, "ms", is_a_wait=True).faster(1.0, 0.0) == math.inf
 
 
@@ -55,3 +59,22 @@ def test_takes_turns_that_weigh_what_grows_on_both():
 
     assert order == [0, 1, 1, 0] * 2
     assert first == second == [2.5, 25.0]
+
+
+def test_counts_of_two_drains_what_each_takes_while_both_have_jobs():
+    numbers = [(1, 5), (30, 25), (40, 35), (90, 60), (0, 99)]
+    looks = iter([[Look(each, 2.0 * at + place) for place, each in enumerate(pair)] for at, pair in enumerate(numbers)])
+
+    first, second = taken(lambda: next(looks), 400, 0.0)
+
+    # Between the first look and the last at which both have jobs.
+    assert first / second == 50 / 25
+
+
+def test_measures_a_lone_job_alone_and_beside_other_lanes(bench):
+    for point in (Point("paused", 3, "later"), Point("emptied", 3, "new")):
+        alone, others = measured(bench, Haulier("lone job"), point, jobs=4)
+
+        # A job may start before its commit is answered, which counts as 0. One that never starts fails.
+        assert 0 <= alone["p50_ms"] <= alone["max_ms"]
+        assert 0 <= others["p50_ms"] <= others["max_ms"]

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from haulier.config import Config
 from haulier.postgres.connection import connect as own_connection
 from haulier.queue.upkeep.migrate import migrate
 from haulier.version import version_of
@@ -38,16 +37,13 @@ def prepare(url: str) -> None:
 
 def prepare_of(checkout: Path, url: str) -> None:
     """Apply the schema of another checkout to an empty database."""
-    # `-m app` and not `-m haulier`: older checkouts know only this name.
-    command, env = [PYTHON, "-m", "app", "migrate"], {**environment(), "DATABASE_URL": url}
+    command, env = [PYTHON, "-m", "haulier", "migrate"], {**environment(), "DATABASE_URL": url}
     subprocess.run(command, cwd=checkout, env=env, check=True, capture_output=True)
 
 
 def code_of(checkout: Path) -> dict[str, str]:
     """Return the settings under which its programs run its own code, and the kinds of its benchmarks."""
-    # A checkout from before lab/ existed has bench/ at its top.
-    kinds = "lab.bench.kinds" if (checkout / "lab").is_dir() else "bench.kinds"
-    return {"HAULIER_KINDS": kinds, "PYTHONPATH": str(checkout)}
+    return {"HAULIER_KINDS": "lab.bench.kinds", "PYTHONPATH": str(checkout)}
 
 
 def fill(url: str, jobs: int, *, kind: str = "noop") -> None:
@@ -110,9 +106,7 @@ class Haulier:
             "BENCH_NOTES": str(notes or "/dev/null"),
             **self.settings,
         }
-        # An older version without WORKER_PROCESSES is started once for each process.
-        times = 1 if "worker_processes" in Config.__dataclass_fields__ else self.processes
-        with processes([[PYTHON, "worker.py"]] * times, env, cwd=self.checkout, log=log) as started:
+        with processes([[PYTHON, "worker.py"]], env, cwd=self.checkout, log=log) as started:
             yield started
 
     @contextmanager

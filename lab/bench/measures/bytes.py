@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import signal
@@ -13,7 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from lab.bench import heavy
 from lab.bench.contenders.haulier import Haulier
 from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.tables import PageTable, figure
@@ -30,14 +30,79 @@ LIMIT_MB = 512
 AT_MOST_SECONDS = 120.0
 LOOK_SECONDS = 0.01
 
+# The size of a payload; the API accepts 256 KiB.
+BYTES = 250_000
+KEPT_ERRORS = 20
+
+FILL = """
+    INSERT INTO haulier.job (kind, payload, attempts, max_attempts, errors)
+    SELECT %(kind)s, {payload}, jsonb_array_length(former.errors), 1000, former.errors
+    FROM generate_series(1, %(jobs)s) AS n
+    CROSS JOIN (
+        SELECT coalesce(jsonb_agg(jsonb_build_object('attempt', attempt, 'at', now(), 'error', error)), '[]') AS errors
+        FROM generate_series(1, %(errors)s) AS attempt
+        CROSS JOIN left(%(text)s, 4000) AS error
+    ) AS former
+"""
+
+# SQL for the payload of job number n. RANDOM rotates the text by some letters for each job, so that no two are alike.
+TINY = "jsonb_build_object('n', n, 'data', NULL)"
+RANDOM = """
+    jsonb_build_object('n', n, 'data', substr(%(text)s, n * 83 %% 240000 + 1) || left(%(text)s, n * 83 %% 240000))
+"""
+LETTER = "jsonb_build_object('n', n, 'data', repeat('x', %(bytes)s))"
+# A constant, even the number in it: making one such value takes the server some ten milliseconds.
+NESTED = """('{"n": 1, "data": [' || repeat('[],', %(bytes)s / 3 - 1) || '[]]}')::jsonb"""
+
+
+def random_text(length: int) -> str:
+    """Return text that cannot be compressed.
+
+    In base64, which PostgreSQL soon gives up compressing. In hex it would find short matches all along, and take some
+    ten milliseconds before it stores 250 KB uncompressed.
+    """
+    return base64.b64encode(os.urandom(length * 3 // 4)).decode()
+
+
+@dataclass(frozen=True)
+class Mix:
+    """The kind, the payload, and how often each job has already failed, with an error of 4 KB each time."""
+
+    kind: str = "heavy"
+    payload: str = TINY
+    errors: int = 0
+
+    def fill(self, url: str, jobs: int) -> None:
+        """Put such jobs into the table."""
+        parameters = {
+            "kind": self.kind,
+            "jobs": jobs,
+            "bytes": BYTES,
+            "errors": self.errors,
+            "text": random_text(BYTES),
+        }
+        with closing(connect(url)) as conn, conn.cursor() as cursor:
+            cursor.execute(FILL.format(payload=self.payload), parameters)
+
+
+RANDOM_TEXT = Mix(payload=RANDOM)
+ONE_LETTER = Mix(payload=LETTER)
+# In these two, a worker cannot tell the size of the next jobs from the jobs so far.
+EVERY_OTHER = Mix(payload=f"CASE WHEN n %% 2 = 0 THEN {TINY} ELSE {RANDOM} END")
+TINY_FIRST = Mix(payload=f"CASE WHEN n <= %(jobs)s / 2 THEN {TINY} ELSE {RANDOM} END")
+LONG_RESULTS = Mix("long_result")
+LONG_ERRORS = Mix("long_error", errors=KEPT_ERRORS)
+NESTED_LISTS = Mix(payload=NESTED)
+
+
 MIXES = {
-    "haulier-random": ("payloads of 250 KB, random text", heavy.RANDOM_TEXT),
-    "haulier-letter": ("payloads of 250 KB, one letter", heavy.ONE_LETTER),
-    "haulier-nested": ("payloads of 250 KB, `[[],[],…]`", heavy.NESTED_LISTS),
-    "haulier-every-other": ("every other payload of 250 KB, the rest tiny", heavy.EVERY_OTHER),
-    "haulier-tiny-first": ("the first half tiny, then payloads of 250 KB", heavy.TINY_FIRST),
-    "haulier-results": ("results of 64 KB", heavy.LONG_RESULTS),
-    "haulier-errors": ("20 errors of 4 KB before, and one more", heavy.LONG_ERRORS),
+    "haulier-random": ("payloads of 250 KB, random text", RANDOM_TEXT),
+    "haulier-letter": ("payloads of 250 KB, one letter", ONE_LETTER),
+    "haulier-nested": ("payloads of 250 KB, `[[],[],…]`", NESTED_LISTS),
+    "haulier-every-other": ("every other payload of 250 KB, the rest tiny", EVERY_OTHER),
+    "haulier-tiny-first": ("the first half tiny, then payloads of 250 KB", TINY_FIRST),
+    "haulier-results": ("results of 64 KB", LONG_RESULTS),
+    "haulier-errors": ("20 errors of 4 KB before, and one more", LONG_ERRORS),
 }
 
 
@@ -97,7 +162,7 @@ def peak_megabytes(pid: int) -> float:
     return 0.0
 
 
-def once(mix: heavy.Mix, bench: Bench) -> Figures:
+def once(mix: Mix, bench: Bench) -> Figures:
     """Let a worker work, and start it again whenever it was killed."""
     # A short lease, so that the rescue after a kill comes soon.
     worker = Haulier(threads=THREADS, settings={"LEASE_SECONDS": "2"})

@@ -20,8 +20,8 @@ from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.operations import Order
 from lab.bench import beside_tabs
 from lab.bench.harness import Bench, Entry, Figures
+from lab.bench.history import RARE, filled
 from lab.bench.measures.enqueue import serving
-from lab.bench.measures.numbers import RARE, filled
 from lab.bench.open_tabs import OPEN, seen
 from lab.bench.results import Repetitions, Spread
 from lab.bench.tables import PageTable, figure
@@ -66,8 +66,6 @@ def entries() -> list[Entry]:
     rows += [
         Entry("drain", "drain, by turns without and beside 20 open tabs", beside_tabs.drain),
         Entry("post", "POST /jobs, the same", beside_tabs.post),
-        Entry("insert", "lone INSERTs that an idle worker takes, the same", beside_tabs.insert),
-        Entry("latency", "from the commit to the start on an idle worker, the same", beside_tabs.latency),
     ]
     return rows
 
@@ -228,8 +226,6 @@ TABLES = [
         figure("kB without charts", "plain_kilobytes", 1),
         figure("a second, beside tabs", "per_second"),
         figure("without", "per_second_alone"),
-        figure("started after ms, beside tabs", "wait_ms", 2),
-        figure("without", "wait_ms_alone", 2),
     )
 ]
 TARGETS = [
@@ -243,6 +239,4 @@ TARGETS = [
     at_most("p95 ms of a poll with news", figure_of("poll-new", "p95_ms"), 40),
     at_least("drain, with 20 tabs / without", figure_of("drain", "of_alone"), 0.95),
     at_least("POSTs, with 20 tabs / without", figure_of("post", "of_alone"), 0.95),
-    at_least("lone INSERTs, with 20 tabs / without", figure_of("insert", "of_alone"), 0.95),
-    at_least("median wait, without / with 20 tabs", figure_of("latency", "of_alone"), 0.95),
 ]

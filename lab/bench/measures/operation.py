@@ -55,7 +55,7 @@ def once(bench: Bench) -> Figures:
             cursor.execute(FAILED, (jobs,))
         bench.server.settle(url)
         with worker.working(url), serving(url) as port, _posted(port) as load:
-            pause(BEFORE_SECONDS)
+            pause(bench.seconds(BEFORE_SECONDS, least=2.0))
             before = load.p99_ms()
             began = time.monotonic()
             order = Order(OperationAction.RETRY, JobFilter(queues=["elsewhere"]))

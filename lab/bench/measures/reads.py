@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -22,8 +23,9 @@ from haulier.queue.produce.errors import ErrorFilter, get_error, list_errors
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.overview import overview
 from haulier.queue.produce.stats import Shown, get_queue, list_queues, stats
+from haulier.queue.upkeep.numbers import count_live
 from lab.bench.harness import Bench, Entry, Figures
-from lab.bench.measures.numbers import RARE, filled, read
+from lab.bench.history import RARE, filled
 from lab.bench.tables import PageTable, figure
 from lab.bench.targets import at_most, figure_of, greatest
 
@@ -111,8 +113,22 @@ METRICS: dict[str, Call] = {"/metrics": partial(overview, as_counted=True)}
 def entries() -> list[Entry]:
     """Return each call, and the whole look for the jobs of a rare kind."""
     calls = {**LISTS, **COUNTS, **OTHERS, **ERRORS, **AUDIT, **METRICS}
-    rows = [Entry(name, f"GET {name}", partial(read, call, reads=READS), at_most=1) for name, call in calls.items()]
+    rows = [Entry(name, f"GET {name}", partial(read, call), at_most=1) for name, call in calls.items()]
     return [*rows, Entry("rare", f"all jobs of the kind {RARE}", followed, at_most=1)]
+
+
+def read(call: Call, bench: Bench) -> Figures:
+    """Time a call beside a large history and many live jobs."""
+    times = []
+    with closing(own_connection(filled(bench))) as conn:
+        # As a worker does all the time; no worker runs here.
+        count_live(conn)
+        for _ in range(bench.turns(READS, least=5)):
+            began = time.perf_counter()
+            call(conn)
+            times.append(1000 * (time.perf_counter() - began))
+    times.sort()
+    return {"p50_ms": round(times[len(times) // 2], 2), "p95_ms": round(times[int(len(times) * 0.95)], 2)}
 
 
 def followed(bench: Bench) -> Figures:

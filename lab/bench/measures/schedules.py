@@ -1,15 +1,13 @@
-"""How late schedules fire, whether each tick counts once while all around them breaks, and what idle ones cost."""
+"""How late schedules fire, whether each tick fires once, and what idle schedules cost."""
 
 from __future__ import annotations
 
 import os
-import random
-import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -17,7 +15,6 @@ from pathlib import Path
 from haulier.postgres.scratch import url_of
 from lab.bench.contenders.haulier import Haulier, prepare
 from lab.bench.harness import Bench, Entry, Figures
-from lab.bench.measures.dead_rows import cpu_seconds
 from lab.bench.tables import PageTable, figure
 from lab.bench.targets import at_most, figure_of
 from lab.descendants import descendants
@@ -25,13 +22,11 @@ from lab.servers import Connection, Database, ask, connect
 from lab.waiting import pause, until
 
 NAME = "schedules"
-TITLE = "1,000 schedules of one second, while workers are killed and the database restarts"
+TITLE = "1,000 schedules of one second"
 
-SCHEDULES, SECONDS, CALM_SECONDS, IDLE_SECONDS, WORKERS, SEED = 1000, 600.0, 60.0, 60.0, 3, 16
+SCHEDULES, FIRING_SECONDS, IDLE_SECONDS, WORKERS = 1000, 60.0, 60.0, 3
 # A worker knows of schedules 5 s after the first one at the latest.
 WARM_UP_SECONDS = 8.0
-# So long after a restart workers may still wait before they try again: no worker is live, as far as that goes.
-BACK_SECONDS = 3.0
 PLANT = """
     INSERT INTO haulier.schedule (
         name, every_seconds, time_zone, overlap, missed, job, counts_from, decided_to, look_at)
@@ -60,33 +55,20 @@ AMISS = """
         - (SELECT count(DISTINCT (schedule, scheduled_for)) FROM haulier.jobs WHERE schedule IS NOT NULL)
 """
 LATE = """
-    SELECT percentile_cont(ARRAY[0.5, 0.99, 1]) WITHIN GROUP (ORDER BY 1000 * extract(epoch FROM {} - {})::float8)
-    FROM {}
-    WHERE {} >= %s AND NOT EXISTS (
-        SELECT FROM unnest(%s::timestamptz[], %s::timestamptz[]) AS away (since, until)
-        WHERE {} BETWEEN since AND until)
+    SELECT percentile_cont(ARRAY[0.5, 0.99, 1]) WITHIN GROUP (ORDER BY 1000 * extract(epoch FROM {at} - {due})::float8)
+    FROM {table} WHERE {due} >= %s
 """
 # When the transaction began that fired it, which is what `fired_at` says; when that had committed, so that its job was
 # there to be claimed; and when that job started.
-FIRED_LATE = LATE.format("fired_at", "scheduled_at", "haulier.tick", "scheduled_at", "scheduled_at")
-THERE_LATE = LATE.format(
-    "pg_xact_commit_timestamp(xmin)", "scheduled_at", "haulier.tick", "scheduled_at", "scheduled_at"
-)
-STARTED_LATE = LATE.format("started_at", "scheduled_for", "haulier.finished_job", "scheduled_for", "scheduled_for")
-Away = list[tuple[datetime, datetime]]
-# The rows in which schedules fire, with their labels.
-FIRING = {
-    "calm": "nothing breaks, a minute",
-    "faults": "two workers killed, two restarts, ten minutes",
-}
+FIRED_LATE = LATE.format(at="fired_at", due="scheduled_at", table="haulier.tick")
+THERE_LATE = LATE.format(at="pg_xact_commit_timestamp(xmin)", due="scheduled_at", table="haulier.tick")
+STARTED_LATE = LATE.format(at="started_at", due="scheduled_for", table="haulier.finished_job")
 
 
 def entries() -> list[Entry]:
-    """Return schedules with and without faults, and idle ones."""
-    settings = {"workers": WORKERS}
+    """Return schedules that fire each second, none, and idle ones."""
     return [
-        Entry("calm", FIRING["calm"], calm, settings=settings, at_most=3),
-        Entry("faults", FIRING["faults"], faults, settings=settings, at_most=1),
+        Entry("calm", "1,000 schedules of one second", calm, settings={"workers": WORKERS}, at_most=3),
         Entry("none", "no schedule, one worker", partial(idle, 0), at_most=3),
         Entry("idle", "1,000 daily schedules, one worker", partial(idle, SCHEDULES), at_most=3),
     ]
@@ -94,40 +76,17 @@ def entries() -> list[Entry]:
 
 def calm(bench: Bench) -> Figures:
     """Let three workers fire for a minute."""
-    seconds = max(5.0, CALM_SECONDS * min(1.0, bench.scale * 10))
+    seconds = bench.seconds(FIRING_SECONDS, least=5.0)
     with own_server() as (_, url), closing(connect(url)) as conn, ExitStack() as stack:
         start_workers(stack, url)
         _plant(conn, bench, every=1)
         pause(WARM_UP_SECONDS + seconds)
-        return _told(conn, since=now() - timedelta(seconds=seconds), away=[])
-
-
-def faults(bench: Bench) -> Figures:
-    """Let three workers fire for ten minutes, kill two of them, and restart the database twice."""
-    seconds = max(20.0, SECONDS * bench.scale)
-    dice, away = random.Random(SEED), list[tuple[datetime, datetime]]()
-    with own_server() as (database, url), ExitStack() as stack:
-        workers = start_workers(stack, url)
-        with closing(connect(url)) as conn:
-            _plant(conn, bench, every=1)
-        pause(WARM_UP_SECONDS)
-        began = time.monotonic()
-        victims = dice.sample(workers, 2)
-        steps = [partial(_restart, database, away)] * 2 + [partial(_kill, victim) for victim in victims]
-        dice.shuffle(steps)
-        # Each in a part of the time of its own, so that two of them never coincide: that would measure less.
-        for part, step in enumerate(steps):
-            at = seconds * (part + dice.uniform(0.2, 0.8)) / len(steps)
-            pause(max(0.0, began + at - time.monotonic()))
-            step()
-        pause(max(0.0, began + seconds - time.monotonic()))
-        with closing(connect(url)) as conn:
-            return _told(conn, since=now() - timedelta(seconds=seconds), away=away)
+        return _figures(conn, since=now() - timedelta(seconds=seconds))
 
 
 def idle(schedules: int, bench: Bench) -> Figures:
     """Return which share of a core a worker and its server use where so many schedules fire once a day."""
-    seconds = max(3.0, IDLE_SECONDS * min(1.0, bench.scale * 10))
+    seconds = bench.seconds(IDLE_SECONDS, least=3.0)
     with own_server() as (database, url), closing(connect(url)) as conn, ExitStack() as stack:
         if schedules:
             _plant(conn, bench, every=86_400)
@@ -168,16 +127,14 @@ def _plant(conn: Connection, bench: Bench, *, every: int) -> None:
         cursor.execute(PLANT, (every, bench.jobs(SCHEDULES, least=20)))
 
 
-def _restart(database: Database, away: Away) -> None:
-    since = now() - timedelta(seconds=1)
-    database.stop_immediately()
-    database.start_again()
-    away.append((since, now() + timedelta(seconds=BACK_SECONDS)))
-
-
-def _kill(victim: subprocess.Popen[bytes]) -> None:
-    os.killpg(victim.pid, signal.SIGKILL)
-    victim.wait()
+def cpu_seconds(pids: Sequence[int]) -> float:
+    """Return the processor time of these processes; processes that have ended count as 0."""
+    ticks = 0
+    for pid in pids:
+        with suppress(OSError):
+            # User and system time are the 12th and 13th words after the name, which may hold any characters.
+            ticks += sum(int(word) for word in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def now() -> datetime:
@@ -185,25 +142,23 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def _told(conn: Connection, *, since: datetime, away: Away) -> Figures:
-    """End it, wait until all jobs have run, and return what the tables say."""
+def _figures(conn: Connection, *, since: datetime) -> Figures:
+    """Stop the schedules, wait until all jobs have run, and read the figures from the tables."""
     with conn.cursor() as cursor:
         cursor.execute(STOP)
     until(lambda: not ask(conn, ANY_LEFT), within=300, every=0.5, what="all jobs have run")
-    asked = (since, [start for start, _ in away], [end for _, end in away])
     return {
         "ticks": ask(conn, "SELECT count(*) FROM haulier.tick"),
         "lost": ask(conn, LOST),
         "amiss": ask(conn, AMISS),
-        **percentiles("fired", ask(conn, FIRED_LATE, *asked)),
-        **percentiles("there", ask(conn, THERE_LATE, *asked)),
-        **percentiles("started", ask(conn, STARTED_LATE, *asked)),
+        **percentiles("fired", ask(conn, FIRED_LATE, since)),
+        **percentiles("there", ask(conn, THERE_LATE, since)),
+        **percentiles("started", ask(conn, STARTED_LATE, since)),
     }
 
 
 def percentiles(name: str, found: Sequence[float] | None) -> dict[str, float]:
     """Return the median, the 99th percentile and the maximum as figures."""
-    # In a short run on a busy machine each tick may fall into a restart.
     if found is None:
         return {}
     return {f"{name}_{which}_ms": round(ms, 1) for which, ms in zip(("p50", "p99", "max"), found, strict=True)}
@@ -221,18 +176,17 @@ TABLES = [
         figure("p99", "there_p99_ms", 1),
         figure("job started, p50 ms", "started_p50_ms", 1),
         figure("p99", "started_p99_ms", 1),
-        rows=lambda result: [row for row in result.rows if row.name in FIRING],
+        rows=lambda result: [row for row in result.rows if row.name == "calm"],
     ),
     PageTable(
         figure("of a core, worker and server", "core", 3),
-        rows=lambda result: [row for row in result.rows if row.name not in FIRING],
+        rows=lambda result: [row for row in result.rows if row.name != "calm"],
     ),
 ]
 TARGETS = [
     *(
-        at_most(f"{what}, {label}", figure_of(name, measured), bound)
-        for name, label in FIRING.items()
-        for what, measured, bound in (
+        at_most(label, figure_of("calm", measured), bound)
+        for label, measured, bound in (
             ("ticks lost", "lost", 0),
             ("ticks without their one job", "amiss", 0),
             ("late by, p50 ms", "fired_p50_ms", 20),
