@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-from haulier.domain.errors import OperationConflict
+from haulier.domain.errors import OperationConflict, TooManyOperations
 from haulier.domain.operation import ACTS_ON, OperationAction
 from haulier.queue.produce import operations as ops
 from haulier.queue.produce.job_filter import JobFilter
@@ -25,6 +26,8 @@ WORKERS = (Worker(uuid4(), 1000.0, 1000.0), Worker(uuid4(), 1000.0, 0.0))
 CHANGES = ({"priority": 1}, {"queue": "bulk"}, {"queue": "default", "priority": 0, "delay_seconds": 0})
 # More than any operation needs.
 MOST_CHUNKS = 300
+# How many operations of one API key may be unfinished.
+MOST_OF_ONE_ACTOR = 20
 
 actions = st.sampled_from(OperationAction)
 filters = st.sampled_from([JobFilter(), JobFilter(), JobFilter(queues=["default"]), JobFilter(queues=["bulk"])])
@@ -58,6 +61,11 @@ class Operating(Claiming):
     @has(lambda self: self.previews)
     @rule(of=one_of(lambda self: self.previews))
     def start_operation(self, of: Previewed) -> None:
+        if len(self.open_operations()) >= MOST_OF_ONE_ACTOR:
+            with pytest.raises(TooManyOperations):
+                ops.start(self.conn, of.order, as_of=of.preview.as_of, actor="Ann")
+            return
+
         started = ops.start(self.conn, of.order, as_of=of.preview.as_of, actor="Ann")
 
         operation = Operated(len(self.operations) + 1, started.id, of)
