@@ -15,12 +15,11 @@ from lab.dashboard import HOME, url_map
 from tests.browser.conftest import JOBS, MakeSite, MakeTab
 from tests.browser.hand import Hand, sign_in
 from tests.browser.site import Site
-from tests.browser.tab import LOOKS, PHONE, WIDE
+from tests.browser.tab import LOOKS
 from tests.conftest import eventually, sql_on
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
-WITHOUT = {"no scripts, 1280 px": WIDE, "no scripts, 390 px": PHONE}
 # What answers where there is no act.
 NO_ACTS = "ui.missing."
 Sql = Callable[..., Any]
@@ -40,11 +39,8 @@ def test_does_whatever_a_page_offers_in_both_themes_on_desktop_and_phone(
     does_everything(site, Hand(site.url, make_tab(**LOOKS[look]), has_scripts=True))
 
 
-@pytest.mark.parametrize("how", WITHOUT)
-def test_does_whatever_a_page_offers_without_javascript(site: Site, make_tab: MakeTab, how: str) -> None:
-    tab = make_tab(java_script_enabled=False, viewport=WITHOUT[how])
-
-    does_everything(site, Hand(site.url, tab, has_scripts=False))
+def test_does_whatever_a_page_offers_without_javascript(site: Site, make_tab: MakeTab) -> None:
+    does_everything(site, Hand(site.url, make_tab(java_script_enabled=False), has_scripts=False))
 
 
 def does_everything(site: Site, hand: Hand) -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, Route, expect
 from psycopg2.extensions import connection as Connection
 
-from haulier.domain.outcome import Outcome
 from haulier.queue.access import api_keys
 from tests.browser.conftest import MakeTab
 from tests.browser.hand import at, poll, polled, sign_in
 from tests.browser.tab import PHONE, WIDE, Tab
 from tests.web import Server
-from tests.web.jobs import claim, end, enqueue, in_all_states
+from tests.web.jobs import enqueue, in_all_states
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
@@ -210,33 +208,6 @@ def test_ends_at_the_sign_in_page_once_the_key_is_revoked(server: Server, page: 
     assert page.locator("main").inner_text().count("Queues") == 0
 
 
-def test_moves_nothing_while_figures_change(server: Server, tab: Tab, conn: Connection) -> None:
-    page, jobs = tab.page, in_all_states(conn)
-    # Of one that is due, why it waits is told in other words as time goes by.
-    for _ in range(2):
-        enqueue(conn)
-    waiting = enqueue(conn, run_at=datetime.now(UTC) + timedelta(hours=1))
-    page.clock.install()
-    sign_in(page, server.url, conn)
-
-    moved: dict[str, object] = {}
-    for path in ("/ui", "/ui/jobs", f"/ui/jobs/{waiting}", f"/ui/jobs/{jobs['running']}"):
-        page.goto(f"{server.url}{path}")
-        page.evaluate("() => window.scrollTo(0, 200)")
-        for place in range(2):
-            with conn.cursor() as cursor:
-                cursor.execute("UPDATE haulier.job SET attempts = attempts + 1, priority = priority - 3")
-            if path == "/ui/jobs" and place:
-                _, fences = claim(conn)
-                end(conn, fences[0], Outcome.complete(None))
-            polled(page)
-        if shifts := page.evaluate("() => window.shifts"):
-            moved[path] = shifts
-
-    assert moved == {}
-    assert tab.said == []
-
-
 def test_moves_nothing_while_time_goes_by(server: Server, page: Page, conn: Connection) -> None:
     jobs = in_all_states(conn)
     sign_in(page, server.url, conn)
@@ -251,20 +222,6 @@ def test_moves_nothing_while_time_goes_by(server: Server, page: Page, conn: Conn
                 moved.append((status, width))
 
     assert moved == []
-
-
-def test_asks_for_four_files_at_first_and_then_for_each_page_alone(server: Server, tab: Tab, conn: Connection) -> None:
-    job = enqueue(conn)
-    tab.page.goto(f"{server.url}/ui")
-    # The icon is asked for some time after a page has been loaded.
-    first = [url for url in tab.asked if "favicon" not in url]
-    tab.asked.clear()
-
-    for path in ("/ui/jobs", f"/ui/jobs/{job}"):
-        tab.page.goto(f"{server.url}{path}")
-
-    assert len(first) == 4, first
-    assert [urlsplit(url).path for url in tab.asked if not is_kept(url)] == ["/ui/jobs", f"/ui/jobs/{job}"]
 
 
 def is_kept(url: str) -> bool:

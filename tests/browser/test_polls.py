@@ -15,7 +15,7 @@ from lab.dashboard import HOME, SAME, token_of
 from tests.browser.conftest import MakeSite, MakeTab
 from tests.browser.hand import poll
 from tests.browser.site import Site
-from tests.browser.tab import LOOKS, PHONE, Tab
+from tests.browser.tab import LOOKS, Tab
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -42,11 +42,6 @@ NEWS = """
     UPDATE haulier.operation SET done = done + 3 WHERE status = 'running';
     UPDATE haulier.worker SET beat_at = now()
 """
-
-# It may come after the page has been loaded.
-FIRST_PAINT = """() => new Promise((told) => new PerformanceObserver((list) => {
-    for (const each of list.getEntriesByName("first-contentful-paint")) told(each.startTime);
-}).observe({type: "paint", buffered: true}))"""
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +81,7 @@ def enter(site: Site, tab: Tab, path: str = "") -> Page:
     return tab.page
 
 
-@pytest.mark.parametrize("look", ["light, 1280 px", "dark, 390 px"])
+@pytest.mark.parametrize("look", LOOKS)
 def test_moves_nothing_while_pages_load_and_poll(site: Site, make_tab: MakeTab, look: str) -> None:
     """But by a digit, within its line, where a figure has got one more.
 
@@ -113,7 +108,7 @@ def test_moves_nothing_while_pages_load_and_poll(site: Site, make_tab: MakeTab, 
     assert tab.said == []
 
 
-@pytest.mark.parametrize("look", ["light, 1280 px", "dark, 390 px"])
+@pytest.mark.parametrize("look", LOOKS)
 def test_moves_no_cell_while_what_it_shows_grows_older(site: Site, make_tab: MakeTab, look: str) -> None:
     page, moved, cells = enter(site, make_tab(**LOOKS[look])), {}, 0
     for path in site.firsts:
@@ -168,29 +163,3 @@ def test_keeps_the_tip_of_a_chart_while_it_is_drawn_anew(site: Site, tab: Tab) -
     assert area.inner_html() != drawn
     page.keyboard.press("Escape")
     expect(tip).to_have_count(0)
-
-
-def test_paints_on_a_slow_phone(site: Site, make_tab: MakeTab, capsys: pytest.CaptureFixture[str]) -> None:
-    """Print when each page first paints, of which dashboard.md wants 800 ms: how soon is for a quiet machine to say."""
-    tab = make_tab(viewport=PHONE, has_touch=True, device_scale_factor=2)
-    tab.enter(site.url, site.cookies)
-    devtools = tab.context.new_cdp_session(tab.page)
-    devtools.send("Emulation.setCPUThrottlingRate", {"rate": 4})
-    slow = {"offline": False, "latency": 100, "downloadThroughput": -1, "uploadThroughput": -1}
-    devtools.send("Network.enable")
-    devtools.send("Network.emulateNetworkConditions", slow)
-
-    painted = {}
-    for path in site.found.firsts:
-        # As the first page that somebody opens.
-        devtools.send("Network.clearBrowserCache")
-        tab.page.goto(f"{site.url}{path}")
-        painted[path] = tab.page.evaluate(FIRST_PAINT)
-
-    with capsys.disabled():
-        slowest = sorted(painted, key=lambda path: -painted[path])
-        print(f"\nfirst paint at 390 px, CPU / 4, 100 ms: median {painted[slowest[len(slowest) // 2]]:.0f} ms")
-        for path in slowest[:3]:
-            print(f"  {painted[path]:.0f} ms {path}")
-    assert len(painted) > 15
-    assert all(painted.values())

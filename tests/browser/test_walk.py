@@ -68,20 +68,16 @@ def test_walks_every_page_in_both_themes_on_desktop_and_phone(filled: Site, make
     assert walk(filled, make_tab(**LOOKS[look]), pages, in_all) == {}
 
 
-@pytest.mark.parametrize("look", ["light, 1280 px", "dark, 390 px"])
-def test_shows_those_without_a_session_and_without_a_page_where_they_are(
-    filled: Site, make_tab: MakeTab, look: str
-) -> None:
-    tab = make_tab(**LOOKS[look])
+def test_shows_the_sign_in_and_a_missing_page(filled: Site, make_tab: MakeTab) -> None:
+    tab = make_tab(**LOOKS["dark, 390 px"])
 
     tab.page.goto(f"{filled.url}{HOME}")
     entering = [urlsplit(tab.page.url).path, *in_all(tab), *tab.said]
     tab.enter(filled.url, filled.cookies)
     tab.page.goto(f"{filled.url}{HOME}/nowhere")
-    missing = in_all(tab)
 
     assert entering == [SIGN_IN]
-    assert missing == []
+    assert in_all(tab) == []
     expect(tab.page.locator("main")).to_contain_text("To the overview")
 
 
@@ -90,19 +86,17 @@ def test_scrolls_no_page_sideways_when_it_is_narrow_or_enlarged(filled: Site, ma
     assert walk(filled, make_tab(**NARROW[how]), filled.pages, Tab.faults) == {}
 
 
-@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["1280 px", "390 px"])
-def test_walks_every_page_without_javascript(filled: Site, make_tab: MakeTab, viewport: dict[str, int]) -> None:
-    tab = make_tab(java_script_enabled=False, viewport=viewport)
+def test_walks_every_page_without_javascript(filled: Site, make_tab: MakeTab) -> None:
+    tab = make_tab(java_script_enabled=False, viewport=PHONE)
 
-    found = walk(filled, tab, filled.pages if viewport == PHONE else filled.firsts, Tab.too_wide)
+    found = walk(filled, tab, filled.pages, Tab.too_wide)
 
     assert found == {}
     assert not [url for url in tab.asked if urlsplit(url).path.endswith(".js")]
 
 
-@pytest.mark.parametrize("look", ["light, 1280 px", "dark, 390 px"])
-def test_walks_every_page_while_there_is_nothing_yet(empty: Site, make_tab: MakeTab, look: str) -> None:
-    assert walk(empty, make_tab(**LOOKS[look]), empty.pages, in_all) == {}
+def test_walks_every_page_while_there_is_nothing_yet(empty: Site, make_tab: MakeTab) -> None:
+    assert walk(empty, make_tab(**LOOKS["dark, 390 px"]), empty.pages, in_all) == {}
 
 
 @pytest.mark.parametrize("viewport", [WIDE, NARROW["320 px"]["viewport"]], ids=["1280 px", "320 px"])

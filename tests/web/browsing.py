@@ -18,10 +18,10 @@ VOID = {"meta", "link", "input", "br", "hr", "img", "path", "rect", "circle", "u
 
 @dataclass
 class Element:
-    """An element of a page."""
+    """An element of a page. Shape: attrs are its attributes."""
 
     tag: str
-    given: dict[str, str]
+    attrs: dict[str, str]
     parent: Element | None = None
     children: list[Element | str] = field(default_factory=list)
 
@@ -30,13 +30,44 @@ class Element:
         """Return its text, with one space in the place of many."""
         return " ".join("".join(each if isinstance(each, str) else f" {each.text} " for each in self.children).split())
 
-    def all(self, tag: str, **given: str) -> list[Element]:
+    def all(self, tag: str, **attrs: str) -> list[Element]:
         """Return the elements below it, of this tag and with these attributes."""
         return [
             each
             for each in self.below()
-            if each.tag == tag and all(each.given.get(name.rstrip("_")) == value for name, value in given.items())
+            if each.tag == tag and all(each.attrs.get(name.rstrip("_")) == value for name, value in attrs.items())
         ]
+
+    def one(self, tag: str, **attrs: str) -> Element:
+        """Return the only such element."""
+        [found] = self.all(tag, **attrs)
+        return found
+
+    def links(self, text: str) -> list[str]:
+        """Return where the links with this text lead."""
+        return [each.attrs["href"] for each in self.all("a") if each.text == text]
+
+    def rows(self) -> dict[str, Element]:
+        """Return the rows of tables that have an id, by that id without the word before it."""
+        return {each.attrs["id"].partition("-")[2]: each for each in self.all("tr") if "id" in each.attrs}
+
+    def named_rows(self) -> dict[str, Element]:
+        """Return the rows of tables that begin with a name, by that name."""
+        rows = [each for each in self.all("tr") if each.all("th", scope="row")]
+        return {(each.all("th")[0].all("a") or each.all("th"))[0].text: each for each in rows}
+
+    def cells(self) -> dict[str, str]:
+        """Return the texts of a row's cells, by the names of their columns."""
+        return {each.attrs["data-name"]: each.text for each in self.all("td") if "data-name" in each.attrs}
+
+    def control(self, name: str) -> Element:
+        """Return the control of the field with this name, whatever its tag."""
+        return next(each for each in self.below() if each.attrs.get("id") == f"f-{name}")
+
+    def actions(self) -> set[str]:
+        """Return the paths to which its forms and buttons send something."""
+        forms = {each.attrs["action"] for each in self.all("form", method="post")}
+        return forms | {each.attrs["formaction"] for each in self.all("button") if "formaction" in each.attrs}
 
     def below(self) -> Iterator[Element]:
         """Yield every element below it."""
@@ -90,19 +121,19 @@ def read(text: str) -> Element:
 
 def faults(page: Element) -> list[str]:
     """Return what is wrong with a whole page."""
-    ids = [each.given["id"] for each in page.below() if "id" in each.given]
-    labelled = {each.given.get("for") for each in page.all("label")}
+    ids = [each.attrs["id"] for each in page.below() if "id" in each.attrs]
+    labelled = {each.attrs.get("for") for each in page.all("label")}
     found = [f"the id {name} twice" for name in sorted(set(ids)) if ids.count(name) > 1]
     found += [f"{len(page.all('h1'))} <h1>"] if len(page.all("h1")) != 1 else []
     for each in page.below():
-        if each.tag in ("input", "select", "textarea") and each.given.get("type") != "hidden":
-            is_named = each.given.get("id") in labelled or "aria-label" in each.given or _is_in(each, "label")
-            found += [] if is_named else [f"a field without a label: {each.given}"]
-        if each.tag == "button" and not (each.text or "aria-label" in each.given):
-            found.append(f"a button without a name: {each.given}")
-        points_at = [each.given[name] for name in ("aria-describedby", "aria-labelledby") if name in each.given]
+        if each.tag in ("input", "select", "textarea") and each.attrs.get("type") != "hidden":
+            is_named = each.attrs.get("id") in labelled or "aria-label" in each.attrs or _is_in(each, "label")
+            found += [] if is_named else [f"a field without a label: {each.attrs}"]
+        if each.tag == "button" and not (each.text or "aria-label" in each.attrs):
+            found.append(f"a button without a name: {each.attrs}")
+        points_at = [each.attrs[name] for name in ("aria-describedby", "aria-labelledby") if name in each.attrs]
         found += [f"{name} is described nowhere" for text in points_at for name in text.split() if name not in ids]
-        found += [f"{each.tag} has {name}" for name in each.given if name == "style" or name.startswith("on")]
+        found += [f"{each.tag} has {name}" for name in each.attrs if name == "style" or name.startswith("on")]
         if each.tag == "script" and each.text:
             found.append("an inline script")
     return found
@@ -138,9 +169,45 @@ class Browser:
         sent = SAME if headers is None else headers
         return self.client.post(path, data=fields, headers=sent, base_url=self.base_url)
 
-    def send(self, page: Element, action: str, **fields: Any) -> TestResponse:
+    def send(self, page: Element, action: str, /, **fields: Any) -> TestResponse:
         """Send the form of the page with this action, its hidden fields included."""
         return self.post(action, **{**form(page, action), **fields})
+
+    def refused(self, page: Element, action: str, status: int = 422, /, **fields: Any) -> Element:
+        """Send a form of the page that is refused with this status; return the valid page that says so."""
+        response = self.send(page, action, **fields)
+        assert response.status_code == status, response.text
+        again = read(response.text)
+        assert faults(again) == []
+        return again
+
+    def act(self, path: str, /, **fields: Any) -> TestResponse:
+        """Send these fields there with the token of the session, whether a page offers that or not."""
+        return self.post(path, csrf=self.csrf, **fields)
+
+    @property
+    def csrf(self) -> str:
+        """Return what each form of the session has to send."""
+        return self.page("/ui/settings").all("input", name="csrf")[0].attrs["value"]
+
+    def through(self, path: str) -> Iterator[Element]:
+        """Yield the page, and all that follow it."""
+        while path:
+            page = self.page(path)
+            yield page
+            path = next((each.attrs["href"] for each in page.all("a", rel="next")), "")
+
+    def seen(self, path: str) -> str:
+        """Return what a poll of the page says that it has seen."""
+        return self.page(path).one("main").attrs["data-seen"]
+
+    def poll(self, path: str, seen: str) -> int:
+        """Return the status of the answer to a poll: 204 if the page has no news."""
+        return self.get(path, Haulier_Live=seen).status_code
+
+    def forget(self) -> None:
+        """Have the application read everything anew that it keeps for some seconds."""
+        self.client.application.extensions.pop("haulier_shelf", None)
 
     def sign_in(self, token: str, **fields: str) -> TestResponse:
         """Sign in with this API key."""
@@ -156,6 +223,6 @@ def form(page: Element, action: str) -> dict[str, str]:
     """Return the fields of the form with this action, as they are."""
     forms = page.all("form", action=action, method="post")
     assert forms, f"no form for {action}"
-    fields = [each for each in forms[0].below() if each.tag == "input" and each.given.get("name")]
-    kept = [each for each in fields if each.given.get("type") not in ("checkbox", "radio") or "checked" in each.given]
-    return {each.given["name"]: each.given.get("value", "") for each in kept}
+    fields = [each for each in forms[0].below() if each.tag == "input" and each.attrs.get("name")]
+    kept = [each for each in fields if each.attrs.get("type") not in ("checkbox", "radio") or "checked" in each.attrs]
+    return {each.attrs["name"]: each.attrs.get("value", "") for each in kept}

@@ -19,10 +19,9 @@ def fresh(sql: Any) -> None:
 
 def told(page: Element) -> list[str]:
     """Return what the notices say first."""
-    return [each.all("strong")[0].text for each in page.all("div") if each.given.get("class", "").startswith("notice")]
+    return [each.all("strong")[0].text for each in page.all("div") if each.attrs.get("class", "").startswith("notice")]
 
 
 def word(page: Element, name: str) -> str:
     """Return how the queue of this name is said to be."""
-    [row] = [row for row in page.all("tr") if row.all("th", scope="row") and row.all("th")[0].text == name]
-    return row.all("td", class_="state-cell")[0].text
+    return page.named_rows()[name].all("td", class_="state-cell")[0].text

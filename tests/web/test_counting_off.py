@@ -1,9 +1,8 @@
-"""Where nobody counts: it ..."""
+"""While nobody counts (COUNTING=off): it ..."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from psycopg2.extensions import connection as Connection
@@ -17,64 +16,47 @@ from tests.web.overviews import PLANTED, told, word
 
 
 @pytest.fixture
-def browser(make_site: MakeSite, signed_in: SignedIn, conn: Connection) -> Browser:
-    """Give a browser of an application that was told that nobody counts, though somebody has before."""
+def browser(make_site: MakeSite, signed_in: SignedIn, conn: Connection, sql) -> Browser:
+    """Give a browser of an application with COUNTING=off, though somebody has counted before."""
     enqueue(conn, queue="mail", delay=timedelta(hours=1))
     enqueue(conn, queue="busy")
     claim(conn, "busy")
     consume.register(conn, host="dock", pid=7, threads=4, queues=(), lease_seconds=600)
     counted(conn)
+    sql(PLANTED, "mail", "3 days", 3600, 88, 12)
     return signed_in(Scope.ADMIN, app=make_site(counting="off"))
 
 
 def figures(page: Element) -> dict[str, str]:
     """Return the figures by what they are of."""
-    [found] = page.all("dl", class_="figures")
-    return dict(
-        zip([each.text for each in found.all("dt")], [each.text for each in found.all("dd", class_="n")], strict=True)
-    )
+    found = page.one("dl", class_="figures")
+    names, values = found.all("dt"), found.all("dd", class_="n")
+    return dict(zip([each.text for each in names], [each.text for each in values], strict=True))
 
 
-def test_says_so_and_not_that_nothing_needs_anybody(browser: Browser) -> None:
+def test_says_so_on_the_overview_and_shows_no_old_figure(browser: Browser) -> None:
     page = browser.page("/ui")
 
     assert told(page) == ["Counting is off"]
-    assert {name: text for name, text in figures(page).items() if name != "Running"} == {
-        "Waiting and due": "–",
-        "Oldest due": "–",
-        "Succeeded": "–",
-        "Failed for good": "–",
-    }
+    shown = figures(page)
+    assert shown.pop("Running") != "–"
+    assert set(shown.values()) == {"–"}
     assert page.all("svg", class_="swatch") == []
+    assert "usually" not in page.text
 
 
-def test_says_of_no_share_that_it_is_usual(browser: Browser, sql: Any) -> None:
-    sql("UPDATE haulier.counting SET through = now()")
-    sql(PLANTED, "mail", "3 days", 3600, 88, 12)
+def test_knows_no_figure_of_a_queue_or_kind(browser: Browser) -> None:
+    queue, kind = browser.page("/ui/queues/mail"), browser.page("/ui/kinds/send_email")
 
-    assert "usually" not in browser.page("/ui").text
-
-
-@pytest.mark.parametrize("path", ["/ui", "/ui/queues"])
-def test_knows_of_no_queue_how_it_is(browser: Browser, path: str) -> None:
-    page = browser.page(path)
-
-    assert [word(page, name) for name in ("busy", "mail")] == ["Not known"] * 2
-    [row] = [row for row in page.all("tr") if row.all("th")[0].text == "busy"]
-    assert {cell.text for cell in row.all("td", class_="num")} == {"–"}
-
-
-def test_knows_no_figure_of_one_queue_or_kind(browser: Browser) -> None:
-    queue, kinds, kind = (browser.page(path) for path in ("/ui/queues/mail", "/ui/kinds", "/ui/kinds/send_email"))
-
-    assert set(figures(queue).values()) == {"–"}
+    for path, name in (("/ui", "busy"), ("/ui/queues", "busy"), ("/ui/kinds", "send_email")):
+        row = browser.page(path).named_rows()[name]
+        assert {cell.text for cell in row.all("td", class_="num")} == {"–"}
+    assert [word(browser.page("/ui/queues"), name) for name in ("busy", "mail")] == ["Not known"] * 2
     assert "Not known" in queue.all("div", class_="title")[0].text
-    [row] = [row for row in kinds.all("tr") if row.all("th")[0].text == "send_email"]
-    assert {cell.text for cell in row.all("td", class_="num")} == {"–"}
-    assert set(figures(kind).values()) == {"–"}
+    assert {*figures(queue).values(), *figures(kind).values()} == {"–"}
 
 
-def test_names_what_nobody_takes_all_the_same(browser: Browser, sql: Any) -> None:
+def test_names_jobs_that_nobody_takes_all_the_same(browser: Browser, sql) -> None:
     sql("UPDATE haulier.worker SET beat_at = now() - interval '1 hour'")
     sql("UPDATE haulier.job SET run_at = now() - interval '1 minute' WHERE queue = 'mail'")
 
@@ -82,7 +64,7 @@ def test_names_what_nobody_takes_all_the_same(browser: Browser, sql: Any) -> Non
     assert word(browser.page("/ui/queues"), "mail") == "Unserved"
 
 
-def test_calls_a_queue_without_jobs_idle_where_somebody_counts(signed_in: SignedIn, conn: Connection) -> None:
+def test_calls_a_queue_without_jobs_idle_if_somebody_counts(signed_in: SignedIn, conn: Connection) -> None:
     counted(conn)
 
     page = signed_in(Scope.READ).page("/ui/queues/unused")

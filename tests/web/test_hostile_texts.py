@@ -6,7 +6,6 @@ import json
 from typing import Any
 from urllib.parse import urlencode
 
-import pytest
 from psycopg2.extensions import connection as Connection
 
 from app.web.static_files import FOLDER
@@ -17,29 +16,20 @@ from haulier.domain.outcome import Outcome
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
 from haulier.queue.produce.change import Changes, change
+from tests.http.callers import door_of
 from tests.web.browsing import Browser, Element
 from tests.web.conftest import SignedIn
 from tests.web.jobs import claim, end, enqueue
 
 TEXTS = [
-    "<script>alert(1)</script>",
-    "</script><script>alert(1)</script>",
-    '"><img src=x onerror=alert(1)>',
-    "' onmouseover='alert(1)",
-    "</pre></main></body><h1>gone</h1>",
-    "<!-- ",
-    "]]><svg/onload=alert(1)>",
-    "javascript:alert(1)",
-    "{{ 7 * 7 }}{% raw %}",
-    "&lt;b&gt; &#60;script&#62;",
-    "<a href=//evil.example>click</a>",
-    "\u202etxt.exe\u2066",
+    "</script><script>alert(1)</script></pre></main></body><h1>gone</h1>",
+    """"><img src=x onerror=alert(1)>' onmouseover='alert(1)""",
+    "<!-- ]]><svg/onload=alert(1)><a href=//evil.example>click</a>",
+    "<base href=//evil.example/><meta http-equiv=refresh content=0;url=//evil.example>",
+    "{{ 7 * 7 }}{% raw %} &lt;b&gt; &#60;script&#62; javascript:alert(1)",
+    "\u202etxt.exe\u2066 \ufeff\u200b",
     "\x1b[2J\x07\r\n\t",
-    "\ufeff\u200b",
     "x" * 4000,
-    "🧨" * 50,
-    "<base href=//evil.example/>",
-    "<meta http-equiv=refresh content=0;url=//evil.example>",
 ]
 OURS = {"script", "img", "iframe", "object", "embed", "base", "form", "style", "link", "meta", "h1", "a"}
 
@@ -47,7 +37,7 @@ OURS = {"script", "img", "iframe", "object", "embed", "base", "form", "style", "
 def elements(page: Element) -> list[tuple[str, str]]:
     """Return every element that could do something, with where it leads."""
     return [
-        (each.tag, each.given.get("src") or each.given.get("href") or each.given.get("action") or "")
+        (each.tag, each.attrs.get("src") or each.attrs.get("href") or each.attrs.get("action") or "")
         for each in page.below()
         if each.tag in OURS
     ]
@@ -65,25 +55,24 @@ def _texts(element: Element) -> Any:
             yield from _texts(each)
 
 
-@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
-def test_shows_it_as_text_and_nothing_else(signed_in: SignedIn, conn: Connection, text: str) -> None:
-    browser = signed_in(Scope.ADMIN)
-    plain = browser.page(f"/ui/jobs/{ended(conn, 'plain')}")
-    job = ended(conn, text)
+def test_shows_it_as_text_and_nothing_else(browser: Browser, conn: Connection) -> None:
+    plain = [tag for tag, _ in elements(browser.page(f"/ui/jobs/{ended(conn, 'plain')}"))]
+    wrong = []
+    for text in TEXTS:
+        page = browser.page(f"/ui/jobs/{ended(conn, text)}?show=hidden")
+        group = id_text(fingerprint("send_email", text).id)
+        paths = ("", "/jobs", f"/jobs?{asking(text)}", "/failures", f"/failures/{group}", "/running", "/workers")
+        others = [browser.page(f"/ui{path}") for path in (*paths, f"/operations/new?{asking(text)}")]
+        shown = texts_of(page)
+        places = {place for each in (page, *others) for _, place in elements(each)}
+        wrong += [(text, place) for place in places if place and not place.startswith(("/ui", "/docs", "#"))]
+        wrong += [(text, "main")] if any(len(each.all("main")) != 1 for each in (page, *others)) else []
+        wrong += [(text, "elements")] if [tag for tag, _ in elements(page)] != plain else []
+        wrong += [(text, "payload")] if json.dumps(text, ensure_ascii=False) not in shown else []
+        error = text.strip()[:300].replace("\r\n", "\n")
+        wrong += [(text, "error")] if error not in shown.replace("\r\n", "\n") else []
 
-    page = browser.page(f"/ui/jobs/{job}?show=hidden")
-    group = id_text(fingerprint("send_email", text).id)
-    paths = ("", "/jobs", f"/jobs?{asking(text)}", "/failures", f"/failures/{group}", "/running", "/workers")
-    pages = [page, *(browser.page(f"/ui{path}") for path in (*paths, f"/operations/new?{asking(text)}"))]
-
-    assert [tag for tag, _ in elements(page)] == [tag for tag, _ in elements(plain)]
-    for each in pages:
-        leads = [place for _, place in elements(each) if place and not place.startswith(("/ui", "/docs", "#"))]
-        assert leads == []
-        assert len(each.all("main")) == 1
-    shown = texts_of(page)
-    assert json.dumps(text, ensure_ascii=False) in shown
-    assert text.strip()[:300].replace("\r\n", "\n") in shown.replace("\r\n", "\n")
+    assert wrong == []
 
 
 def asking(text: str) -> str:
@@ -92,9 +81,7 @@ def asking(text: str) -> str:
 
 def ended(conn: Connection, text: str) -> Any:
     """Return a job that has the text wherever it may be."""
-    tag = (
-        "".join(letter for letter in text if letter.isprintable() and letter not in "\u202e\u2066")[:60].strip() or "x"
-    )
+    tag = "".join(letter for letter in text if letter.isprintable())[:60].strip() or "x"
     queue = f"q{abs(hash(text)) % 10**6}"
     job = enqueue(conn, {"note": text, text[:100]: [text, {"token": text}]}, queue=queue, tags=[tag])
     _, [fence] = claim(conn, queue, host=text[:100] or "dock")
@@ -102,32 +89,18 @@ def ended(conn: Connection, text: str) -> Any:
     return job
 
 
-def test_shows_the_name_of_a_key_as_text(browser: Browser, conn: Connection, sql) -> None:
-    sql("UPDATE haulier.api_key SET name = %s", '"><script>alert(1)</script>')
-    [door] = [
-        each.__self__ for each in browser.client.application.before_request_funcs[None] if each.__name__ == "admit"
-    ]
-    door.keyring._known.clear()
+def test_shows_the_name_of_a_key_as_text(browser: Browser, sql) -> None:
+    name = '"><script>alert(1)</script>'
+    sql("UPDATE haulier.api_key SET name = %s", name)
+    door_of(browser.client.application).keyring._known.clear()
 
-    page = browser.page("/ui/help")
-
-    assert [each.text for each in page.all("script") if each.text] == []
-    assert '"><script>alert(1)</script>' in texts_of(page)
+    for path in ("/ui/help", "/ui/keys", f"/ui/keys/{browser.key.id}"):
+        page = browser.page(path)
+        assert [each.text for each in page.all("script") if each.text] == []
+        assert name in texts_of(page)
 
 
-def test_shows_the_result_as_text(browser: Browser, conn: Connection) -> None:
-    job = enqueue(conn)
-    _, [fence] = claim(conn)
-    end(conn, fence, Outcome.complete({"<b>": ["</pre><script>"]}))
-
-    page = browser.page(f"/ui/jobs/{job}")
-
-    assert '"</pre><script>"' in texts_of(page)
-
-
-def test_shows_a_payload_that_is_too_deep_or_too_long_as_far_as_it_goes(
-    browser: Browser, conn: Connection, sql
-) -> None:
+def test_shows_a_payload_that_is_too_deep_or_too_long_up_to_a_bound(browser: Browser, conn: Connection, sql) -> None:
     deep = "[" * 3000 + "]" * 3000
     for payload in (f'{{"a": {deep}}}', json.dumps({"a": ["x"] * 40_000})):
         [[job]] = sql("INSERT INTO haulier.job (kind, payload) VALUES ('odd', %s) RETURNING id", payload)
@@ -140,7 +113,7 @@ def test_shows_a_payload_that_is_too_deep_or_too_long_as_far_as_it_goes(
 
 
 def test_shows_the_record_of_a_change_of_a_payload_that_is_too_deep(
-    browser: Browser, signed_in: SignedIn, conn: Connection, sql: Any
+    browser: Browser, signed_in: SignedIn, conn: Connection, sql
 ) -> None:
     # Of details 32 KiB are kept.
     deep = f'{{"a": {"[" * 12_000}{"]" * 12_000}}}'
@@ -157,15 +130,6 @@ def test_shows_the_record_of_a_change_of_a_payload_that_is_too_deep(
     assert reader.get("/ui/audit.csv").status_code == 200
 
 
-def test_keeps_each_digit_of_a_number(browser: Browser, conn: Connection, sql) -> None:
-    numbers = '{"a": 12345678901234567890, "b": 0.1000, "c": -0.5}'
-    [[job]] = sql("INSERT INTO haulier.job (kind, payload) VALUES ('odd', %s) RETURNING id", numbers)
-
-    text = browser.page(f"/ui/jobs/{job}").text
-
-    assert [each for each in ("12345678901234567890", "0.1000", "-0.5") if each not in text] == []
-
-
 # Of blocks each is a paragraph of its own, at whose end every change of direction ends.
 ISOLATED = {"a", "b", "bdi", "code", "small", "span", "strong", "title", "option"}
 TURNED = "\u202egnp.exe"
@@ -177,7 +141,7 @@ def turning(page: Element, text: str = TURNED) -> list[str]:
     assert "a, b, bdi, code, small, span, strong, .mono { unicode-bidi: isolate; }" in css
     found = []
     for element in page.below():
-        is_isolated = element.tag in ISOLATED or "mono" in element.given.get("class", "").split()
+        is_isolated = element.tag in ISOLATED or "mono" in element.attrs.get("class", "").split()
         for place, each in enumerate(element.children):
             if isinstance(each, str) and text in each and not is_isolated:
                 # A worker's name ends with its process.
@@ -191,7 +155,7 @@ def text_of(each: Element | str) -> str:
     return each.strip() if isinstance(each, str) else each.text
 
 
-def test_turns_the_direction_of_nothing_beyond_it(browser: Browser, conn: Connection, sql: Any) -> None:
+def test_turns_the_direction_of_no_other_text(browser: Browser, conn: Connection, sql) -> None:
     revoked, _ = api_keys.create(conn, NewKey("shop", [Scope.READ]), actor="test")
     api_keys.revoke(conn, revoked.id, actor="test")
     sql("UPDATE haulier.api_key SET name = %s", TURNED)
@@ -207,28 +171,11 @@ def test_turns_the_direction_of_nothing_beyond_it(browser: Browser, conn: Connec
     )
     group = id_text(fingerprint("send_email", TURNED).id)
     asked = urlencode({"tag": TURNED, "payload.a": TURNED, "queue": "mail"})
-    paths = [
-        "",
-        "/jobs",
-        f"/jobs?{asked}",
-        f"/jobs/{job}",
-        f"/jobs/{running}",
-        f"/jobs/new?like={job}",
-        "/running",
-        "/running?by=worker",
-        "/workers",
-        f"/workers/{worker}",
-        "/failures",
-        f"/failures?{urlencode({'text': TURNED})}",
-        f"/failures/{group}",
-        "/keys",
-        f"/search?{urlencode({'q': TURNED})}",
-        f"/search?{urlencode({'q': TURNED + '!'})}",
-        "/operations",
-        f"/operations/new?{asked}",
-        "/queues/other",
-        "/audit",
-    ]
+    plain = ("", "/jobs", "/running", "/running?by=worker", "/workers", "/failures", "/keys", "/operations", "/audit")
+    of_one = (f"/jobs/{job}", f"/jobs/{running}", f"/workers/{worker}", f"/failures/{group}", "/queues/other")
+    searches = [f"/search?{urlencode({'q': text})}" for text in (TURNED, f"{TURNED}!")]
+    filters = (f"/jobs?{asked}", f"/failures?{urlencode({'text': TURNED})}", f"/operations/new?{asked}")
+    paths = [*plain, *of_one, *searches, *filters, f"/jobs/new?like={job}"]
 
     found = {path: turning(browser.page(f"/ui{path}")) for path in paths}
 

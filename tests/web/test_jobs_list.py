@@ -1,93 +1,182 @@
-"""The list of jobs: its columns, its orders and its form. It ..."""
+"""The list of jobs: its filters, columns, orders, totals and form. It ..."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
-from uuid import UUID
 
-import pytest
 from psycopg2.extensions import connection as Connection
 
-from app.web.job_list_url import read_look
 from haulier.domain.api_key import Scope
-from haulier.domain.job import JobStatus
 from haulier.domain.outcome import Outcome
 from haulier.queue import produce
 from haulier.queue.produce.pauses import pause
-from tests.conftest import Sql
 from tests.web.browsing import Browser, Element
 from tests.web.conftest import SignedIn
-from tests.web.jobs import claim, end, enqueue, fail, in_all_states
+from tests.web.jobs import claim, counted, end, enqueue, fail, in_all_states
+from tests.web.tables import check_each
 
+LIST = "/ui/jobs"
 WAITING = "status=queued&status=retrying"
 LONG = "deliver_hooks.eu-central"
 
 
 def ids(page: Element) -> list[str]:
-    return [each.given["id"].removeprefix("job-") for each in page.all("tr") if "id" in each.given]
+    return list(page.rows())
 
 
-def heads(page: Element) -> list[str]:
-    return [each.text for each in page.all("th", scope="col") if each.text]
+def chips(page: Element) -> list[Element]:
+    """Return the filters that hold, each of which can be removed."""
+    return [each for each in page.all("a", class_="chip") if "remove this filter" in each.text]
 
 
-def cells(page: Element, job: UUID) -> dict[str, str]:
-    [row] = page.all("tr", id=f"job-{job}")
-    return {each.given["data-name"]: each.text for each in row.all("td") if "data-name" in each.given}
+def foot(page: Element) -> str:
+    return page.all("footer")[-1].text
 
 
-def tabs(page: Element) -> dict[str, str]:
-    return {each.text: each.given["href"] for found in page.all("nav", class_="tabs") for each in found.all("a")}
+# Filters
+
+
+def test_goes_forward_and_back_through_all_jobs_each_once(browser: Browser, conn: Connection) -> None:
+    jobs = [str(enqueue(conn)) for _ in range(60)]
+
+    forward = list(browser.through(f"{LIST}?limit=25&kind=send_email"))
+    back, path = [], forward[-2].one("a", rel="next").attrs["href"]
+    while path:
+        page = browser.page(path)
+        back.append(ids(page))
+        path = next((each.attrs["href"] for each in page.all("a", rel="prev")), "")
+
+    assert [len(ids(page)) for page in forward] == [25, 25, 10]
+    assert sum((ids(page) for page in forward), []) == jobs[::-1]
+    assert back == [ids(page) for page in forward][::-1]
+
+
+def test_shows_the_jobs_that_match_a_filter(browser: Browser, conn: Connection) -> None:
+    jobs = in_all_states(conn)
+
+    def statuses(query: str) -> set[str]:
+        shown = ids(browser.page(f"{LIST}?{query}"))
+        return {status for status, job in jobs.items() if str(job) in shown}
+
+    check_each(
+        statuses,
+        [
+            ("status=failed", {"failed_permanent"}),
+            ("status=queued&status=running", {"queued", "running"}),
+            ("queue=mail", {"queued"}),
+            ("tag=night&status=retrying", {"retrying"}),
+            ("key=key-running", {"running"}),
+            ("after=1h", set(jobs)),
+            ("before=1h", set()),
+            ("payload.to=a@b.c&status=queued", {"queued"}),
+            ("kind=nothing", set()),
+        ],
+    )
+
+
+def test_marks_a_filter_that_it_does_not_understand(browser: Browser) -> None:
+    def marked(query: str) -> list[tuple[bool, str]]:
+        found = chips(browser.page(f"{LIST}?{query}"))
+        return [(each.all("span", class_="failed") != [], each.attrs["href"]) for each in found]
+
+    odd = ("status=odd", "queue=No", "error=x", "after=soon", "worker=x", "key=%C3%BC")
+    check_each(marked, [(query, [(True, LIST)]) for query in odd])
+
+
+def test_marks_a_queue_or_kind_that_nobody_uses_if_the_list_is_empty(
+    browser: Browser, signed_in: SignedIn, conn: Connection, sql
+) -> None:
+    enqueue(conn, queue="mail")
+    enqueue(conn, queue="mail", kind="strange")
+    produce.cancel(conn, enqueue(conn, queue="past"))
+    sql("DELETE FROM haulier.queue")
+    pause(conn, "idle", until=None, actor=None)
+    # As of a queue that the key may not see.
+    own = signed_in(Scope.READ, queues=["salmon"])
+
+    def marked(query: str, by: Browser = browser) -> list[str]:
+        return [each.text for chip in chips(by.page(f"{LIST}?{query}")) for each in chip.all("span", class_="failed")]
+
+    check_each(
+        marked,
+        [
+            ("queue=absent", ["no such queue"]),
+            ("queue=idle", own, ["no such queue"]),
+            ("kind=absent", ["no such kind"]),
+            ("queue=absent&kind=absent&status=failed", ["no such kind", "no such queue"]),
+            ("queue=mail&status=failed", []),
+            ("queue=idle", []),
+            ("queue=past&status=queued", []),
+            ("kind=send_email&status=failed&queue=mail", []),
+            ("kind=strange&status=failed", []),
+            ("queue=mail&queue=absent", []),
+        ],
+    )
+
+
+def test_looks_for_a_value_at_a_place_of_the_payload(browser: Browser, conn: Connection) -> None:
+    job = enqueue(conn, {"to": "x@b.c", "subject": "Hi", "body": "Hello."})
+    enqueue(conn)
+
+    page = browser.page(f"{LIST}?{urlencode({'path': 'to', 'value': 'x@b.c', 'kind': 'send_email'})}")
+    half = browser.page(f"{LIST}?path=to&value=")
+
+    assert ids(page) == [str(job)]
+    [chip] = [each for each in chips(page) if "payload.to" in each.text]
+    assert chip.attrs["href"] == f"{LIST}?kind=send_email"
+    assert "needs a place and what is there" in half.text
+    assert "/ui/operations/new" not in half.actions()
 
 
 # Columns
 
 
-@pytest.mark.parametrize(
-    ("query", "found"),
-    [
-        ("", ["Attempts", "Created", "Due, began or ended", "Error"]),
-        ("status=queued&status=running", ["Attempts", "Created", "Due, began or ended", "Error"]),
-        ("status=retrying", ["Priority", "Attempts", "Created", "Due", "Last error"]),
-        (f"{WAITING}&queue=mail", ["Priority", "Attempts", "Created", "Due", "Last error"]),
-        (f"{WAITING}&queue=mail&sort=due", ["Priority", "Attempts", "Created", "Due"]),
-        ("status=running", ["Attempts", "Created", "Claimed", "Time is up", "Worker"]),
-        ("status=failed&status=cancelled", ["Attempts", "Created", "Ended", "Took", "Error"]),
-    ],
-)
-def test_has_the_columns_that_the_statuses_ask_for(
-    browser: Browser, conn: Connection, query: str, found: list[str]
-) -> None:
+def test_has_the_columns_that_the_statuses_need(browser: Browser, conn: Connection) -> None:
     in_all_states(conn)
 
-    page = browser.page(f"/ui/jobs?{query}")
+    def last_columns(query: str) -> str:
+        page = browser.page(f"{LIST}?{query}")
+        widths = {len([each for each in row.children if not isinstance(each, str)]) for row in page.all("tr")}
+        assert len(widths) == 1, "a row has as many cells as the head"
+        heads = " | ".join(each.text for each in page.all("th", scope="col") if each.text)
+        return heads.partition("Queue | ")[2]
 
-    assert heads(page)[-len(found) :] == found
-    filled = [len([each for each in row.children if not isinstance(each, str)]) for row in page.all("tr")]
-    assert len(set(filled)) == 1, "a row has as many cells as the head"
+    either, waiting = "Attempts | Created | Due, began or ended | Error", "Priority | Attempts | Created | Due"
+    check_each(
+        last_columns,
+        [
+            ("", either),
+            ("status=queued&status=running", either),
+            ("status=retrying", f"{waiting} | Last error"),
+            (f"{WAITING}&queue=mail", f"{waiting} | Last error"),
+            (f"{WAITING}&queue=mail&sort=due", waiting),
+            ("status=running", "Attempts | Created | Claimed | Time is up | Worker"),
+            ("status=failed&status=cancelled", "Attempts | Created | Ended | Took | Error"),
+        ],
+    )
 
 
-def test_says_of_what_runs_on_which_worker_and_until_when(
-    browser: Browser, signed_in: SignedIn, conn: Connection, sql: Sql
+def test_says_on_which_worker_and_until_when_a_job_runs(
+    browser: Browser, signed_in: SignedIn, conn: Connection, sql
 ) -> None:
-    timed, endless = enqueue(conn, timeout_seconds=90), enqueue(conn, kind="unknown")
+    timed, endless = str(enqueue(conn, timeout_seconds=90)), str(enqueue(conn, kind="unknown"))
     for _ in range(2):
         claim(conn)
     own = signed_in(Scope.READ, queues=["default"])
 
-    page = browser.page("/ui/jobs?status=running")
+    rows = browser.page(f"{LIST}?status=running").rows()
     sql("DELETE FROM haulier.worker")
-    dead = own.page("/ui/jobs?status=running")
+    dead = own.page(f"{LIST}?status=running").rows()
 
-    assert cells(page, timed)["worker"] == "dock:7"
-    assert cells(page, timed)["time is up"].startswith("in ")
-    assert cells(page, endless)["time is up"] == "never"
-    assert cells(dead, timed)["worker"] == "–"
+    assert rows[timed].cells()["worker"] == "dock:7"
+    assert rows[timed].cells()["time is up"].startswith("in ")
+    assert rows[endless].cells()["time is up"] == "never"
+    assert dead[timed].cells()["worker"] == "–"
 
 
-def test_says_how_long_the_last_attempt_of_an_ended_job_took(browser: Browser, conn: Connection, sql: Sql) -> None:
+def test_says_how_long_the_last_attempt_of_an_ended_job_took(browser: Browser, conn: Connection, sql) -> None:
     done, failed = enqueue(conn), enqueue(conn)
     for fence in [*claim(conn)[1], *claim(conn)[1]]:
         end(conn, fence, Outcome.complete() if fence.id == done else Outcome.fail("no luck", delay=60.0))
@@ -95,82 +184,92 @@ def test_says_how_long_the_last_attempt_of_an_ended_job_took(browser: Browser, c
     produce.cancel(conn, failed)
     sql("UPDATE haulier.finished_job SET started_at = finished_at - interval '80 seconds'")
 
-    page = browser.page("/ui/jobs?status=succeeded&status=cancelled")
+    rows = browser.page(f"{LIST}?status=succeeded&status=cancelled").rows()
 
-    assert {job: cells(page, job)["took"] for job in (done, failed)} == {done: "1 min 20 s", failed: "–"}
+    assert {job: row.cells()["took"] for job, row in rows.items()} == {str(done): "1 min 20 s", str(failed): "–"}
 
 
-@pytest.mark.parametrize("query", ["", "status=running", "status=retrying"])
-def test_takes_no_more_than_a_page_may_where_names_and_errors_are_long(
-    browser: Browser, conn: Connection, sql: Sql, query: str
-) -> None:
+def test_keeps_to_the_size_of_a_page_with_long_names_and_errors(browser: Browser, conn: Connection, sql) -> None:
     for _ in range(50):
         enqueue(conn, queue=LONG, kind="webhook_delivery")
     worker, _ = claim(conn, LONG, "worker-7f9c5d64b8-x2x9k")
     running = "status = 'running', worker_id = %s, claim = gen_random_uuid(), started_at = now()"
     sql(f"UPDATE haulier.job SET {running}", str(worker))
-    if query != "status=running":
-        sql("UPDATE haulier.job SET status = 'retrying', worker_id = NULL, last_error = repeat('x', 1000)")
 
-    answer = browser.get(f"/ui/jobs?{query}")
+    answers = [browser.get(f"{LIST}?status=running").text]
+    sql("UPDATE haulier.job SET status = 'retrying', worker_id = NULL, last_error = repeat('x', 1000)")
+    answers += [browser.get(f"{LIST}{query}").text for query in ("?limit=50", "?status=retrying")]
 
-    assert answer.text.count('<tr id="job-') == 50
-    assert len(re.sub(r"(?s)<svg.*?</svg>", "", answer.text).encode()) <= 60_000
+    assert [text.count('<tr id="job-') for text in answers] == [50] * 3
+    assert max(len(re.sub(r"(?s)<svg.*?</svg>", "", text).encode()) for text in answers) <= 60_000
 
 
 # Orders
 
 
-def test_shows_what_of_a_queue_runs_next_first(browser: Browser, conn: Connection, sql: Sql) -> None:
+def tabs(page: Element) -> dict[str, str]:
+    return {each.text: each.attrs["href"] for found in page.all("nav", class_="tabs") for each in found.all("a")}
+
+
+def test_shows_the_next_jobs_of_a_queue_first(browser: Browser, conn: Connection) -> None:
     low, later = enqueue(conn, queue="mail"), enqueue(conn, queue="mail", priority=9, delay=timedelta(hours=1))
     high, _ = enqueue(conn, queue="mail", priority=5), enqueue(conn, queue="other")
 
-    offered = tabs(browser.page("/ui/jobs?status=queued&queue=mail"))
-    page = browser.page(offered["Next to run first"])
-    few = browser.page(f"{offered['Next to run first']}&limit=25")
+    offered = tabs(browser.page(f"{LIST}?status=queued&queue=mail"))["Next to run first"]
+    page, few = browser.page(offered), browser.page(f"{offered}&limit=25")
 
     assert ids(page) == ids(few) == [str(high), str(low), str(later)]
-    assert offered["Next to run first"] == f"/ui/jobs?{WAITING}&queue=mail&sort=due"
-    assert tabs(page)["Newest first"] == f"/ui/jobs?{WAITING}&queue=mail"
+    assert offered == f"{LIST}?{WAITING}&queue=mail&sort=due"
+    assert tabs(page)["Newest first"] == f"{LIST}?{WAITING}&queue=mail"
     assert "run alone, and are not among them" in page.text
-    assert [each for each in page.all("a") if each.given.get("rel") == "next"] == []
+    assert page.all("a", rel="next") == []
 
 
-def test_shows_what_has_run_longest_first(browser: Browser, conn: Connection, sql: Sql) -> None:
-    jobs = [enqueue(conn, queue=queue) for queue in ("mail", "other", "mail")]
-    workers = [claim(conn, queue)[0] for queue in ("mail", "other", "mail")]
-    for place, job in enumerate(jobs):
-        began = datetime.now(UTC) - timedelta(minutes=(2, 9, 5)[place])
-        sql("UPDATE haulier.job SET started_at = %s WHERE id = %s", began, str(job))
+def test_shows_the_jobs_that_run_longest_first(browser: Browser, conn: Connection, sql) -> None:
+    jobs, workers = [], []
+    for queue, minutes in (("mail", 2), ("other", 9), ("mail", 5)):
+        jobs.append(str(enqueue(conn, queue=queue)))
+        workers.append(claim(conn, queue)[0])
+        sql(
+            "UPDATE haulier.job SET started_at = %s WHERE id = %s",
+            datetime.now(UTC) - timedelta(minutes=minutes),
+            jobs[-1],
+        )
 
-    offered = tabs(browser.page("/ui/jobs?status=running"))
-    page = browser.page(offered["Longest first"])
-    found = {
-        query: ids(browser.page(f"/ui/jobs?status=running&sort=started&{query}"))
-        for query in ("queue=mail", "kind=none", f"worker={workers[1]}")
-    }
+    page = browser.page(tabs(browser.page(f"{LIST}?status=running"))["Longest first"])
 
-    assert ids(page) == [str(jobs[place]) for place in (1, 2, 0)]
-    assert list(found.values()) == [[str(jobs[2]), str(jobs[0])], [], [str(jobs[1])]]
-    assert cells(page, jobs[0])["worker"] == "dock:7"
+    assert ids(page) == [jobs[1], jobs[2], jobs[0]]
+    assert page.rows()[jobs[0]].cells()["worker"] == "dock:7"
+    for query, expected in (
+        ("queue=mail", [jobs[2], jobs[0]]),
+        ("kind=none", []),
+        (f"worker={workers[1]}", [jobs[1]]),
+    ):
+        assert ids(browser.page(f"{LIST}?status=running&sort=started&{query}")) == expected
 
 
-@pytest.mark.parametrize(
-    "query",
-    [f"{WAITING}&queue=salmon&sort=due", "status=running&sort=started", "status=running&queue=salmon&sort=started"],
-)
-def test_shows_no_order_of_a_queue_that_the_key_may_not_see(signed_in: SignedIn, conn: Connection, query: str) -> None:
+def test_shows_no_order_of_a_queue_that_the_key_may_not_see(signed_in: SignedIn, conn: Connection) -> None:
     browser = signed_in(Scope.READ, queues=["mail"])
-    enqueue(conn, queue="salmon")
-    if "running" in query:
-        claim(conn, "salmon")
+    for _ in range(2):
+        enqueue(conn, queue="salmon")
+    claim(conn, "salmon")
 
-    assert ids(browser.page(f"/ui/jobs?{query}")) == []
+    queries = (
+        f"{WAITING}&queue=salmon&sort=due",
+        "status=running&sort=started",
+        "status=running&queue=salmon&sort=started",
+    )
+    assert [ids(browser.page(f"{LIST}?{query}")) for query in queries] == [[]] * 3
 
 
-@pytest.mark.parametrize(
-    ("query", "why"),
-    [
+def test_marks_an_order_that_does_not_go_with_its_filters(browser: Browser) -> None:
+    def told(query: str, why: str) -> tuple[bool, bool]:
+        [odd] = [
+            each for each in browser.page(f"{LIST}?{query}").all("a", class_="chip") if each.text.startswith("sort")
+        ]
+        return why in odd.text, "sort" in odd.attrs["href"]
+
+    examples = [
         ("sort=due", "one queue"),
         ("status=queued&queue=mail&sort=due", "one queue"),
         (f"{WAITING}&queue=mail&queue=bulk&sort=due", "one queue"),
@@ -178,107 +277,79 @@ def test_shows_no_order_of_a_queue_that_the_key_may_not_see(signed_in: SignedIn,
         ("status=queued&sort=started", "running"),
         ("status=running&tag=x&sort=started", "running"),
         ("status=running&sort=nonsense", "no such order"),
-    ],
-)
-def test_marks_an_order_that_its_filters_do_not_fit(browser: Browser, query: str, why: str) -> None:
-    page = browser.page(f"/ui/jobs?{query}")
-
-    [odd] = [each for each in page.all("a", class_="chip") if each.text.startswith("sort")]
-    assert why in odd.text
-    assert "sort" not in odd.given["href"]
+    ]
+    check_each(told, [(*each, (True, False)) for each in examples])
 
 
-def test_leaves_an_order_with_the_filters_that_it_is_of() -> None:
-    look = read_look([("status", ["running"]), ("queue", ["mail"]), ("sort", ["started"]), ("limit", ["25"])])
-
-    assert look.query()[-1] == ("sort", "started")
-    assert "sort" not in dict(look.without("queue", "mail"))
-    assert "sort" not in dict(look.with_status("queued"))
-    assert read_look((name, [text]) for name, text in look.query()) == look
+# Totals
 
 
-def test_counts_all_that_match_where_it_shows_the_first(
-    browser: Browser, conn: Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("app.web.job_list_url.LIMITS", (1, 50))
-    for _ in range(3):
-        enqueue(conn, queue="mail")
+def test_says_how_many_live_jobs_have_each_status(browser: Browser, signed_in: SignedIn, conn: Connection) -> None:
+    in_all_states(conn)
+    own = signed_in(Scope.READ, queues=["running"])
 
-    page = browser.page(f"/ui/jobs?{WAITING}&queue=mail&sort=due&limit=1")
+    def told(query: str = "", by: Browser = browser) -> list[str]:
+        return [each.text for each in by.page(f"{LIST}{query}").all("a", class_="chip")][:4]
 
-    [form] = page.all("form", action="/ui/operations/new")
-    assert "With all 1 that match" not in form.text
-
-
-# The form
-
-
-def test_takes_a_place_of_the_payload_and_what_is_there(browser: Browser, conn: Connection) -> None:
-    job = enqueue(conn, {"to": "x@b.c", "subject": "Hi", "body": "Hello."})
-    enqueue(conn)
-
-    page = browser.page(f"/ui/jobs?{urlencode({'path': 'to', 'value': 'x@b.c', 'kind': 'send_email'})}")
-    half = browser.page("/ui/jobs?path=to&value=")
-
-    assert ids(page) == [str(job)]
-    [chip] = [each for each in page.all("a", class_="chip") if "payload.to" in each.text]
-    assert chip.given["href"] == "/ui/jobs?kind=send_email"
-    assert "needs a place and what is there" in half.text
-    assert half.all("form", action="/ui/operations/new") == []
-
-
-def test_asks_in_its_form_for_statuses_and_an_error(browser: Browser, conn: Connection) -> None:
-    group = fail(conn, "Timeout: x")
-
-    page = browser.page(f"/ui/jobs?status=queued&status=failed&error={group}&worker={UUID(int=7)}")
-
-    [form] = page.all("form", class_="filters")
-    [statuses] = form.all("select", name="status")
-    hidden = [(each.given["name"], each.given["value"]) for each in form.all("input", type="hidden")]
-    assert [each.given["value"] for each in statuses.all("option")] == ["", *JobStatus]
-    assert [each.given["value"] for each in statuses.all("option") if "selected" in each.given] == ["queued"]
-    assert [each.given["value"] for each in form.all("input", name="error")] == [group]
-    assert hidden == [("worker", str(UUID(int=7))), ("status", "failed_permanent")]
-
-
-# Names that nobody uses
-
-
-@pytest.mark.parametrize(
-    ("query", "marked"),
-    [
-        ("queue=absent", ["no such queue"]),
-        ("kind=absent", ["no such kind"]),
-        ("queue=absent&kind=absent&status=failed", ["no such kind", "no such queue"]),
-        ("queue=mail&status=failed", []),
-        ("queue=idle", []),
-        ("queue=past&status=queued", []),
-        ("kind=send_email&status=failed&queue=mail", []),
-        ("kind=strange&status=failed", []),
-        ("queue=mail&queue=absent", []),
-    ],
-)
-def test_marks_a_name_that_nobody_uses(
-    browser: Browser, conn: Connection, sql: Sql, query: str, marked: list[str]
-) -> None:
+    before = told()
     enqueue(conn, queue="mail")
-    enqueue(conn, queue="mail", kind="strange")
-    produce.cancel(conn, enqueue(conn, queue="past"))
-    sql("DELETE FROM haulier.queue")
-    pause(conn, "idle", until=None, actor=None)
+    counted(conn)
+    browser.forget()
 
-    page = browser.page(f"/ui/jobs?{query}")
+    assert before[:3] == ["All", "Queued", "Running"]
+    assert told("?limit=100") == ["All", "Queued 2", "Running 1", "Retrying 1"]
+    assert told("?queue=mail&kind=send_email&status=running") == ["All", "Queued 2", "Running 0", "Retrying 0"]
+    assert told("?tag=night")[:3] == ["All", "Queued", "Running"]
+    assert told("", own) == ["All", "Queued 0", "Running 1", "Retrying 0"]
 
-    chips = [each for each in page.all("a", class_="chip") if "remove this filter" in each.text]
-    assert [each.text for chip in chips for each in chip.all("span", class_="failed")] == marked
+
+def test_says_how_many_failed_jobs_there_are_in_all(
+    browser: Browser, signed_in: SignedIn, conn: Connection, monkeypatch
+) -> None:
+    fail(conn, "no luck", queue="mail", times=26)
+    own = signed_in(Scope.READ, queues=["mail"])
+    fail(conn, "no luck", queue="salmon", times=3)
+
+    page, ours = (each.page(f"{LIST}?status=failed&limit=25") for each in (browser, own))
+
+    assert foot(page).startswith("25 shown of 29 ")
+    assert "With all 29 that match:" in page.text
+    assert foot(ours).startswith("25 shown of 26 ")
+    assert foot(browser.page(f"{LIST}?limit=25")).startswith("25 shown, more follow")
+    assert foot(browser.page(f"{LIST}?status=failed")).startswith("29 shown Newer")
+    for name, value in (("FIRST_ROWS", 10), ("LOOK_SECONDS", 0.0)):
+        monkeypatch.setattr(f"haulier.queue.produce.look_back.{name}", value)
+    browser.forget()
+    assert foot(browser.page(f"{LIST}?status=failed&limit=25")).startswith("25 shown of more than 25 ")
 
 
-def test_says_the_same_of_a_queue_that_the_key_may_not_see(signed_in: SignedIn, conn: Connection) -> None:
-    enqueue(conn, queue="salmon")
-    # So that it is known as a queue, which its job alone does not make it.
-    pause(conn, "salmon", until=None, actor=None)
-    browser = signed_in(Scope.READ, queues=["mail"])
+def test_says_of_no_fewer_live_jobs_than_it_shows(browser: Browser, conn: Connection) -> None:
+    for _ in range(12):
+        enqueue(conn)
+    counted(conn)
+    for _ in range(40):
+        enqueue(conn)
 
-    pages = [browser.page(f"/ui/jobs?queue={name}").text for name in ("salmon", "absent")]
+    pages = list(browser.through(f"{LIST}?status=queued&limit=25"))
+    counted(conn)
+    browser.forget()
 
-    assert ["no such queue" in text for text in pages] == [True, True]
+    assert [foot(page).partition(" Newer")[0] for page in pages] == [
+        "25 shown of more than 25",
+        "25 shown of more than 50",
+        "2 shown",
+    ]
+    assert "With all more than 25 that match:" in pages[0].text
+    assert foot(browser.page(f"{LIST}?status=queued&limit=25")).startswith("25 shown of 52 ")
+
+
+def test_says_how_many_it_found_as_far_as_it_looked_back(browser: Browser, conn: Connection, monkeypatch) -> None:
+    monkeypatch.setattr("haulier.queue.produce.look_back.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("haulier.queue.produce.look_back.FIRST_PAYLOADS", 1)
+    for _ in range(2):
+        enqueue(conn)
+
+    page = browser.page(f"{LIST}?payload.to=a@b.c")
+
+    assert "1 matches." in page.text
+    assert len(page.links("Look further back")) == 1

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import pytest
 import requests
 from psycopg2.extensions import connection as Connection
 
@@ -30,6 +31,7 @@ def is_in(session: requests.Session, url: str) -> bool:
     return answer.status_code == 200
 
 
+@pytest.mark.slow
 def test_ends_within_five_seconds(
     database: str, conn: Connection, make_key: MakeKey, eventually: Callable[..., Any]
 ) -> None:

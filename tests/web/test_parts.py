@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 from uuid import UUID
 
-import pytest
 from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as some
@@ -18,8 +17,7 @@ from markupsafe import Markup
 from app.web import charts
 from app.web.ages import fill
 from app.web.charts import Chart, Series
-from app.web.history import _TOLD, lines
-from app.web.job_list_url import LIMITS, Look, read_look, read_search
+from app.web.job_list_url import LIMITS, read_look, read_search
 from app.web.printed import MOST_CHARACTERS, printed
 from app.web.return_to import checked
 from app.web.static_files import FOLDER, files
@@ -27,45 +25,37 @@ from app.web.templates import environment, time_element
 from app.web.times import read_duration, read_time
 from app.web.viewer import Preferences
 from haulier.config import SECRET_NAMES
-from haulier.domain.act import Act
 from haulier.domain.job import JobStatus
 from haulier.domain.text import number
-from haulier.domain.timeline import Step, What, Why
 from tests.web.browsing import SAME, read
+from tests.web.tables import check_each
 
 NOW = datetime(2026, 11, 26, 14, 3, 5, tzinfo=UTC)
 
 
-@pytest.mark.parametrize(
-    ("before", "text"),
-    [
-        (timedelta(0), "now"),
-        (timedelta(seconds=2), "2 s ago"),
-        (timedelta(minutes=3, seconds=59), "3 min ago"),
-        (timedelta(hours=-11), "in 11 h"),
-        (timedelta(days=1, hours=1), "25 Nov 13:03:05"),
-        (timedelta(days=400), "22 Oct 2025 14:03:05"),
-    ],
-)
-def test_tells_a_time(before: timedelta, text: str) -> None:
-    element = time_element(NOW - before, Preferences(), NOW)
-
-    assert read(fill(element, NOW)).text == text
+# Times
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("10m", 600), ("2 h", 7200), ("1d", 86_400), ("x", None), ("-1h", None)])
-def test_reads_a_duration(text: str, seconds: float | None) -> None:
-    found = read_duration(text)
+def test_says_how_long_ago_a_time_is_or_when_it_was() -> None:
+    def said(**before: int) -> str:
+        return read(fill(time_element(NOW - timedelta(**before), Preferences(), NOW), NOW)).text
 
-    assert (found and found.total_seconds()) == seconds
+    assert said() == "now"
+    assert said(seconds=2) == "2 s ago"
+    assert said(minutes=3, seconds=59) == "3 min ago"
+    assert said(hours=-11) == "in 11 h"
+    assert said(days=1, hours=1) == "25 Nov 13:03:05"
+    assert said(days=400) == "22 Oct 2025 14:03:05"
 
 
-def test_reads_a_time_in_a_zone() -> None:
+def test_reads_durations_and_times() -> None:
+    durations = {text: read_duration(text) for text in ("10m", "2 h", "1d", "x", "-1h")}
+    odd = ("soon", "", "9999-12-31T23:59:59-12:00", "0001-01-01T00:00+12:00")
+
+    assert [found and found.total_seconds() for found in durations.values()] == [600, 7200, 86_400, None, None]
     assert read_time("2026-11-26T12:00", UTC) == datetime(2026, 11, 26, 12, tzinfo=UTC)
     assert read_time("2026-11-26T12:00+02:00", UTC) == datetime(2026, 11, 26, 10, tzinfo=UTC)
-    assert [read_time(text, UTC) for text in ("soon", "", "9999-12-31T23:59:59-12:00", "0001-01-01T00:00+12:00")] == [
-        None
-    ] * 4
+    assert [read_time(text, UTC) for text in odd] == [None] * 4
 
 
 # Charts
@@ -91,8 +81,8 @@ def test_has_all_its_numbers_as_a_table_and_no_style() -> None:
 
     rows = [[cell.text for cell in row.below() if cell.tag in ("th", "td")] for row in page.all("tr")]
     assert rows == [["Time", "A"], ["12:00", "1"], ["12:01", "–"], ["12:02", "10,000"]]
-    assert page.all("div", class_="area")[0].given["aria-label"] == 'up "and" <down>'
-    assert [each for each in page.below() if "style" in each.given] == []
+    assert page.all("div", class_="area")[0].attrs["aria-label"] == 'up "and" <down>'
+    assert [each for each in page.below() if "style" in each.attrs] == []
 
 
 @given(some.floats(min_value=0, max_value=1e15))
@@ -122,39 +112,18 @@ def test_divides_a_strip_into_widths_that_are_the_whole(seconds: list[float]) ->
     assert [width for width in found if width < 0] == []
 
 
-@pytest.mark.parametrize(
-    ("seconds", "widths"),
-    [
-        ([], []),
-        ([0.0, 0.0], []),
-        ([7.0], [1000]),
-        ([1.0, 3.0], [252, 748]),
-        # Of a day and a moment the moment can still be seen.
-        ([86_400.0, 0.001, 86_400.0], [498, 4, 498]),
-    ],
-)
-def test_divides_a_strip_by_time(seconds: list[float], widths: list[int]) -> None:
-    assert charts.widths(seconds) == widths
-
-
-def test_leaves_a_width_to_the_longest_beside_ever_so_many_moments() -> None:
-    found = charts.widths([*[0.001] * 300, 1e6])
-
-    assert (sum(found), min(found) >= 0) == (charts.STRIP, True)
-    assert found[-1] > charts.STRIP / 2 - 2
-
-
-def test_draws_a_strip_in_order_and_waits_low() -> None:
-    drawn = charts.strip([("queued", 1.0), ("failed", 2.0), ("", 4.0), ("queued", 1.0)], "Waited <b>")
-
-    page = read(drawn)
-    assert [(each.given["class"], each.given["d"]) for each in page.all("path")] == [
-        ("f-queued", "M0 4h127v4h-127zM873 4h127v4h-127z"),
-        ("f-failed", "M127 0h250v12h-250z"),
-    ]
-    assert page.all("svg")[0].given["aria-label"] == "Waited <b>"
-    assert [each for each in page.below() if "style" in each.given] == []
-    assert read(charts.strip([], "Nothing")).all("path") == []
+def test_divides_a_strip_by_time() -> None:
+    check_each(
+        charts.widths,
+        [
+            ([], []),
+            ([0.0, 0.0], []),
+            ([7.0], [1000]),
+            ([1.0, 3.0], [252, 748]),
+            # Of a day and a moment the moment can still be seen.
+            ([86_400.0, 0.001, 86_400.0], [498, 4, 498]),
+        ],
+    )
 
 
 # The list's URL
@@ -209,31 +178,11 @@ def test_reads_any_search(text: str) -> None:
     read_look([(name, [value]) for name, value in found.pairs]).asked(UTC, NOW)
 
 
-def test_leaves_out_a_filter_alone() -> None:
-    look = read_look([("queue", ["mail", "bulk"]), ("limit", ["25"])])
+def test_leads_only_to_its_own_pages() -> None:
+    ours = ("/ui", "/ui?a=b", "/ui/jobs?queue=a%20b", "/ui//evil.example")
+    others = ("/uix", "/ui\t//evil", "/ui/\\evil", "//evil/ui", "/ui/" + "x" * 2000, "/ui/\n")
 
-    assert look.without("queue", "mail") == [("queue", "bulk"), ("limit", "25")]
-    assert look.with_status("queued")[0] == ("status", "queued")
-    assert Look().query() == []
-
-
-@pytest.mark.parametrize(
-    ("place", "is_ours"),
-    [
-        ("/ui", True),
-        ("/ui?a=b", True),
-        ("/ui/jobs?queue=a%20b", True),
-        ("/ui//evil.example", True),
-        ("/uix", False),
-        ("/ui\t//evil", False),
-        ("/ui/\\evil", False),
-        ("//evil/ui", False),
-        ("/ui/" + "x" * 2000, False),
-        ("/ui/\n", False),
-    ],
-)
-def test_leads_nowhere_but_to_its_own_pages(place: str, is_ours: bool) -> None:
-    assert checked(place) == (place if is_ours else "/ui")
+    check_each(checked, [*((place, place) for place in ours), *((place, "/ui") for place in others)])
 
 
 # JSON
@@ -264,19 +213,6 @@ def test_cuts_what_is_long_and_counts_what_it_hides() -> None:
     assert sum(len(text) for _, text in long.pieces) == MOST_CHARACTERS
     assert secret.hidden == 1
     assert "swordfish" not in str(secret.pieces)
-
-
-# What happened
-
-
-def test_tells_every_step_and_act_in_words() -> None:
-    steps = [Step(NOW, what, why=Why.TURN, by="ann", worker="dock:7", attempt=2, seconds=1.0) for what in [*What, *Act]]
-
-    told = lines(steps)
-
-    assert [line.head for line in told if not line.head] == []
-    assert set(_TOLD) == set(What)
-    assert lines([Step(NOW, "newer_act")])[0].head == "Newer act"
 
 
 # Files
@@ -311,19 +247,6 @@ def test_has_the_script_of_others_as_they_published_it() -> None:
     assert set(said) == {"idiomorph.min.js"}
     assert hashlib.sha256((vendor / "idiomorph.min.js").read_bytes()).hexdigest() == digest
     assert "Zero-Clause BSD" in (vendor / "idiomorph.LICENSE").read_text()
-
-
-def test_is_small_enough() -> None:
-    assert len(files()["app.css"].content) <= 28_000
-    assert sum(len(file.content) for name, file in files().items() if name.endswith(".js")) <= 24_576
-
-
-def test_compiles_each_template() -> None:
-    names = environment().list_templates()
-
-    assert len(names) == len(list(FOLDER.parent.rglob("*.html")))
-    for name in names:
-        environment().get_template(name)
 
 
 def test_escapes_everything_but_what_draws() -> None:

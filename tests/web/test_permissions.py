@@ -1,164 +1,265 @@
-"""A page never offers what its viewer may not do, and the server refuses it all the same: it ..."""
+"""Each page and each act of the URL map, by what its viewer may do: it ..."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from flask import Flask
 from psycopg2.extensions import connection as Connection
 
-from app.http.routes import routes_of
-from haulier.domain.api_key import Scope
-from tests.web.browsing import Browser
+from app.http.door import refusal
+from app.http.routes import Route, routes_of
+from haulier.domain.api_key import ApiKey, Scope
+from haulier.domain.operation import OperationAction
+from haulier.queue import consume
+from haulier.queue.produce import operations as ops
+from haulier.queue.produce.job_filter import JobFilter
+from haulier.queue.produce.operations import Order
+from tests.queue.schedules import plant
+from tests.web.browsing import Browser, Element, faults, read
 from tests.web.conftest import MakeSite, SignedIn
-from tests.web.jobs import enqueue, in_all_states
+from tests.web.forms import ACTS, ADMIN, ENQUEUE, NO_ACTS, NO_PAGES, OPERATE, PAGES, READ, Act, Seen, do
+from tests.web.jobs import counted, in_all_states
+from tests.web.world import changed, digests, make_world
 
-# Which keys can sign in, and what each may do beside looking.
-KEYS: dict[str, tuple[tuple[Scope, ...], set[str]]] = {
-    "read": ((Scope.READ,), set()),
-    "operate": ((Scope.READ, Scope.OPERATE), {"cancel", "retry", "run-now", "change"}),
-    "operate and enqueue": (
-        (Scope.READ, Scope.OPERATE, Scope.ENQUEUE),
-        {"cancel", "retry", "run-now", "change", "copy"},
-    ),
-    "admin": ((Scope.ADMIN,), {"cancel", "retry", "run-now", "change", "copy", "delete"}),
+# What a page that is looked at may bring up to date where no worker counts.
+COUNTED = ("rollup", "depth", "moved", "counting", "error_count", "preview")
+# Who comes: the scopes of a key, whether it is good for one queue only, and the application's DASHBOARD.
+VIEWERS: dict[str, tuple[tuple[Scope, ...], bool, str]] = {
+    "read": (READ, False, "on"),
+    "operate": (OPERATE, False, "on"),
+    "read and enqueue": ((*READ, *ENQUEUE), False, "on"),
+    "operate and enqueue": ((*OPERATE, *ENQUEUE), False, "on"),
+    "admin": (ADMIN, False, "on"),
+    "operate, one queue": (OPERATE, True, "on"),
+    "admin, one queue": (ADMIN, True, "on"),
+    "admin, for reading": (ADMIN, False, "read"),
 }
-ACTS = KEYS["admin"][1]
+OF_ONE_QUEUE = [name for name, (_, is_limited, _) in VIEWERS.items() if is_limited]
+# A key of one queue does not learn what exists in another; ticked jobs of another are left alone, and the page says so.
+AS_IF_GONE = {303, 404}
+MOST_PAGES = 150
 
 
-def offered(browser: Browser, paths: list[str]) -> set[str]:
-    """Return the acts on a job to which any form of these pages leads."""
-    actions = {form.given.get("action", "") for path in paths for form in browser.page(path).all("form", method="post")}
-    return {action.rpartition("/")[2] for action in actions} - {"theme", "sign-out", "settings", "new"}
+def rules(app: Flask, method: str) -> set[str]:
+    """Return the rules of the dashboard that take this method."""
+    found = [rule for rule in app.url_map.iter_rules() if re.match(r"/ui(/|$)", rule.rule)]
+    return {rule.rule for rule in found if method in (rule.methods or ())}
 
 
-@pytest.mark.parametrize("name", KEYS)
-def test_offers_what_the_key_may_do_and_refuses_the_rest(signed_in: SignedIn, conn: Connection, name: str, sql) -> None:
-    scopes, may = KEYS[name]
-    browser, admin = signed_in(*scopes), signed_in(Scope.ADMIN)
-    jobs = in_all_states(conn)
-    paths = [f"/ui/jobs/{job}" for job in jobs.values()]
-    token = token_of(browser)
-
-    offers = offered(browser, ["/ui", "/ui/jobs", "/ui/settings", "/ui/help", *paths])
-    before = sql("SELECT id, status, priority FROM haulier.jobs ORDER BY id")
-    refused = {verb: {browser.post(f"{path}/{verb}", csrf=token).status_code for path in paths} for verb in ACTS - may}
-
-    assert offers == may
-    assert refused == {verb: {403} for verb in ACTS - may}
-    assert sql("SELECT id, status, priority FROM haulier.jobs ORDER BY id") == before
-    assert offered(admin, paths) == ACTS
+def is_refused(needs: Act | Seen, viewer: str) -> bool:
+    """Tell whether the permissions of dashboard.md refuse it to this viewer."""
+    scopes, is_limited, dashboard = VIEWERS[viewer]
+    lacks = ADMIN[0] not in scopes and not set(needs.needs) <= set(scopes)
+    acts = bool(needs.needs) if isinstance(needs, Act) else needs.acts
+    return lacks or (needs.is_whole and is_limited) or (acts and dashboard == "read")
 
 
-def token_of(browser: Browser) -> str:
-    return browser.page("/ui/settings").all("input", name="csrf")[0].given["value"]
+@pytest.fixture
+def enter(make_site: MakeSite, signed_in: SignedIn) -> Any:
+    """Give a function that returns a browser of such a viewer."""
+    apps = {dashboard: make_site(dashboard=dashboard) for dashboard in ("on", "read")}
+
+    def enter(viewer: str, queue: str = "mail") -> Browser:
+        scopes, is_limited, dashboard = VIEWERS[viewer]
+        return signed_in(*scopes, queues=[queue] if is_limited else None, app=apps[dashboard])
+
+    return enter
 
 
-def test_says_why_a_button_does_nothing(signed_in: SignedIn, conn: Connection) -> None:
-    page = signed_in(Scope.READ).page(f"/ui/jobs/{enqueue(conn)}")
-
-    [button] = [each for each in page.all("button") if each.text == "Cancel"]
-    [why] = page.all("span", id=button.given["aria-describedby"])
-    assert "disabled" in button.given
-    assert why.text == "This API key lacks the scope operate."
+def test_knows_every_page_and_every_act(site: Flask) -> None:
+    assert rules(site, "POST") - NO_ACTS == set(ACTS)
+    assert rules(site, "GET") - NO_PAGES == set(PAGES)
 
 
-def test_closes_every_page_but_the_sign_in_to_who_has_no_session(site: Flask) -> None:
-    rules = {rule for method, rule in routes_of(site) if method == "GET" and rule.startswith("/ui")}
-    paths = {re.sub(r"<(\w+:)?\w+>", "0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11", rule) for rule in rules}
-    stranger = Browser(site)
+def test_refuses_the_acts_that_the_permissions_refuse_and_no_other(enter: Any, conn: Connection, sql) -> None:
+    wrong: list[tuple[object, ...]] = []
+    for place, viewer in enumerate(VIEWERS):
+        # Each has its own, since those that it may do change what is there.
+        world = make_world(conn, f"mail-{place}")
+        browser = enter(viewer, world.queue)
+        csrf, before = browser.csrf, digests(sql)
+        refused = {rule: do(browser, csrf, act, world) for rule, act in ACTS.items() if is_refused(act, viewer)}
+        tables = changed(before, digests(sql))
+        allowed = {rule: do(browser, csrf, act, world) for rule, act in ACTS.items() if not is_refused(act, viewer)}
+        wrong += [(viewer, rule, status) for rule, status in refused.items() if status != 403]
+        wrong += [(viewer, rule, status) for rule, status in allowed.items() if status in (403, 404, 500)]
+        wrong += [(viewer, tables)] if tables else []
 
-    answers = {path: stranger.get(path) for path in paths}
-
-    opened = {path for path, answer in answers.items() if answer.status_code != 303}
-    assert opened == {"/ui/sign-in", "/ui/static/0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11"}
-    assert {answer.headers["Location"][:17] for path, answer in answers.items() if path not in opened} == {
-        "/ui/sign-in?next="
-    }
-    assert {stranger.post(path).status_code for path in paths if "static" not in path} <= {403, 404, 405}
-
-
-def test_walks_every_page_with_a_key_of_one_queue_and_shows_nothing_of_another(
-    signed_in: SignedIn, conn: Connection
-) -> None:
-    own, other = enqueue(conn, {"note": "mine"}, queue="mail"), enqueue(conn, {"note": "swordfish"}, queue="salmon")
-    browser = signed_in(Scope.ADMIN, queues=["mail"])
-    token = token_of(browser)
-
-    pages = [browser.page(path) for path in ("/ui", "/ui?span=7d", "/ui/jobs", f"/ui/jobs/{own}", "/ui/help")]
-    listed = [browser.page(f"/ui/jobs?{query}").all("tr", id=f"job-{other}") for query in ("", "queue=salmon")]
-    refused = [browser.post(f"/ui/jobs/{other}/{verb}", csrf=token).status_code for verb in sorted(ACTS)]
-
-    assert [word for page in pages for word in ("salmon", "swordfish", str(other)) if word in page.text] == []
-    assert listed == [[], []]
-    assert refused == [404] * len(ACTS)
+    assert wrong == []
 
 
-def test_brings_no_job_into_a_queue_that_is_not_the_keys(signed_in: SignedIn, conn: Connection, sql) -> None:
-    browser = signed_in(Scope.READ, Scope.OPERATE, queues=["mail"])
-    job = enqueue(conn, queue="mail")
+def test_changes_something_by_each_form_and_records_who_did_it(enter: Any, conn: Connection, sql) -> None:
+    world, browser = make_world(conn, "mail"), enter("admin")
+    csrf, found, actors = browser.csrf, {}, set()
+    for rule, act in ACTS.items():
+        before, [(newest,)] = digests(sql), sql("SELECT max(id) FROM haulier.audit")
+        status = do(browser, csrf, act, world)
+        found[rule] = (bool(changed(before, digests(sql))), status >= 400)
+        # What is worked off there was started by somebody else.
+        if not rule.endswith("/advance"):
+            actors |= set(sql("SELECT actor FROM haulier.audit WHERE id > %s", newest))
 
-    refused = browser.send(browser.page(f"/ui/jobs/{job}"), f"/ui/jobs/{job}/change", queue="salmon")
-
-    assert refused.status_code == 403
-    assert sql("SELECT queue FROM haulier.job") == [("mail",)]
-
-
-def test_makes_no_more_queues_than_the_api(make_site: MakeSite, signed_in: SignedIn, conn: Connection, sql) -> None:
-    browser = signed_in(app=make_site(queues_per_key=1))
-    job = enqueue(conn)
-
-    done = [
-        browser.send(browser.page(f"/ui/jobs/{job}"), f"/ui/jobs/{job}/change", queue=name) for name in ("one", "two")
-    ]
-
-    assert [answer.status_code for answer in done] == [303, 422]
-    assert sql("SELECT queue FROM haulier.job") == [("one",)]
+    assert found == {rule: (act.changes, act.is_own) for rule, act in ACTS.items()}
+    assert actors == {(browser.key.id,)}
 
 
-def test_does_nothing_where_it_is_for_reading(make_site: MakeSite, signed_in: SignedIn, conn: Connection, sql) -> None:
-    browser = signed_in(Scope.ADMIN, app=make_site(dashboard="read"))
-    jobs = in_all_states(conn)
-    token = token_of(browser)
-    before = sql("SELECT id, status, priority FROM haulier.jobs ORDER BY id")
+def test_lets_a_key_of_one_queue_change_nothing_of_another(enter: Any, conn: Connection, sql) -> None:
+    world = make_world(conn, "salmon")
+    acts = {rule: act for rule, act in ACTS.items() if act.needs}
+    # Which jobs match a filter it may ask: there are none in its own queue.
+    expected = {"/ui/operations/new": {200}}
+    wrong = []
+    for viewer in OF_ONE_QUEUE:
+        browser = enter(viewer)
+        csrf, before = browser.csrf, digests(sql, "preview")
+        for rule, act in acts.items():
+            is_of_one = "<uuid" in rule and not act.is_whole
+            status = do(browser, csrf, act, world)
+            if status not in expected.get(rule, {403, 404} if is_of_one else {403, 422, *AS_IF_GONE}):
+                wrong.append((viewer, rule, status))
+        assert changed(before, digests(sql, "preview")) == set()
 
-    offers = offered(browser, ["/ui", "/ui/jobs", *(f"/ui/jobs/{job}" for job in jobs.values())])
-    refused = {browser.post(f"/ui/jobs/{job}/{verb}", csrf=token).status_code for verb in ACTS for job in jobs.values()}
-
-    assert offers == set()
-    assert refused == {403}
-    assert sql("SELECT id, status, priority FROM haulier.jobs ORDER BY id") == before
-    assert "Read only" in browser.page("/ui").text
-    assert browser.send(browser.page("/ui/settings"), "/ui/settings", theme="dark").status_code == 303
-    assert browser.send(browser.page("/ui/settings"), "/ui/sign-out").status_code == 303
-
-
-def test_notes_who_did_it(browser: Browser, conn: Connection, sql) -> None:
-    job = enqueue(conn)
-
-    browser.send(browser.page(f"/ui/jobs/{job}"), f"/ui/jobs/{job}/cancel")
-
-    assert sql("SELECT actor, action FROM haulier.audit WHERE job_id IS NOT NULL") == [(browser.key.id, "cancel")]
-    assert sql("SELECT last_used_at IS NOT NULL FROM haulier.api_key") == [(True,)]
+    assert wrong == []
 
 
-def test_shows_who_did_it_to_those_alone_who_may_operate(signed_in: SignedIn, conn: Connection) -> None:
-    job = in_all_states(conn)["cancelled"]
+def test_shows_the_pages_that_the_permissions_allow_and_no_other(enter: Any, conn: Connection, sql) -> None:
+    world = make_world(conn, "mail")
+    wrong = []
+    for viewer in VIEWERS:
+        browser = enter(viewer)
+        # From here on it is known when the key was last used.
+        browser.page("/ui/settings")
+        before = digests(sql, *COUNTED)
+        for rule, page in PAGES.items():
+            # Who may not open the first page is led to one that is open to them.
+            refused = 303 if rule == "/ui" else 403
+            status = browser.get(world.filled(page.path)).status_code
+            if status != (refused if is_refused(page, viewer) else 200):
+                wrong.append((viewer, rule, status))
+        assert changed(before, digests(sql, *COUNTED)) == set()
 
-    seen = ["ops-anna" in signed_in(*scopes).page(f"/ui/jobs/{job}").text for scopes in ([Scope.READ], [Scope.ADMIN])]
-
-    assert seen == [False, True]
+    assert wrong == []
 
 
-def test_is_read_from_what_each_view_states(make_site: MakeSite, signed_in: SignedIn) -> None:
+@pytest.mark.parametrize("viewer", OF_ONE_QUEUE)
+def test_shows_a_key_of_one_queue_nothing_of_another(enter: Any, conn: Connection, viewer: str) -> None:
+    make_world(conn, "mail")
+    other = make_world(conn, "salmon")
+    browser = enter(viewer)
+    # An error that is the same in both is shown as it is in the own queue.
+    words = {"salmon"} | {text for name, text in other.names.items() if name not in ("error", "seen", "as_of")}
+
+    statuses = {rule: browser.get(other.filled(page.path)).status_code for rule, page in PAGES.items()}
+    texts = {rule: browser.get(page.path).text for rule, page in PAGES.items() if "{" not in page.path}
+
+    opened = {rule for rule, status in statuses.items() if "{" in PAGES[rule].path and status == 200}
+    assert opened <= {"/ui/search", "/ui/failures/<error_id>"}
+    assert {(rule, word) for rule, text in texts.items() for word in words if word in text} == set()
+
+
+# What pages offer
+
+
+@pytest.mark.parametrize("viewer", ["read and enqueue", "operate", "admin", "admin, one queue"])
+def test_leads_nowhere_and_offers_nothing_that_is_refused(enter: Any, conn: Connection, sql, viewer: str) -> None:
+    fill(conn, sql)
+    browser = enter(viewer)
+    offers = Offers(browser)
+
+    pages = dict(walk(browser))
+    refused = {each for page in pages.values() for each in offers.of(page) if offers.is_refused(*each)}
+
+    assert len(pages) > (5 if viewer == "operate" else 15)
+    assert any(path.startswith("/ui/operations/") for path in pages) == (viewer != "read and enqueue")
+    assert refused == set()
+
+
+def test_offers_no_act_if_it_is_only_for_reading(enter: Any, conn: Connection, sql) -> None:
+    fill(conn, sql)
+    # While no worker lives, whoever watches an operation works it off.
+    sql("UPDATE haulier.worker SET beat_at = now() - interval '1 hour'")
+    browser = enter("admin, for reading")
+    offers = Offers(browser)
+
+    pages = list(dict(walk(browser)).values())
+    acts = {path for page in pages for method, path in offers.of(page) if method == "POST"}
+
+    assert acts == {"/ui/settings", "/ui/settings/theme", "/ui/sign-out"}
+    assert [page for page in pages if "Read only" not in page.text] == []
+
+
+def test_opens_a_page_that_states_no_scope_only_to_admins(make_site: MakeSite, signed_in: SignedIn) -> None:
     def plans() -> str:
         return "plans"
 
     app: Any = make_site()
     app.add_url_rule("/ui/secret-plans", "ui.plans", plans)
-    reader, admin = signed_in(Scope.READ, app=app), signed_in(Scope.ADMIN, app=app)
 
-    # A view that states nothing.
-    assert [each.get("/ui/secret-plans").status_code for each in (reader, admin)] == [403, 200]
+    statuses = [signed_in(scope, app=app).get("/ui/secret-plans").status_code for scope in (Scope.READ, Scope.ADMIN)]
+
+    assert statuses == [403, 200]
+
+
+def fill(conn: Connection, sql) -> None:
+    """Have something of everything that pages show."""
+    in_all_states(conn)
+    plant(sql, "nightly", every_seconds=3600)
+    consume.register(conn, host="dock", pid=9, threads=4, queues=(), lease_seconds=600)
+    order = Order(OperationAction.CANCEL, JobFilter(kinds=["send_email"]), queues=["mail"])
+    ops.start(conn, order, as_of=None, actor="ops-anna")
+    counted(conn)
+
+
+def walk(browser: Browser) -> Iterator[tuple[str, Element]]:
+    """Yield every page to which links lead from the first one, each with some query of its fields."""
+    first = browser.get("/ui").headers.get("Location", "/ui")
+    seen, left = {first}, [first]
+    while left:
+        path = left.pop(0)
+        answer = browser.get(path)
+        assert answer.status_code == 200, path
+        page = read(answer.text)
+        assert faults(page) == [], path
+        yield path, page
+        for link in links(page):
+            shape = shape_of(link)
+            if shape not in seen and len(seen) < MOST_PAGES:
+                seen.add(shape)
+                left.append(link)
+
+
+def links(page: Element) -> list[str]:
+    found = [each.attrs.get("href", "").partition("#")[0] for each in page.all("a")]
+    return [each for each in found if each.startswith("/ui") and ".csv" not in each]
+
+
+def shape_of(link: str) -> str:
+    """Return the path and the names of its parameters: pages that differ only in the values are like each other."""
+    path, _, query = link.partition("?")
+    return f"{path}?{'&'.join(sorted({each.partition('=')[0] for each in query.split('&')}))}" if query else path
+
+
+class Offers:
+    """What pages offer to the viewer, and what of it would be refused."""
+
+    def __init__(self, browser: Browser) -> None:
+        app, self._key = browser.client.application, browser.key
+        self._urls, self._routes = app.url_map.bind("localhost"), routes_of(app)
+
+    def of(self, page: Element) -> set[tuple[str, str]]:
+        """Return the method and the path of each form and each button."""
+        found = {(each.attrs.get("method", "get").upper(), each.attrs["action"]) for each in page.all("form")}
+        return found | {("POST", each.attrs["formaction"]) for each in page.all("button") if "formaction" in each.attrs}
+
+    def _route(self, method: str, path: str) -> Route:
+        rule, _ = self._urls.match(path, method, return_rule=True)
+        return self._routes[method, rule.rule]
+
+    def is_refused(self, method: str, path: str) -> bool:
+        """Tell whether the server would refuse it."""
+        assert isinstance(self._key, ApiKey)
+        return refusal(self._key, self._route(method, path)) is not None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -115,3 +116,14 @@ def digests(sql: Sql, *beside: str) -> dict[str, str]:
 def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
     """Return the tables that are not as they were."""
     return {name for name in before if before[name] != after[name]}
+
+
+@contextmanager
+def locked(conn: Connection, table: str) -> Iterator[None]:
+    """Let nobody read the table during the block."""
+    with conn.cursor() as cursor:
+        cursor.execute(f"BEGIN; LOCK TABLE haulier.{table} IN ACCESS EXCLUSIVE MODE")
+        try:
+            yield
+        finally:
+            cursor.execute("ROLLBACK")
