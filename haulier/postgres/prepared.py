@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from haulier.postgres.connection import is_pooled
 from haulier.postgres.errors import sqlstate
 from haulier.postgres.sql_files import SQL
-from haulier.postgres.statements import Connection, Row, is_outside_transactions, message, prepare, rows_at_once
+from haulier.postgres.statements import Connection, Row, is_outside_transactions, prepare, rows_at_once
 
 
 def as_prepared(name: str) -> tuple[str, str]:
@@ -37,39 +38,28 @@ class Prepared:
         # False once a prepared statement was lost: there is a pool in between that `is_pooled` does not see.
         self.are_kept = True
 
-    def message(
-        self, conn: Connection, names: Sequence[str], /, *, seconds: float, **parameters: Any
-    ) -> list[tuple[Any, ...]]:
-        """Run statements as `statements.message` does, prepared where this connection keeps what it has prepared.
+    def on(self, conn: Connection) -> AbstractContextManager[Mapping[str, str]]:
+        """Give a block the SQL that calls each statement, by name; none where this connection cannot keep them.
 
-        Raises: InvalidSqlStatementName where a prepared statement turns out to be lost, which `translated` makes an
-                outage; from then on all statements are sent unprepared.
+        If the block ends with InvalidSqlStatementName, which `translated` makes an outage, a prepared statement was
+        lost: from then on all statements are sent unprepared.
         """
-        try:
-            return message(conn, names, seconds=seconds, prepared=self._of(conn), **parameters)
-        except sqlstate.InvalidSqlStatementName:
-            self.are_kept = False
-            raise
+        return _Calls(self, conn)
 
     def rows(self, conn: Connection, names: Sequence[str], /, **parameters: Any) -> list[Row]:
-        """Run statements as `statements.rows_at_once` does, prepared and refused as those of `message`."""
-        self.get_ready(conn)
-        try:
-            return rows_at_once(conn, names, prepared=self._calls.get(conn, {}) if self.are_kept else {}, **parameters)
-        except sqlstate.InvalidSqlStatementName:
-            self.are_kept = False
-            raise
+        """Run statements as `statements.rows_at_once` does, prepared and refused as in a block of `on`."""
+        with self.on(conn) as calls:
+            return rows_at_once(conn, names, prepared=calls, **parameters)
 
-    def get_ready(self, conn: Connection) -> None:
-        """Prepare the statements on this connection; not within a transaction, where nothing can be prepared."""
-        if is_outside_transactions(conn):
-            self._of(conn)
+    def get_ready(self, conn: Connection) -> Mapping[str, str]:
+        """Prepare the statements on this connection, and return the SQL that calls each.
 
-    def _of(self, conn: Connection) -> Mapping[str, str]:
+        Within a transaction nothing can be prepared: there it returns what was prepared before.
+        """
         if not self.are_kept:
             return {}
         calls = self._calls.get(conn)
-        if calls is None:
+        if calls is None and is_outside_transactions(conn):
             # Noted first: where one PREPARE fails those before it stay, and would make a second try fail.
             calls = self._calls[conn] = {}
             try:
@@ -77,7 +67,23 @@ class Prepared:
                     calls = self._calls[conn] = _prepare_all(conn, self.names)
             except sqlstate.DuplicatePreparedStatement:
                 self.are_kept = False
-        return calls
+        return calls or {}
+
+
+class _Calls:
+    """A block of `Prepared.on`. Not by @contextmanager, which takes longer: a lone job waits for it."""
+
+    __slots__ = ("_conn", "_prepared")
+
+    def __init__(self, prepared: Prepared, conn: Connection) -> None:
+        self._prepared, self._conn = prepared, conn
+
+    def __enter__(self) -> Mapping[str, str]:
+        return self._prepared.get_ready(self._conn)
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, sqlstate.InvalidSqlStatementName):
+            self._prepared.are_kept = False
 
 
 def _prepare_all(conn: Connection, names: Sequence[str]) -> Mapping[str, str]:

@@ -7,7 +7,8 @@ assembly       puts one process together: makes what is shared, and gives each t
 process        one process: starts the threads, watches them, stops everything in order
 
 threads/       one file for each thread
-  runner       (WORKER_THREADS of them) runs one job after the other; makes the round trip for all when jobs run low
+  runner       (WORKER_THREADS of them) runs one job after the other; makes the round trip for all when jobs run low,
+               and then waits where there is no work
   settler      settles outcomes that no runner has settled, and gives back jobs that would wait
   heartbeat    beats, learns of cancels and pauses, writes progress, gives back jobs that nobody holds, finds suspects,
                rescues, sees whether there are schedules
@@ -20,10 +21,9 @@ steps/         what they do
   settle_and_claim  the one call for all threads, made by a runner or the settler
   settle_doubtful  settles what did not settle with the others: together again, one by one, or later
   claim_less   finds the job for which the database refuses a claim
-  scan         finds lanes that are new here
-  wait         how a runner waits for work, and wakes other workers
   execute      runs one job: from the claimed job to its outcome
   report       logs and counts a run that has been settled
+  failures     the failed attempts, each with its group of errors
   timeouts     stops jobs whose time is up; called by the main thread
   pauses       gives back jobs that were claimed ahead, when their queue is paused; called by the heartbeat
   suspects     jobs that have crashed before: the heartbeat looks for them, a runner runs them alone
@@ -34,24 +34,28 @@ steps/         what they do
   fire         decides the ticks that are due, and enqueues their jobs; called by the scheduler
   count        counts the numbers where it is this process's turn; called by the housekeeper
   operate      a chunk of an operation after the other, with rests between them
+  sparing_log  warnings that many jobs cause at once
 
-shared/        what they share
+The threads share three objects, which are told of the answer to each claim: supply, lanes and link.
+
+supply/        the jobs that this process holds
   buffer       jobs to start and outcomes to settle; which thread may call the database for all
   held         every job that this process holds, and the claims without an answer
+  sizes        how many jobs are claimed ahead, and how much one call carries
+  shutdown     how far the process has come in stopping
+
+lanes/         where it claims
   marks        where to begin claiming in each lane
   turns        which lane comes first where several have more than a claim can take
-  claim_size   how many jobs are claimed ahead
-  failures     the failed attempts, each with its group of errors
-  call_size    how much one call carries
   refused      the jobs that the database refuses for now
+  scan         finds lanes that are new here
+
+link/          what it knows of the database
   lease        the id of this process, and whether its claims are still its own
+  outage       whether the database is away
   bell         wakes the thread that waits for work
   sleeper      whether this process asks the database to wake it
   notify_check  whether notifications come through
-  next_operation  when an operation is due
-  outage       whether the database is away
-  shutdown     how far the process has come in stopping
-  sparing_log  warnings that many jobs cause at once
 
 isolation/     jobs in child processes
   children     the child processes of this process
@@ -65,5 +69,4 @@ metrics/       what is counted
   http_server  the server of that port
 
 A job's way from claim to settle goes by settle_and_claim, held, buffer, runner, execute and report.
-On that way the rest of shared/ is read or updated.
 """

@@ -22,15 +22,13 @@ from haulier.postgres.limits import too_many
 from haulier.queue.upkeep.migrate import check_schema
 from haulier.version import version
 from haulier.worker.isolation.children import Children
+from haulier.worker.link import Link
 from haulier.worker.metrics.counts import Measures
 from haulier.worker.metrics.port import MetricsPort
-from haulier.worker.shared.bell import Bell
-from haulier.worker.shared.buffer import Buffer
-from haulier.worker.shared.held import HeldJobs
-from haulier.worker.shared.next_operation import NextOperation
-from haulier.worker.shared.outage import Outage
-from haulier.worker.shared.shutdown import Shutdown
+from haulier.worker.steps.operate import NextOperation
 from haulier.worker.steps.timeouts import Timeouts
+from haulier.worker.supply import Supply
+from haulier.worker.supply.shutdown import Shutdown
 
 # Python's switch interval. At its default of 5 ms, while others run quick jobs, the thread that claims for all waits
 # longer for the interpreter than for the database.
@@ -138,17 +136,15 @@ class Stop:
     """Brings the process to a stop, step by step: what it claims, what it runs, its threads."""
 
     shutdown: Shutdown
-    buffer: Buffer
-    bell: Bell
-    held: HeldJobs
+    supply: Supply
+    link: Link
     children: Children
-    beat_wanted: threading.Event
     next_operation: NextOperation
 
     @property
     def jobs_left(self) -> int:
         """Return how many jobs are held."""
-        return len(self.held)
+        return len(self.supply.held)
 
     def wait_until_stopping(self, seconds: float) -> None:
         """Wait this long; a signal that comes meanwhile is obeyed after the wait."""
@@ -157,16 +153,16 @@ class Stop:
     def stop_claiming(self) -> None:
         """Claim and start nothing more."""
         self.shutdown.stopping.set()
-        self.buffer.empty()
-        self.bell.ring()
+        self.supply.buffer.empty()
+        self.link.bell.ring()
 
     def wait_for_jobs(self, seconds: float) -> bool:
         """Wait until no job is held; False when the time is up first."""
-        return self.held.wait_until_empty(seconds)
+        return self.supply.held.wait_until_empty(seconds)
 
     def stop_jobs(self) -> None:
         """Ask the handlers to stop."""
-        self.held.stop([running.fence for running in self.held.all()], StopReason.SHUTDOWN)
+        self.supply.held.stop([running.fence for running in self.supply.held.all()], StopReason.SHUTDOWN)
 
     def close(self) -> None:
         """End the threads; jobs that still run are given back."""
@@ -174,7 +170,7 @@ class Stop:
         # The jobs that children run are given back, and must not go on running.
         self.children.close()
         self.next_operation.close()
-        self.beat_wanted.set()
+        self.link.beat_wanted.set()
 
     def end(self) -> None:
         """Tell the threads that nobody waits for them any more."""
@@ -189,7 +185,6 @@ class Worker:
     kinds: Mapping[str, Kind]
     database: Database
     place_database: Database
-    outage: Outage
     threads: Threads
     watch: Watch
     stop: Stop
@@ -249,10 +244,10 @@ class Worker:
                     excess = too_many(conn, self.config.worker_connections)
                 self.database.close()
             except DatabaseUnavailable as error:
-                self.outage.failed(error)
+                self.stop.link.outage.failed(error)
                 self.stop.wait_until_stopping(10 * TICK_SECONDS)
             else:
-                self.outage.succeeded()
+                self.stop.link.outage.succeeded()
                 if excess:
                     log.warning("%s: lower WORKER_PROCESSES or WEB_CONCURRENCY, or run fewer workers", excess)
                 return True
@@ -308,7 +303,7 @@ class Worker:
 
     def _close_place_connection(self) -> None:
         # Whoever is still in a call has the place. From here on nobody gets it.
-        if self.stop.buffer.take_place():
+        if self.stop.supply.buffer.take_place():
             self.place_database.close()
 
     def _drain(self, until: float) -> bool:

@@ -20,9 +20,9 @@ from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.operations import Order, start
 from haulier.queue.produce.work_off import Worker, work_off
 from haulier.queue.upkeep import error_counts, numbers, purge
-from haulier.worker.shared.held import HeldJob
-from haulier.worker.shared.lease import Lease
+from haulier.worker.link.lease import Lease
 from haulier.worker.steps.progress import ProgressWriter
+from haulier.worker.supply.held import HeldJob
 
 ROWS = 100
 # Rows are told apart by the number in a text: the name of a queue, an idempotency key, an actor.

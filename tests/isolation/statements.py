@@ -58,7 +58,7 @@ LEFT_OUT = {
     "retry_all": "as cancel_all",
     "delete_all": "as cancel_all",
     "lose_operation": "only where the database was restored: tests/queue/produce/test_operation_bound.py",
-    "heads": "only where there are more lanes than one look reads: tests/worker/steps/test_scan.py",
+    "heads": "only where there are more lanes than one look reads: tests/worker/lanes/test_scan.py",
     "find_paused": "only where jobs were claimed ahead: tests/worker/threads/test_heartbeat.py",
     "steps_begin": "only `haulier recount` sends it",
     "say_stopping": "only while the process stops, and nobody needs to know it: tests/worker/test_introduction.py",

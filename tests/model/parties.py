@@ -9,7 +9,7 @@ from uuid import UUID
 
 from haulier.domain.claim import Fence
 from haulier.queue.produce.operations import Order, Preview
-from haulier.worker.shared.marks import Marks
+from haulier.worker.lanes.marks import Marks
 from tests.model.ledger import Entry
 
 

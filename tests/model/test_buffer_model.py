@@ -12,12 +12,11 @@ from haulier.config import Config
 from haulier.domain.job import Job
 from haulier.domain.outcome import Outcome, Verb
 from haulier.kinds import JobContext
-from haulier.worker.shared.bell import Bell
-from haulier.worker.shared.buffer import Buffer, Ended, RoundTrip
-from haulier.worker.shared.call_size import CallSize
-from haulier.worker.shared.claim_size import MOST_AT_ONCE, ClaimSize
-from haulier.worker.shared.held import HeldJob
-from haulier.worker.shared.shutdown import Shutdown
+from haulier.worker.link.bell import Bell
+from haulier.worker.supply.buffer import Buffer, Ended, RoundTrip
+from haulier.worker.supply.held import HeldJob
+from haulier.worker.supply.shutdown import Shutdown
+from haulier.worker.supply.sizes import MOST_AT_ONCE, CallSize, ClaimSize
 from tests.model import EXAMPLES, SEED
 from tests.model.choosing import has, one_of
 from tests.worker.jobs import a_job

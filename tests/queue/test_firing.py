@@ -21,7 +21,7 @@ from haulier.postgres.statements import transaction
 from haulier.queue import firing, produce
 from haulier.queue.firing import Fired, any_schedule, fire_due, next_look
 from haulier.queue.upkeep.purge import purge_ticks
-from haulier.worker.shared.outage import Outage
+from haulier.worker.link.outage import Outage
 from haulier.worker.steps.fire import LOCKED_SECONDS, LOOK_SECONDS, Firing
 from tests.conftest import PATIENCE, sql_on
 from tests.queue.schedules import Sql, plant, set_time, ticks

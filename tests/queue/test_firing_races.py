@@ -14,7 +14,7 @@ from haulier.postgres.database import Database
 from haulier.postgres.statements import transaction
 from haulier.queue.firing import BYTES_AT_ONCE, fire_due
 from haulier.queue.produce.schedules import delete_schedule, put_schedule
-from haulier.worker.shared.outage import Outage
+from haulier.worker.link.outage import Outage
 from haulier.worker.steps.fire import LOOK_SECONDS, Firing
 from tests.conftest import PATIENCE, eventually, sql_on
 from tests.queue.schedules import Sql, account, plant, set_time, ticks

@@ -19,7 +19,7 @@ from haulier.queue.firing import fire_due
 from haulier.queue.produce import schedules
 from haulier.queue.produce.schedule_file import apply_file
 from haulier.queue.recompute import recompute
-from haulier.worker.shared.outage import Outage
+from haulier.worker.link.outage import Outage
 from haulier.worker.steps.fire import LOOK_SECONDS, Firing
 from tests.conftest import sql_on
 from tests.queue.schedules import HEALTHY, REFUSED, SQLSTATES, Sql, plant, refused, set_time, ticks, tries

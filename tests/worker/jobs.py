@@ -5,7 +5,7 @@ from __future__ import annotations
 from haulier.domain.job import Job
 from haulier.queue.rows import ClaimedJob
 from haulier.testing.performed import first_run
-from haulier.worker.shared.claim_size import ClaimSize
+from haulier.worker.supply.sizes import ClaimSize
 
 
 def a_job(kind: str) -> Job:

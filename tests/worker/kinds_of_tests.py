@@ -21,9 +21,9 @@ if os.environ.get("TEST_DIES_AT_ONCE"):
     DEADLY = signal.Signals[os.environ["TEST_DIES_AT_ONCE"]]
     os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), DEADLY))
 if rarely := os.environ.get("TEST_FULL_SCAN_SECONDS"):
-    import haulier.worker.shared.marks
+    import haulier.worker.lanes.marks
 
-    haulier.worker.shared.marks.FULL_SCAN_SECONDS = float(rarely)
+    haulier.worker.lanes.marks.FULL_SCAN_SECONDS = float(rarely)
 if os.environ.get("TEST_THREAD_AT_IMPORT"):
     threading.Thread(target=threading.Event().wait, name="of-a-kind", daemon=True).start()
 

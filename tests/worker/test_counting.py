@@ -12,7 +12,7 @@ from haulier.postgres.connection import connect
 from haulier.postgres.database import Database
 from haulier.postgres.statements import Connection
 from haulier.queue.upkeep import numbers
-from haulier.worker.shared.outage import Outage
+from haulier.worker.link.outage import Outage
 from haulier.worker.steps.count import Counting
 from haulier.worker.threads import housekeeper
 from tests.conftest import eventually

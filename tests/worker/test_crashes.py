@@ -18,8 +18,8 @@ from haulier.domain.outcome import Outcome
 from haulier.kinds import JobContext
 from haulier.queue import consume, produce
 from haulier.worker.assembly import Assembly
-from haulier.worker.shared.buffer import Ended
-from haulier.worker.shared.held import HeldJob
+from haulier.worker.supply.buffer import Ended
+from haulier.worker.supply.held import HeldJob
 from lab.proxy import proxy_to
 from tests import queueing
 from tests.conftest import PATIENCE, eventually
@@ -145,8 +145,8 @@ def test_a_job_claimed_in_an_earlier_name_is_given_back_unrun(config, enqueue, c
     job = enqueue("t.nobody_knows")
     [claimed] = queueing.claim(conn, worker_id=earlier, claim_id=uuid4(), queues=())
 
-    worker.lease.registered(present, time.monotonic())
-    worker.buffer.add(worker.work.run(HeldJob(claimed, JobContext(claimed, config), None)))
+    worker.link.lease.registered(present, time.monotonic())
+    worker.supply.buffer.add(worker.work.run(HeldJob(claimed, JobContext(claimed, config), None)))
     worker.calls.settle_ended()
     worker.database.close()
 
@@ -162,9 +162,9 @@ def test_a_wait_to_be_alone_is_not_over_before_what_has_ended_could_be_settled(c
         job = enqueue("t.note")
         [claimed] = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
         running, claim_id = HeldJob(claimed, JobContext(claimed, config), None), uuid4()
-        process.held.begin_claim(claim_id)
-        process.held.end_claim(claim_id, [running])
-        process.buffer.add(Ended(running, Outcome.complete()))
+        process.supply.held.begin_claim(claim_id)
+        process.supply.held.end_claim(claim_id, [running])
+        process.supply.buffer.add(Ended(running, Outcome.complete()))
         answers = []
         proxy.go_away()
         waiting = threading.Thread(target=lambda: answers.append(process.suspects.wait_until_alone(0.5)))

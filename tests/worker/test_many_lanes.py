@@ -12,9 +12,9 @@ import pytest
 from haulier.domain.outcome import Outcome
 from haulier.queue import consume
 from haulier.worker.assembly import Assembly
-from haulier.worker.shared.buffer import Ended
-from haulier.worker.shared.held import HeldJob
-from haulier.worker.shared.marks import MOST_LANES
+from haulier.worker.lanes.marks import MOST_LANES
+from haulier.worker.supply.buffer import Ended
+from haulier.worker.supply.held import HeldJob
 from tests.conftest import eventually
 
 HOUR = 3600.0
@@ -26,11 +26,11 @@ WITHIN = 60.0
 def worker(config, conn) -> Iterator[Assembly]:
     """Give a worker whose threads do not run, and which has been idle until now."""
     worker = Assembly(replace(config, worker_threads=200, poll_seconds=HOUR, lease_seconds=HOUR), {})
-    worker.lease.registered(
+    worker.link.lease.registered(
         consume.register(conn, host="dock", pid=7, threads=200, queues=(), lease_seconds=HOUR), time.monotonic()
     )
     # No look waits.
-    worker.suspects_due.set()
+    worker.lanes.suspects_due.set()
     yield worker
     worker.database.close()
 
@@ -38,11 +38,11 @@ def worker(config, conn) -> Iterator[Assembly]:
 @pytest.fixture
 def claimed(worker) -> Callable[[], list[str]]:
     """Give a function that looks for work as a thread does, and returns the queues of the jobs that it has claimed."""
-    look, buffer = worker.runner(1).look, worker.buffer
+    runner, buffer = worker.runner(1), worker.supply.buffer
     tasks = [buffer.next()]
 
     def claimed() -> list[str]:
-        look.look(tasks.pop())
+        runner.look.go_on(runner.settle_and_claim.make(tasks.pop()))
         buffer.done()
         queues, task = [], buffer.next()
         while isinstance(task, HeldJob):
@@ -62,7 +62,7 @@ def enqueue(sql, *queues: str) -> None:
 
 def scan_for_long(worker: Assembly, conn) -> None:
     """Have the worker know all lanes by a scan that took so long that the next one has to wait for a day."""
-    worker.marks.scanned(consume.stretch(conn, queues=()).lanes, began_at=time.monotonic() - HOUR)
+    worker.lanes.marks.scanned(consume.stretch(conn, queues=()).lanes, began_at=time.monotonic() - HOUR)
 
 
 @pytest.mark.parametrize("is_paused", [False, True], ids=["deferred", "paused"])
@@ -86,7 +86,7 @@ def test_claims_a_new_job_without_a_scan_beside_any_number_of_lanes(worker, clai
             enqueue(sql, queue)
             assert eventually(claimed, within=WITHIN) == [queue]
 
-        assert not worker.marks.is_scan_due()
+        assert not worker.lanes.marks.is_scan_due()
         last = lanes
 
 
@@ -94,10 +94,10 @@ def test_claims_a_new_job_before_it_makes_a_scan_that_takes_long(worker, claimed
     for _ in range(20):
         enqueue(sql, "default")
         assert eventually(claimed, within=WITHIN) == ["default"]
-    worker.marks.scanned([], began_at=time.monotonic() - HOUR)
-    monkeypatch.setattr(worker.marks, "_clock", lambda: time.monotonic() + 30 * HOUR)
+    worker.lanes.marks.scanned([], began_at=time.monotonic() - HOUR)
+    monkeypatch.setattr(worker.lanes.marks, "_clock", lambda: time.monotonic() + 30 * HOUR)
     monkeypatch.setattr(consume, "stretch", lambda *_, **__: pytest.fail("scanned the lanes"))
-    assert worker.marks.is_scan_due()
+    assert worker.lanes.marks.is_scan_due()
 
     enqueue(sql, "never-seen")
 
@@ -137,14 +137,15 @@ def test_goes_on_after_one_claim_has_emptied_more_lanes_than_it_keeps(worker, cl
 
 def test_waits_until_the_scan_of_new_jobs_that_could_not_be_made(worker, conn):
     waits: list[float] = []
-    waiting = replace(worker.runner(1).look.waiting, bell=SimpleNamespace(wait=waits.append))
-    worker.suspects_due.clear()
+    look = worker.runner(1).look
+    worker.link.bell = SimpleNamespace(wait=waits.append)
+    worker.lanes.suspects_due.clear()
     scan_for_long(worker, conn)
     for _ in range(2):
-        worker.marks.scanned_new([], began_at=time.monotonic() - 1.0)
+        worker.lanes.marks.scanned_new([], began_at=time.monotonic() - 1.0)
 
     for is_new_seen in (True, False):
-        waiting.wait(is_all_seen=False, is_new_seen=is_new_seen)
+        look.wait(is_all_seen=False, is_new_seen=is_new_seen)
 
     assert waits[0] == HOUR
     assert waits[1] <= 20.0 * 1.1

@@ -91,8 +91,8 @@ def settle_and_claim(
         parameters.update(claim_parameters(request))
     else:
         names += ["settled"]
-    with translated():
-        head, *claimed = prepared.message(conn, names, seconds=2 * STATEMENT_SECONDS, **parameters)
+    with translated(), prepared.on(conn) as calls:
+        head, *claimed = message(conn, names, seconds=2 * STATEMENT_SECONDS, prepared=calls, **parameters)
     if request is None:
         return statuses_of(head[0]), NOTHING
     return statuses_of(head[_SETTLED]) if settlements else [], _claimed(request, head, claimed)

@@ -16,7 +16,15 @@ from haulier.domain.errors import Refusal
 from haulier.domain.job import KEPT_ERRORS, MAX_SNOOZES, JobStatus
 from haulier.postgres.errors import translated
 from haulier.postgres.halves import by_halves
-from haulier.postgres.statements import IDLE_SECONDS, LOCK_SECONDS, STATEMENT_SECONDS, Connection, rows, transaction
+from haulier.postgres.statements import (
+    IDLE_SECONDS,
+    LOCK_SECONDS,
+    STATEMENT_SECONDS,
+    Connection,
+    message,
+    rows,
+    transaction,
+)
 from haulier.postgres.values import array
 from haulier.queue.consume.prepared import prepared
 from haulier.queue.rows import fence_of
@@ -103,7 +111,8 @@ def _settle_free(
         return []
     names, told = settling(settlements, worker_name)
     parameters = {**message_limits(seconds), **told}
-    [row] = prepared.message(conn, [*names, "settled"], seconds=2 * seconds, **parameters)
+    with prepared.on(conn) as calls:
+        [row] = message(conn, [*names, "settled"], seconds=2 * seconds, prepared=calls, **parameters)
     return statuses_of(row[0])
 
 

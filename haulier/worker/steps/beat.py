@@ -17,11 +17,10 @@ from haulier.kinds import StopReason
 from haulier.postgres.errors import translated
 from haulier.postgres.statements import Connection
 from haulier.queue import consume
-from haulier.worker.shared.bell import Bell
-from haulier.worker.shared.held import HeldJobs
-from haulier.worker.shared.lease import Lease
-from haulier.worker.shared.marks import Marks
-from haulier.worker.shared.sparing_log import SparingLog
+from haulier.worker.lanes.marks import Marks
+from haulier.worker.link import Link
+from haulier.worker.steps.sparing_log import SparingLog
+from haulier.worker.supply.held import HeldJobs
 
 # A line of the log names at most this many jobs.
 NAMED_JOBS = 10
@@ -34,10 +33,9 @@ sparing = SparingLog(log)
 class Beat:
     """The beat of one process, three times a lease."""
 
-    lease: Lease
+    link: Link
     held: HeldJobs
     marks: Marks
-    bell: Bell
     config: Config
     kinds: Collection[str] = ()
     # Whether the row says what this process is.
@@ -50,7 +48,7 @@ class Beat:
 
     def is_due(self) -> bool:
         """Tell whether the last beat is long enough ago."""
-        return self.lease.beat_age >= self.seconds
+        return self.link.lease.beat_age >= self.seconds
 
     def register(self, conn: Connection) -> None:
         """Insert this process's row."""
@@ -63,8 +61,8 @@ class Beat:
             queues=config.worker_queues,
             lease_seconds=config.lease_seconds,
         )
-        self.lease.registered(worker_id, began_at)
-        self.bell.ring()
+        self.link.lease.registered(worker_id, began_at)
+        self.link.bell.ring()
         log.info("registered as worker %s", worker_id)
         self.introduced.clear()
         self._introduce(conn, worker_id)
@@ -81,7 +79,7 @@ class Beat:
 
     def beat(self, conn: Connection) -> None:
         """Renew the lease; where that is too late, give up the jobs held here, and register anew."""
-        lease, began_at = self.lease, time.monotonic()
+        lease, began_at = self.link.lease, time.monotonic()
         worker_id = lease.registered_as
         assert worker_id is not None
         gap = consume.beat(conn, worker_id, scans_fail=self.marks.seconds_failing > 0)

@@ -10,11 +10,8 @@ from dataclasses import dataclass, replace
 from haulier.domain.claim import ClaimRequest
 from haulier.domain.errors import JobRefused, Refusal
 from haulier.queue import consume
-from haulier.worker.shared.call_size import CallSize
-from haulier.worker.shared.held import HeldJob
-from haulier.worker.shared.outage import Outage
-from haulier.worker.shared.refused import Refusals
 from haulier.worker.steps.settle_and_claim import Calls
+from haulier.worker.supply.held import HeldJob
 
 # How long to look for jobs that cannot be claimed, one after the other; meanwhile this process claims nothing else.
 SEARCH_SECONDS = 0.5
@@ -30,9 +27,6 @@ class SmallerClaims:
     """
 
     calls: Calls
-    refusals: Refusals
-    call_size: CallSize
-    outage: Outage
     stopping: threading.Event
 
     def claim_less(self, request: ClaimRequest) -> list[HeldJob] | None:
@@ -43,7 +37,7 @@ class SmallerClaims:
         limit, until = request.limit, time.monotonic() + SEARCH_SECONDS
         try:
             while limit > 1:
-                self.call_size.refused(limit)
+                self.calls.supply.call_size.refused(limit)
                 limit //= 2
                 try:
                     return self.calls.claim([], replace(request, claim_id=consume.new_claim(), limit=limit))
@@ -55,7 +49,7 @@ class SmallerClaims:
             return self._claim_one(request, until)
         # Not a JobRefused: the database refuses the statement, whatever the job.
         except Refusal as error:
-            self.outage.failed(error)
+            self.calls.link.outage.failed(error)
             return None
 
     def claim_one(self, request: ClaimRequest) -> list[HeldJob] | None:
@@ -67,7 +61,8 @@ class SmallerClaims:
         return self._claim_one(request, time.monotonic() + SEARCH_SECONDS)
 
     def _claim_one(self, request: ClaimRequest, until: float) -> list[HeldJob] | None:
-        marks, refused_jobs = list(request.marks), self.refusals.to_claim
+        marks, lanes = list(request.marks), self.calls.lanes
+        refused_jobs = lanes.refused_claims
         while marks and not self.stopping.is_set() and not refused_jobs.is_full:
             passed_over = refused_jobs.waiting()
             try:
@@ -76,6 +71,6 @@ class SmallerClaims:
             except JobRefused as refused:
                 refused_jobs.add(refused.job_id, refused)
                 if time.monotonic() > until and refused.lane is not None:
-                    self.refusals.lanes.add(refused.lane)
+                    lanes.refused_lanes.add(refused.lane)
                     marks = [mark for mark in marks if mark.lane != refused.lane]
         return []

@@ -13,8 +13,8 @@ from haulier.domain.errors import DatabaseUnavailable, Refusal, reason
 from haulier.postgres.database import Database
 from haulier.postgres.statements import Connection
 from haulier.queue.upkeep import error_counts, numbers
-from haulier.worker.shared.outage import Outage
-from haulier.worker.shared.sparing_log import SparingLog
+from haulier.worker.link.outage import Outage
+from haulier.worker.steps.sparing_log import SparingLog
 
 # After an error, and for what is done once a minute.
 RETRY_SECONDS, MINUTE_SECONDS = 10.0, 60.0

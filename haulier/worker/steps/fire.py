@@ -11,9 +11,9 @@ from haulier.domain.errors import DatabaseUnavailable, Refusal, RefusedForNow, r
 from haulier.postgres.database import Database
 from haulier.queue import firing
 from haulier.queue.firing import APART, Fired
+from haulier.worker.link.outage import Outage
 from haulier.worker.metrics import counts
-from haulier.worker.shared.outage import Outage
-from haulier.worker.shared.sparing_log import SparingLog
+from haulier.worker.steps.sparing_log import SparingLog
 
 # The longest wait: a schedule may have been made or changed meanwhile.
 LOOK_SECONDS = 1.0

@@ -12,7 +12,7 @@ from uuid import uuid4
 from haulier.domain.errors import DatabaseUnavailable, Refusal
 from haulier.postgres.database import Database
 from haulier.queue.produce.work_off import MOST_JOBS, Pace, Worker, leave, work_off
-from haulier.worker.shared.outage import Outage
+from haulier.worker.link.outage import Outage
 
 # Should this process die, all operations stand still for so long; then another goes on. Longer than a statement may
 # take and the rest after it: else, on a very slow database, each would lose it to the next before its first step.
@@ -92,3 +92,35 @@ class Operating:
         is_stopping = self.stopping.wait(min(max(RESTS * took, LEAST_REST_SECONDS), MOST_REST_SECONDS))
         self._began_at = time.monotonic()
         return not is_stopping
+
+
+class NextOperation:
+    """Told by the heartbeat, which looks every few seconds; the thread that works operations off waits for it."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._at = float("inf")
+        self._is_closed = False
+
+    def seen(self, seconds: float | None) -> None:
+        """Note in how many seconds one is due; None: there is none."""
+        with self._changed:
+            self._at = float("inf") if seconds is None else time.monotonic() + seconds
+            self._changed.notify_all()
+
+    def wait(self) -> bool:
+        """Wait until one is due, and forget it; False, at once, when the process closes."""
+        with self._changed:
+            while not self._is_closed:
+                left = self._at - time.monotonic()
+                if left <= 0:
+                    self._at = float("inf")
+                    return True
+                self._changed.wait(None if left == float("inf") else left)
+            return False
+
+    def close(self) -> None:
+        """Have whoever waits go on: the process closes."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()

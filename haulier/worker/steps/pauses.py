@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from haulier.postgres.statements import Connection
 from haulier.queue import consume
-from haulier.worker.shared.buffer import Buffer
+from haulier.worker.supply.buffer import Buffer
 
 
 @dataclass(frozen=True, slots=True)

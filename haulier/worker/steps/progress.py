@@ -16,8 +16,8 @@ from haulier.postgres.halves import by_halves
 from haulier.postgres.statements import Connection
 from haulier.queue import consume
 from haulier.queue.consume.progress import PROGRESS_LOCK_SECONDS
-from haulier.worker.shared.held import HeldJob
-from haulier.worker.shared.lease import Lease
+from haulier.worker.link.lease import Lease
+from haulier.worker.supply.held import HeldJob
 
 # Between two statements; where the database refuses them, twice as long each time, up to a minute.
 PERIOD_SECONDS, LONGEST_SECONDS = 1.0, 60.0

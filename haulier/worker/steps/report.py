@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from haulier.domain.job import WAITING_STATUSES, JobStatus
 from haulier.domain.outcome import Outcome, Verb
 from haulier.worker.metrics import counts
-from haulier.worker.shared.buffer import Ended
-from haulier.worker.shared.failures import Failures
-from haulier.worker.shared.sparing_log import SparingLog
 from haulier.worker.steps.execute import job_fields
+from haulier.worker.steps.failures import Failures
+from haulier.worker.steps.sparing_log import SparingLog
+from haulier.worker.supply.buffer import Ended
 
 log = logging.getLogger(__name__)
 sparing = SparingLog(log)

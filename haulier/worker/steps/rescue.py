@@ -11,10 +11,10 @@ from haulier.postgres.errors import translated
 from haulier.postgres.statements import Connection
 from haulier.queue import consume
 from haulier.queue.consume import Dead
+from haulier.worker.lanes.refused import Refused
+from haulier.worker.link.lease import Lease
 from haulier.worker.metrics import counts
-from haulier.worker.shared.lease import Lease
-from haulier.worker.shared.refused import Refused
-from haulier.worker.shared.sparing_log import SparingLog
+from haulier.worker.steps.sparing_log import SparingLog
 
 # How often to look for the orphans of all workers without a row, not only of those that this process has declared
 # dead: the process that declared a worker dead may itself have died before it took that worker's jobs. Units: leases.

@@ -14,12 +14,12 @@ from haulier.postgres.database import Database
 from haulier.postgres.errors import translated
 from haulier.postgres.statements import Connection
 from haulier.queue import consume
-from haulier.worker.shared.buffer import Buffer, Ended
-from haulier.worker.shared.claim_size import MOST_AT_ONCE
-from haulier.worker.shared.held import HeldJobs
-from haulier.worker.shared.refused import Refused
+from haulier.worker.lanes.refused import Refused
 from haulier.worker.steps.report import Report
 from haulier.worker.steps.settle_and_claim import mark_unsure
+from haulier.worker.supply import Supply
+from haulier.worker.supply.buffer import Ended
+from haulier.worker.supply.sizes import MOST_AT_ONCE
 
 # How long one outcome may wait for its row's lock while the others wait for it. A cancel holds it for a few ms.
 ROW_SECONDS = 0.2
@@ -33,8 +33,7 @@ class SettleDoubtful:
     """Settles the outcomes that the buffer holds as doubtful. For the settler."""
 
     database: Database
-    buffer: Buffer
-    held: HeldJobs
+    supply: Supply
     refused: Refused
     report: Report
     stopping: threading.Event
@@ -74,7 +73,7 @@ class SettleDoubtful:
             if len(batch) == 1:
                 self._hold_back(batch.pop(), error)
         finally:
-            self.buffer.doubt(batch)
+            self.supply.buffer.doubt(batch)
 
     def _collect(self) -> list[Ended]:
         """Return the outcomes to settle now, at most as many as are settled at once."""
@@ -82,9 +81,9 @@ class SettleDoubtful:
         self._held_back = [ended for ended in self._held_back if ended not in due]
         for ended in due:
             ended.running.is_held_back = False
-        batch = [*self.buffer.collect_doubtful(), *due]
+        batch = [*self.supply.buffer.collect_doubtful(), *due]
         batch, rest = batch[: self._most], batch[self._most :]
-        self.buffer.doubt(rest)
+        self.supply.buffer.doubt(rest)
         return batch
 
     def _settle_all(self, batch: list[Ended]) -> None:
@@ -147,7 +146,7 @@ class SettleDoubtful:
 
     def _let_go(self, ended: Ended, status: JobStatus | None) -> None:
         self.refused.forget([ended.running.job.id])
-        self.held.drop([ended.running])
+        self.supply.held.drop([ended.running])
         self.report.ended([(ended, status)])
 
     def _hold_back(self, ended: Ended, error: Refusal) -> None:
@@ -155,10 +154,10 @@ class SettleDoubtful:
         outcome = ended.outcome
         self.refused.add(ended.running.job.id, error)
         if error.is_lasting and outcome.verb in MADE_BY_A_RUN and outcome.error != NOT_STORED:
-            self.buffer.doubt([ended._replace(outcome=Outcome.fail_for_good(NOT_STORED))])
+            self.supply.buffer.doubt([ended._replace(outcome=Outcome.fail_for_good(NOT_STORED))])
         elif self.stopping.is_set():
             # The job is given back with all others that are unfinished, and runs again.
-            self.held.leave([ended.running])
+            self.supply.held.leave([ended.running])
         else:
             ended.running.is_held_back = True
             self._held_back.append(ended)

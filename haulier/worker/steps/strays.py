@@ -11,12 +11,11 @@ from haulier.domain.job import JobStatus
 from haulier.domain.outcome import Outcome
 from haulier.postgres.statements import Connection
 from haulier.queue import consume
+from haulier.worker.lanes.refused import Refused
+from haulier.worker.link import Link
 from haulier.worker.metrics import counts
-from haulier.worker.shared.bell import Bell
-from haulier.worker.shared.held import HeldJobs
-from haulier.worker.shared.lease import Lease
-from haulier.worker.shared.refused import Refused
-from haulier.worker.shared.sparing_log import SparingLog
+from haulier.worker.steps.sparing_log import SparingLog
+from haulier.worker.supply.held import HeldJobs
 
 log = logging.getLogger(__name__)
 sparing = SparingLog(log)
@@ -26,20 +25,19 @@ sparing = SparingLog(log)
 class Strays:
     """Gives back, uncharged, jobs that the database says this process runs. For the heartbeat."""
 
-    lease: Lease
+    link: Link
     held: HeldJobs
     refused: Refused
-    bell: Bell
 
     def look_for_unanswered(self, conn: Connection) -> None:
         """Give back the jobs of claims that got no answer, because the connection was cut before the reply."""
-        worker_id = self.lease.registered_as
+        worker_id = self.link.lease.registered_as
         assert worker_id is not None
         self._give_strangers_back(conn, consume.held(conn, worker_id, self.held.unsure()))
 
     def compare(self, conn: Connection) -> None:
         """Compare the jobs that the database says run here with those held here, and give back the difference."""
-        worker_id = self.lease.registered_as
+        worker_id = self.link.lease.registered_as
         assert worker_id is not None
         self._give_strangers_back(conn, consume.strays(conn, worker_id, self.held.known()))
 
@@ -61,7 +59,7 @@ class Strays:
             return
         given_back = self._give_back(conn, strangers)
         counts.STRANGERS.inc(len(given_back))
-        self.bell.ring()
+        self.link.bell.ring()
         for job_id in given_back:
             sparing.warning("gave back a job whose claim was never answered", extra={"job_id": str(job_id)})
         left = {fence.claim for fence in found if fence.id not in given_back}

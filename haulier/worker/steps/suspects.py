@@ -13,19 +13,15 @@ from dataclasses import dataclass, field
 
 from haulier.domain.claim import ClaimRequest, Lane, Mark
 from haulier.domain.errors import DatabaseUnavailable, Refusal
-from haulier.postgres.database import Database
 from haulier.postgres.statements import Connection
 from haulier.queue import consume
-from haulier.worker.shared.bell import Bell
-from haulier.worker.shared.buffer import Buffer, Ended
-from haulier.worker.shared.held import HeldJob, HeldJobs
-from haulier.worker.shared.lease import Lease
-from haulier.worker.shared.marks import Marks
-from haulier.worker.shared.next_operation import NextOperation
-from haulier.worker.shared.outage import Outage
-from haulier.worker.shared.refused import Refused
+from haulier.worker.lanes import Lanes
+from haulier.worker.link import Link
 from haulier.worker.steps.claim_less import SmallerClaims
+from haulier.worker.steps.operate import NextOperation
 from haulier.worker.steps.settle_and_claim import Calls
+from haulier.worker.supply.buffer import Ended
+from haulier.worker.supply.held import HeldJob, HeldJobs
 
 # How long the process may claim nothing while it drains for a suspect; doubled each time that was not enough.
 FIRST_DRAIN_SECONDS = 10.0
@@ -39,16 +35,14 @@ ALONE_CHECK_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class SuspectSearch:
-    """Finds out whether this process is to run suspects that are due; if so, sets `due` and rings the bell.
+    """Finds out whether this process is to run suspects that are due; if so, sets `suspects_due` and rings the bell.
 
     The same statement tells when an operation is due, which is noted as well: an idle process sends none for it.
     """
 
-    lease: Lease
+    link: Link
     held: HeldJobs
-    refused: Refused
-    due: threading.Event
-    bell: Bell
+    lanes: Lanes
     next_operation: NextOperation
     queues: Sequence[str]
 
@@ -57,8 +51,8 @@ class SuspectSearch:
         found = consume.suspects_and_operations(conn, queues=self.queues)
         self.next_operation.seen(found.operation_in)
         marks = _due_marks(found.lanes)
-        passed_over = self.refused.waiting()
-        worker_id = self.lease.registered_as
+        passed_over = self.lanes.refused_claims.waiting()
+        worker_id = self.link.lease.registered_as
         if not marks or worker_id is None:
             return
         # A suspect that cannot be claimed is not worth a drain.
@@ -69,36 +63,8 @@ class SuspectSearch:
         # A process that runs nothing need not drain. Of those that run jobs, only the one whose turn it is drains:
         # otherwise a single suspect would stop all of them from claiming.
         if self.held.is_alone() or consume.has_turn(conn, worker_id, slot_seconds=TURN_SECONDS):
-            self.due.set()
-            self.bell.ring()
-
-
-@dataclass(frozen=True, slots=True)
-class SuspectClaim:
-    """Claims one suspect at a time. Only the thread that has the buffer's place may call it."""
-
-    database: Database
-    lease: Lease
-    refused: Refused
-    claims: SmallerClaims
-    outage: Outage
-    stopping: threading.Event
-    queues: Sequence[str]
-
-    def claim(self) -> HeldJob | None:
-        """Claim a suspect; None when none is due, none can be claimed, or the database is away."""
-        worker_id = self.lease.worker_id
-        if worker_id is None or self.stopping.is_set() or self.refused.is_full:
-            return None
-        try:
-            with self.database.connection() as conn:
-                marks = _due_marks(consume.lanes(conn, queues=self.queues, suspect=True))
-            request = ClaimRequest(worker_id, consume.new_claim(), marks, 1, 1, suspect=True)
-            claimed = self.claims.claim_one(request)
-        except (DatabaseUnavailable, Refusal) as error:
-            self.outage.failed(error)
-            return None
-        return claimed[0] if claimed else None
+            self.lanes.suspects_due.set()
+            self.link.bell.ring()
 
 
 class DrainLimit:
@@ -129,14 +95,10 @@ class DrainLimit:
 class Suspects:
     """Runs suspects, each alone in the process. Only the thread that has the buffer's place may call it."""
 
-    due: threading.Event
-    buffer: Buffer
-    marks: Marks
-    held: HeldJobs
     calls: Calls
-    claim: SuspectClaim
-    outage: Outage
+    claims: SmallerClaims
     stopping: threading.Event
+    queues: Sequence[str]
     _drain: DrainLimit = field(default_factory=DrainLimit, init=False)
 
     def run(self, ended: Sequence[Ended], work: Callable[[HeldJob], Ended]) -> None:
@@ -145,37 +107,54 @@ class Suspects:
         The caller has the place, so nobody claims meanwhile; the other threads finish their jobs. Where that takes too
         long, return without a run; the next drain may take twice as long.
         """
-        self.buffer.put_back(ended)
-        self.due.clear()
+        buffer, lanes = self.calls.supply.buffer, self.calls.lanes
+        buffer.put_back(ended)
+        lanes.suspects_due.clear()
         if not self._drain.is_ready():
             return
-        self.buffer.is_reserved = True
+        buffer.is_reserved = True
         try:
-            self.marks.given_back([held.job for held in self.buffer.empty()])
+            lanes.marks.given_back(running.job for running in buffer.empty())
             if self.wait_until_alone(self._drain.seconds):
                 self._drain.succeeded()
                 self._run_alone(work)
             elif not self.stopping.is_set():
                 self._drain.failed()
         finally:
-            self.buffer.is_reserved = False
+            buffer.is_reserved = False
 
     def _run_alone(self, work: Callable[[HeldJob], Ended]) -> None:
         until = time.monotonic() + SUSPECTS_SECONDS
-        while time.monotonic() < until and (suspect := self.claim.claim()):
-            self.buffer.add(work(suspect))
+        while time.monotonic() < until and (suspect := self._claim()):
+            self.calls.supply.buffer.add(work(suspect))
             if not self.wait_until_alone(SUSPECTS_SECONDS):
                 return
+
+    def _claim(self) -> HeldJob | None:
+        """Return a suspect that was claimed; None when none is due, none can be claimed, or the database is away."""
+        calls = self.calls
+        worker_id = calls.link.lease.worker_id
+        if worker_id is None or self.stopping.is_set() or calls.lanes.refused_claims.is_full:
+            return None
+        try:
+            with calls.database.connection() as conn:
+                marks = _due_marks(consume.lanes(conn, queues=self.queues, suspect=True))
+            request = ClaimRequest(worker_id, consume.new_claim(), marks, 1, 1, suspect=True)
+            claimed = self.claims.claim_one(request)
+        except (DatabaseUnavailable, Refusal) as error:
+            calls.link.outage.failed(error)
+            return None
+        return claimed[0] if claimed else None
 
     def wait_until_alone(self, seconds: float) -> bool:
         """Wait until nothing else runs here, settling the runs that end meanwhile; False when the time is up first."""
         until = time.monotonic() + seconds
         while not self.stopping.is_set() and time.monotonic() < until:
             if self.calls.settle_ended() is None:
-                self.outage.pause()
+                self.calls.link.outage.pause()
                 # A run counts as held until it is settled, so time in which nothing can be settled does not count.
                 until = time.monotonic() + seconds
-            elif self.held.wait_until_alone(ALONE_CHECK_SECONDS):
+            elif self.calls.supply.held.wait_until_alone(ALONE_CHECK_SECONDS):
                 return True
         return False
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from haulier.kinds import Kind, StopReason
 from haulier.worker.metrics import counts
-from haulier.worker.shared.buffer import Buffer, Ended
-from haulier.worker.shared.held import HeldJob
 from haulier.worker.steps.execute import failed_attempt, job_fields
+from haulier.worker.supply.buffer import Buffer, Ended
+from haulier.worker.supply.held import HeldJob
 
 log = logging.getLogger(__name__)
 

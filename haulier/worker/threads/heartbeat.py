@@ -18,17 +18,15 @@ from haulier.postgres.statements import Connection
 from haulier.queue import consume
 from haulier.queue.consume.wakeups import call_myself
 from haulier.queue.firing import any_schedule
-from haulier.worker.shared.held import HeldJobs
-from haulier.worker.shared.lease import Lease
-from haulier.worker.shared.notify_check import NotifyCheck
-from haulier.worker.shared.outage import Outage
-from haulier.worker.shared.shutdown import Shutdown
+from haulier.worker.link import Link
 from haulier.worker.steps.beat import Beat
 from haulier.worker.steps.pauses import Pauses
 from haulier.worker.steps.progress import ProgressWriter
 from haulier.worker.steps.rescue import Rescuer
 from haulier.worker.steps.strays import Strays
 from haulier.worker.steps.suspects import SuspectSearch
+from haulier.worker.supply.held import HeldJobs
+from haulier.worker.supply.shutdown import Shutdown
 
 # How often to ask for cancels while jobs run: a notification is quicker, but may not come through.
 CANCEL_SECONDS = 0.4
@@ -52,7 +50,7 @@ class Heartbeat(threading.Thread):
     """Beats three times a lease, on a connection of its own, until the last job has drained."""
 
     database: Database
-    lease: Lease
+    link: Link
     held: HeldJobs
     beat: Beat
     pauses: Pauses
@@ -60,9 +58,6 @@ class Heartbeat(threading.Thread):
     strays: Strays
     suspects: SuspectSearch
     rescuer: Rescuer
-    notify_check: NotifyCheck
-    outage: Outage
-    beat_wanted: threading.Event
     has_schedules: threading.Event
     shutdown: Shutdown
 
@@ -77,33 +72,33 @@ class Heartbeat(threading.Thread):
 
     def run(self) -> None:
         """Beat until the process closes, then give back the jobs it still holds and delete its row."""
-        closing, outage = self.shutdown.closing, self.outage
+        closing, lease, outage = self.shutdown.closing, self.link.lease, self.link.outage
         try:
             while not closing.is_set():
                 try:
                     with self.database.connection() as conn:
                         self.go_round(conn)
                 except (DatabaseUnavailable, Refusal) as error:
-                    self.lease.missed()
+                    lease.missed()
                     outage.failed(error)
                     outage.pause()
                 except Exception:
-                    self.lease.missed()
+                    lease.missed()
                     log.exception("the heartbeat's round failed; trying again in %.0f s", BUG_PAUSE_SECONDS)
                     closing.wait(BUG_PAUSE_SECONDS)
                 else:
                     if not self._has_failed:
                         outage.succeeded()
-                    self.beat_wanted.wait(min(CANCEL_SECONDS, self.beat.seconds / 4))
+                    self.link.beat_wanted.wait(min(CANCEL_SECONDS, self.beat.seconds / 4))
             self._leave()
         finally:
             self.database.close()
 
     def go_round(self, conn: Connection) -> None:
         """Make one round: do everything that is due."""
-        lease, held, now, self._has_failed = self.lease, self.held, time.monotonic(), False
-        wanted = self.beat_wanted.is_set()
-        self.beat_wanted.clear()
+        lease, held, now, self._has_failed = self.link.lease, self.held, time.monotonic(), False
+        wanted = self.link.beat_wanted.is_set()
+        self.link.beat_wanted.clear()
         to_sweep = self.rescuer.is_due()
         if lease.registered_as is None:
             self.beat.register(conn)
@@ -144,18 +139,18 @@ class Heartbeat(threading.Thread):
                 return step(conn)
         except Refusal as error:
             self._has_failed = True
-            self.outage.failed(error)
+            self.link.outage.failed(error)
             return None
 
     def _call_listener(self, conn: Connection) -> None:
         """Send the notification by which the listener finds out whether notifications come through."""
-        worker_id, number = self.lease.registered_as, self.notify_check.wanted
+        worker_id, number = self.link.lease.registered_as, self.link.notify_check.wanted
         if number is not None and worker_id is not None:
             call_myself(conn, worker_id)
-            self.notify_check.called(number)
+            self.link.notify_check.called(number)
 
     def _say_stopping(self, conn: Connection) -> None:
-        worker_id = self.lease.registered_as
+        worker_id = self.link.lease.registered_as
         if worker_id is not None and self.shutdown.stopping.is_set() and self._stops_as != worker_id:
             consume.say_stopping(conn, worker_id)
             self._stops_as = worker_id
@@ -169,7 +164,7 @@ class Heartbeat(threading.Thread):
             self.has_schedules.set()
 
     def _hear_of_cancels(self, conn: Connection) -> None:
-        worker_id = self.lease.registered_as
+        worker_id = self.link.lease.registered_as
         assert worker_id is not None
         self.held.stop(consume.cancelled(conn, worker_id), StopReason.CANCELLED)
 
@@ -179,7 +174,7 @@ class Heartbeat(threading.Thread):
         This thread does so because it has a connection, and there may be none left for another. The main thread waits
         no longer than its deadline allows; jobs not given back by then are rescued.
         """
-        worker_id = self.lease.registered_as
+        worker_id = self.link.lease.registered_as
         while worker_id is not None and not self.shutdown.over.is_set():
             try:
                 with self.database.connection() as conn:
@@ -187,5 +182,5 @@ class Heartbeat(threading.Thread):
                         consume.deregister(conn, worker_id)
                         return
             except (DatabaseUnavailable, Refusal) as error:
-                self.outage.failed(error)
+                self.link.outage.failed(error)
             self.shutdown.over.wait(LEAVE_PAUSE_SECONDS)

@@ -28,7 +28,7 @@ from haulier.queue.upkeep.purge import (
     purge_ticks,
     purge_workers,
 )
-from haulier.worker.shared.outage import Outage
+from haulier.worker.link.outage import Outage
 from haulier.worker.steps.count import Counting
 
 PERIOD_SECONDS = 3600.0

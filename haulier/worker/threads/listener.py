@@ -13,14 +13,10 @@ from haulier.postgres.connection import close, connect
 from haulier.postgres.errors import translated
 from haulier.postgres.statements import Connection
 from haulier.queue.consume.wakeups import Knock, keeps_its_server, knocks, listen, unlisten
-from haulier.worker.shared.bell import Bell
-from haulier.worker.shared.buffer import Buffer
-from haulier.worker.shared.lease import Lease
-from haulier.worker.shared.marks import Marks
-from haulier.worker.shared.notify_check import NotifyCheck
-from haulier.worker.shared.outage import Outage
-from haulier.worker.shared.shutdown import Shutdown
-from haulier.worker.shared.sleeper import Sleeper
+from haulier.worker.lanes.marks import Marks
+from haulier.worker.link import Link
+from haulier.worker.supply.buffer import Buffer
+from haulier.worker.supply.shutdown import Shutdown
 
 # How often a silent connection is checked.
 PROBE_SECONDS = 10.0
@@ -38,14 +34,9 @@ class Listener(threading.Thread):
     """Holds one LISTEN connection, and reopens it when it breaks. It relies on notifications only after it got one."""
 
     config: Config
-    sleeper: Sleeper
-    notify_check: NotifyCheck
-    bell: Bell
-    beat_wanted: threading.Event
-    lease: Lease
+    link: Link
     buffer: Buffer
     marks: Marks
-    outage: Outage
     shutdown: Shutdown
 
     def __post_init__(self) -> None:
@@ -71,7 +62,7 @@ class Listener(threading.Thread):
                 self._report_unreachable(error)
                 closing.wait(CONNECT_PAUSE_SECONDS)
             finally:
-                self.sleeper.went_deaf()
+                self.link.sleeper.went_deaf()
                 if conn is not None:
                     close(conn)
             if went_deaf:
@@ -81,10 +72,10 @@ class Listener(threading.Thread):
     def _listen(self, conn: Connection) -> bool:
         """Listen until the process closes; True, sooner, when no notification comes through this connection."""
         listen(conn)
-        self.notify_check.ask()
+        self.link.notify_check.ask()
         # For the jobs and cancels that came while nobody listened.
-        self.bell.ring()
-        self.beat_wanted.set()
+        self.link.bell.ring()
+        self.link.beat_wanted.set()
         for knock in knocks(conn, wait=WAIT_SECONDS, probe=PROBE_SECONDS):
             self.heard_at = time.monotonic()
             if self.shutdown.closing.is_set():
@@ -92,7 +83,7 @@ class Listener(threading.Thread):
             if knock is not None:
                 self._answer(knock, conn)
                 self._hear()
-            elif not self.sleeper.is_woken and self.notify_check.is_missing:
+            elif not self.link.sleeper.is_woken and self.link.notify_check.is_missing:
                 # The connection goes back to the pool; without this, its next user would get our notifications.
                 unlisten(conn)
                 return True
@@ -100,33 +91,33 @@ class Listener(threading.Thread):
 
     def _hear(self) -> None:
         """Note that notifications come through."""
-        self.notify_check.heard()
-        if self.sleeper.is_woken:
+        self.link.notify_check.heard()
+        if self.link.sleeper.is_woken:
             return
-        self.sleeper.hears()
+        self.link.sleeper.hears()
         # An INSERT before this moment may have found no sleeper to wake.
-        self.bell.ring()
+        self.link.bell.ring()
         if self._complaint is not None:
             log.warning("notifications come through %s again", self._setting)
             self._complaint = None
 
     def _answer(self, knock: Knock, conn: Connection) -> None:
-        is_ours = knock.worker_id in (None, self.lease.registered_as)
+        is_ours = knock.worker_id in (None, self.link.lease.registered_as)
         if not knock.is_for_work:
             if is_ours:
-                self.beat_wanted.set()
+                self.link.beat_wanted.set()
             return
         if knock.queue is not None:
             # Only a hint, as all that anybody may send: others look at what is paused.
-            self.beat_wanted.set()
+            self.link.beat_wanted.set()
             self.marks.want_scan()
         if is_ours:
             # First of all, since a job waits. Also where no thread is free now: one may be free in a moment.
-            self.bell.ring()
-        self.sleeper.knocked()
+            self.link.bell.ring()
+        self.link.sleeper.knocked()
         if is_ours and knock.worker_id is not None and self._is_busy():
             with translated():
-                self.sleeper.pass_on(conn)
+                self.link.sleeper.pass_on(conn)
 
     def _is_busy(self) -> bool:
         """Tell whether no thread could take a job now."""
@@ -134,7 +125,7 @@ class Listener(threading.Thread):
 
     def _report_unreachable(self, error: HaulierError) -> None:
         if isinstance(error, Refusal) or not self.config.database_direct_url:
-            self.outage.failed(error)
+            self.link.outage.failed(error)
             return
         # Jobs are claimed through DATABASE_URL, which may well be up; if it is not, other threads report that.
         reason = " ".join(str(error.__cause__ or error).split())

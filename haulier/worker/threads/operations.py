@@ -8,8 +8,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from haulier.worker.shared.next_operation import NextOperation
-from haulier.worker.steps.operate import Operating
+from haulier.worker.steps.operate import NextOperation, Operating
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

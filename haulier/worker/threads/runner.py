@@ -5,24 +5,26 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from haulier.domain.errors import DatabaseUnavailable, Refusal
 from haulier.domain.outcome import Outcome
 from haulier.kinds import Kind
 from haulier.worker.isolation.children import BUSY_SECONDS, Children
+from haulier.worker.lanes import Lanes
+from haulier.worker.lanes.scan import Scanner
+from haulier.worker.link import Link
+from haulier.worker.link.lease import Lease
+from haulier.worker.link.outage import AWAY_PAUSE_SECONDS
 from haulier.worker.metrics.counts import Tally
-from haulier.worker.shared.bell import Bell
-from haulier.worker.shared.buffer import Buffer, Ended, RoundTrip
-from haulier.worker.shared.held import HeldJob
-from haulier.worker.shared.lease import Lease
-from haulier.worker.shared.marks import Marks
-from haulier.worker.shared.outage import Outage
 from haulier.worker.steps.execute import run_one
-from haulier.worker.steps.scan import Scanner
 from haulier.worker.steps.settle_and_claim import SettleAndClaim
 from haulier.worker.steps.suspects import Suspects
-from haulier.worker.steps.wait import Waiting
+from haulier.worker.supply.buffer import Buffer, Ended, RoundTrip
+from haulier.worker.supply.held import HeldJob
+
+# The first pause after a due job could not be had, because another worker is just claiming it; doubled each time.
+FIRST_PAUSE_SECONDS = 0.02
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -31,10 +33,12 @@ class Runner(threading.Thread):
 
     number: int
     buffer: Buffer
+    lanes: Lanes
+    link: Link
     work: Work
+    settle_and_claim: SettleAndClaim
     look: Look
     suspects: Suspects
-    outage: Outage
 
     def __post_init__(self) -> None:
         super().__init__(name=f"runner-{self.number}", daemon=True)
@@ -58,20 +62,24 @@ class Runner(threading.Thread):
         return self.work.run(running)
 
     def _make_round_trip(self, round_trip: RoundTrip) -> None:
-        """While holding the buffer's place: run suspects, or settle, claim, and wait where there is no work."""
+        """While holding the buffer's place: run suspects, or settle and claim, and look further if no job came."""
         is_away = True
         try:
-            if self.suspects.due.is_set():
+            if self.lanes.suspects_due.is_set():
                 self.suspects.run(round_trip.ended, self._run_job)
                 is_away = False
             else:
-                is_away = self.look.look(round_trip)
+                self.link.bell.heed()
+                # Claim before scanning: the next job mostly lies behind a known mark, and a scan would only delay it.
+                is_away = not self.look.go_on(self.settle_and_claim.make(round_trip))
+        except (DatabaseUnavailable, Refusal) as error:
+            self.link.outage.failed(error)
         finally:
             self.buffer.done(leaving=is_away)
         if is_away:
             # Not while holding the place, which the settler may want meanwhile.
-            self.outage.pause()
-            self.outage.wait_until_over()
+            self.link.outage.pause()
+            self.link.outage.wait_until_over()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,46 +111,79 @@ class Work:
         return Ended(running, outcome)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, kw_only=True)
 class Look:
-    """How a thread that has the buffer's place finds work; each thread has its own, since each wait keeps state."""
+    """How the thread that has the buffer's place looks further after a claim, and waits where there is no work.
+
+    Each thread has its own, since its pauses grow.
+    """
 
     settle_and_claim: SettleAndClaim
     scanner: Scanner
-    waiting: Waiting
     buffer: Buffer
-    marks: Marks
-    bell: Bell
-    outage: Outage
+    lanes: Lanes
+    link: Link
+    stopping: threading.Event
+    poll_seconds: float
+    _pause: float = field(default=FIRST_PAUSE_SECONDS, init=False)
 
-    def look(self, round_trip: RoundTrip) -> bool:
-        """Settle and claim, and wait for work where there is none; True when the database is away."""
-        self.bell.heed()
-        try:
-            # Claim before scanning: the next job mostly lies behind a known mark, and a scan would only delay it.
-            claimed = self.settle_and_claim.make(round_trip)
-            is_new_seen = claimed == 0 and self.marks.is_scan_of_new_due()
-            if is_new_seen and self.scanner.scan_new():
-                claimed = self.settle_and_claim.make(self.buffer.round_trip())
-            has_scanned = claimed is not None and self.marks.is_scan_due()
-            if has_scanned and self._scan() and not claimed:
-                claimed = self.settle_and_claim.make(self.buffer.round_trip())
-            if claimed is None:
-                return True
-            if claimed:
-                self.waiting.end()
-            elif self.buffer.is_empty():
-                is_all_seen = has_scanned and not self.marks.is_going_round
-                self.waiting.wait(is_all_seen=is_all_seen, is_new_seen=is_new_seen or has_scanned)
-        except (DatabaseUnavailable, Refusal) as error:
-            self.outage.failed(error)
-            return True
-        return False
+    def go_on(self, claimed: int | None) -> bool:
+        """Scan if that is due, and wait for work if none is found; False when the database is away.
+
+        Raises: DatabaseUnavailable; Refusal.
+        """
+        marks = self.lanes.marks
+        is_new_seen = claimed == 0 and marks.is_scan_of_new_due()
+        if is_new_seen and self.scanner.scan_new():
+            claimed = self.settle_and_claim.make(self.buffer.round_trip())
+        has_scanned = claimed is not None and marks.is_scan_due()
+        if has_scanned and self._scan() and not claimed:
+            claimed = self.settle_and_claim.make(self.buffer.round_trip())
+        if claimed:
+            self._share()
+        elif claimed is not None and self.buffer.is_empty():
+            self.wait(is_all_seen=has_scanned and not marks.is_going_round, is_new_seen=is_new_seen or has_scanned)
+        return claimed is not None
 
     def _scan(self) -> bool:
         """Scan the lanes, and tell whether a job is due."""
         self.scanner.scan()
-        if not self.marks.has_due:
+        if not self.lanes.marks.has_due:
             # No claim follows if no lane has a due job, so the scan counts as the database's answer.
-            self.bell.answered()
-        return self.marks.has_due
+            self.link.claim_answered()
+        return self.lanes.marks.has_due
+
+    def _share(self) -> None:
+        """Note that there is work: stop asking to be woken, and wake others if there is more than was claimed."""
+        self._pause = FIRST_PAUSE_SECONDS
+        sleeper, is_short = self.link.sleeper, self.lanes.marks.is_short
+        if not sleeper.works() and is_short:
+            return
+        with self.scanner.database.connection() as conn:
+            sleeper.awake(conn)
+            if not is_short:
+                sleeper.share(conn)
+
+    def wait(self, *, is_all_seen: bool, is_new_seen: bool) -> None:
+        """Wait until the bell rings or it is time to look again: after POLL_SECONDS if a scan has just seen all lanes.
+
+        Otherwise until the next scan: the one of the new jobs, unless they have just been seen.
+
+        Raises: DatabaseUnavailable; Refusal.
+        """
+        link, marks = self.link, self.lanes.marks
+        longest = self.poll_seconds if is_all_seen else marks.seconds_until_scan()
+        if not is_new_seen:
+            longest = min(longest, marks.seconds_until_scan_of_new())
+        if self.stopping.is_set() or self.lanes.suspects_due.is_set():
+            return
+        if link.lease.worker_id is None:
+            link.bell.wait(AWAY_PAUSE_SECONDS)
+            return
+        with self.scanner.database.connection() as conn:
+            link.sleeper.fall_asleep(conn)
+        longest, due = min(longest, link.sleeper.next_pause()), marks.seconds_until_due()
+        if due is not None and due <= 0:
+            # Another worker is just claiming that job, or has locked it and will let it go.
+            due, self._pause = self._pause, min(self.poll_seconds, 2 * self._pause)
+        link.bell.wait(longest if due is None else min(longest, due))

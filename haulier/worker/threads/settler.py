@@ -8,13 +8,10 @@ from dataclasses import dataclass
 
 from haulier.domain.errors import DatabaseUnavailable, Refusal
 from haulier.postgres.database import Database
-from haulier.worker.shared.buffer import Buffer
-from haulier.worker.shared.claim_size import WINDOW_SECONDS
-from haulier.worker.shared.marks import Marks
-from haulier.worker.shared.outage import Outage
-from haulier.worker.shared.shutdown import Shutdown
 from haulier.worker.steps.settle_and_claim import Calls
 from haulier.worker.steps.settle_doubtful import SettleDoubtful
+from haulier.worker.supply.shutdown import Shutdown
+from haulier.worker.supply.sizes import WINDOW_SECONDS
 
 TICK_SECONDS = WINDOW_SECONDS / 2
 # Jobs claimed ahead go back when none of them has started for this long: the jobs before them have turned out slow.
@@ -30,12 +27,9 @@ log = logging.getLogger(__name__)
 class Settler(threading.Thread):
     """Ensures that no outcome waits here for longer than WINDOW_SECONDS, as far as it can be settled at all."""
 
-    buffer: Buffer
-    marks: Marks
     calls: Calls
     doubtful: SettleDoubtful
     database: Database
-    outage: Outage
     shutdown: Shutdown
 
     def __post_init__(self) -> None:
@@ -43,7 +37,7 @@ class Settler(threading.Thread):
 
     def run(self) -> None:
         """Settle and give back whenever there is something, until the process closes."""
-        stirred, closing = self.buffer.stirred, self.shutdown.closing
+        stirred, closing = self.calls.supply.buffer.stirred, self.shutdown.closing
         try:
             while not closing.is_set():
                 if not (stirred.wait(IDLE_SECONDS) or self.doubtful.has_held_back):
@@ -55,10 +49,10 @@ class Settler(threading.Thread):
             self.database.close()
 
     def _has_any(self) -> bool:
-        return self.buffer.has_any() or self.doubtful.has_due()
+        return self.calls.supply.buffer.has_any() or self.doubtful.has_due()
 
     def _tidy(self) -> None:
-        buffer = self.buffer
+        buffer, outage = self.calls.supply.buffer, self.calls.link.outage
         try:
             if buffer.stands_still(STANDSTILL_SECONDS) and buffer.take_place():
                 self._make_round_trip(giving_back=True)
@@ -66,17 +60,18 @@ class Settler(threading.Thread):
                 self._make_round_trip(giving_back=False)
             self.doubtful.settle()
         except (DatabaseUnavailable, Refusal) as error:
-            self.outage.failed(error)
-            self.outage.pause()
+            outage.failed(error)
+            outage.pause()
         except Exception:
             log.exception("the settler's round failed; trying again in %.0f s", BUG_PAUSE_SECONDS)
             self.shutdown.closing.wait(BUG_PAUSE_SECONDS)
 
     def _make_round_trip(self, *, giving_back: bool) -> None:
+        calls, buffer = self.calls, self.calls.supply.buffer
         try:
             if giving_back:
-                self.marks.given_back([running.job for running in self.buffer.empty()])
-            if self.calls.settle_ended() is None:
-                self.outage.pause()
+                calls.lanes.marks.given_back(running.job for running in buffer.empty())
+            if calls.settle_ended() is None:
+                calls.link.outage.pause()
         finally:
-            self.buffer.done(leaving=True)
+            buffer.done(leaving=True)

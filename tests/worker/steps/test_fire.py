@@ -12,7 +12,7 @@ from haulier.postgres.connection import connect
 from haulier.postgres.database import Database
 from haulier.postgres.statements import transaction
 from haulier.queue import firing
-from haulier.worker.shared.outage import Outage
+from haulier.worker.link.outage import Outage
 from haulier.worker.steps.fire import LOCKED_SECONDS, LOOK_SECONDS, Firing
 from tests.queue.schedules import Sql, plant, ticks
 from tests.worker.waiting import let_pass

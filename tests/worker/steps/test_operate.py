@@ -10,7 +10,7 @@ import pytest
 from haulier.domain.errors import DatabaseUnavailable
 from haulier.postgres.database import Database
 from haulier.postgres.statements import STATEMENT_SECONDS
-from haulier.worker.shared.outage import AWAY_PAUSE_SECONDS, Outage
+from haulier.worker.link.outage import AWAY_PAUSE_SECONDS, Outage
 from haulier.worker.steps import operate
 from haulier.worker.steps.operate import (
     FIRST_JOBS,

@@ -14,10 +14,10 @@ from haulier.config import Config
 from haulier.domain.claim import Fence
 from haulier.kinds import JobContext
 from haulier.queue import consume, produce
-from haulier.worker.shared.held import HeldJob
-from haulier.worker.shared.lease import Lease
+from haulier.worker.link.lease import Lease
 from haulier.worker.steps import progress
 from haulier.worker.steps.progress import ProgressWriter
+from haulier.worker.supply.held import HeldJob
 from tests import queueing
 from tests.isolation.rows import refusing
 

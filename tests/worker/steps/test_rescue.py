@@ -14,8 +14,8 @@ from haulier.domain.errors import DatabaseUnavailable
 from haulier.postgres.connection import connect
 from haulier.postgres.errors import translated
 from haulier.queue import consume, produce
-from haulier.worker.shared.lease import Lease
-from haulier.worker.shared.refused import RefusalLog, Refused
+from haulier.worker.lanes.refused import RefusalLog, Refused
+from haulier.worker.link.lease import Lease
 from haulier.worker.steps.rescue import GIVE_UP_SECONDS, Rescuer
 from lab.proxy import proxy_to
 from tests.isolation.rows import refusing

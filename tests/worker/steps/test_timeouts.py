@@ -10,13 +10,12 @@ from marshmallow import Schema
 from haulier.config import Config
 from haulier.domain.outcome import Verb
 from haulier.kinds import JobContext, Kind, RetryPolicy, StopReason
-from haulier.worker.shared.bell import Bell
-from haulier.worker.shared.buffer import Buffer
-from haulier.worker.shared.call_size import CallSize
-from haulier.worker.shared.claim_size import ClaimSize
-from haulier.worker.shared.held import HeldJob
-from haulier.worker.shared.shutdown import Shutdown
+from haulier.worker.link.bell import Bell
 from haulier.worker.steps.timeouts import Timeouts
+from haulier.worker.supply.buffer import Buffer
+from haulier.worker.supply.held import HeldJob
+from haulier.worker.supply.shutdown import Shutdown
+from haulier.worker.supply.sizes import CallSize, ClaimSize
 from tests.worker.jobs import a_job
 
 CONFIG = Config("postgres://db.example.com/haulier")

@@ -14,7 +14,7 @@ from haulier.postgres.sql_files import SQL
 from haulier.queue import produce
 from haulier.queue.produce.pauses import pause
 from haulier.worker.assembly import Assembly
-from haulier.worker.shared.held import HeldJob
+from haulier.worker.supply.held import HeldJob
 from haulier.worker.threads.heartbeat import Heartbeat
 from tests.worker.jobs import a_job
 
@@ -49,7 +49,7 @@ def test_gives_back_what_an_unanswered_claim_has_brought_however_late_it_is_comm
         cursor.execute(
             "UPDATE haulier.job SET status = 'running', worker_id = %s, claim = %s, attempt = 1, attempts = 1,"
             " started_at = now()",
-            [heartbeat.lease.registered_as, claim_id],
+            [heartbeat.link.lease.registered_as, claim_id],
         )
 
     tick()
@@ -68,7 +68,7 @@ def test_looks_on_for_a_claim_of_which_somebody_has_locked_a_job(heartbeat, tick
         cursor.execute(
             "UPDATE haulier.job SET status = 'running', worker_id = %s, claim = %s, attempt = 1, attempts = 1,"
             " started_at = now()",
-            [heartbeat.lease.registered_as, claim_id],
+            [heartbeat.link.lease.registered_as, claim_id],
         )
         cursor.execute("BEGIN; SELECT FROM haulier.job WHERE id = %s FOR UPDATE", [second.id])
         tick()
@@ -88,12 +88,12 @@ def test_goes_on_with_the_rest_where_one_statement_is_refused(heartbeat, tick, c
     heartbeat.held.begin_claim(claim_id)
     heartbeat.held.end_claim(claim_id, None)
     # Long enough ago for both to be due.
-    heartbeat.lease._beat_at = heartbeat._suspects_at = float("-inf")
+    heartbeat.link.lease._beat_at = heartbeat._suspects_at = float("-inf")
     with conn.cursor() as cursor:
         cursor.execute(
             "UPDATE haulier.job SET status = 'running', worker_id = %s, claim = %s, attempt = 1, attempts = 1,"
             " started_at = now()",
-            [heartbeat.lease.registered_as, claim_id],
+            [heartbeat.link.lease.registered_as, claim_id],
         )
     # The look for suspects, which reads nothing that the others do not.
     monkeypatch.setitem(SQL, "lanes_and_operations", "SELECT FROM haulier.elsewhere")
@@ -101,7 +101,7 @@ def test_goes_on_with_the_rest_where_one_statement_is_refused(heartbeat, tick, c
 
     assert _beat_at(conn) > beat_at
     assert produce.get(conn, job.id).status is JobStatus.QUEUED
-    assert heartbeat.outage._failures > 0
+    assert heartbeat.link.outage._failures > 0
 
 
 @pytest.mark.parametrize("is_refused", [False, True])
@@ -128,7 +128,7 @@ def test_asks_for_no_pauses_where_no_job_waits(heartbeat, tick, monkeypatch):
 
     tick()
 
-    assert heartbeat.outage._failures == 0
+    assert heartbeat.link.outage._failures == 0
 
 
 def a_job_of(queue):

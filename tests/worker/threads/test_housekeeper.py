@@ -7,7 +7,7 @@ from contextlib import closing
 
 from haulier.postgres.database import Database
 from haulier.queue.upkeep import purge
-from haulier.worker.shared.outage import Outage
+from haulier.worker.link.outage import Outage
 from haulier.worker.threads.housekeeper import Housekeeper
 
 

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from haulier.worker.shared.sparing_log import MOST_SUBJECTS, QUIET_SECONDS, SparingLog
+from haulier.worker.steps.sparing_log import MOST_SUBJECTS, QUIET_SECONDS, SparingLog
 from tests.conftest import eventually
 
 LOG = logging.getLogger("haulier.test.sparing")

@@ -17,8 +17,8 @@ from haulier.postgres.database import Database
 from haulier.queue import consume
 from haulier.queue.consume.lanes import LOOK_SECONDS
 from haulier.version import version
-from haulier.worker.shared.marks import Marks
-from haulier.worker.steps.scan import Scanner
+from haulier.worker.lanes.marks import Marks
+from haulier.worker.lanes.scan import Scanner
 from tests import queueing
 from tests.conftest import eventually
 from tests.roles import least_roles

@@ -15,7 +15,7 @@ from haulier.domain.fingerprint import Fingerprint, fingerprint, other_errors
 from haulier.domain.job import MAX_SNOOZES, Job
 from haulier.domain.outcome import Outcome, Verb
 from haulier.domain.worker import worker_name
-from haulier.worker.shared.buffer import Ended
+from haulier.worker.supply.buffer import Ended
 
 # So many new groups a kind and hour are told apart: a message that differs each time must not fill the table, and not
 # hide the groups that were there before.

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from haulier.domain.claim import Lane, Mark
-from haulier.worker.shared.marks import MOST_LANES, Marks
+from haulier.worker.lanes.marks import MOST_LANES, Marks
 from tests.worker.jobs import a_claimed_job
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

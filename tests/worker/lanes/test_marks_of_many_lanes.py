@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from haulier.worker.shared.marks import MANY_LANES, MOST_LANES, Marks
-from tests.worker.shared.places import NOW, at, lane
+from haulier.worker.lanes.marks import MANY_LANES, MOST_LANES, Marks
+from tests.worker.lanes.places import NOW, at, lane
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from haulier.domain.errors import DatabaseUnavailable, Refusal
 from haulier.postgres.database import Database
 from haulier.postgres.statements import Connection
 from haulier.queue import consume
-from haulier.worker.shared.marks import SOON_SECONDS, Marks
+from haulier.worker.lanes.marks import SOON_SECONDS, Marks
 
 # How far to look back beyond the last scan: a job's time is when its transaction began, and it is visible only once
 # the transaction has committed.

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from haulier.postgres.statements import Connection
 from haulier.queue.consume import wakeups
-from haulier.worker.shared.lease import Lease
+from haulier.worker.link.lease import Lease
 
 # When to look for work after the row was written: an INSERT that read the table just before has missed the row, and
 # its job appears when it commits, soon after.

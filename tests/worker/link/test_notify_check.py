@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from haulier.postgres.scratch import url_of
-from haulier.worker.shared.notify_check import LOST_SECONDS, NotifyCheck
+from haulier.worker.link.notify_check import LOST_SECONDS, NotifyCheck
 from lab.proxy import proxy_to
 from tests.conftest import eventually
 from tests.worker.conftest import Clock

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from haulier.worker.shared.claim_size import MOST_AHEAD, ClaimSize
+from haulier.worker.supply.sizes import MOST_AHEAD, ClaimSize
 from tests.worker.jobs import a_job, learn
 
 

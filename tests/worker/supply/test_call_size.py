@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from haulier.queue.consume.claim import MOST_BYTES
-from haulier.worker.shared.call_size import QUICK_SECONDS, SLOW_SECONDS, CallSize
-from haulier.worker.shared.claim_size import MOST_AT_ONCE
+from haulier.worker.supply.sizes import MOST_AT_ONCE, QUICK_CALL_SECONDS, SLOW_CALL_SECONDS, CallSize
 
 
 @pytest.fixture
@@ -43,11 +42,11 @@ def test_believes_in_small_jobs_again_by_and_by(size):
 
 
 def test_is_half_of_what_was_sent_where_no_answer_came_in_time_and_grows_when_calls_are_quick_again(size):
-    size.failed(33, SLOW_SECONDS)
+    size.failed(33, SLOW_CALL_SECONDS)
     halved = size.jobs
-    size.succeeded(QUICK_SECONDS + 0.1)
+    size.succeeded(QUICK_CALL_SECONDS + 0.1)
     slow = size.jobs
-    size.succeeded(QUICK_SECONDS / 2)
+    size.succeeded(QUICK_CALL_SECONDS / 2)
 
     assert (halved, slow, size.jobs) == (16, 16, 32)
     for _ in range(10):

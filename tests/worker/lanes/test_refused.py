@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from haulier.domain.claim import Mark
-from haulier.worker.shared.refused import (
+from haulier.worker.lanes.refused import (
     FIRST_PAUSE_SECONDS,
     LANE_SECONDS,
     LONGEST_PAUSE_SECONDS,

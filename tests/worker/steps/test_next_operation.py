@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from haulier.worker.shared.next_operation import NextOperation
+from haulier.worker.steps.operate import NextOperation
 from tests.conftest import PATIENCE
 
 

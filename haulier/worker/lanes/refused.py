@@ -172,14 +172,3 @@ class Refused:
         log.error(
             "the database refuses to %s %d jobs: nothing is claimed until that is over", self._statement, len(self)
         )
-
-
-class Refusals:
-    """Everything that the database refuses this process: jobs, for each of three statements, and lanes full of them."""
-
-    def __init__(self) -> None:
-        told = RefusalLog()
-        self.to_claim = Refused("claim", told)
-        self.to_settle = Refused("settle", told)
-        self.to_rescue = Refused("rescue", told)
-        self.lanes = RefusedLanes()

@@ -12,11 +12,10 @@ from typing import NamedTuple
 
 from haulier.domain.outcome import Outcome
 from haulier.queue.consume.claim import MOST_BYTES
-from haulier.worker.shared.bell import Bell
-from haulier.worker.shared.call_size import CallSize
-from haulier.worker.shared.claim_size import MOST_AT_ONCE, WINDOW_SECONDS, ClaimSize
-from haulier.worker.shared.held import HeldJob
-from haulier.worker.shared.shutdown import Shutdown
+from haulier.worker.link.bell import Bell
+from haulier.worker.supply.held import HeldJob
+from haulier.worker.supply.shutdown import Shutdown
+from haulier.worker.supply.sizes import MOST_AT_ONCE, WINDOW_SECONDS, CallSize, ClaimSize
 
 # So long after the database last said that its queue is not paused, be it by the claim, a job goes back instead of
 # starting: nothing of a paused queue may start a second after the pause, whether or not a notification comes. While

@@ -1,4 +1,4 @@
-"""How long jobs take here, and from that how many to claim at once."""
+"""How much is claimed at once, and how much one call to the database carries."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from haulier.domain.job import Job
+from haulier.queue.consume.claim import MOST_BYTES
 
 # How much work is claimed ahead, and how long an outcome may wait to be settled.
 WINDOW_SECONDS = 0.05
@@ -22,6 +23,9 @@ UNKNOWN_SECONDS = 1.0
 # The weight of a new run. The mean is geometric: one job of 30 s among thousands of 5 ms moves it little.
 NEW_WEIGHT = 0.05
 LEAST_SECONDS = 1e-5
+# A call that fails after the first of these was too large; after one that takes at most the second, the next may be
+# larger.
+SLOW_CALL_SECONDS, QUICK_CALL_SECONDS = 5.0, 2.0
 
 
 class ClaimSize:
@@ -74,3 +78,45 @@ class ClaimSize:
             weight = 1 - (1 - NEW_WEIGHT) ** len(jobs)
             self._of_all += weight * (new - self._of_all)
         return kept
+
+
+class CallSize:
+    """How many jobs to claim, and to settle, at once. One thread at a time.
+
+    The number follows the size of recent jobs; it is halved when a call is refused or does not end in time, and doubled
+    again call by call.
+    """
+
+    def __init__(self) -> None:
+        self._most = MOST_AT_ONCE
+        self._mean_bytes = 1.0
+
+    @property
+    def jobs(self) -> int:
+        """Return how many jobs a call may carry."""
+        return max(1, min(self._most, int(MOST_BYTES / self._mean_bytes)))
+
+    @property
+    def is_halved(self) -> bool:
+        """Tell whether a call has failed lately; settles and claims then go apart, so that neither fails the other."""
+        return self._most < MOST_AT_ONCE
+
+    def succeeded(self, seconds: float) -> None:
+        """Note a call that was answered."""
+        if self._most < MOST_AT_ONCE and seconds <= QUICK_CALL_SECONDS:
+            self._most = min(MOST_AT_ONCE, 2 * self._most)
+
+    def failed(self, jobs: int, seconds: float) -> None:
+        """Note a call for this many jobs that got no answer; one that failed soon was cut off and was not too large."""
+        if seconds >= SLOW_CALL_SECONDS:
+            self.refused(jobs)
+
+    def refused(self, jobs: int) -> None:
+        """Note a call for this many jobs that was refused."""
+        self._most = max(1, jobs // 2)
+
+    def brought(self, jobs: int, size: int) -> None:
+        """Note how many bytes the jobs of a claim held; a larger mean counts at once, a smaller one gradually."""
+        if jobs:
+            mean = max(1.0, size / jobs)
+            self._mean_bytes = max(mean, (self._mean_bytes + mean) / 2)

@@ -9,7 +9,7 @@ import pytest
 
 from haulier.domain.claim import BEGINNING, Lane, Mark
 from haulier.queue.consume.lanes import MOST_AT_ONCE
-from haulier.worker.shared.marks import (
+from haulier.worker.lanes.marks import (
     FULL_SCAN_SECONDS,
     MANY_LANES,
     MOST_BUSY,
@@ -20,7 +20,7 @@ from haulier.worker.shared.marks import (
     SCAN_SECONDS,
     Marks,
 )
-from tests.worker.shared.places import NOW, at, lane
+from tests.worker.lanes.places import NOW, at, lane
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import pytest
 from haulier.postgres.connection import connect
 from haulier.queue import consume
 from haulier.queue.consume.wakeups import fall_asleep, knocks, listen
-from haulier.worker.shared.lease import Lease
-from haulier.worker.shared.sleeper import Sleeper
+from haulier.worker.link.lease import Lease
+from haulier.worker.link.sleeper import Sleeper
 from tests.worker.conftest import Clock
 
 POLL_SECONDS = 1.0

@@ -11,12 +11,11 @@ from haulier.config import Config
 from haulier.domain.outcome import Outcome, Verb
 from haulier.kinds import JobContext
 from haulier.queue.consume.claim import MOST_BYTES
-from haulier.worker.shared.bell import Bell
-from haulier.worker.shared.buffer import LEAST_WAIT_SECONDS, UNPAUSED_SECONDS, Buffer, Ended, RoundTrip
-from haulier.worker.shared.call_size import CallSize
-from haulier.worker.shared.claim_size import MOST_AHEAD, MOST_AT_ONCE, ClaimSize
-from haulier.worker.shared.held import HeldJob
-from haulier.worker.shared.shutdown import Shutdown
+from haulier.worker.link.bell import Bell
+from haulier.worker.supply.buffer import LEAST_WAIT_SECONDS, UNPAUSED_SECONDS, Buffer, Ended, RoundTrip
+from haulier.worker.supply.held import HeldJob
+from haulier.worker.supply.shutdown import Shutdown
+from haulier.worker.supply.sizes import MOST_AHEAD, MOST_AT_ONCE, CallSize, ClaimSize
 from tests.conftest import PATIENCE
 from tests.worker.jobs import a_job, learn
 
@@ -280,8 +279,8 @@ def test_settles_no_more_than_fits_into_a_call_and_claims_nothing_while_that_is_
 
 
 def test_settles_at_once_what_would_be_too_much_to_wait_for_more(buffer, pace, monkeypatch):
-    monkeypatch.setattr("haulier.worker.shared.buffer.WINDOW_SECONDS", 1000.0)
-    monkeypatch.setattr("haulier.worker.shared.buffer.LEAST_WAIT_SECONDS", 1000.0)
+    monkeypatch.setattr("haulier.worker.supply.buffer.WINDOW_SECONDS", 1000.0)
+    monkeypatch.setattr("haulier.worker.supply.buffer.LEAST_WAIT_SECONDS", 1000.0)
     learn(pace, "mail", 0.0001)
     fill(buffer, [a_run() for _ in range(50)], is_short=True)
     for _ in range(100):

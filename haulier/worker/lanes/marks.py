@@ -28,7 +28,7 @@ from haulier.domain.claim import BEGINNING, Lane, LaneName, Mark, rank
 from haulier.domain.job import Job
 from haulier.queue.consume.lanes import MOST_AT_ONCE
 from haulier.queue.rows import ClaimedJob
-from haulier.worker.shared.turns import Turns
+from haulier.worker.lanes.turns import Turns
 
 # From one scan to the next, unless a claim comes back empty. The second holds while claims come back full: a scan would
 # then hold up threads that have all just ended their jobs.

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import suppress
 
 
 class Bell:
-    """The bell, and when the database last answered a claim."""
+    """The bell of one process."""
 
     def __init__(self) -> None:
         # Locked while nobody has rung. A lock and not an Event: a thread that waits for a lock wakes sooner.
         self._bell = threading.Lock()
         self._bell.acquire()
-        self._answered_at = time.monotonic()
 
     def ring(self) -> None:
         """Wake the thread that looks for work, or have it look again at once."""
@@ -24,15 +22,6 @@ class Bell:
     def heed(self) -> None:
         """Forget the rings so far; called before a look for work, so that a ring during the look is not lost."""
         self._bell.acquire(blocking=False)
-
-    def answered(self) -> None:
-        """Note that the database has answered a claim, with a job or without."""
-        self._answered_at = time.monotonic()
-
-    @property
-    def answer_age(self) -> float:
-        """Return the time since a claim was last answered. Units: seconds."""
-        return time.monotonic() - self._answered_at
 
     def wait(self, seconds: float) -> None:
         """Wait for a ring, at most this long."""
