@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.architecture.reading import OURS, ROOT, module_of
 from tests.architecture.uses import attributes, full_name, methods, named_at_the_top, users
-from tests.docs.reading import names_in, section, tables
+from tests.docs.reading import names_in, section, tables, text_of
 
 QUESTIONS = [row for row in tables(section("CONTRIBUTING.md", "## Where is …?")) if len(row) == 3]
 
@@ -44,6 +44,13 @@ def test_each_answer_leads_to_what_the_product_calls() -> None:
     assert {row[0]: names for row in QUESTIONS if (names := unanswered(*row))} == {}
     # Each has at least one name.
     assert [row[0] for row in QUESTIONS if not names_in(row[2])] == []
+
+
+def test_one_page_of_1200_words_and_three_drawings_has_each_answer() -> None:
+    page = text_of("docs/architecture.md")
+
+    assert [row[0] for row in QUESTIONS if Path(names_in(row[1])[0]).name not in page] == []
+    assert (len(page.split()) <= 1200, page.count("```")) == (True, 6)
 
 
 def test_tells_an_answer_that_leads_nowhere() -> None:
