@@ -22,8 +22,7 @@ steps/         what they do
   settle_doubtful  settles what did not settle with the others: together again, one by one, or later
   claim_less   finds the job for which the database refuses a claim
   execute      runs one job: from the claimed job to its outcome
-  report       logs and counts a run that has been settled
-  failures     the failed attempts, each with its group of errors
+  report       logs and counts the runs that have been settled, and the failed attempts by groups of errors
   timeouts     stops jobs whose time is up; called by the main thread
   pauses       gives back jobs that were claimed ahead, when their queue is paused; called by the heartbeat
   suspects     jobs that have crashed before: the heartbeat looks for them, a runner runs them alone

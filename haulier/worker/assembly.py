@@ -1,4 +1,4 @@
-"""Puts a worker process together: makes what its threads share, and gives each thread what it uses."""
+"""Puts a worker process together: makes the objects that its threads share, and gives each thread those it uses."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ from haulier.worker.process import Stop, Threads, Watch, Worker
 from haulier.worker.steps.beat import Beat
 from haulier.worker.steps.claim_less import SmallerClaims
 from haulier.worker.steps.count import Counting
-from haulier.worker.steps.failures import Failures
 from haulier.worker.steps.fire import Firing
 from haulier.worker.steps.operate import NextOperation, Operating
 from haulier.worker.steps.pauses import Pauses
 from haulier.worker.steps.progress import ProgressWriter
-from haulier.worker.steps.report import Report
+from haulier.worker.steps.report import Failures, Report
 from haulier.worker.steps.rescue import Rescuer
 from haulier.worker.steps.settle_and_claim import Calls, SettleAndClaim
 from haulier.worker.steps.settle_doubtful import SettleDoubtful
@@ -52,14 +51,14 @@ def assemble(config: Config, kinds: Mapping[str, Kind], metrics_port: MetricsPor
 class Assembly:
     """The shared objects of one process, and the methods that make its steps and threads.
 
-    No thread or step gets the assembly itself: its signature would no longer say what it needs. The architecture test
-    checks that.
+    No thread or step gets the assembly itself: its signature would no longer say what it needs. A test of the
+    architecture checks that.
     """
 
     def __init__(self, config: Config, kinds: Mapping[str, Kind]) -> None:
         self._config, self._kinds = config, kinds
         self.database = Database(config.database_url, application_name="haulier worker")
-        # For whoever has the buffer's place.
+        # For the thread that has the buffer's place.
         self.place_database = self.database.in_turns()
         self.shutdown = Shutdown()
         self.link = Link(config, self.shutdown.closing)

@@ -11,7 +11,7 @@ from haulier.domain.errors import StatementRefused
 from haulier.domain.fingerprint import fingerprint, other_errors
 from haulier.domain.job import MAX_SNOOZES, Job, JobStatus
 from haulier.domain.outcome import Outcome
-from haulier.worker.steps.failures import HOUR_SECONDS, LONGEST_PAUSE_SECONDS, MOST_GROUPS, Failures
+from haulier.worker.steps.report import HOUR_SECONDS, LONGEST_PAUSE_SECONDS, MOST_GROUPS, Failures
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
 
