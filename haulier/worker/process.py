@@ -30,24 +30,24 @@ from haulier.worker.steps.timeouts import Timeouts
 from haulier.worker.supply import Supply
 from haulier.worker.supply.shutdown import Shutdown
 
-# Python's switch interval. At its default of 5 ms, while others run quick jobs, the thread that claims for all waits
-# longer for the interpreter than for the database.
+# Python's switch interval. At its default of 5 ms, the thread that claims for all waits longer for the interpreter than
+# for the database while other threads run quick jobs.
 SWITCH_SECONDS = 0.001
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 TICK_SECONDS = 0.1
-# Of the time to stop, at most this much is kept for handlers to end after they were asked to.
+# Of the time to stop, at most this much is kept for handlers to end after they were asked to stop.
 GRACE_SECONDS = 5.0
-# And this much for giving back the jobs that they did not finish.
+# And this much to give back the jobs that they did not finish.
 RELEASE_SECONDS = 1.0
 JOIN_SECONDS = 2.0
-# This long after its deadline faulthandler's C thread ends the process; the platform kills it 5 s after the deadline.
+# Faulthandler's C thread ends the process this long after the deadline; the platform kills it 5 s after the deadline.
 OVERTIME_SECONDS = 3.0
 
 log = logging.getLogger(__name__)
 
 
 class Signals:
-    """The signals that the process got. A handler sets plain flags and nothing else: an Event may deadlock in it."""
+    """The signals that the process got. A handler only sets plain flags: an Event may deadlock in it."""
 
     def __init__(self) -> None:
         self.stop = False
@@ -57,7 +57,7 @@ class Signals:
         """Take SIGTERM, SIGINT and SIGHUP."""
         for number in STOP_SIGNALS:
             signal.signal(number, self._take)
-        # A parent (haulier/worker/parent.py) forks with these signals blocked; from here on they can be obeyed.
+        # A parent (haulier/worker/parent.py) forks with these signals blocked; from here on they can be handled.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
     def _take(self, number: int, frame: FrameType | None) -> None:
@@ -88,16 +88,16 @@ class Threads:
             thread.start()
 
     def dead(self) -> threading.Thread | None:
-        """Return the first thread that has ended; None where none has."""
+        """Return the first thread that has ended; None if all live."""
         all_of_them = (self.heartbeat, *self._others, *self._runners)
         return next((thread for thread in all_of_them if not thread.is_alive()), None)
 
     def join(self, seconds: float) -> None:
-        """Wait for all but the runners to end, for this long altogether at most."""
+        """Wait for all but the runners to end, at most this long in all."""
         _join((self.heartbeat, *self._others), seconds)
 
     def join_runners(self, seconds: float) -> None:
-        """Wait for the runners to end, for this long altogether at most: a handler may ignore the request to stop."""
+        """Wait for the runners to end, at most this long in all: a handler may ignore the request to stop."""
         _join(self._runners, seconds)
 
 
@@ -147,7 +147,7 @@ class Stop:
         return len(self.supply.held)
 
     def wait_until_stopping(self, seconds: float) -> None:
-        """Wait this long; a signal that comes meanwhile is obeyed after the wait."""
+        """Wait this long; a signal that comes meanwhile is handled after the wait."""
         self.shutdown.stopping.wait(seconds)
 
     def stop_claiming(self) -> None:
@@ -157,7 +157,7 @@ class Stop:
         self.link.bell.ring()
 
     def wait_for_jobs(self, seconds: float) -> bool:
-        """Wait until no job is held; False when the time is up first."""
+        """Wait until no job is held; False if the time is up first."""
         return self.supply.held.wait_until_empty(seconds)
 
     def stop_jobs(self) -> None:
@@ -173,7 +173,7 @@ class Stop:
         self.link.beat_wanted.set()
 
     def end(self) -> None:
-        """Tell the threads that nobody waits for them any more."""
+        """Tell the threads that the main thread waits no longer."""
         self.shutdown.over.set()
 
 
@@ -190,7 +190,7 @@ class Worker:
     stop: Stop
     metrics_port: MetricsPort | None
     _signals: Signals = field(default_factory=Signals, init=False)
-    # Not as a guest: then it neither hears signals nor ends the process, and leaves no thread behind.
+    # False for a guest, which neither hears signals nor ends the process, and leaves no thread behind.
     _owns_process: bool = field(default=False, init=False)
     _stop_metrics: Callable[[], None] | None = field(default=None, init=False)
 
@@ -209,13 +209,13 @@ class Worker:
         self._signals.stop = True
 
     def work(self) -> int:
-        """Work as a guest on any thread of somebody else's process, until asked to stop; return as `run` does."""
+        """Work as a guest, on any thread of another program, until asked to stop; return as `run` does."""
         parse(self.config.database_url)
         parse(self.config.direct_url, "DATABASE_DIRECT_URL")
         if not self._wait_for_database():
             return 0
         if self._owns_process:
-            self._say_what_it_takes()
+            self._log_start()
         # Before the port opens: unset gauges are 0, which would mean a worker that listens and has just beaten.
         self.watch.measure()
         if self.metrics_port is not None:
@@ -225,7 +225,7 @@ class Worker:
         self._stop(in_time=not self.watch.stuck)
         return 1 if broken else 0
 
-    def _say_what_it_takes(self) -> None:
+    def _log_start(self) -> None:
         config = self.config
         log.info(
             "Haulier %s, with up to %d database connections, however many threads;"
@@ -254,7 +254,7 @@ class Worker:
         return False
 
     def _watch_threads(self) -> bool:
-        """Watch the threads until told to stop; True when the process must be replaced."""
+        """Watch the threads until a signal comes; True if the process must be replaced."""
         log.info(
             "working with %d threads on %s; kinds: %s",
             self.config.worker_threads,
@@ -302,7 +302,7 @@ class Worker:
         log.info("stopped")
 
     def _close_place_connection(self) -> None:
-        # Whoever is still in a call has the place. From here on nobody gets it.
+        # A thread that is still in a call has the place. From here on no thread gets it.
         if self.stop.supply.buffer.take_place():
             self.place_database.close()
 

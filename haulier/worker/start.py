@@ -41,7 +41,7 @@ def main() -> int:
 
 
 def _spare_memory() -> None:
-    """Have all threads share two heaps of glibc; a heap for each would keep room for the largest batch it ever read."""
+    """Have all threads share two heaps of glibc: a heap for each would keep room for the largest batch it ever read."""
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
 
@@ -70,9 +70,9 @@ def run(config: Config) -> int:
 
 @contextmanager
 def guest(config: Config, kinds: Mapping[str, Kind]) -> Iterator[threading.Thread]:
-    """Have a worker on a thread of this process while the block runs; signals, logs and exit stay the caller's.
+    """Run a worker on a thread of this process while the block runs; signals, logs and exit stay the caller's.
 
-    Shape: the thread ends before the block where the worker cannot go on.
+    Shape: the thread ends before the block if the worker cannot go on.
     """
     from haulier.worker.assembly import assemble
 

@@ -1,4 +1,4 @@
-"""The lanes that this process claims from: where each claim begins, whose turn it is, and what the database refuses."""
+"""The lanes that this process claims from: where each claim begins, which is next, which jobs the database refuses."""
 
 from __future__ import annotations
 
@@ -25,10 +25,7 @@ class Lanes:
         self.suspects_due = threading.Event()
 
     def to_claim(self) -> list[Mark]:
-        """Return the marks to claim from, best first; none while the database refuses so many jobs that more only wait.
-
-        A refused claim is tried again job by job, and a refused settle keeps its job here.
-        """
+        """Return the marks to claim from, best first; none while the database refuses too many claims or outcomes."""
         if self.refused_claims.is_full or self.refused_settles.is_full:
             return []
         return self.refused_lanes.leave_out(self.marks.marks())

@@ -1,19 +1,19 @@
 """Marks: where to begin a claim in each lane, so that it does not walk over the dead rows of earlier claims.
 
-Rows that were claimed and settled stay in the index until no transaction anywhere in the database may look back at
-them; while one is held open there can be hundreds of thousands. So a claim begins where this process last claimed in
-the lane. Jobs that appear before that mark (an earlier run_at, a transaction that committed late, a job given back) are
-found by a scan of all lanes: at once after a claim that comes back empty, and otherwise now and then, for at most a
-twentieth of the time. A scan of 1,000 lanes takes so long that the next one has to wait for 0.2 s. Until then a scan of
-the new jobs, whose cost does not grow with the lanes, finds what has just been enqueued.
+Rows that were claimed and settled stay in the index while any open transaction of the database could still see them:
+there can be hundreds of thousands. So a claim begins at the last job that this process claimed in the lane. Jobs that
+appear before that mark (an earlier run_at, a transaction that committed late, a job given back) are found by a scan of
+all lanes: at once after a claim that comes back empty, otherwise now and then, for at most a twentieth of the time. A
+scan of 1,000 lanes takes 0.01 s, and so the next one waits for 0.2 s. Until then a scan of the new jobs, whose cost
+does not grow with the lanes, finds jobs that have just been enqueued.
 
-Lanes of the same priority take turns: one that has filled a claim goes behind those that have taken less, counted in
-bytes. So a queue with a few jobs waits for one claim of a queue with a million, and not for the million; and a queue of
-small jobs gets thousands of them for each claim of a queue whose jobs are so large that a dozen fill it.
+Lanes of the same priority take turns: a lane that has filled a claim goes behind the lanes that have taken fewer bytes.
+So a queue with a few jobs waits for one claim of a queue with a million, and not for the million. And a queue of small
+jobs gets thousands of them for each claim of a queue whose jobs are so large that a dozen fill it.
 
-Where there are more lanes than one scan reads, each scan goes on where the last one ended, round after round. Jobs that
-should not wait for a whole round are found separately: new jobs by the time at which they came; jobs in lanes that
-lately had some by looking at these lanes each time; and jobs that a scan saw to be due soon by remembering the time.
+If there are more lanes than one scan reads, each scan goes on where the last one ended, round after round. Jobs that
+should not wait for a whole round are found in other ways: new jobs by their time; jobs in lanes that lately had some by
+looking at these lanes with each scan; and jobs that a scan saw to be due soon by remembering the time.
 """
 
 from __future__ import annotations
@@ -30,30 +30,30 @@ from haulier.queue.consume.lanes import MOST_AT_ONCE
 from haulier.queue.rows import ClaimedJob
 from haulier.worker.lanes.turns import Turns
 
-# From one scan to the next, unless a claim comes back empty. The second holds while claims come back full: a scan would
-# then hold up threads that have all just ended their jobs.
+# From one scan to the next, unless a claim comes back empty; the second while claims come back full, since a scan then
+# holds up threads that have all just ended their jobs.
 SCAN_SECONDS, FULL_SCAN_SECONDS = 0.1, 0.25
 SCANS_SHARE = 1 / 20
-# Lanes with a due job are kept. If they are fewer than this, so are lanes that are empty just now, up to this number in
-# all, the latest that had a job: each claim reads them, which costs a few pages a lane.
+# Lanes with a due job are kept. If they are fewer than this, empty lanes are kept too, up to this number in all: those
+# that had a job last. Each claim reads them, which costs a few pages a lane.
 MOST_LANES = 64
 # A claim reads this many lanes, best first.
 MANY_LANES = 512
-# Where scans go round: how many lanes with a due job are kept, the best; how many lanes that lately had jobs are looked
-# at with each scan; and how many lanes with a job due within SOON_SECONDS are kept, the soonest.
+# If scans go round: how many lanes with a due job are kept, the best; how many lanes that lately had jobs are looked at
+# with each scan; and how many lanes with a job due within SOON_SECONDS are kept, the soonest.
 MOST_DUE, MOST_BUSY, MOST_SOON = 20_000, 512, 20_000
 SOON_SECONDS = 300.0
-# Where scans go round, each reads this many lanes. After longer scans the pauses would be seconds, and new jobs would
-# wait that long.
+# If scans go round, each reads this many lanes. After longer scans the pauses would be seconds, and new jobs would wait
+# that long.
 ROUND_AT_ONCE = 4_000
-# In the first round, while no lane is known, and for a scan that was asked for, scans may take half of the time.
+# In the first round, while no lane is known, and when a scan was asked for, scans may take half of the time.
 QUICK_SHARE = 1 / 2
 # After a scan that failed the next reads a quarter as many lanes, but at least this many.
 LEAST_AT_ONCE = 100
 
 
 class Marks:
-    """The lanes that this process knows, and its mark in each. One thread at a time, but for `want_scan`."""
+    """The lanes that this process knows, and its mark in each. One thread at a time, except for `want_scan`."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -66,7 +66,7 @@ class Marks:
         self._is_scan_wanted = False
         self._scan_after = 0.0
         self._scanned_at = self._scanned_new_at = float("-inf")
-        # What the last scan took; of the new jobs what the last two took.
+        # How long the last scan took, and the last two scans of new jobs.
         self._cost, self._costs_of_new = 0.0, (0.0, 0.0)
         self._next_due: float | None = None
         # The lane behind which the next scan begins, and how many lanes it may read.
@@ -75,7 +75,7 @@ class Marks:
         # Whether there are more lanes than one scan reads.
         self.is_going_round = False
         self._has_been_round = False
-        # How many lanes this round has read; whether those of the last round would fit twice into one scan.
+        # How many lanes this round has read; whether a scan could read twice as many lanes as the last round.
         self._read = 0
         self._would_fit = False
         # The lanes with a job due soon, each with the time at which it is due; and the earliest of these times.
@@ -110,9 +110,9 @@ class Marks:
         return self._scanned_at + max(pause, scan_after) - self._clock()
 
     def is_scan_of_new_due(self) -> bool:
-        """Tell whether a scan of the new jobs is due; it is not if one of the lanes is, and that will tell as soon."""
-        will_tell_as_soon = self.is_scan_due() and self._cost <= 2 * min(self._costs_of_new)
-        return self.seconds_until_scan_of_new() <= 0 and not will_tell_as_soon
+        """Tell whether a scan of the new jobs is due; not if a scan of the lanes is due that finds them as soon."""
+        is_needless = self.is_scan_due() and self._cost <= 2 * min(self._costs_of_new)
+        return self.seconds_until_scan_of_new() <= 0 and not is_needless
 
     def seconds_until_scan_of_new(self) -> float:
         """Return how long until the next scan of the new jobs may begin."""
@@ -124,7 +124,7 @@ class Marks:
         self._is_scan_wanted = True
 
     def scan_begins(self) -> None:
-        """Note that a scan is about to be sent; one that is wanted from now on is another."""
+        """Note that a scan is about to be sent; a scan that is wanted from now on is another one."""
         self._is_scan_wanted = False
 
     @property
@@ -140,7 +140,7 @@ class Marks:
 
     @property
     def seconds_failing(self) -> float:
-        """Return for how long scans have failed; 0 where the last one succeeded. Units: seconds."""
+        """Return for how long scans have failed; 0 if the last one succeeded. Units: seconds."""
         return 0.0 if self._failing_since is None else self._clock() - self._failing_since
 
     def scan_failed(self) -> None:
@@ -159,7 +159,7 @@ class Marks:
     ) -> None:
         """Take in the lanes that a scan found; it began after the last claim of this process was answered.
 
-        Shape: end is the last lane read, where lanes behind it were left unread; others are lanes looked at separately.
+        Shape: end is the last lane read, None if no lane is left; others are lanes that were looked at separately.
         """
         self._scanned_at = self._clock()
         self._cost = self._scanned_at - began_at
@@ -202,7 +202,7 @@ class Marks:
         self._next_due = None if due is None else self._scanned_at + due
 
     def _take_up_part(self, lanes: Sequence[Lane]) -> None:
-        """Add the lanes with a due job and those that will soon have one; the rest may be a million."""
+        """Add the lanes with a job that is due now or soon; the rest may be a million."""
         due = _heads(lane for lane in lanes if lane.seconds <= 0)
         self._marks = {**self._marks, **due}
         if len(self._marks) > MOST_DUE:
@@ -211,7 +211,7 @@ class Marks:
         soon = {lane.head.lane: lane for lane in lanes if 0 < lane.seconds <= SOON_SECONDS}
         for name, lane in soon.items():
             self._soon[name] = (self._scanned_at + lane.seconds, lane.head)
-        self._keep_soon({name: each for name, each in self._soon.items() if name not in due})
+        self._keep_soon({name: head for name, head in self._soon.items() if name not in due})
         self._next_due = self._scanned_at if due else None
 
     def _take_up_due(self) -> None:
@@ -222,7 +222,7 @@ class Marks:
                 self._marks[name] = mark
             elif due_at <= now:
                 self._marks[name] = min(mark, self._marks[name])
-        self._keep_soon({name: each for name, each in self._soon.items() if each[0] > now})
+        self._keep_soon({name: (due_at, mark) for name, (due_at, mark) in self._soon.items() if due_at > now})
         self._order = None
 
     def _keep_soon(self, soon: dict[LaneName, tuple[float, Mark]]) -> None:
@@ -234,7 +234,7 @@ class Marks:
     def claimed(self, jobs: Sequence[ClaimedJob], *, is_short: bool, read: Sequence[Mark] = ()) -> None:
         """Move the marks to the jobs that were claimed; after a claim that came back empty, a scan is due.
 
-        Shape: is_short tells that there was no more to claim in the lanes that were read.
+        Shape: is_short: there were no more jobs to claim in the lanes that were read.
         """
         # Jobs come lane by lane, each in the order of its index, so the dict keeps the last job of each lane.
         lasts = {(job.queue, job.priority): job for job in jobs}
@@ -243,7 +243,7 @@ class Marks:
                 self._note_busy(lane)
             mark = self._marks.pop(lane, None)
             if mark is not None:
-                # The lanes that lately had jobs are the last.
+                # So the lanes that lately had jobs are the last of the dict.
                 self._marks[lane] = max(mark, Mark(*lane, job.run_at, job.id))
         if is_short and len(self._marks) > MOST_LANES:
             is_short = len(read) >= len(self._marks)
@@ -262,7 +262,7 @@ class Marks:
         self._is_idle = not jobs
 
     def _forget_emptied(self, read: Sequence[Mark], *, kept: int) -> None:
-        """Forget the lanes that were read, since they would keep the next claim from reading others; keep the last."""
+        """Forget the lanes that were read, so that the next claim reads others; keep the last."""
         for mark in read[: len(read) - kept]:
             self._marks.pop(mark.lane, None)
         self._order = None if self._order is None or kept else self._order[len(read) :]
@@ -288,7 +288,7 @@ class Marks:
         return due is not None and due <= 0
 
     def seconds_until_due(self) -> float | None:
-        """Return how long until a job that the last scan saw is due (negative: it is); None when none waited."""
+        """Return how long until a job that the last scan saw is due (negative: it is due); None if none waited."""
         due = min(self._soon_at, float("inf") if self._next_due is None else self._next_due)
         return None if due == float("inf") else due - self._clock()
 

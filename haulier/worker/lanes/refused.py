@@ -1,4 +1,4 @@
-"""The jobs that the database refuses to claim, settle or rescue: left alone for a while, so that other jobs go on."""
+"""The jobs that the database refuses to claim, settle or rescue: each is skipped for a while, so that others go on."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from haulier.worker.metrics import counts
 
 # The first pause, doubled each time the job is refused again, and the longest.
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 300.0
-# For a refusal that may pass by itself: its longest pause, and the number of refusals from which on it is logged.
+# For a refusal that may pass by itself: its longest pause, and how many refusals there are before it is logged.
 PASSING_PAUSE_SECONDS, PASSING_TIMES = 4.0, 3
-# The pauses of many refused jobs are lengthened so that at first one is tried again in this time on average.
+# If many jobs are refused, the first pauses are longer: on average one job is tried again in this time.
 EACH_SECONDS = 0.05
-# How long a lane with many refused jobs is left alone: ten times as long as the search in it may take.
+# How long a lane with many refused jobs is skipped: ten times as long as the search in it may take.
 LANE_SECONDS = 5.0
-# How often a job may be named in the log, and how many jobs may be in this time.
-TELL_SECONDS, TOLD_AT_MOST = 60.0, 20
-# Where this many jobs are refused, the jobs are not the reason.
+# The log names a job once in this time at most, and no more jobs than this.
+LOG_SECONDS, MOST_LOGGED = 60.0, 20
+# If this many jobs are refused, the jobs are not the reason.
 MOST_REFUSED = 1000
 
 log = logging.getLogger(__name__)
@@ -38,10 +38,7 @@ class _Refusal:
 
 
 class RefusalLog:
-    """The log of the jobs that the database refuses.
-
-    It names each job once a minute at most, whichever statement fails, and TOLD_AT_MOST jobs a minute.
-    """
+    """The log of refused jobs: it names each job once a minute, whichever statement fails, and MOST_LOGGED a minute."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -63,22 +60,22 @@ class RefusalLog:
     def _may_name(self, job_id: UUID) -> bool:
         with self._lock:
             now = self._clock()
-            self._named = {each: at for each, at in self._named.items() if now - at < TELL_SECONDS}
-            if job_id in self._named or len(self._named) >= TOLD_AT_MOST:
+            self._named = {named: at for named, at in self._named.items() if now - at < LOG_SECONDS}
+            if job_id in self._named or len(self._named) >= MOST_LOGGED:
                 return False
             self._named[job_id] = now
             return True
 
 
 class RefusedLanes:
-    """The lanes in which so many jobs are refused that other lanes would wait for them; left alone for a while."""
+    """The lanes with so many refused jobs that other lanes would wait for them: each is skipped for a while."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._until: dict[LaneName, float] = {}
 
     def add(self, lane: LaneName) -> None:
-        """Leave this lane alone for a while."""
+        """Skip this lane for a while."""
         self._until[lane] = self._clock() + LANE_SECONDS
 
     def leave_out(self, marks: list[Mark]) -> list[Mark]:
@@ -93,13 +90,13 @@ class RefusedLanes:
 class Refused:
     """The jobs at which one statement fails, each with its pause until the next try. Safe for all threads."""
 
-    def __init__(self, statement: str, told: RefusalLog, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, statement: str, refusals: RefusalLog, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._statement = statement
-        self._log = told
+        self._log = refusals
         self._clock = clock
         self._lock = threading.Lock()
         self._of: dict[UUID, _Refusal] = {}
-        self._full_told_at = float("-inf")
+        self._full_logged_at = float("-inf")
 
     def __len__(self) -> int:
         return len(self._of)
@@ -107,7 +104,8 @@ class Refused:
     def add(self, job_id: UUID, error: Exception) -> None:
         """Note that the database has refused the job once more, and log that, once a minute at most.
 
-        A refusal that may pass by itself, such as a deadlock, is tried again sooner, and logged only from the third on.
+        After a refusal that may pass by itself, such as a deadlock, the job is tried again sooner, and only the third
+        such refusal is logged.
         """
         counts.REFUSED.labels(self._statement).inc()
         may_pass = isinstance(error, Refusal) and error.may_pass
@@ -115,7 +113,7 @@ class Refused:
             now = self._clock()
             refusal = self._of.setdefault(job_id, _Refusal(now))
             refusal.times += 1
-            # If many jobs were tried again at once, no others would be tried.
+            # If many jobs were tried again at once, no other job would be tried.
             pause = max(2 * refusal.pause, len(self._of) * EACH_SECONDS)
             refusal.pause = min(PASSING_PAUSE_SECONDS if may_pass else LONGEST_PAUSE_SECONDS, pause)
             refusal.due_at = now + refusal.pause
@@ -145,9 +143,10 @@ class Refused:
             return []
         with self._lock:
             now = self._clock()
-            # A job that was not refused again for this long is gone; if it is not, the next try notes it anew.
-            for job_id in [each for each, refusal in self._of.items() if now - refusal.due_at > LONGEST_PAUSE_SECONDS]:
-                del self._of[job_id]
+            # A job that was not refused again for this long is gone; if it is not, the next refusal adds it again.
+            for job_id, refusal in list(self._of.items()):
+                if now - refusal.due_at > LONGEST_PAUSE_SECONDS:
+                    del self._of[job_id]
             return [job_id for job_id, refusal in self._of.items() if refusal.due_at > now]
 
     def is_waiting(self, job_id: UUID) -> bool:
@@ -157,7 +156,7 @@ class Refused:
 
     @property
     def is_full(self) -> bool:
-        """Tell whether so many jobs are refused that no more can be passed over."""
+        """Tell whether so many jobs are refused that no more can be skipped."""
         if len(self._of) < MOST_REFUSED or len(self.waiting()) < MOST_REFUSED:
             return False
         self._say_full()
@@ -166,9 +165,9 @@ class Refused:
     def _say_full(self) -> None:
         with self._lock:
             now = self._clock()
-            if now - self._full_told_at < TELL_SECONDS:
+            if now - self._full_logged_at < LOG_SECONDS:
                 return
-            self._full_told_at = now
+            self._full_logged_at = now
         log.error(
             "the database refuses to %s %d jobs: nothing is claimed until that is over", self._statement, len(self)
         )

@@ -1,5 +1,8 @@
-"""Finds jobs that no mark of this process leads to: by a scan of all lanes from their start, or of a part of them if
-there are too many; and between two of them by one of the new jobs, which costs the same beside any number of lanes."""
+"""Finds jobs that no mark of this process leads to.
+
+A scan reads all lanes from their start, or a part of them if there are too many. Between two such scans, a scan of the
+new jobs costs the same beside any number of lanes.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ LONGEST_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Scanner:
-    """Looks for lanes, of all queues where none is named. Only the thread that has the buffer's place may call it."""
+    """Looks for lanes of these queues; none: of all. Only the thread that has the buffer's place may call it."""
 
     database: Database
     marks: Marks
@@ -35,12 +38,12 @@ class Scanner:
         marks.scan_begins()
         try:
             with self.database.connection() as conn:
-                found = consume.stretch(conn, queues=self.queues, after=marks.place, limit=marks.at_once)
+                stretch = consume.stretch(conn, queues=self.queues, after=marks.place, limit=marks.at_once)
                 others = self._others(conn) if marks.is_going_round else []
         except (DatabaseUnavailable, Refusal):
             marks.scan_failed()
             raise
-        marks.scanned(found.lanes, began_at=began_at, end=found.end, others=others)
+        marks.scanned(stretch.lanes, began_at=began_at, end=stretch.end, others=others)
 
     def scan_new(self) -> bool:
         """Look for new jobs, and tell whether any is due. Raises: DatabaseUnavailable; Refusal."""
@@ -60,5 +63,5 @@ class Scanner:
         return [lane for lane in fresh if not self.queues or lane.head.queue in self.queues]
 
     def _others(self, conn: Connection) -> list[Lane]:
-        """Return the lanes that must not wait for a whole round: those that lately had jobs, and those of new jobs."""
+        """Return the lanes that must not wait for a whole round: lanes that lately had jobs, and lanes of new jobs."""
         return consume.heads(conn, {*self.marks.busy, *(lane.head.lane for lane in self._fresh(conn))})

@@ -10,7 +10,7 @@ class Bell:
     """The bell of one process."""
 
     def __init__(self) -> None:
-        # Locked while nobody has rung. A lock and not an Event: a thread that waits for a lock wakes sooner.
+        # Locked until the bell rings. A lock and not an Event: a thread that waits for a lock wakes sooner.
         self._bell = threading.Lock()
         self._bell.acquire()
 
@@ -19,8 +19,8 @@ class Bell:
         if self._bell.locked():
             self._let_go()
 
-    def heed(self) -> None:
-        """Forget the rings so far; called before a look for work, so that a ring during the look is not lost."""
+    def clear(self) -> None:
+        """Forget the rings so far; call it before looking for work, so that a ring during the look is not lost."""
         self._bell.acquire(blocking=False)
 
     def wait(self, seconds: float) -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 
 class Lease:
-    """The lease as this process knows it. Units: seconds of the monotonic clock, which a clock jump leaves alone."""
+    """The lease as this process knows it. Units: seconds of the monotonic clock, which does not jump."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -52,8 +52,8 @@ class Lease:
     def beaten(self, began_at: float, gap: float) -> None:
         """Note a beat that succeeded; began_at is a time before it was sent.
 
-        Units: gap is the time since the last beat by the database's clock. It is also long after that clock has jumped
-               or this machine has slept, which the monotonic clock does not show: all other workers then look dead.
+        Units: gap is the time since the last beat by the database's clock. It is also long if that clock has jumped or
+               this machine has slept, which the monotonic clock does not show: all other workers then look dead.
         """
         with self._lock:
             if self._unbroken_since is None or gap >= self._seconds * 2 / 3:
@@ -66,6 +66,6 @@ class Lease:
             self._unbroken_since = None
 
     def lost(self) -> None:
-        """Note that somebody declared this process dead."""
+        """Note that another process has declared this one dead."""
         with self._lock:
             self._worker_id, self._unbroken_since = None, None

@@ -1,7 +1,7 @@
 """Whether notifications come through: the heartbeat sends one on its connection, and the listener has to receive it.
 
 LISTEN also succeeds through a pool in transaction mode, but then no notification ever comes. The listener cannot test
-that on its own connection: while a statement runs on it, the pool does pass notifications on.
+this on its own connection: while a statement runs there, the pool passes notifications on.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ class NotifyCheck:
                 self._is_wanted, self._called_at = False, self._clock()
 
     def heard(self) -> None:
-        """Note that the listener received a notification, of whatever kind: no call is missing any more."""
+        """Note that the listener received a notification, of any kind: no call is missing any more."""
         with self._lock:
             self._is_wanted, self._called_at = False, None
 
     @property
     def is_missing(self) -> bool:
-        """Tell whether a call that was made should have been heard by now."""
+        """Tell whether the listener should have heard the last call by now, and has not."""
         with self._lock:
             return self._called_at is not None and self._clock() - self._called_at >= LOST_SECONDS

@@ -1,4 +1,4 @@
-"""Logs once that the database is away and once that it is back, however many threads notice."""
+"""Whether the database answers: logged once when it goes away and once when it is back, for all threads."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from haulier.domain.errors import Refusal, TooManyConnections, reason
 
 # The pause after a failed call; short, so that work goes on within a second of the database's return.
 AWAY_PAUSE_SECONDS = 0.5
-# Where some connections are good and others are not, calls fail and succeed by turns: log that at most this often.
+# If some connections are good and others are not, calls fail and succeed by turns: log that at most this often.
 QUIET_SECONDS = 10.0
 
 log = logging.getLogger(__name__)
 
 
 class Outage:
-    """Whether the database answers, as this process knows. `closing` ends a pause; `threads` may fail at once."""
+    """Whether the database answers, as this process knows. `closing` ends a pause; up to `threads` fail at once."""
 
     def __init__(self, closing: threading.Event, *, threads: int) -> None:
         self._closing = closing
@@ -62,9 +62,9 @@ class Outage:
         self._closing.wait(AWAY_PAUSE_SECONDS)
 
     def wait_until_over(self) -> None:
-        """Wait until a call succeeds, at most one pause for each failure in a row, and for each thread.
+        """Wait until a call succeeds, at most one pause for each failure in a row, and at most one for each thread.
 
-        Many threads that fail together then try no more often than one that fails alone.
+        So many threads that fail together try no more often than one thread does.
         """
         with self._changed:
             longest = AWAY_PAUSE_SECONDS * min(self._threads, self._failures)

@@ -1,9 +1,9 @@
-"""When an idle worker asks to be woken, and how often it looks for work by itself besides.
+"""When an idle worker asks to be woken, and how often it still looks for work by itself.
 
 A worker sleeps while its row is in the table `sleeper`. That costs: while any worker sleeps, every INSERT of jobs sends
-a NOTIFY, and transactions that do wait for each other at commit. So a worker sleeps only while it can take a job at
-once, and not while many notifications come: then looking every few milliseconds is cheaper. It writes its row only
-now and then: under somebody's long transaction dead rows stay, and every INSERT reads them.
+a NOTIFY, and transactions with a NOTIFY wait for each other at commit. So a worker sleeps only while it can take a job
+at once, and not while many notifications come: then looking every few milliseconds is cheaper. It writes its row only
+now and then: while a long transaction is open dead rows stay, and every INSERT reads them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LOOKS_AFTER = (0.005, 0.02, 0.08, 0.32)
 WORK_SECONDS = 1.0
 # A worker that has more work than it can take wakes others at most this often.
 SHARE_SECONDS = 0.05
-# After MANY_KNOCKS notifications within MANY_SECONDS, for any worker, this one does not sleep for RESTLESS_SECONDS, but
+# After MANY_KNOCKS notifications within MANY_SECONDS, for any worker, this one does not sleep for RESTLESS_SECONDS: it
 # looks for work every RESTLESS_PAUSE_SECONDS.
 MANY_KNOCKS = 25
 MANY_SECONDS = 0.2
@@ -55,7 +55,7 @@ class Sleeper:
         self._hears = False
 
     def hears(self) -> None:
-        """Note that a connection listens from now on; without one this process does not sleep."""
+        """Note that a connection listens from now on; without a listening connection this process does not sleep."""
         with self._lock:
             # Write the row anew: if the server crashed, and so cut the last connection, it may have lost the row.
             self._hears, self._is_certain = True, False
@@ -71,7 +71,7 @@ class Sleeper:
         return self._hears
 
     def knocked(self) -> None:
-        """Note a notification of work, for whichever worker."""
+        """Note a notification of work, for any worker."""
         with self._lock:
             now = self._clock()
             self._knocked_at.append(now)
@@ -81,7 +81,7 @@ class Sleeper:
     def fall_asleep(self, conn: Connection) -> None:
         """Note that there is nothing to do, and ask to be woken, unless this process has asked already.
 
-        Called after a look for work that found none, by the thread that goes on looking.
+        The thread that looks for work calls it when it has found none.
         Raises: DatabaseUnavailable; the row is then written, or removed, the next time.
         """
         with self._lock:
@@ -99,7 +99,7 @@ class Sleeper:
                 self._looks_due = deque(self._asleep_at + seconds for seconds in LOOKS_AFTER)
 
     def works(self) -> bool:
-        """Note that a claim brought jobs, and tell whether this has gone on for long enough to call `awake`."""
+        """Note that a claim brought jobs, and tell whether claims have done so for long enough to call `awake`."""
         if self._sleeps_as is None:
             return False
         with self._lock:
@@ -109,7 +109,7 @@ class Sleeper:
             return now - self._works_since >= WORK_SECONDS or now < self._restless_until
 
     def awake(self, conn: Connection) -> None:
-        """Stop asking to be woken, where this process `works`.
+        """Stop asking to be woken, if this process `works`.
 
         Raises: DatabaseUnavailable; the row is then removed the next time.
         """
@@ -118,10 +118,10 @@ class Sleeper:
                 self._get_up(conn)
 
     def share(self, conn: Connection) -> None:
-        """Have another worker woken as well, since there is more work than this process takes.
+        """Wake another worker, because there is more work than this process takes.
 
-        A notification does not say how many jobs there are. One call now and then is enough: a worker that is woken
-        does the same.
+        A notification does not say how many jobs there are. One call now and then is enough: the woken worker does the
+        same.
         """
         with self._lock:
             worker_id, now = self._lease.registered_as, self._clock()
@@ -131,9 +131,9 @@ class Sleeper:
         wakeups.wake_another(conn, worker_id)
 
     def pass_on(self, conn: Connection) -> None:
-        """Have another worker woken instead of this one, whose threads are all busy.
+        """Wake another worker instead of this one, whose threads are all busy.
 
-        This one does not sleep again at once: at the limit of its capacity it would write its row over and over.
+        This one does not sleep again at once: at the limit of its capacity it would write its row again and again.
         """
         with self._lock:
             worker_id = self._lease.registered_as

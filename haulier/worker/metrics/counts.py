@@ -1,6 +1,6 @@
 """The metrics of a worker, for Prometheus; no label names a job or a worker.
 
-Importing this module makes the metrics, and so fixes where their values are kept: `port.SharedCounts` must come before.
+Importing this module makes the metrics, which fixes where their values are kept: make `port.SharedCounts` before.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ DURATIONS = (0.001, 0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 
 
 class Distribution(Histogram):
-    """A histogram that takes many values at once."""
+    """A histogram that can observe many values at once."""
 
     def observe_all(self, values: Collection[float]) -> None:
         """Observe each of the values, at hardly more than the cost of one."""
-        # prometheus_client has no call for this. `observe` adds to a bucket once for each value; this adds just once.
+        # prometheus_client has no call for this. `observe` adds to a bucket once for each value; this adds only once.
         ordered, below = sorted(values), 0
         for bucket, bound in enumerate(self._upper_bounds):
             up_to = bisect_right(ordered, bound)
@@ -52,7 +52,7 @@ TICKS_LATE = Distribution(
 )
 STRANGERS = Counter("worker_jobs_given_back", "Jobs in this worker's name that it did not hold, given back")
 # `_gauges` of haulier/worker/assembly.py has the function that returns the value of each gauge.
-# With several processes, numbers of jobs and threads are added up, and of ages the worst counts; dead processes do not.
+# Of several processes, numbers of jobs and threads are added up, and the highest age counts; dead ones count no more.
 RUNNING = Gauge("worker_jobs_running", "Jobs that this worker holds now", multiprocess_mode="livesum")
 THREADS = Gauge("worker_threads", "Threads that can run a job", multiprocess_mode="livesum")
 STUCK = Gauge(
@@ -111,11 +111,11 @@ class Tally:
         self._claims.append(jobs)
 
     def started(self, kind: str, waited_seconds: float | None) -> None:
-        """Count a run that began, and how long its job had been due; None where that is not known."""
+        """Count a run that began, and how long its job had been due; None if that is unknown."""
         self._started.setdefault(kind, []).append(waited_seconds)
 
     def ended(self, kind: str, outcome: str, seconds: float | None) -> None:
-        """Count a run by the outcome that was settled, and how long it took; None where no handler ran."""
+        """Count a run by the outcome that was settled, and how long it took; None if no handler ran."""
         self._ended.setdefault((kind, outcome), []).append(seconds)
 
     def flush(self) -> None:
@@ -135,19 +135,19 @@ class Tally:
 
 
 def _taken(values: list[Value]) -> list[Value]:
-    """Empty the list and return what was in it; the list stays, since another thread may just be adding to it."""
+    """Empty the list and return what was in it. The list itself stays: another thread may just be adding to it."""
     taken = values[:]
     del values[: len(taken)]
     return taken
 
 
 def _observe(distribution: Distribution, kind: str, values: Collection[float | None]) -> None:
-    if known := [each for each in values if each is not None]:
+    if known := [value for value in values if value is not None]:
         distribution.labels(kind).observe_all(known)
 
 
 class NoTally(Tally):
-    """Counts nothing, for a worker whose metrics nobody can read."""
+    """Counts nothing, for a worker without a port for metrics."""
 
     __slots__ = ()
 
@@ -171,7 +171,7 @@ Gauges = Mapping[Gauge, Callable[[], float]]
 
 
 class Measures:
-    """The numbers that are not counted as they change but read now and then."""
+    """The numbers that are read now and then, instead of being counted as they change."""
 
     def __init__(self, tally: Tally, gauges: Gauges) -> None:
         self._tally = tally
@@ -179,8 +179,8 @@ class Measures:
 
     def take(self) -> None:
         """Read all of them, and pass these and what was counted meanwhile to Prometheus."""
-        # Runs that began are passed on here too: otherwise they wait for the next call to the database, which may come
-        # as late as the end of the run.
+        # Pass on runs that began here too: otherwise they wait for the next call to the database, which may come only
+        # at the end of the run.
         self._tally.flush()
         for gauge, value in self._gauges.items():
             gauge.set(value())

@@ -1,4 +1,4 @@
-"""This process's row in `worker`: inserted, renewed, and inserted anew after the process was declared dead."""
+"""This process's row in `worker`: inserted, renewed, and inserted again after the process was declared dead."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from haulier.worker.link import Link
 from haulier.worker.steps.sparing_log import SparingLog
 from haulier.worker.supply.held import HeldJobs
 
-# A line of the log names at most this many jobs.
+# A log line names at most this many jobs.
 NAMED_JOBS = 10
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ sparing = SparingLog(log)
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """The beat of one process, three times a lease."""
+    """Renews the lease of one process, three times a lease."""
 
     link: Link
     held: HeldJobs
@@ -68,7 +68,7 @@ class Beat:
         self._introduce(conn, worker_id)
 
     def _introduce(self, conn: Connection, worker_id: UUID) -> None:
-        # Operators want to know it, and no job does: where it is refused, the worker works all the same.
+        # Operators want to know it, and no job needs it: if the database refuses it, the worker goes on all the same.
         try:
             with translated():
                 consume.introduce(conn, worker_id, kinds=sorted(self.kinds))
@@ -78,7 +78,7 @@ class Beat:
             self.introduced.set()
 
     def beat(self, conn: Connection) -> None:
-        """Renew the lease; where that is too late, give up the jobs held here, and register anew."""
+        """Renew the lease; if that is too late, give up the jobs held here, and register anew."""
         lease, began_at = self.link.lease, time.monotonic()
         worker_id = lease.registered_as
         assert worker_id is not None
@@ -89,14 +89,14 @@ class Beat:
                 self._introduce(conn, worker_id)
             return
         held = self.held.all()
-        running = [each.job for each in held if each.began_at is not None and not each.has_ended]
+        jobs = [running.job for running in held if running.began_at is not None and not running.has_ended]
         log.warning(
             "this worker was declared dead and gives up its %d jobs: it registers anew"
             " (silent for %.1f s, LEASE_SECONDS is %g; in their handlers: %s)",
             len(held),
             lease.beat_age,
             self.config.lease_seconds,
-            ", ".join(f"{job.kind} {job.id}" for job in running[:NAMED_JOBS]) or "none",
+            ", ".join(f"{job.kind} {job.id}" for job in jobs[:NAMED_JOBS]) or "none",
         )
         lease.lost()
         self.held.stop([running.fence for running in held], StopReason.LEASE_LOST)

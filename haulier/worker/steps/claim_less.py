@@ -30,9 +30,9 @@ class SmallerClaims:
     stopping: threading.Event
 
     def claim_less(self, request: ClaimRequest) -> list[HeldJob] | None:
-        """Claim half as many, and so on, down to the job that cannot be claimed, which is passed over from then on.
+        """Claim half as many, again and again, down to the job that cannot be claimed, which later claims skip.
 
-        Return what was claimed; None when the database is away, or refuses the statement whatever the job.
+        Return what was claimed; None if the database is away, or refuses the statement for every job.
         """
         limit, until = request.limit, time.monotonic() + SEARCH_SECONDS
         try:
@@ -43,20 +43,20 @@ class SmallerClaims:
                     return self.calls.claim([], replace(request, claim_id=consume.new_claim(), limit=limit))
                 except Refusal as error:
                     log.debug("a claim of %d jobs is refused: %s", limit, error)
-                    # Each of these claims has waited for something; there is no time for more.
+                    # Each of these claims has waited for something; there is no time for another.
                     if time.monotonic() > until or self.stopping.is_set():
                         raise
             return self._claim_one(request, until)
-        # Not a JobRefused: the database refuses the statement, whatever the job.
+        # Not a JobRefused: the database refuses the statement for every job.
         except Refusal as error:
             self.calls.link.outage.failed(error)
             return None
 
     def claim_one(self, request: ClaimRequest) -> list[HeldJob] | None:
-        """Claim one job and return it in a list, empty where there is none; None when the database is away.
+        """Claim one job and return it in a list, empty if there is none; None if the database is away.
 
-        Jobs that cannot be claimed are passed over; where they are many, their lanes are left alone for a while.
-        Raises: Refusal, where the database refuses the statement whatever the job.
+        Jobs that cannot be claimed are skipped; if there are many, their lanes are skipped for a while.
+        Raises: Refusal, if the database refuses the statement for every job.
         """
         return self._claim_one(request, time.monotonic() + SEARCH_SECONDS)
 
@@ -66,8 +66,8 @@ class SmallerClaims:
         while marks and not self.stopping.is_set() and not refused_jobs.is_full:
             passed_over = refused_jobs.waiting()
             try:
-                alone = replace(request, claim_id=consume.new_claim(), limit=1, marks=marks, passed_over=passed_over)
-                return self.calls.claim([], alone, alone=True)
+                single = replace(request, claim_id=consume.new_claim(), limit=1, marks=marks, passed_over=passed_over)
+                return self.calls.claim([], single, alone=True)
             except JobRefused as refused:
                 refused_jobs.add(refused.job_id, refused)
                 if time.monotonic() > until and refused.lane is not None:

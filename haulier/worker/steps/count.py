@@ -18,11 +18,11 @@ from haulier.worker.steps.sparing_log import SparingLog
 
 # After an error, and for what is done once a minute.
 RETRY_SECONDS, MINUTE_SECONDS = 10.0, 60.0
-# Where nobody counts, and where whoever did is about to end.
+# If no process counts, or the one that does is about to end.
 SOON_SECONDS = 1.0
-# Where much is left to be counted, so many times as long as the last span took: jobs go first.
+# If much is left to be counted, the pause is this many times as long as the last span took: jobs go first.
 BEHIND_PAUSE = 4.0
-# A moment later than the next span ends.
+# Call again this long after the next span has ended.
 MARGIN_SECONDS = 0.2
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class Counting:
-    """Counts whenever it is this process's turn; that costs a connection, which other processes do not keep open."""
+    """Counts while it is this process's turn; only the process whose turn it is keeps a connection open for that."""
 
     database: Database
     outage: Outage
@@ -52,7 +52,7 @@ class Counting:
             return self._count_more(counted, began_at)
         if counted is None:
             return self._wait_for_turn()
-        # So much at once may have been too much.
+        # The span may have been too long.
         self._most_seconds = max(self._most_seconds // 2 // 10 * 10, numbers.SLICE_SECONDS)
         return RETRY_SECONDS
 
@@ -74,7 +74,7 @@ class Counting:
     def _count_live(self) -> None:
         began_at = time.monotonic()
         if began_at >= self._live_at and isinstance(self._try(numbers.count_live), Exception):
-            # Where there are too many to be counted in time, the database has no note of how long it took.
+            # If there are too many to be counted in time, the database has not noted how long it took.
             self._live_at = began_at + numbers.LIVE_PAUSE * (time.monotonic() - began_at)
 
     def _wait_for_turn(self) -> float:
@@ -91,7 +91,7 @@ class Counting:
         self.database.close()
 
     def _try(self, task: Callable[[Connection], T]) -> T | Exception:
-        """Return what the task returns, or the error, logged, with which it failed: numbers can wait, jobs cannot."""
+        """Return what the task returns, or the error that it raised, logged: numbers can wait, jobs cannot."""
         try:
             with self.database.connection() as conn:
                 return task(conn)

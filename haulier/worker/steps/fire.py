@@ -17,9 +17,9 @@ from haulier.worker.steps.sparing_log import SparingLog
 
 # The longest wait: a schedule may have been made or changed meanwhile.
 LOOK_SECONDS = 1.0
-# The wait for a process that decides all that is due. It may have died, and its locks last until the server knows.
+# The wait for another process that decides all due schedules. If it has died, its locks last until the server notices.
 LOCKED_SECONDS = 0.05
-# The wait for a schedule whose row the database does not let anybody change, so that it cannot be put off.
+# The wait for a schedule that cannot be put off, because the database refuses to change its row.
 STUCK_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
@@ -27,21 +27,21 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class Firing:
-    """Fires what is due, whenever it is called."""
+    """Fires the schedules that are due, whenever it is called."""
 
     database: Database
     outage: Outage
     retention_days: int
-    # Until when each stuck schedule is passed over, by the monotonic clock.
+    # Until when each stuck schedule is skipped, by the monotonic clock.
     _stuck: dict[str, float] = field(init=False, default_factory=dict)
-    # Whether something is due by now, as far as the last turn has seen: it need not be asked once more.
+    # Whether the last turn has seen that a schedule is due by now: then this turn need not ask.
     _is_due: bool = field(init=False, default=False)
-    # How many are tried at a time, as the last turn met one that cannot fire: the next may too. None: all that are due.
+    # How many are tried at a time, after a turn met one that cannot fire. None: all that are due.
     _apart: int | None = field(init=False, default=None)
     _log: SparingLog = field(init=False, default_factory=lambda: SparingLog(log))
 
     def turn(self) -> float | None:
-        """Fire what is due, and return after how many seconds to call again; None where there are no schedules."""
+        """Fire what is due, and return after how many seconds to call again; None if there are no schedules."""
         now = time.monotonic()
         self._stuck = {name: until for name, until in self._stuck.items() if until > now}
         try:
@@ -55,7 +55,7 @@ class Firing:
         return min(seconds, LOOK_SECONDS)
 
     def _turn(self) -> float | None:
-        """Fire once what is due, and return after how many seconds something is."""
+        """Fire once what is due, and return in how many seconds the next schedule is."""
         if not self._is_due and ((seconds := self._seconds()) is None or seconds > 0):
             return self._due_in(seconds)
         self._is_due = False
@@ -64,7 +64,7 @@ class Firing:
             return self._due_in(0.0)
         seconds = self._seconds()
         if seconds is not None and seconds <= 0 and not fired.decided:
-            # All that is due is locked: another process decides it just now.
+            # Another process has locked all that is due, and decides it just now.
             return LOCKED_SECONDS
         return self._due_in(seconds)
 
@@ -77,7 +77,7 @@ class Firing:
             return firing.next_look(conn, passed_over=self._stuck)
 
     def _fire(self) -> Fired:
-        """Fire what is due: all at once, or apart from each other, if the database refuses one."""
+        """Fire what is due: all at once, or apart from each other if the database refuses one."""
         while True:
             try:
                 with self.database.connection() as conn:
@@ -103,5 +103,5 @@ class Firing:
             counts.TICKS_LATE.observe_all(fired.late)
         self._stuck |= dict.fromkeys(fired.stuck, time.monotonic() + STUCK_SECONDS)
         for name, why in fired.failed.items():
-            # Without when it is tried again: the same message is logged once a minute.
+            # Not when it is tried again: then the message would differ, and be logged more than once a minute.
             self._log.warning(f"the schedule {name} cannot fire, and is tried again: {why}", about=name)

@@ -1,4 +1,4 @@
-"""Works operations off, where it is this process's turn: see haulier/queue/produce/work_off.py."""
+"""Works operations off while it is this process's turn: see haulier/queue/produce/work_off.py."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from haulier.postgres.database import Database
 from haulier.queue.produce.work_off import MOST_JOBS, Pace, Worker, leave, work_off
 from haulier.worker.link.outage import Outage
 
-# Should this process die, all operations stand still for so long; then another goes on. Longer than a statement may
-# take and the rest after it: else, on a very slow database, each would lose it to the next before its first step.
+# If this process dies, all operations stand still for this long; then another process goes on. It is longer than a
+# statement and the rest after it: else, on a very slow database, each process would lose its turn before its first
+# step.
 LEASE_SECONDS = 8.0
-# A step is to take so long at most, and half of it at least: others' statements may wait for a processor meanwhile, and
-# whoever cancels one of its jobs for its end. Much shorter ones cost more in all: each has 4 ms of its own.
+# A step should take at most this long, and at least half: meanwhile other statements may wait for a processor, and a
+# cancel of one of its jobs for its end. Much shorter steps cost more in all: each takes 4 ms besides its jobs.
 STEP_SECONDS = 0.02
 FIRST_JOBS, LEAST_JOBS = 40, 10
-# To look for jobs takes as long as to act on a hundred: so for many steps at once.
+# Looking for jobs takes as long as acting on a hundred: look for this many steps at once.
 STEPS = 4
-# After each look and each step nothing is done for so many times as long as it took, within these bounds: others use
-# the database too.
+# Each look and each step is followed by a rest of this many times its duration, within these bounds: others use the
+# database too.
 RESTS, LEAST_REST_SECONDS, MOST_REST_SECONDS = 5, 0.005, 1.0
 # After an unexpected error, which may well come again.
 BUG_PAUSE_SECONDS = 2.0
@@ -34,14 +35,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class Operating:
-    """Works on one operation after the other while any is due; that costs a connection, which is not kept open."""
+    """Works on one operation after the other while any is due; then it closes its connection."""
 
     database: Database
     outage: Outage
     stopping: threading.Event
     closing: threading.Event
     _by: Worker = field(init=False, default_factory=lambda: Worker(uuid4(), LEASE_SECONDS, LEASE_SECONDS))
-    # So many at each step.
+    # How many jobs a step takes.
     _jobs: int = field(init=False, default=FIRST_JOBS)
     _began_at: float = field(init=False, default=0.0)
     _has_taken: bool = field(init=False, default=False)
@@ -56,7 +57,7 @@ class Operating:
             self.database.close()
 
     def _leave(self) -> None:
-        """Where the process stops, let another go on."""
+        """Let another process go on, if this one stops."""
         if self._has_taken and self.stopping.is_set():
             with suppress(DatabaseUnavailable, Refusal), self.database.connection() as conn:
                 leave(conn, self._by)
@@ -69,7 +70,7 @@ class Operating:
                 pace = Pace(self._jobs, self._rest)
                 is_done = work_off(conn, self._by, most_jobs=STEPS * self._jobs, pace=pace)
         except DatabaseUnavailable as error:
-            # What it holds, nobody else does; so it goes on itself once the database is back.
+            # No other process may do this operation now, so this one goes on once the database is back.
             self.outage.failed(error)
             self.outage.pause()
             return True
@@ -95,7 +96,7 @@ class Operating:
 
 
 class NextOperation:
-    """Told by the heartbeat, which looks every few seconds; the thread that works operations off waits for it."""
+    """When the next operation is due: the heartbeat finds out every few seconds, the thread Operations waits for it."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -109,7 +110,7 @@ class NextOperation:
             self._changed.notify_all()
 
     def wait(self) -> bool:
-        """Wait until one is due, and forget it; False, at once, when the process closes."""
+        """Wait until one is due, and forget it; False, at once, if the process closes."""
         with self._changed:
             while not self._is_closed:
                 left = self._at - time.monotonic()
@@ -120,7 +121,7 @@ class NextOperation:
             return False
 
     def close(self) -> None:
-        """Have whoever waits go on: the process closes."""
+        """End the wait: the process closes."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""Gives back jobs that were claimed ahead, when their queue is paused, and lets those of other queues wait on."""
+"""Gives back the jobs of paused queues that were claimed ahead, and lets the jobs of other queues wait on."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from haulier.worker.supply.buffer import Buffer
 
 @dataclass(frozen=True, slots=True)
 class Pauses:
-    """Looks which queues are paused, while jobs wait here to be started."""
+    """Finds out which queues are paused, while jobs wait here to be started."""
 
     buffer: Buffer
 
     def look(self, conn: Connection) -> None:
-        """Look once, where any job waits. Raises: DatabaseUnavailable; Refusal."""
+        """Look once, if any job waits. Raises: DatabaseUnavailable; Refusal."""
         if self.buffer.is_empty():
             return
         asked_at = time.monotonic()

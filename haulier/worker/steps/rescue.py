@@ -1,4 +1,4 @@
-"""Takes the jobs of dead workers: declares workers dead, looks for their jobs, and keeps what is left for later."""
+"""Takes the jobs of dead workers: declares workers dead, looks for their jobs, and leaves the rest for later."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from haulier.worker.link.lease import Lease
 from haulier.worker.metrics import counts
 from haulier.worker.steps.sparing_log import SparingLog
 
-# How often to look for the orphans of all workers without a row, not only of those that this process has declared
+# How often to look for the orphans of all workers without a row, and not only of workers that this process has declared
 # dead: the process that declared a worker dead may itself have died before it took that worker's jobs. Units: leases.
 EVERYBODY_LEASES = 2
-# A job that is too large to be moved to the history is tried again for so long, ever more rarely. Then it ends without
-# its payload: it would run for ever.
+# A job that is too large to be moved to the history is tried again for this long, ever more rarely. Then it ends
+# without its payload: else it would run for ever.
 GIVE_UP_SECONDS = 900.0
 # A sweep stops after this share of a lease, so that the beat comes in time, and goes on after the beat.
 SWEEP_SHARE = 1 / 6
@@ -80,12 +80,12 @@ class Rescuer:
             with translated():
                 return consume.bury(conn)
         except Refusal as error:
-            # Orphans of others, who have no row any more, are taken all the same.
+            # Take the orphans of other workers, which have no row any more, all the same.
             sparing.warning(f"the database refuses to declare workers dead, tried again: {reason(error)}", about="bury")
             return []
 
     def _take(self, conn: Connection, buried: set[UUID], *, of_all: bool) -> tuple[int, bool]:
-        """Return how many jobs were taken, and whether the time was up before all were."""
+        """Return how many jobs were taken, and whether the time was up before all of them were."""
         until, taken = self._swept_at + SWEEP_SHARE * self._lease_seconds, 0
         passed_over, gone = self._refused.waiting(), self._refused.due()
         for part in consume.take_orphans(
@@ -107,13 +107,13 @@ class Rescuer:
             taken += len(part.jobs)
             if time.monotonic() > until:
                 return taken, True
-        # These were due to be tried again and were not found: another process has taken them.
+        # The statement did not return these, though they were due: another process has taken them.
         self._refused.forget(gone)
         return taken, False
 
     def _give_up(self, conn: Connection) -> None:
-        """End the jobs that were too large for long."""
-        for job_id in [each for each in self._too_large if self._refused.seconds(each) >= GIVE_UP_SECONDS]:
+        """End the jobs that have been too large for GIVE_UP_SECONDS."""
+        for job_id in [job_id for job_id in self._too_large if self._refused.seconds(job_id) >= GIVE_UP_SECONDS]:
             part = consume.end_without_payload(conn, job_id)
             for refused in part.refused:
                 self._refused.add(job_id, refused)

@@ -1,4 +1,4 @@
-"""The one call that serves the whole process: settles the runs that have ended, claims jobs to start."""
+"""The one call for all threads of a process: settles the runs that have ended, and claims jobs to start."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ class Calls:
         return claimed
 
     def doubt(self, ended: Sequence[Ended], error: Refusal) -> None:
-        """Leave a batch of which the database refuses something to the settler, so that other runs need not wait."""
+        """Leave a batch to the settler, because the database refuses a part of it and other runs must not wait."""
         log.debug("a batch of %d outcomes is refused: %s", len(ended), error)
         mark_unsure(ended)
         self.supply.buffer.doubt(ended)
@@ -158,11 +158,11 @@ class Calls:
         self.link.outage.failed(error)
         mark_unsure(ended)
         self.supply.buffer.put_back(ended)
-        # Nobody knows whether the claim was committed: the heartbeat looks, and gives back jobs that nobody holds.
+        # It is unknown whether the claim was committed: the heartbeat looks, and gives back jobs that no thread holds.
         self.link.beat_wanted.set()
 
 
 def mark_unsure(ended: Sequence[Ended]) -> None:
-    """Note that it is not known whether these have been settled."""
+    """Note that it is unknown whether these runs have been settled."""
     for each in ended:
         each.running.is_unsure = True

@@ -1,4 +1,4 @@
-"""What did not settle with the others: settled together where that can be, one by one, or held back for a while."""
+"""Settles the outcomes that did not settle with the others: together if possible, one by one, or later."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from haulier.worker.supply.sizes import MOST_AT_ONCE
 # How long one outcome may wait for its row's lock while the others wait for it. A cancel holds it for a few ms.
 ROW_SECONDS = 0.2
 NOT_STORED = "the outcome of the run could not be stored; the worker's log has why"
-# The outcomes that a failure with NOT_STORED may replace: those of a run. A release is not one.
+# A failure with NOT_STORED may replace the outcome of a run. A release is not one.
 MADE_BY_A_RUN = (Verb.COMPLETE, Verb.FAIL, Verb.SNOOZE)
 
 
@@ -39,7 +39,7 @@ class SettleDoubtful:
     stopping: threading.Event
     # The outcomes that the database refuses for now.
     _held_back: list[Ended] = field(default_factory=list, init=False)
-    # How many are settled at once: halved after a refusal for now, which a single one of them may have caused.
+    # How many are settled at once: halved after a refusal for now, which a single outcome may have caused.
     _most: int = field(default=MOST_AT_ONCE, init=False)
 
     @property
@@ -52,7 +52,7 @@ class SettleDoubtful:
         return any(map(self._is_due, self._held_back))
 
     def settle(self) -> None:
-        """Settle the outcomes that did not settle with the others, and put back those that still do not.
+        """Settle the doubtful outcomes, and put back those that still do not settle.
 
         Raises: DatabaseUnavailable; Refusal.
         """
@@ -62,13 +62,13 @@ class SettleDoubtful:
                 self._settle_all(batch)
                 self._most = min(MOST_AT_ONCE, 2 * self._most)
         except Locked:
-            # That lock may be held for long: next time the others come first.
+            # The lock may be held for long: next time the others come first.
             batch.append(batch.pop(0))
         except DatabaseUnavailable as error:
             mark_unsure(batch)
             if not isinstance(error, RefusedForNow):
                 raise
-            # The statement has waited, perhaps because of a single one of them: try half as many.
+            # The statement has waited, perhaps for a single one of them: try half as many.
             self._most = max(1, len(batch) // 2)
             if len(batch) == 1:
                 self._hold_back(batch.pop(), error)
@@ -87,7 +87,7 @@ class SettleDoubtful:
         return batch
 
     def _settle_all(self, batch: list[Ended]) -> None:
-        """Settle all that one statement can, and the rest one by one; each that is dealt with leaves the batch."""
+        """Settle what one statement can, and the rest one by one; remove from the batch what is done."""
         with self.database.connection() as conn:
             batch[:] = self._settle_each(conn, batch)
             batch[:] = self._let_go_of_earlier(conn, batch)
@@ -96,7 +96,7 @@ class SettleDoubtful:
                 batch.pop(0)
 
     def _is_due(self, ended: Ended) -> bool:
-        # A process that stops tries once more at once, and then leaves the job to others.
+        # A process that stops tries at once, and then leaves the job to other processes.
         return self.stopping.is_set() or not self.refused.is_waiting(ended.running.job.id)
 
     def _settle_each(self, conn: Connection, batch: Sequence[Ended]) -> list[Ended]:
@@ -116,7 +116,7 @@ class SettleDoubtful:
         return left
 
     def _let_go_of_earlier(self, conn: Connection, left: Sequence[Ended]) -> list[Ended]:
-        """Let go of those that an earlier settle without an answer has settled, and return the others."""
+        """Let go of the runs that an earlier settle without an answer has settled, and return the others."""
         unsure = [ended.running.fence for ended in left if ended.running.is_unsure]
         earlier = consume.settled_earlier(conn, unsure) if unsure else {}
         for ended in left:
@@ -132,7 +132,7 @@ class SettleDoubtful:
             try:
                 status = _settled_alone(conn, settlement, failures.worker_name)
             except Refusal as error:
-                # A lock that was waited for is the row's: `settle_each` was told if that of the counts is.
+                # It waited for a lock on the job's row: a lock on the counts would have been refused in `settle_each`.
                 if settlement.failure is None or isinstance(error, Locked):
                     raise
                 status = _settled_alone(conn, settlement.uncounted, failures.worker_name)
@@ -150,13 +150,13 @@ class SettleDoubtful:
         self.report.ended([(ended, status)])
 
     def _hold_back(self, ended: Ended, error: Refusal) -> None:
-        """Hold back an outcome that the database refuses for now; one that can never be stored fails for good."""
+        """Hold back an outcome that the database refuses for now; if it can never be stored, fail the job for good."""
         outcome = ended.outcome
         self.refused.add(ended.running.job.id, error)
         if error.is_lasting and outcome.verb in MADE_BY_A_RUN and outcome.error != NOT_STORED:
             self.supply.buffer.doubt([ended._replace(outcome=Outcome.fail_for_good(NOT_STORED))])
         elif self.stopping.is_set():
-            # The job is given back with all others that are unfinished, and runs again.
+            # The job is given back with all other unfinished jobs, and runs again.
             self.supply.held.leave([ended.running])
         else:
             ended.running.is_held_back = True
@@ -164,7 +164,7 @@ class SettleDoubtful:
 
 
 def _settled_alone(conn: Connection, settlement: Settlement, worker_name: str) -> JobStatus | None:
-    # Translated here, so that a refusal is told apart from an outage.
+    # Translated here, because the caller handles a refusal and an outage differently.
     with translated():
         settled = consume.settle(conn, [settlement], lock_seconds=ROW_SECONDS, worker_name=worker_name)
         return settled.get(settlement.fence.id)

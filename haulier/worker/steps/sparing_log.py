@@ -1,4 +1,4 @@
-"""A log for warnings that many jobs can cause at once: each is logged once a minute, with how many were left out."""
+"""A log for warnings that many jobs can cause at once: each is logged once a minute, with the number left out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 
 QUIET_SECONDS = 60.0
-# Subjects are kinds, whose names any client can make up: this many are told apart at a time, and the rest share one.
+# Subjects are kinds, whose names any client can make up: at most this many at a time, and all further ones share one.
 MOST_SUBJECTS = 100
 
 
@@ -22,7 +22,7 @@ class SparingLog:
         self._log = log
         self._clock = clock
         self._lock = threading.Lock()
-        # For each subject when it was last logged, longest ago first, and how many warnings were left out since.
+        # For each subject: when it was last logged (longest ago first), and how many warnings were left out since.
         self._subjects: dict[tuple[str, str | None], tuple[float, int]] = {}
 
     def warning(self, message: str, *, about: str | None = None, extra: Mapping[str, object] | None = None) -> None:
@@ -36,7 +36,7 @@ class SparingLog:
             self._log.warning("%s", message, extra=extra, stacklevel=2)
 
     def _admit(self, message: str, about: str | None) -> int | None:
-        """Return how many warnings were left out since the last line; None where this one is left out too."""
+        """Return how many warnings were left out since the last line; None if this one is left out too."""
         with self._lock:
             now = self._clock()
             subject = self._subject(message, about, now)

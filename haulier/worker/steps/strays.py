@@ -1,4 +1,4 @@
-"""Finds jobs that run in this process's name and that nobody here holds, by asking the database; gives them back."""
+"""Finds jobs that the database says this process runs, though no thread here holds them, and gives them back."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Strays:
         self._give_strangers_back(conn, consume.strays(conn, worker_id, self.held.known()))
 
     def give_all_back(self, conn: Connection, worker_id: UUID) -> bool:
-        """Give back every job of this worker; tell whether all are gone, but for those that others will take."""
+        """Give back every job of this worker; tell whether all are gone, except those that others will take."""
         held = consume.held(conn, worker_id, self.held.known())
         for job_id in self._give_back(conn, [row.fence for row in held]):
             sparing.warning("released unfinished", extra={"job_id": str(job_id)})
@@ -51,25 +51,25 @@ class Strays:
         return all(self.refused.is_waiting(row.fence.id) for row in left)
 
     def _give_strangers_back(self, conn: Connection, rows: list[Held]) -> None:
-        """Give back those of the jobs that nobody here holds."""
-        found = self.held.strangers(rows)
+        """Give back the jobs that no thread here holds."""
+        strangers = self.held.strangers(rows)
         # A job that the database refuses to take back is tried again after a pause.
-        strangers = [fence for fence in found if not self.refused.is_waiting(fence.id)]
-        if not strangers:
+        due = [fence for fence in strangers if not self.refused.is_waiting(fence.id)]
+        if not due:
             return
-        given_back = self._give_back(conn, strangers)
+        given_back = self._give_back(conn, due)
         counts.STRANGERS.inc(len(given_back))
         self.link.bell.ring()
         for job_id in given_back:
             sparing.warning("gave back a job whose claim was never answered", extra={"job_id": str(job_id)})
-        left = {fence.claim for fence in found if fence.id not in given_back}
-        for claim_id in {fence.claim for fence in found} - left:
-            self.held.found(claim_id)
+        left = {fence.claim for fence in strangers if fence.id not in given_back}
+        for claim_id in {fence.claim for fence in strangers} - left:
+            self.held.resolved(claim_id)
 
     def _give_back(self, conn: Connection, fences: list[Fence]) -> list[UUID]:
         """Give the jobs back uncharged, and return those that were still ours.
 
-        A job whose row somebody has locked is left for the next time: the beat and the other jobs must not wait for it.
+        A job whose row is locked is left for the next time: the beat and the other jobs must not wait for it.
         """
         started = {running.fence for running in self.held.all() if running.began_at is not None}
         settlements = [

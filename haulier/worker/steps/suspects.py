@@ -1,4 +1,4 @@
-"""Suspects, jobs that have crashed before: finds those that are due, waits until nothing else runs, runs each alone.
+"""Suspects, jobs that have crashed before: finds due ones, waits until nothing else runs, runs each by itself.
 
 The heartbeat looks for them. A thread then keeps the buffer's place, so that nobody claims, waits until the process
 has drained, and runs them one after the other.
@@ -29,7 +29,7 @@ FIRST_DRAIN_SECONDS = 10.0
 TURN_SECONDS = 5.0
 # Suspects run for this long before other jobs get their turn.
 SUSPECTS_SECONDS = 5.0
-# While the process drains, the runs that end are settled this often.
+# While the process drains, the runs that have ended are settled this often.
 ALONE_CHECK_SECONDS = 0.05
 
 
@@ -37,7 +37,7 @@ ALONE_CHECK_SECONDS = 0.05
 class SuspectSearch:
     """Finds out whether this process is to run suspects that are due; if so, sets `suspects_due` and rings the bell.
 
-    The same statement tells when an operation is due, which is noted as well: an idle process sends none for it.
+    The same statement tells when an operation is due: so an idle process needs no statement of its own for that.
     """
 
     link: Link
@@ -48,9 +48,9 @@ class SuspectSearch:
 
     def look(self, conn: Connection) -> None:
         """Look once. Raises: DatabaseUnavailable; Refusal."""
-        found = consume.suspects_and_operations(conn, queues=self.queues)
-        self.next_operation.seen(found.operation_in)
-        marks = _due_marks(found.lanes)
+        lanes, operation_in = consume.suspects_and_operations(conn, queues=self.queues)
+        self.next_operation.seen(operation_in)
+        marks = _due_marks(lanes)
         passed_over = self.lanes.refused_claims.waiting()
         worker_id = self.link.lease.registered_as
         if not marks or worker_id is None:
@@ -60,8 +60,8 @@ class SuspectSearch:
             conn, ClaimRequest(worker_id, consume.new_claim(), marks, 1, 1, suspect=True, passed_over=passed_over)
         ):
             return
-        # A process that runs nothing need not drain. Of those that run jobs, only the one whose turn it is drains:
-        # otherwise a single suspect would stop all of them from claiming.
+        # A process that runs nothing need not drain. Of the processes that run jobs, only the one whose turn it is
+        # drains: otherwise a single suspect would stop all of them from claiming.
         if self.held.is_alone() or consume.has_turn(conn, worker_id, slot_seconds=TURN_SECONDS):
             self.lanes.suspects_due.set()
             self.link.bell.ring()
@@ -104,7 +104,7 @@ class Suspects:
     def run(self, ended: Sequence[Ended], work: Callable[[HeldJob], Ended]) -> None:
         """Run the suspects that are due; `ended` are the runs that the caller was to settle, and `work` runs a job.
 
-        The caller has the place, so nobody claims meanwhile; the other threads finish their jobs. Where that takes too
+        The caller has the place, so no thread claims meanwhile; the other threads finish their jobs. If that takes too
         long, return without a run; the next drain may take twice as long.
         """
         buffer, lanes = self.calls.supply.buffer, self.calls.lanes
@@ -131,7 +131,7 @@ class Suspects:
                 return
 
     def _claim(self) -> HeldJob | None:
-        """Return a suspect that was claimed; None when none is due, none can be claimed, or the database is away."""
+        """Claim a suspect; None if none is due, none can be claimed, or the database is away."""
         calls = self.calls
         worker_id = calls.link.lease.worker_id
         if worker_id is None or self.stopping.is_set() or calls.lanes.refused_claims.is_full:
@@ -147,7 +147,7 @@ class Suspects:
         return claimed[0] if claimed else None
 
     def wait_until_alone(self, seconds: float) -> bool:
-        """Wait until nothing else runs here, settling the runs that end meanwhile; False when the time is up first."""
+        """Wait until nothing else runs here, settling the runs that end meanwhile; False if the time is up first."""
         until = time.monotonic() + seconds
         while not self.stopping.is_set() and time.monotonic() < until:
             if self.calls.settle_ended() is None:

@@ -1,4 +1,4 @@
-"""Asks a handler to stop when its time is up, and gives up the claim of a job whose handler does not stop."""
+"""Asks a handler to stop when its time is up, and gives up the claim if the handler does not stop."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Timeouts:
     stuck: int = field(default=0, init=False)
 
     def enforce(self) -> None:
-        """Ask jobs whose time is up to stop, and give up those that were asked more than `stuck_seconds` ago."""
+        """Ask jobs whose time is up to stop, and give up jobs that were asked more than `stuck_seconds` ago."""
         now = time.monotonic()
         for running in self.running():
             if running is None or running.has_ended or running.began_at is None or running.timeout is None:

@@ -1,4 +1,4 @@
-"""The jobs that this process holds, and how many it claims."""
+"""The jobs that this process holds, from their claim to their settle, and how many it claims."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from haulier.worker.supply.sizes import CallSize, ClaimSize
 
 
 class Supply:
-    """The jobs of one process from their claim to their settle, counted by its `tally`."""
+    """What the threads share about the jobs of this process; `tally` counts them."""
 
     def __init__(self, config: Config, kinds: Mapping[str, Kind], bell: Bell, shutdown: Shutdown, tally: Tally) -> None:
         self.held = HeldJobs(kinds, config)

@@ -17,11 +17,11 @@ from haulier.worker.supply.held import HeldJob
 from haulier.worker.supply.shutdown import Shutdown
 from haulier.worker.supply.sizes import MOST_AT_ONCE, WINDOW_SECONDS, CallSize, ClaimSize
 
-# So long after the database last said that its queue is not paused, be it by the claim, a job goes back instead of
-# starting: nothing of a paused queue may start a second after the pause, whether or not a notification comes. While
-# jobs wait here the heartbeat asks more often than that, so none goes back only because those before it took long.
+# A job is given back instead of started if the database has not said for this long, by its claim or later, that the
+# queue is not paused: a second after a pause no job of the queue may start, whether or not a notification comes. While
+# jobs wait here the heartbeat asks more often, so that none goes back only because the jobs before it took long.
 UNPAUSED_SECONDS = 0.9
-# But after the answer to its claim each has at least so long, or where claims take long all jobs would go back.
+# But a job is not given back this soon after the answer to its claim, or slow claims would bring no job to run.
 LEAST_WAIT_SECONDS = 0.5
 # How often a waiting thread looks whether the process stops.
 STOP_CHECK_SECONDS = 0.25
@@ -35,14 +35,14 @@ class Ended(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Return how much text a settle of this run sends."""
+        """Return how many characters a settle of this run sends."""
         return len(self.outcome.result or "") + len(self.outcome.error or "")
 
 
 class RoundTrip(NamedTuple):
     """What one call to the database is to settle and claim. The thread that gets it has the place, and gives it back.
 
-    Shape: at most `limit` jobs are to be claimed, and `free` threads, the caller's among them, would start one at once.
+    Shape: claim at most `limit` jobs; `free` threads, the caller's among them, would start one at once.
     """
 
     ended: list[Ended]
@@ -62,7 +62,7 @@ class Buffer:
         self._claim_size, self._call_size = claim_size, call_size
         self._bell = bell
         self._stopping, self._closing = shutdown.stopping, shutdown.closing
-        # Taken directly: through the condition it takes two more calls, which delay a job that comes alone.
+        # Used directly: through the condition it takes two more calls, which delay a lone job.
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._ready: deque[HeldJob] = deque()
@@ -73,20 +73,20 @@ class Buffer:
         self._running = 0
         # True while a thread has the place.
         self._is_taken = False
-        # True while a thread waits to run a suspect alone, or runs one: no thread is free for other jobs.
+        # True while a thread waits to run a suspect by itself, or runs one: no thread is free for other jobs.
         self.is_reserved = False
         self._refill_at = 0
-        # True when the last claim brought last attempts alone. A claim locks all jobs that it asks for, but takes only
-        # as many last attempts as can start at once: asking for more would lock jobs for nothing.
+        # True if the last claim brought only last attempts. A claim locks all jobs that it asks for, but takes only as
+        # many last attempts as can start at once: asking for more would lock jobs for nothing.
         self._only_lasts = False
         self._taken_at = self._ended_at = time.monotonic()
-        # Wakes the settler: there is a job or an outcome that may come to wait too long.
+        # Wakes the settler: there is a job or an outcome that may have to wait too long.
         self.stirred = threading.Event()
 
     # For runners
 
     def next(self, ended: Ended | None = None, *, seconds: float = 0.0) -> HeldJob | RoundTrip | None:
-        """Hand in the caller's last run, and return its next job or round trip; None when the caller is to end.
+        """Hand in the caller's last run, and return its next job or round trip; None if the caller is to end.
 
         Units: seconds is how long the run took.
         """
@@ -117,7 +117,7 @@ class Buffer:
         if not self._ready:
             return
         now = time.monotonic()
-        # Only the first is looked at: one behind another that may still start is seen when that has started.
+        # Look at the first only: a late job behind a job that may still start is seen when that one has started.
         if self._ready[0].start_by < now:
             late = [running for running in self._ready if running.start_by < now]
             self._ready = deque(running for running in self._ready if running.start_by >= now)
@@ -133,7 +133,7 @@ class Buffer:
 
     def _is_low(self) -> bool:
         ready = len(self._ready)
-        # In this order: the first two comparisons mostly decide, and the third costs more than both.
+        # In this order: mostly the first two comparisons decide, and the third costs more than both.
         return ready <= self._refill_at and (not ready or ready <= self._ahead() // 2)
 
     def _is_overdue(self) -> bool:
@@ -155,7 +155,7 @@ class Buffer:
             self._ended_at = time.monotonic()
         self._ended.append(ended)
         self._ended_bytes += ended.size
-        # The thread that has the place may be waiting for work; the bell has it settle this run.
+        # The thread that has the place may be waiting for work; the bell makes it settle this run.
         if self._is_taken:
             self._bell.ring()
         if not self.stirred.is_set():
@@ -164,7 +164,7 @@ class Buffer:
     # For the thread that has the place
 
     def round_trip(self) -> RoundTrip:
-        """Return what there is to settle and to claim now."""
+        """Return what to settle and claim now."""
         with self._lock:
             return self._round_trip()
 
@@ -172,10 +172,10 @@ class Buffer:
         most = self._call_size.jobs
         batch = self._take_ended(most)
         room = self._idle + 1 - len(self._ready)
-        # At least 1: the caller is free right after the call, and starts a last attempt before the jobs that wait here.
+        # At least 1: the caller is free right after the call, and starts a last attempt before the waiting jobs.
         free = max(1, room)
         limit = min(most, free if self._only_lasts else max(0, room + self._ahead()))
-        # Where runs end faster than they can be settled, claim nothing: the outcomes would fill the memory.
+        # If runs end faster than they can be settled, claim nothing: the outcomes would fill the memory.
         if self._ended and (most < MOST_AT_ONCE or self._ended_bytes > MOST_BYTES):
             limit = 0
         return RoundTrip(batch, limit, free)
@@ -186,14 +186,14 @@ class Buffer:
     def _take_ended(self, most: int) -> list[Ended]:
         batch, self._ended = self._ended[:most], self._ended[most:]
         if self._ended_bytes > MOST_BYTES:
-            within = bisect_left(list(accumulate(each.size for each in batch)), MOST_BYTES)
+            within = bisect_left(list(accumulate(ended.size for ended in batch)), MOST_BYTES)
             # The outcome that reaches the bound is still taken.
             batch, self._ended = batch[: within + 1], batch[within + 1 :] + self._ended
-        self._ended_bytes = sum([each.size for each in self._ended])
+        self._ended_bytes = sum([ended.size for ended in self._ended])
         return batch
 
     def done(self, *, leaving: bool = False) -> None:
-        """Give the place back; `leaving`, which wakes another thread, is for a caller that takes no job right after."""
+        """Give the place back; with `leaving`, for a caller that does not take a job right after, wake a thread."""
         with self._lock:
             self._is_taken = False
             if leaving:
@@ -203,13 +203,13 @@ class Buffer:
         """Return runs that could not be settled, to be tried again."""
         with self._lock:
             self._ended[:0] = batch
-            self._ended_bytes += sum([each.size for each in batch])
+            self._ended_bytes += sum([ended.size for ended in batch])
             if batch:
-                # The settler may have looked while the caller had the batch, and seen nothing.
+                # The settler may have seen nothing to do while the caller had the batch.
                 self.stirred.set()
 
     def doubt(self, batch: Sequence[Ended]) -> None:
-        """Leave runs that did not settle with the others to the settler."""
+        """Leave to the settler runs that did not settle with the others."""
         if not batch:
             return
         with self._lock:
@@ -223,7 +223,7 @@ class Buffer:
         """
         with self._lock:
             fitting = self._claim_size.fitting([running.job for running in claimed], free=free)
-            # A stopping process starts nothing: keep none, or each would be given back in a call of its own.
+            # A stopping process starts nothing: keep none, or each would go back in a call of its own.
             kept = 0 if self._stopping.is_set() else fitting
             lasts = [running for running in claimed if running.job.is_last_attempt]
             self._only_lasts = 0 < len(lasts) == len(claimed)
@@ -265,9 +265,9 @@ class Buffer:
     # For the heartbeat
 
     def look_for_paused(self, paused: Collection[str], *, asked_at: float) -> None:
-        """Give back every job of these queues that has not started; the others may wait on.
+        """Give back every job of these queues that has not started; jobs of other queues may wait on.
 
-        Units: asked_at is when the database was asked which are paused, of the monotonic clock.
+        Units: asked_at is when the database was asked which queues are paused, of the monotonic clock.
         """
         with self._lock:
             unstarted = [running for running in self._ready if running.job.queue in paused]
@@ -275,14 +275,14 @@ class Buffer:
                 self._ready = deque(running for running in self._ready if running.job.queue not in paused)
                 self._give_back(unstarted)
                 self._changed.notify()
-            # Not for jobs that come in later: their claim may have read the pauses before this look did.
+            # Not for jobs that come in later: their claim may have read the pauses earlier.
             for running in self._ready:
                 running.start_by = max(running.start_by, asked_at + UNPAUSED_SECONDS)
 
     # For the settler and the watch
 
     def take_place(self) -> bool:
-        """Take the place if no thread has it; tell whether that was so."""
+        """Take the place if no thread has it, and tell whether the caller has it now."""
         with self._lock:
             if self._is_taken:
                 return False
@@ -296,7 +296,7 @@ class Buffer:
             self._changed.notify()
 
     def collect_doubtful(self) -> list[Ended]:
-        """Take the runs that did not settle with the others."""
+        """Take out the runs that did not settle with the others."""
         with self._lock:
             batch, self._doubtful = self._doubtful, []
             return batch

@@ -14,8 +14,8 @@ from haulier.domain.claim import Fence, Held
 from haulier.domain.job import Job
 from haulier.kinds import JobContext, Kind, StopReason
 
-# How long a claim without an answer may still be committed: an operating system goes on sending what a program has
-# given it for a quarter of an hour.
+# How long a claim without an answer may still be committed: an operating system tries for a quarter of an hour to send
+# what a program has written.
 UNSURE_SECONDS = 1800.0
 
 
@@ -23,10 +23,10 @@ UNSURE_SECONDS = 1800.0
 class HeldJob:
     """A claimed job in this process. Units: times are of the monotonic clock; timeout is seconds.
 
-    Shape: start_by is when it goes back instead of starting, infinity for one that never waits in the buffer; began_at
-           is None until the job starts, seconds is how long it ran; has_ended: only its outcome is still to be settled,
+    Shape: after start_by it is given back instead of started (infinity if it never waits in the buffer); began_at is
+           None until the job starts, seconds is how long it ran; has_ended: only its outcome is still to be settled,
            which an outage may delay for long; is_held_back: the database refuses the outcome for now; is_unsure: a
-           settle was sent, and whether it took effect is unknown.
+           settle was sent, and it is unknown whether it took effect.
     """
 
     job: Job
@@ -48,7 +48,7 @@ class HeldJob:
 
     @property
     def label(self) -> str:
-        """Return the kind as metrics name it; unknown kinds share one label, since clients can make up any number."""
+        """Return the kind as metrics name it; unknown kinds share a label, because clients can make up any number."""
         return self.job.kind if self.is_known else "unknown"
 
     @property
@@ -61,21 +61,21 @@ class HeldJob:
 class HeldJobs:
     """The jobs this process holds; safe for all threads.
 
-    In the database more jobs may run in this process's name: those of a claim whose reply was lost are held by nobody
-    here. `strangers` finds them.
+    In the database more jobs may run in this process's name: no thread holds the jobs of a claim whose reply was lost.
+    `strangers` finds them.
     """
 
     def __init__(self, kinds: Mapping[str, Kind], config: Config) -> None:
         self._kinds, self._config = kinds, config
-        # Taken directly: through the condition it takes two more calls, which delay a job that comes alone.
+        # Used directly: through the condition it takes two more calls, which delay a lone job.
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        # How many threads wait for a change: mostly none, and then no job pays for a notify.
+        # How many threads wait for a change: mostly none, and then no job needs a notify.
         self._waiting = 0
-        # A set of objects and not a dict by fence: hashing a fence costs a job more than all else that is done here.
+        # A set of objects and not a dict by fence: to hash a fence costs more than everything else here.
         self._running: set[HeldJob] = set()
         self._in_flight: set[UUID] = set()
-        # Claims of which it is not known whether they were committed, and since when.
+        # The claims that may have been committed, and since when that is unknown.
         self._unsure: dict[UUID, float] = {}
 
     def __len__(self) -> int:
@@ -102,7 +102,7 @@ class HeldJobs:
             return list(self._unsure)
 
     def known(self) -> list[UUID]:
-        """Return every claim of this process that the database may have a running job of."""
+        """Return every claim of this process of which a job may be running in the database."""
         with self._lock:
             return list({running.fence.claim for running in self._running} | self._in_flight | set(self._unsure))
 
@@ -112,7 +112,7 @@ class HeldJobs:
             self._in_flight.add(claim_id)
 
     def end_claim(self, claim_id: UUID, claimed: Iterable[HeldJob] | None) -> None:
-        """Take in the jobs of a claim, in one step with its end; None where nobody knows whether it was committed."""
+        """End a claim, and hold its jobs; None if it is unknown whether it was committed."""
         with self._lock:
             if claimed is None:
                 self._unsure[claim_id] = time.monotonic()
@@ -122,13 +122,13 @@ class HeldJobs:
             if self._waiting:
                 self._changed.notify_all()
 
-    def found(self, claim_id: UUID) -> None:
-        """Note that a claim without an answer has been cleared up."""
+    def resolved(self, claim_id: UUID) -> None:
+        """Note that it is known what became of a claim without an answer."""
         with self._lock:
             self._unsure.pop(claim_id, None)
 
     def leave(self, settled: Iterable[HeldJob]) -> None:
-        """Let go of jobs that could not be settled: they are given back when this process ends."""
+        """Let go of jobs that could not be settled, which are given back when this process ends."""
         with self._lock:
             for running in settled:
                 self._running.discard(running)
@@ -136,7 +136,7 @@ class HeldJobs:
             self._changed.notify_all()
 
     def lost(self) -> None:
-        """Note that no claim so far is this process's own any more: it was declared dead."""
+        """Note that the claims so far are lost, because this process was declared dead."""
         with self._lock:
             self._unsure.clear()
 
@@ -148,7 +148,7 @@ class HeldJobs:
                 self._changed.notify_all()
 
     def wait_until_empty(self, seconds: float) -> bool:
-        """Wait until nothing is held or just being claimed; False when the time is up first."""
+        """Wait until nothing is held or being claimed; False if the time is up first."""
         with self._lock:
             return self._wait_for(lambda: not self._running and not self._in_flight, seconds)
 
@@ -158,7 +158,7 @@ class HeldJobs:
             return self._is_alone()
 
     def wait_until_alone(self, seconds: float) -> bool:
-        """Wait until the process `is_alone`; False when the time is up first."""
+        """Wait until the process `is_alone`; False if the time is up first."""
         with self._lock:
             return self._wait_for(self._is_alone, seconds)
 
@@ -173,7 +173,7 @@ class HeldJobs:
         return not self._in_flight and all(running.is_held_back for running in self._running)
 
     def strangers(self, rows: Sequence[Held]) -> list[Fence]:
-        """Return those of the rows, read before this call, that no thread here holds or is just claiming."""
+        """Return the fences of rows, read before this call, that no thread here holds or is claiming."""
         if not rows:
             return []
         with self._lock:
@@ -182,9 +182,7 @@ class HeldJobs:
 
     def stop(self, fences: Iterable[Fence], reason: StopReason) -> None:
         """Ask these jobs to stop."""
-        asked = set(fences)
-        if not asked:
-            return
-        for running in self.all():
-            if running.fence in asked:
-                running.context.stop(reason)
+        if to_stop := set(fences):
+            for running in self.all():
+                if running.fence in to_stop:
+                    running.context.stop(reason)

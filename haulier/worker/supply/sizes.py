@@ -1,4 +1,4 @@
-"""How much is claimed at once, and how much one call to the database carries."""
+"""How many jobs are claimed at once, and how much one call to the database carries."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from haulier.queue.consume.claim import MOST_BYTES
 
 # How much work is claimed ahead, and how long an outcome may wait to be settled.
 WINDOW_SECONDS = 0.05
-# A larger claim gains nothing: at 1,000 jobs the round trip is 3 % of the batch's cost.
+# A larger claim gains nothing: at 1,000 jobs the round trip is 3 % of the cost.
 MOST_AT_ONCE = 1000
-# Two claims: with one of them to start while the next is made, a process that runs no-op jobs never waits.
+# Two claims: a process that runs no-op jobs starts the jobs of one while it makes the next, and never waits.
 MOST_AHEAD = 2 * MOST_AT_ONCE
-# A job shorter than this is left to the thread that is already running: waking another takes as long as the job.
+# A job shorter than this is left to the thread that already runs: waking another one takes as long as the job.
 QUICK_SECONDS = 0.001
 # The duration assumed for a kind that has never run here: too slow to be claimed ahead.
 UNKNOWN_SECONDS = 1.0
 # The weight of a new run. The mean is geometric: one job of 30 s among thousands of 5 ms moves it little.
 NEW_WEIGHT = 0.05
 LEAST_SECONDS = 1e-5
-# A call that fails after the first of these was too large; after one that takes at most the second, the next may be
+# A call that fails after more than the first of these was too large; if it succeeds within the second, the next may be
 # larger.
 SLOW_CALL_SECONDS, QUICK_CALL_SECONDS = 5.0, 2.0
 
@@ -35,7 +35,7 @@ class ClaimSize:
         self._threads = threads
         self._of_kind: dict[str, float] = {}
         self._of_all = math.log(UNKNOWN_SECONDS)
-        # How many jobs of a claim could lately be kept. The mean alone hides the slow jobs among many quick ones.
+        # How many jobs of a claim could lately be kept. The mean hides a few slow jobs among many quick ones.
         self._fits = MOST_AHEAD
 
     def ran(self, kind: str, seconds: float) -> None:
@@ -45,21 +45,21 @@ class ClaimSize:
 
     def seconds(self, kind: str) -> float:
         """Return how long a job of this kind usually takes."""
-        known = self._of_kind.get(kind)
-        return UNKNOWN_SECONDS if known is None else math.exp(known)
+        mean = self._of_kind.get(kind)
+        return UNKNOWN_SECONDS if mean is None else math.exp(mean)
 
     def is_quick(self, kind: str) -> bool:
-        """Tell whether such a job is usually over before another thread would have woken."""
+        """Tell whether a job of this kind usually ends before another thread would have woken."""
         return self.seconds(kind) <= QUICK_SECONDS
 
     def ahead(self) -> int:
-        """Return how many jobs to hold beside those that run: as many as run within the window, none if slow."""
+        """Return how many jobs to hold ahead: as many as run within the window, none if they are slow."""
         if self._of_all > math.log(WINDOW_SECONDS):
             return 0
         return min(self._fits, int(self._threads * WINDOW_SECONDS / math.exp(self._of_all)))
 
     def fitting(self, jobs: Sequence[Job], *, free: int) -> int:
-        """Return how many of these, in their order, to keep: those for free threads, and as many as start in time.
+        """Return how many of these jobs to keep, from the first: for free threads, and as many as start in time.
 
         The next claim is expected to bring the same mix of kinds.
         """
@@ -69,9 +69,9 @@ class ClaimSize:
         if kept > free:
             shares = {kind: min(seconds, UNKNOWN_SECONDS) / self._threads for kind, seconds in of_kind.items()}
             begins = list(accumulate(map(shares.__getitem__, kinds[free:])))
-            # Twice the window, because no rate is quite even, and each job that is given back costs two writes.
+            # Twice the window, because no rate is even, and each job that is given back costs two writes.
             kept = free + bisect_right(begins, 2 * WINDOW_SECONDS)
-        # Halved at most, so that one slow job among thousands is not taken for the rule.
+        # Halved at most, so that one slow job among thousands changes little.
         self._fits = max(1, kept, self._fits // 2) if kept < len(jobs) else min(MOST_AHEAD, 2 * self._fits)
         if jobs:
             new = sum(kinds.count(kind) * math.log(seconds) for kind, seconds in of_kind.items()) / len(jobs)
@@ -98,7 +98,7 @@ class CallSize:
 
     @property
     def is_halved(self) -> bool:
-        """Tell whether a call has failed lately; settles and claims then go apart, so that neither fails the other."""
+        """Tell whether a call has failed lately; then settles and claims are sent apart, so that each can succeed."""
         return self._most < MOST_AT_ONCE
 
     def succeeded(self, seconds: float) -> None:
@@ -107,7 +107,7 @@ class CallSize:
             self._most = min(MOST_AT_ONCE, 2 * self._most)
 
     def failed(self, jobs: int, seconds: float) -> None:
-        """Note a call for this many jobs that got no answer; one that failed soon was cut off and was not too large."""
+        """Note a call for this many jobs that got no answer; if it failed soon, it was cut off and not too large."""
         if seconds >= SLOW_CALL_SECONDS:
             self.refused(jobs)
 

@@ -31,9 +31,9 @@ from haulier.worker.supply.shutdown import Shutdown
 # How often to ask for cancels while jobs run: a notification is quicker, but may not come through.
 CANCEL_SECONDS = 0.4
 SUSPECT_SECONDS = 2.0
-# How often to ask whether there is any schedule, as long as none is known.
+# How often to ask whether there is a schedule, as long as none is known.
 SCHEDULE_SECONDS = 5.0
-# At most this share of the time goes into comparing the jobs held here with those that the database says run here.
+# At most this share of the time goes into comparing the jobs held here with the jobs that the database says run here.
 COMPARING_SHARE = 1 / 50
 # After an unexpected error, which may well come again.
 BUG_PAUSE_SECONDS = 2.0
@@ -67,7 +67,7 @@ class Heartbeat(threading.Thread):
         self._has_failed = False
         self._suspects_at = float("-inf")
         self._schedules_at = float("-inf")
-        # The id under which it has said that the process stops.
+        # The worker id for which the database knows that the process stops.
         self._stops_as: UUID | None = None
 
     def run(self) -> None:
@@ -95,7 +95,7 @@ class Heartbeat(threading.Thread):
             self.database.close()
 
     def go_round(self, conn: Connection) -> None:
-        """Make one round: do everything that is due."""
+        """Do everything that is due, once."""
         lease, held, now, self._has_failed = self.link.lease, self.held, time.monotonic(), False
         wanted = self.link.beat_wanted.is_set()
         self.link.beat_wanted.clear()
@@ -106,7 +106,7 @@ class Heartbeat(threading.Thread):
         # every other worker would look dead.
         elif to_sweep or self.beat.is_due():
             self.beat.beat(conn)
-        # The beat goes first, and each other step by itself: an error in one must cost neither the lease nor the next.
+        # The beat goes first, and each other step by itself: an error in one must harm neither the lease nor the next.
         self._try(self._call_listener, conn)
         self._try(self._say_stopping, conn)
         self._try(self.pauses.look, conn)
@@ -117,7 +117,7 @@ class Heartbeat(threading.Thread):
             self._try(self.strays.look_for_unanswered, conn)
         if now >= self._compare_at:
             self._try(self.strays.compare, conn)
-            # While somebody holds a snapshot, the statement walks over every job that has run here since then.
+            # While any transaction holds a snapshot, the statement walks over every job that has run here since then.
             cost = time.monotonic() - now
             self._compare_at = now + max(self.beat.seconds, cost / COMPARING_SHARE)
         if now - self._suspects_at >= SUSPECT_SECONDS:
@@ -128,9 +128,9 @@ class Heartbeat(threading.Thread):
             self._suspects_at = float("-inf")
 
     def _try(self, step: Callable[[Connection], T], conn: Connection) -> T | None:
-        """Return what the step returns; None, logged, where the database refuses one of its statements.
+        """Return what the step returns; None, logged, if the database refuses one of its statements.
 
-        Where the steps before took so long that the beat is due again, do nothing and return None.
+        If the steps before took so long that the beat is due again, skip the step and return None.
         """
         if self.beat.is_due():
             return None

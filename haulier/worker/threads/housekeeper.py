@@ -1,6 +1,6 @@
 """The thread that makes the history's partitions ahead of time, every hour, and counts the numbers in between.
 
-Its connection is open only meanwhile, except in the one process that counts.
+Its connection is open only while it works, except in the one process that counts.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from haulier.config import Config
@@ -44,10 +45,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class Housekeeper(threading.Thread):
-    """Tidies the database at the start and then every hour.
-
-    Shape: without counting it does nothing else.
-    """
+    """Tidies the database at the start and then every hour, and counts, if there is a `counting`."""
 
     config: Config
     database: Database
@@ -59,7 +57,7 @@ class Housekeeper(threading.Thread):
         super().__init__(name="housekeeper", daemon=True)
         # When it last succeeded, by the monotonic clock.
         self.tidied_at = time.monotonic()
-        # Where the purge of the groups of errors goes on; None: at their start.
+        # The group of errors after which the next purge goes on; None: at the first.
         self._errors_after: int | None = None
 
     def run(self) -> None:
@@ -82,24 +80,19 @@ class Housekeeper(threading.Thread):
 
         Each task runs by itself, so that one that fails does not keep the others from being done.
         """
-        config = self.config
+        days, key_days = self.config.retention_days, self.config.idempotency_days
+        purges = (purge_audit, purge_workers, purge_operations, purge_ticks)
         try:
-            made = self._try(lambda conn: ensure_partitions(conn, retention_days=config.retention_days))
-            forgotten = self._try(lambda conn: purge_idempotency(conn, idempotency_days=config.idempotency_days))
-            purged = self._try(lambda conn: purge_audit(conn, retention_days=config.retention_days))
-            ended = self._try(lambda conn: purge_workers(conn, retention_days=config.retention_days))
-            operated = self._try(lambda conn: purge_operations(conn, retention_days=config.retention_days))
-            past = self._try(lambda conn: purge_ticks(conn, retention_days=config.retention_days))
-            unused = self._try(purge_queues)
-            unsaid = self._try(purge_progress)
-            unseen = self._try(self._purge_errors)
-            left = self._try(purge_sessions)
+            made = self._try(partial(ensure_partitions, retention_days=days))
+            forgotten = self._try(partial(purge_idempotency, idempotency_days=key_days))
+            purged = [self._try(partial(purge, retention_days=days)) for purge in purges]
+            purged += [self._try(purge) for purge in (purge_queues, purge_progress, self._purge_errors, purge_sessions)]
         finally:
             self.database.close()
         dropped = self._try_to(self._drop_expired)
         if made or dropped or forgotten:
             log.info("tidied: partitions made %s, dropped %s; %d idempotency keys forgotten", made, dropped, forgotten)
-        is_done = None not in (made, forgotten, purged, ended, operated, past, unused, unsaid, unseen, left, dropped)
+        is_done = None not in (made, forgotten, *purged, dropped)
         if is_done:
             self.tidied_at = time.monotonic()
         return is_done
@@ -112,11 +105,11 @@ class Housekeeper(threading.Thread):
         return self._try_to(do)
 
     def _try_to(self, do: Callable[[], T]) -> T | None:
-        """Return what the task returns; None, logged, where it could not be done."""
+        """Return what the task returns; None, logged, if it could not be done."""
         try:
             return do()
         except Locked:
-            # Not an outage: somebody reads the history, and dropping old partitions can wait.
+            # Not an outage: another transaction reads the history, and dropping old partitions can wait.
             log.info("the history is in use: what is left to tidy is tried again in %.0f s", RETRY_SECONDS)
         except HistoryBlocked as error:
             # Only an operator can help.
@@ -127,7 +120,7 @@ class Housekeeper(threading.Thread):
             )
         except DatabaseUnavailable as error:
             self.outage.failed(error)
-        # Perhaps somebody changed a table: the error must be logged, and must not end the thread.
+        # Perhaps a table was changed: the error must be logged, and must not end the thread.
         except Exception:
             log.exception("housekeeping failed; trying again in %.0f s", RETRY_SECONDS)
         return None
@@ -144,5 +137,5 @@ class Housekeeper(threading.Thread):
         except DatabaseUnavailable:
             if config.direct_url == config.database_url:
                 raise
-            # Behind a pool it waits for locks for a shorter time and so succeeds less often, but better than never.
+            # Behind a pool it waits for locks for a shorter time and succeeds less often, which is better than never.
             return drop_expired(config.database_url, retention_days=config.retention_days)

@@ -23,7 +23,7 @@ PROBE_SECONDS = 10.0
 WAIT_SECONDS = 0.5
 # After a try to connect that failed.
 CONNECT_PAUSE_SECONDS = 1.0
-# Where no notification comes through the pool, none will until an operator changes the pool; look again after this.
+# If no notification comes through the pool, none will until an operator changes the pool; look again after this.
 DEAF_PAUSE_SECONDS = 60.0
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class Listener(threading.Thread):
-    """Holds one LISTEN connection, and reopens it when it breaks. It relies on notifications only after it got one."""
+    """Holds one LISTEN connection, and reopens it if it breaks. It relies on notifications only after it got one."""
 
     config: Config
     link: Link
@@ -43,7 +43,7 @@ class Listener(threading.Thread):
         super().__init__(name="listener", daemon=True)
         self._setting = self.config.direct_setting
         self._complaint: str | None = None
-        # When it last had a good connection, or had decided to do without one. Units: the monotonic clock.
+        # When it last had a good connection, or had decided to go without one. Units: the monotonic clock.
         self.heard_at = time.monotonic()
 
     def run(self) -> None:
@@ -70,10 +70,10 @@ class Listener(threading.Thread):
                 self._wait_without_listening(DEAF_PAUSE_SECONDS)
 
     def _listen(self, conn: Connection) -> bool:
-        """Listen until the process closes; True, sooner, when no notification comes through this connection."""
+        """Listen until the process closes; True, sooner, if no notification comes through this connection."""
         listen(conn)
         self.link.notify_check.ask()
-        # For the jobs and cancels that came while nobody listened.
+        # For the jobs and cancels that came while no connection listened.
         self.link.bell.ring()
         self.link.beat_wanted.set()
         for knock in knocks(conn, wait=WAIT_SECONDS, probe=PROBE_SECONDS):
@@ -108,11 +108,11 @@ class Listener(threading.Thread):
                 self.link.beat_wanted.set()
             return
         if knock.queue is not None:
-            # Only a hint, as all that anybody may send: others look at what is paused.
+            # Only a hint, because any client may send it: the heartbeat and the scan read what is paused.
             self.link.beat_wanted.set()
             self.marks.want_scan()
         if is_ours:
-            # First of all, since a job waits. Also where no thread is free now: one may be free in a moment.
+            # First of all, because a job waits. Also if no thread is free now: one may be free in a moment.
             self.link.bell.ring()
         self.link.sleeper.knocked()
         if is_ours and knock.worker_id is not None and self._is_busy():
@@ -127,7 +127,7 @@ class Listener(threading.Thread):
         if isinstance(error, Refusal) or not self.config.database_direct_url:
             self.link.outage.failed(error)
             return
-        # Jobs are claimed through DATABASE_URL, which may well be up; if it is not, other threads report that.
+        # Jobs are claimed through DATABASE_URL, which may be up; if it is not, other threads report that.
         reason = " ".join(str(error.__cause__ or error).split())
         self._complain("%s cannot be reached (%s)", self._setting, reason)
 
@@ -139,7 +139,7 @@ class Listener(threading.Thread):
             self._complaint = complaint
 
     def _wait_without_listening(self, seconds: float) -> None:
-        """Wait this long, or until the process closes; meanwhile the age of the last round stays low."""
+        """Wait this long, or until the process closes, and note that this thread is alive."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and not self.shutdown.closing.wait(min(left, WAIT_SECONDS)):
             self.heard_at = time.monotonic()

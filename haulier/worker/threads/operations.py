@@ -1,6 +1,6 @@
-"""The thread that works operations off: what is done to all jobs of a filter, a chunk of jobs at a time.
+"""The thread that works operations off: it acts on all jobs of a filter, a chunk of jobs at a time.
 
-A thread of its own, and not the housekeeper: a million jobs take minutes, in which the numbers are counted on.
+A thread of its own, and not the housekeeper: a million jobs take minutes, in which the numbers have to be counted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from haulier.worker.steps.operate import NextOperation, Operating
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class Operations(threading.Thread):
-    """Works operations off whenever one is due and no other process does."""
+    """Works operations off whenever one is due and no other process does it."""
 
     next_operation: NextOperation
     operating: Operating

@@ -1,4 +1,4 @@
-"""The thread that claims, runs and settles jobs; a run hands the settle an Outcome."""
+"""The thread that claims, runs and settles jobs; between a run and its settle stands an Outcome."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from haulier.worker.steps.suspects import Suspects
 from haulier.worker.supply.buffer import Buffer, Ended, RoundTrip
 from haulier.worker.supply.held import HeldJob
 
-# The first pause after a due job could not be had, because another worker is just claiming it; doubled each time.
+# The first pause if a due job cannot be claimed, because another worker is just claiming it; doubled each time.
 FIRST_PAUSE_SECONDS = 0.02
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class Runner(threading.Thread):
-    """Runs one job after the other until the process stops; when the buffer runs low it calls the database for all."""
+    """Runs one job after the other until the process stops; if the buffer is low it calls the database for all."""
 
     number: int
     buffer: Buffer
@@ -69,7 +69,7 @@ class Runner(threading.Thread):
                 self.suspects.run(round_trip.ended, self._run_job)
                 is_away = False
             else:
-                self.link.bell.heed()
+                self.link.bell.clear()
                 # Claim before scanning: the next job mostly lies behind a known mark, and a scan would only delay it.
                 is_away = not self.look.go_on(self.settle_and_claim.make(round_trip))
         except (DatabaseUnavailable, Refusal) as error:
@@ -93,9 +93,9 @@ class Work:
     tally: Tally
 
     def run(self, running: HeldJob) -> Ended:
-        """Run a claimed job, unless it is to be given back, and return how it ended."""
+        """Run a claimed job and return how it ended; give it back unstarted if the process stops or has lost it."""
         job = running.job
-        # The ids differ when this process was declared dead after the claim and has registered anew: the job is lost.
+        # The ids differ if this process was declared dead after the claim and has registered anew: the job is lost.
         if self.stopping.is_set() or running.context.cancelled or self.lease.worker_id != job.worker_id:
             running.has_ended = True
             return Ended(running, Outcome.give_back())
@@ -113,9 +113,9 @@ class Work:
 
 @dataclass(slots=True, kw_only=True)
 class Look:
-    """How the thread that has the buffer's place looks further after a claim, and waits where there is no work.
+    """How the thread that has the buffer's place looks further after a claim, and waits if there is no work.
 
-    Each thread has its own, since its pauses grow.
+    Each thread has its own, because the pauses grow from wait to wait.
     """
 
     settle_and_claim: SettleAndClaim
@@ -184,6 +184,6 @@ class Look:
             link.sleeper.fall_asleep(conn)
         longest, due = min(longest, link.sleeper.next_pause()), marks.seconds_until_due()
         if due is not None and due <= 0:
-            # Another worker is just claiming that job, or has locked it and will let it go.
+            # Another worker is just claiming that job, or has locked it for a moment.
             due, self._pause = self._pause, min(self.poll_seconds, 2 * self._pause)
         link.bell.wait(longest if due is None else min(longest, due))

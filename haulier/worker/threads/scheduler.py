@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class Scheduler(threading.Thread):
-    """Fires what is due until the process stops, from when the heartbeat has seen that there are schedules."""
+    """Fires schedules until the process stops, once the heartbeat has seen that there are any."""
 
     database: Database
     firing: Firing
@@ -28,7 +28,7 @@ class Scheduler(threading.Thread):
         super().__init__(name="scheduler", daemon=True)
 
     def run(self) -> None:
-        """Fire what is due, and wait for what is due next."""
+        """Fire the schedules that are due, and wait for the next ones."""
         try:
             seconds = LOOK_SECONDS
             while not self.stopping.wait(seconds):
@@ -39,7 +39,7 @@ class Scheduler(threading.Thread):
     def _turn(self) -> float:
         try:
             seconds = self.firing.turn()
-        # Perhaps somebody changed a table: the error must be logged, and must not end the thread.
+        # Perhaps a table was changed: the error must be logged, and must not end the thread.
         except Exception:
             log.exception("firing schedules failed; trying again in %.0f s", BUG_PAUSE_SECONDS)
             return BUG_PAUSE_SECONDS

@@ -1,4 +1,4 @@
-"""The thread that settles late outcomes and those that did not settle with the others, and gives back waiting jobs."""
+"""The thread that settles outcomes that no runner has settled, and gives back jobs that would wait."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from haulier.worker.supply.shutdown import Shutdown
 from haulier.worker.supply.sizes import WINDOW_SECONDS
 
 TICK_SECONDS = WINDOW_SECONDS / 2
-# Jobs claimed ahead go back when none of them has started for this long: the jobs before them have turned out slow.
+# Jobs claimed ahead go back if none of them has started for this long: the jobs before them have turned out slow.
 STANDSTILL_SECONDS = 2 * WINDOW_SECONDS
 IDLE_SECONDS = 0.25
 # After an unexpected error, which may well come again.
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class Settler(threading.Thread):
-    """Ensures that no outcome waits here for longer than WINDOW_SECONDS, as far as it can be settled at all."""
+    """Ensures that no outcome waits here for longer than WINDOW_SECONDS, if it can be settled at all."""
 
     calls: Calls
     doubtful: SettleDoubtful

@@ -8,13 +8,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from haulier.domain.claim import Mark
+from haulier.domain.claim import Lane, Mark
+from haulier.worker.lanes import Lanes
 from haulier.worker.lanes.refused import (
     FIRST_PAUSE_SECONDS,
     LANE_SECONDS,
     LONGEST_PAUSE_SECONDS,
+    MOST_LOGGED,
     MOST_REFUSED,
-    TOLD_AT_MOST,
     RefusalLog,
     Refused,
     RefusedLanes,
@@ -97,7 +98,7 @@ def test_names_a_few_alone_where_it_is_everything(refused, caplog):
     for _ in range(1000):
         refused.add(uuid4(), ValueError("no"))
 
-    assert len(caplog.records) == TOLD_AT_MOST
+    assert len(caplog.records) == MOST_LOGGED
 
 
 def test_is_full_at_a_bound(refused):
@@ -148,3 +149,16 @@ def test_forgets_one_that_was_not_refused_again_for_long(refused, clock):
     refused.waiting()
 
     assert (due, len(refused)) == (1, 0)
+
+
+def test_claims_nothing_while_too_many_claims_or_outcomes_are_refused():
+    mark = Mark("mail", 0, datetime(2026, 1, 1, tzinfo=UTC), JOB)
+    seen = []
+    for statement in ("refused_claims", "refused_settles", "refused_rescues"):
+        lanes = Lanes()
+        lanes.marks.scanned([Lane(mark, -1.0)], began_at=0.0)
+        for n in range(MOST_REFUSED):
+            getattr(lanes, statement).add(UUID(int=n), ValueError("no"))
+        seen.append(lanes.to_claim())
+
+    assert seen == [[], [], [mark]]

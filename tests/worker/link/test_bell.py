@@ -29,14 +29,14 @@ def test_waits_for_the_time_where_nobody_rings(bell):
     assert waited(bell, -1.0) < 5
 
 
-def test_a_ring_before_the_wait_ends_it_at_once_until_it_is_heeded(bell):
+def test_a_ring_before_the_wait_ends_it_at_once_until_it_is_cleared(bell):
     bell.ring()
 
     assert waited(bell, 10) < 5
     assert waited(bell, 10) < 5
 
-    bell.heed()
-    bell.heed()
+    bell.clear()
+    bell.clear()
     assert waited(bell, 0.05) >= 0.05
 
 
@@ -75,7 +75,7 @@ def test_many_may_ring_at_once_and_none_is_lost(bell, hasty_switches):
         thread.start()
     longest = 0.0
     for _ in range(rounds):
-        bell.heed()
+        bell.clear()
         barrier.wait(PATIENCE)
         longest = max(longest, waited(bell, 30))
     for thread in crowd:

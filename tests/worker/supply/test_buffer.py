@@ -168,7 +168,7 @@ def test_gives_back_everything_unstarted_when_the_process_stops_and_lets_threads
 
 def test_rings_whoever_waits_for_work_with_the_place_when_there_is_something_to_settle(buffer, bell):
     assert isinstance(buffer.next(), RoundTrip)
-    bell.heed()
+    bell.clear()
     rung = threading.Event()
     waiting = threading.Thread(target=lambda: (bell.wait(10), rung.set()))
     waiting.start()
