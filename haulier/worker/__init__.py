@@ -8,10 +8,10 @@ process        one process: starts the threads, watches them, stops everything i
 
 threads/       one file for each thread
   runner       (WORKER_THREADS of them) runs one job after the other; makes the round trip for all when jobs run low,
-               and then waits where there is no work
+               and waits if there is no work
   settler      settles outcomes that no runner has settled, and gives back jobs that would wait
-  heartbeat    beats, learns of cancels and pauses, writes progress, gives back jobs that nobody holds, finds suspects,
-               rescues, sees whether there are schedules
+  heartbeat    beats, learns of cancels and pauses, writes progress, gives back jobs that no thread holds, finds
+               suspects, rescues, sees whether there are schedules
   listener     turns notifications of the database into wake-ups, or passes them on to another worker
   scheduler    fires the ticks of schedules that are due
   housekeeper  makes and drops partitions of the history, deletes old keys and names of queues, counts
@@ -25,17 +25,17 @@ steps/         what they do
   report       logs and counts the runs that have been settled, and the failed attempts by groups of errors
   timeouts     stops jobs whose time is up; called by the main thread
   pauses       gives back jobs that were claimed ahead, when their queue is paused; called by the heartbeat
-  suspects     jobs that have crashed before: the heartbeat looks for them, a runner runs them alone
+  suspects     jobs that have crashed before: the heartbeat looks for them, a runner runs each by itself
   beat         this process's row in the table of workers
   progress     writes what running handlers have said of how far they have come
-  strays       gives back jobs in this process's name that nobody here holds
+  strays       gives back jobs that run in this process's name, though no thread holds them
   rescue       takes the jobs of dead workers
   fire         decides the ticks that are due, and enqueues their jobs; called by the scheduler
-  count        counts the numbers where it is this process's turn; called by the housekeeper
+  count        counts the numbers while it is this process's turn; called by the housekeeper
   operate      a chunk of an operation after the other, with rests between them
   sparing_log  warnings that many jobs cause at once
 
-The threads share three objects, which are told of the answer to each claim: supply, lanes and link.
+The threads share three objects, which learn of the answer to each claim: supply, lanes and link.
 
 supply/        the jobs that this process holds
   buffer       jobs to start and outcomes to settle; which thread may call the database for all
@@ -45,7 +45,7 @@ supply/        the jobs that this process holds
 
 lanes/         where it claims
   marks        where to begin claiming in each lane
-  turns        which lane comes first where several have more than a claim can take
+  turns        which lane comes first if several have more than a claim can take
   refused      the jobs that the database refuses for now
   scan         finds lanes that are new here
 

@@ -23,11 +23,6 @@ from haulier.worker.lanes.marks import (
 from tests.worker.lanes.places import NOW, at, lane
 
 
-@pytest.fixture
-def lanes(clock) -> Marks:
-    return Marks(clock=clock)
-
-
 def test_scans_before_its_first_claim(lanes):
     assert lanes.marks() == []
     assert lanes.is_scan_due()
@@ -43,7 +38,7 @@ def test_begins_at_the_head_that_a_scan_saw_and_then_where_it_last_claimed(lanes
     assert lanes.marks() == [Mark("default", 0, NOW + timedelta(seconds=3), UUID(int=2))]
 
 
-def test_moves_its_mark_back_to_what_it_gave_back_and_to_what_a_scan_saw(lanes, clock):
+def test_moves_its_mark_back_to_jobs_given_back_or_scanned(lanes, clock):
     lanes.scanned([lane(0)], began_at=clock.now)
     lanes.claimed([at(9, n=2)], is_short=False)
 
@@ -146,7 +141,7 @@ def test_lets_the_first_job_after_an_idle_while_start_before_it_scans(lanes, clo
 
 
 @pytest.mark.parametrize("is_short", [True, False])
-def test_a_scan_changes_nothing_of_what_the_last_claim_told(lanes, clock, is_short):
+def test_a_scan_keeps_whether_the_last_claim_was_short(lanes, clock, is_short):
     lanes.scanned([lane(0)], began_at=clock.now)
     lanes.claimed([at(1)], is_short=is_short)
 
@@ -174,7 +169,7 @@ def test_gives_scans_a_twentieth_of_the_time_at_most(lanes, clock, is_short):
     assert lanes.seconds_until_scan() == pytest.approx(1.0)
 
 
-def test_tells_when_the_next_is_due(lanes, clock):
+def test_knows_when_the_next_job_is_due(lanes, clock):
     lanes.scanned([lane(0, due_in=5.0), lane(0, queue="mail", due_in=3.0)], began_at=clock.now)
     clock.now += 2
 
@@ -185,7 +180,7 @@ def test_tells_when_the_next_is_due(lanes, clock):
 
 
 @pytest.mark.parametrize("deferred", [MOST_LANES, 3 * MOST_LANES])
-def test_are_not_hidden_by_any_number_of_better_ones_that_are_not_due(lanes, clock, deferred):
+def test_does_not_hide_due_lanes_behind_better_ones_that_are_deferred(lanes, clock, deferred):
     better = [lane(3600, queue=f"q{n}", priority=9, due_in=3600) for n in range(deferred)]
 
     for _ in range(2):
@@ -195,7 +190,7 @@ def test_are_not_hidden_by_any_number_of_better_ones_that_are_not_due(lanes, clo
         assert len(lanes.marks()) <= MOST_LANES
 
 
-def test_are_not_hidden_by_any_number_of_better_ones_that_have_become_empty(lanes, clock):
+def test_does_not_hide_due_lanes_behind_better_ones_that_are_empty(lanes, clock):
     lanes.scanned([lane(0, queue=f"q{n}", priority=9) for n in range(MOST_LANES)], began_at=clock.now)
 
     lanes.scanned([lane(0)], began_at=clock.now)
@@ -203,7 +198,7 @@ def test_are_not_hidden_by_any_number_of_better_ones_that_have_become_empty(lane
     assert Mark("default", 0, NOW, UUID(int=1)) in lanes.marks()
 
 
-def test_forgets_a_lane_that_has_nothing_more_where_there_are_others_that_were_not_read(lanes, clock):
+def test_forgets_emptied_lanes_while_others_are_unread(lanes, clock):
     count = 2 * MANY_LANES + 5
     lanes.scanned([lane(n, queue=f"q{n}") for n in range(count)], began_at=clock.now)
     read = []
@@ -216,7 +211,7 @@ def test_forgets_a_lane_that_has_nothing_more_where_there_are_others_that_were_n
     assert lanes.is_short
 
 
-def test_looks_at_no_lane_from_its_start_before_each_was_read(lanes, clock):
+def test_scans_only_after_each_known_lane_was_read(lanes, clock):
     lanes.scanned([lane(n, queue=f"q{n}") for n in range(2 * MANY_LANES)], began_at=clock.now)
 
     lanes.claimed([], is_short=True, read=lanes.marks())
@@ -227,7 +222,7 @@ def test_looks_at_no_lane_from_its_start_before_each_was_read(lanes, clock):
     assert lanes.seconds_until_scan() == 0
 
 
-def test_keeps_the_lanes_of_a_claim_that_has_left_some_of_what_there_was(lanes, clock):
+def test_keeps_the_lanes_of_a_claim_that_left_jobs(lanes, clock):
     lanes.scanned([lane(n, queue=f"q{n}") for n in range(2 * MANY_LANES)], began_at=clock.now)
     marks = lanes.marks()
 
@@ -244,7 +239,7 @@ def go_round(lanes: Marks, clock, *parts: list[Lane], others: list[Lane] = ()) -
         lanes.scanned(part, began_at=clock.now, end=end, others=others)
 
 
-def test_goes_on_behind_what_the_last_look_has_read_and_then_from_the_beginning(lanes, clock):
+def test_scans_on_behind_the_last_part_and_then_from_the_beginning(lanes, clock):
     assert lanes.place == BEGINNING
 
     lanes.scanned([lane(0, queue="a"), lane(0, queue="b", priority=3)], began_at=clock.now, end=("b", 3))
@@ -256,7 +251,7 @@ def test_goes_on_behind_what_the_last_look_has_read_and_then_from_the_beginning(
     assert lanes.is_going_round
 
 
-def test_forgets_no_lane_with_something_due_while_it_looks_at_others(lanes, clock):
+def test_keeps_due_lanes_while_it_scans_other_parts(lanes, clock):
     first = [lane(n, queue=f"a{n}") for n in range(MOST_LANES)]
     second = [lane(n, queue=f"b{n}") for n in range(MOST_LANES)]
 
@@ -272,7 +267,7 @@ def test_keeps_the_best_of_more_lanes_than_it_has_room_for(lanes, clock):
     assert len(lanes._marks) == MOST_DUE
 
 
-def test_claims_what_a_look_saw_to_be_due_soon_when_it_is_wherever_the_looks_are_then(lanes, clock):
+def test_claims_a_job_seen_as_due_soon_at_its_time(lanes, clock):
     go_round(lanes, clock, [lane(7, queue="soon", due_in=2.0), lane(9, queue="later", due_in=1e6)], [lane(0)], [])
     before = [mark.queue for mark in lanes.marks()]
     lanes.claimed([at(0)], is_short=True, read=lanes.marks())
@@ -288,7 +283,7 @@ def test_claims_what_a_look_saw_to_be_due_soon_when_it_is_wherever_the_looks_are
     assert lanes.seconds_until_due() is None
 
 
-def test_of_lanes_that_are_due_soon_the_soonest_are_kept(lanes, clock):
+def test_keeps_the_soonest_of_the_lanes_that_are_due_soon(lanes, clock):
     many = [lane(0, queue=f"q{n}", due_in=100.0) for n in range(MOST_SOON)]
     go_round(lanes, clock, many, [lane(0, queue="soonest", due_in=1.0)], [])
 
@@ -298,7 +293,7 @@ def test_of_lanes_that_are_due_soon_the_soonest_are_kept(lanes, clock):
     assert len(lanes._soon) < MOST_SOON
 
 
-def test_looks_each_time_at_the_lanes_that_lately_had_something_the_last_of_them(lanes, clock):
+def test_remembers_the_lanes_that_lately_had_jobs(lanes, clock):
     go_round(lanes, clock, [lane(0)], [lane(0, queue="x")])
     lanes.claimed([at(0, queue="mail")], is_short=True)
     for n in range(MOST_BUSY):
@@ -310,7 +305,7 @@ def test_looks_each_time_at_the_lanes_that_lately_had_something_the_last_of_them
     assert ("mail", 0) not in lanes.busy
 
 
-def test_takes_up_lanes_that_were_looked_at_by_themselves(lanes, clock):
+def test_takes_up_lanes_that_were_read_separately(lanes, clock):
     lanes.scanned([lane(0, queue="a", due_in=1e6)], began_at=clock.now, end=("a", 0))
 
     lanes.scanned(
@@ -321,7 +316,7 @@ def test_takes_up_lanes_that_were_looked_at_by_themselves(lanes, clock):
     assert lanes.has_due
 
 
-def test_looks_at_everything_at_once_again_where_there_are_few_lanes_left(lanes, clock):
+def test_scans_everything_at_once_again_if_few_lanes_are_left(lanes, clock):
     go_round(lanes, clock, [lane(0)], [lane(0, queue="x", due_in=9.0)])
     lanes.claimed([at(0)], is_short=True)
 
@@ -341,7 +336,7 @@ def test_goes_round_quickly_the_first_time_and_then_for_a_twentieth_of_the_time(
     assert lanes.seconds_until_scan() == pytest.approx(1.0)
 
 
-def test_tells_since_when_looks_fail_and_reads_less_the_next_time(lanes, clock):
+def test_knows_how_long_scans_have_failed_and_reads_less_next(lanes, clock):
     before = (lanes.seconds_failing, lanes.most)
     lanes.scan_failed()
     clock.now += 3.0
@@ -358,7 +353,7 @@ def test_tells_since_when_looks_fail_and_reads_less_the_next_time(lanes, clock):
     assert (lanes.seconds_failing, lanes.most) == (0.0, 2 * least)
 
 
-def test_reads_less_at_a_time_after_the_first_round_unless_all_would_fit_into_one_look(lanes, clock):
+def test_reads_less_after_the_first_round_unless_one_scan_would_do(lanes, clock):
     first = lanes.at_once
     many = [lane(0, queue=f"q{n}", due_in=1e6) for n in range(MOST_AT_ONCE)]
     go_round(lanes, clock, many, [lane(0, queue="x", due_in=1e6)])

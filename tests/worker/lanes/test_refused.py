@@ -29,7 +29,7 @@ def refused(clock) -> Refused:
     return Refused("claim", RefusalLog(clock=clock), clock=clock)
 
 
-def test_leaves_it_alone_for_a_while_that_doubles_up_to_a_bound(refused, clock):
+def test_skips_a_job_for_a_pause_that_doubles_up_to_a_bound(refused, clock):
     pauses = []
     for _ in range(12):
         refused.add(JOB, ValueError("no"))
@@ -42,7 +42,7 @@ def test_leaves_it_alone_for_a_while_that_doubles_up_to_a_bound(refused, clock):
     assert pauses[-1] == LONGEST_PAUSE_SECONDS
 
 
-def test_passes_over_those_alone_whose_time_has_not_come(refused, clock):
+def test_skips_only_jobs_whose_time_has_not_come(refused, clock):
     refused.add(JOB, ValueError("no"))
     clock.now += FIRST_PAUSE_SECONDS
     refused.add(OTHER, ValueError("no"))
@@ -51,7 +51,7 @@ def test_passes_over_those_alone_whose_time_has_not_come(refused, clock):
     assert (refused.is_waiting(JOB), refused.is_waiting(OTHER)) == (False, True)
 
 
-def test_begins_anew_with_one_that_was_accepted(refused, clock):
+def test_starts_with_the_first_pause_again_once_a_job_was_accepted(refused, clock):
     for _ in range(5):
         refused.add(JOB, ValueError("no"))
 
@@ -62,7 +62,7 @@ def test_begins_anew_with_one_that_was_accepted(refused, clock):
     assert not refused.is_waiting(JOB)
 
 
-def test_tells_those_whose_time_has_come(refused, clock):
+def test_returns_the_jobs_that_are_due_again(refused, clock):
     refused.add(JOB, ValueError("no"))
     clock.now += FIRST_PAUSE_SECONDS
     refused.add(OTHER, ValueError("no"))
@@ -94,7 +94,7 @@ def test_names_each_once_a_minute_whichever_statement_refuses_it_and_also_anew(c
     assert [record.job_id for record in caplog.records] == [str(JOB), str(OTHER)]
 
 
-def test_names_a_few_alone_where_it_is_everything(refused, caplog):
+def test_names_only_a_few_if_everything_is_refused(refused, caplog):
     for _ in range(1000):
         refused.add(uuid4(), ValueError("no"))
 
@@ -111,7 +111,7 @@ def test_is_full_at_a_bound(refused):
     assert (before, refused.is_full) == (False, True)
 
 
-def test_is_full_no_longer_when_they_are_to_be_tried_again(refused, clock):
+def test_is_no_longer_full_when_the_jobs_are_due_again(refused, clock):
     for n in range(MOST_REFUSED):
         refused.add(UUID(int=n), ValueError("no"))
     clock.now += LONGEST_PAUSE_SECONDS
@@ -128,7 +128,7 @@ def test_tries_many_again_after_longer(refused, clock):
     assert refused.is_waiting(UUID(int=399))
 
 
-def test_leaves_a_lane_alone_for_a_while(clock):
+def test_skips_a_lane_for_a_while(clock):
     lanes = RefusedLanes(clock=clock)
     marks = [Mark(queue, 0, datetime(2026, 1, 1, tzinfo=UTC), JOB) for queue in ("bad", "good")]
     before = lanes.leave_out(marks)

@@ -19,12 +19,12 @@ def turns() -> Turns:
     return Turns()
 
 
-def claim(turns: Turns, taken: dict[LaneName, int], *, of: tuple[LaneName, ...], size: int = 0, is_short=False) -> None:
+def claim(turns: Turns, taken: dict[LaneName, int], *, of: tuple[LaneName, ...], size: int = 0) -> None:
     """Note a claim that brought so many jobs of each lane, all of this size."""
     text = "." * size
     jobs = [a_claimed_job(queue=queue, priority=at, text=text) for (queue, at), n in taken.items() for _ in range(n)]
     read = [Mark(*lane, datetime(2026, 1, 1, tzinfo=UTC), UUID(int=1)) for lane in of]
-    turns.claimed(jobs, is_short=is_short, read=read)
+    turns.claimed(jobs, is_short=False, read=read)
 
 
 def test_took_fewer_bytes_comes_first_for_as_many_claims_as_make_up_for_it(turns):
@@ -42,15 +42,6 @@ def test_took_fewer_bytes_comes_first_for_as_many_claims_as_make_up_for_it(turns
 
     # It begins level with the other; then it is 12 jobs of 701,000 bytes against 10 of 1,200.
     assert (new, behind) == (1, 701)
-
-
-def test_has_emptied_itself_comes_first(turns):
-    claim(turns, {BULK: 5}, of=(BULK, MAIL))
-    claim(turns, {MAIL: 5}, of=(MAIL, BULK))
-
-    claim(turns, {MAIL: 1, BULK: 5}, of=(MAIL, BULK))
-
-    assert turns.taken(MAIL) == 0 < turns.taken(BULK)
 
 
 def test_was_found_empty_comes_first_though_it_brought_nothing(turns):
@@ -82,11 +73,10 @@ def test_comes_new_is_level_with_those_of_its_own_priority(turns):
     assert turns.taken(("new", 9)) == turns.taken(("high", 9)) + 10 * JOB_BYTES
 
 
-@pytest.mark.parametrize("of", [(BULK, MAIL), (BULK,)], ids=["all has been claimed", "there is one lane"])
-def test_took_most_is_forgotten_when_nobody_else_waits(turns, of):
+def test_took_most_is_forgotten_when_it_is_the_only_lane(turns):
     claim(turns, {BULK: 5}, of=(BULK, MAIL))
 
-    claim(turns, {BULK: 5}, of=of, is_short=len(of) > 1)
+    claim(turns, {BULK: 5}, of=(BULK,))
 
     assert not turns
 

@@ -24,7 +24,7 @@ def waited(bell: Bell, seconds: float) -> float:
     return time.monotonic() - began_at
 
 
-def test_waits_for_the_time_where_nobody_rings(bell):
+def test_waits_for_the_time_if_the_bell_does_not_ring(bell):
     assert waited(bell, 0.05) >= 0.05
     assert waited(bell, -1.0) < 5
 
@@ -40,7 +40,7 @@ def test_a_ring_before_the_wait_ends_it_at_once_until_it_is_cleared(bell):
     assert waited(bell, 0.05) >= 0.05
 
 
-def test_a_ring_wakes_whoever_waits(bell):
+def test_a_ring_wakes_the_thread_that_waits(bell):
     ringing = threading.Timer(0.1, bell.ring)
     ringing.start()
 
@@ -57,7 +57,7 @@ def hasty_switches() -> Iterator[None]:
     sys.setswitchinterval(usual)
 
 
-def test_many_may_ring_at_once_and_none_is_lost(bell, hasty_switches):
+def test_many_threads_may_ring_at_once_and_no_ring_is_lost(bell, hasty_switches):
     ringers, rounds = 6, 5000
     barrier = threading.Barrier(ringers + 1)
     broken: list[BaseException] = []

@@ -133,7 +133,7 @@ def test_finds_jobs_by_looking_where_no_notification_comes(
     assert sleepers(conn) == 0
 
 
-def test_finds_jobs_by_looking_where_nobody_is_at_the_direct_address(spawn_worker, enqueue, finished, conn):
+def test_finds_jobs_by_looking_if_the_direct_address_does_not_answer(spawn_worker, enqueue, finished, conn):
     worker = spawn_worker(DATABASE_DIRECT_URL="postgresql://u:swordfish@127.0.0.1:1/x", POLL_SECONDS=0.2)
 
     eventually(lambda: "DATABASE_DIRECT_URL cannot be reached" in worker.log)

@@ -166,7 +166,7 @@ def test_sends_nothing_while_it_works_and_does_not_sleep(sleeper, conn, clock):
         sleeper.awake(conn)
 
 
-def test_does_not_sleep_while_nobody_listens(sleeper, conn, asleep, clock):
+def test_does_not_sleep_while_no_connection_listens(sleeper, conn, asleep, clock):
     sleeper.fall_asleep(conn)
     before = asleep()
     sleeper.went_deaf()
@@ -202,7 +202,7 @@ def test_asks_anew_when_it_listens_anew(sleeper, conn, asleep):
     assert len(asleep()) == 1
 
 
-def test_asks_anew_under_the_name_it_was_registered_as_anew(sleeper, conn, lease, asleep, clock):
+def test_asks_again_under_its_new_id_after_it_was_declared_dead(sleeper, conn, lease, asleep, clock):
     sleeper.fall_asleep(conn)
     clock.now += 60
     consume.deregister(conn, lease.registered_as)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
@@ -12,21 +11,6 @@ from haulier.domain.fingerprint import fingerprint, other_errors
 from haulier.domain.job import MAX_SNOOZES, Job, JobStatus
 from haulier.domain.outcome import Outcome
 from haulier.worker.steps.report import HOUR_SECONDS, LONGEST_PAUSE_SECONDS, MOST_GROUPS, Failures
-
-NOW = datetime(2026, 11, 27, tzinfo=UTC)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
@@ -41,7 +25,7 @@ def job_of(kind: str = "mail", snoozes: int = 0) -> Job:
     )
 
 
-def test_a_failure_is_one_and_other_ends_are_none(failures):
+def test_counts_failures_and_no_other_ends(failures):
     found = failures.failure(job_of(), Outcome.fail("no luck 7", delay=1))
 
     assert found == (fingerprint("mail", "no luck 8"), "bulk", "no luck 7")
@@ -55,7 +39,7 @@ def test_a_snooze_too_many_is_a_failure(failures):
     assert found.error == "snoozed more than 100 times"
 
 
-def test_tells_so_many_groups_of_a_kind_apart_each_hour(failures, clock):
+def test_counts_a_bounded_number_of_new_groups_each_hour(failures, clock):
     def group(kind: str, word: str):
         return failures.failure(job_of(kind), Outcome.fail_for_good(word)).group
 

@@ -23,7 +23,7 @@ def test_waits_until_one_is_due_and_forgets_it():
 
 
 @pytest.mark.parametrize("seconds", [None, 3600.0])
-def test_hears_of_one_that_is_due_sooner_and_of_the_end(seconds):
+def test_ends_the_wait_for_a_sooner_operation_and_for_the_close(seconds):
     due, heard = NextOperation(), []
     due.seen(seconds)
     waiting = threading.Thread(target=lambda: heard.extend([due.wait(), due.wait()]))

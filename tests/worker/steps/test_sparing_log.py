@@ -25,7 +25,7 @@ def warned(caplog):
     return lambda: [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
 
 
-def test_says_the_same_once_a_minute_and_how_often_it_was_so(sparing, warned, clock):
+def test_logs_a_warning_once_a_minute_with_the_number_left_out(sparing, warned, clock):
     for _ in range(50_000):
         sparing.warning("lost", about="mail")
     clock.now += QUIET_SECONDS
@@ -36,7 +36,7 @@ def test_says_the_same_once_a_minute_and_how_often_it_was_so(sparing, warned, cl
     assert warned() == ["lost", "lost (and 49999 more since this was last said)", "lost"]
 
 
-def test_leaves_nothing_out_of_a_log_of_everything(sparing, warned, caplog):
+def test_leaves_nothing_out_at_the_level_debug(sparing, warned, caplog):
     for number in range(3):
         sparing.warning("lost", about="mail", extra={"job_id": number})
 
@@ -47,7 +47,7 @@ def test_leaves_nothing_out_of_a_log_of_everything(sparing, warned, caplog):
     ]
 
 
-def test_tells_causes_and_subjects_apart(sparing, warned):
+def test_logs_each_cause_and_each_subject(sparing, warned):
     for message, about in [("lost", "mail"), ("lost", "webhook"), ("given back", "mail"), ("lost", None)] * 3:
         sparing.warning(message, about=about)
 
@@ -62,7 +62,7 @@ def test_names_the_line_that_warned_and_not_itself(sparing, warned, caplog):
     ]
 
 
-def test_says_a_bounded_number_of_lines_about_subjects_that_strangers_choose(sparing, warned, clock):
+def test_logs_a_bounded_number_of_lines_about_subjects_that_clients_choose(sparing, warned, clock):
     for number in range(10 * MOST_SUBJECTS):
         sparing.warning("unknown", about=f"kind.{number}")
     once = len(warned())

@@ -65,7 +65,7 @@ def fill(buffer: Buffer, runs: list[HeldJob], *, is_short: bool = False) -> int:
     return surplus
 
 
-def test_sends_the_first_that_finds_it_empty_to_exchange_and_the_jobs_then_to_all_in_order(buffer):
+def test_sends_the_first_thread_for_jobs_and_hands_them_out_in_order(buffer):
     first = buffer.next()
     runs = [a_run() for _ in range(3)]
 
@@ -80,7 +80,7 @@ def test_sends_the_first_that_finds_it_empty_to_exchange_and_the_jobs_then_to_al
     assert isinstance(buffer.next(), RoundTrip)
 
 
-def test_lets_one_thread_exchange_at_a_time_and_another_wait_for_what_it_brings(buffer):
+def test_gives_one_thread_the_place_while_others_wait_for_its_jobs(buffer):
     assert isinstance(buffer.next(), RoundTrip)
     got = []
     waiting = threading.Thread(target=lambda: got.append(buffer.next()))
@@ -93,7 +93,7 @@ def test_lets_one_thread_exchange_at_a_time_and_another_wait_for_what_it_brings(
     assert got == [run]
 
 
-def test_settles_before_a_slow_job_is_begun(buffer, pace):
+def test_settles_before_a_slow_job_starts(buffer, pace):
     learn(pace, "slow", 3.0)
     runs = [a_run("slow"), a_run("slow")]
     fill(buffer, runs, is_short=True)
@@ -119,7 +119,7 @@ def test_lets_quick_jobs_run_on_and_settles_them_together(buffer, pace):
     assert task.limit == MOST_AT_ONCE
 
 
-def test_runs_what_is_left_first_where_no_more_was_to_be_had(buffer, pace):
+def test_runs_the_jobs_left_first_after_a_short_claim(buffer, pace):
     learn(pace, "quick", 0.00002)
     fill(buffer, [a_run("quick") for _ in range(5)], is_short=True)
 
@@ -136,7 +136,7 @@ def test_starts_a_last_attempt_before_all_others(buffer):
     assert buffer.next() is last
 
 
-def test_gives_back_at_once_what_was_claimed_and_would_wait(buffer, pace):
+def test_gives_back_claimed_jobs_that_would_wait(buffer, pace):
     learn(pace, "slow", 5.0)
     runs = [a_run("slow") for _ in range(10)]
     assert buffer.take_place()
@@ -149,9 +149,7 @@ def test_gives_back_at_once_what_was_claimed_and_would_wait(buffer, pace):
     assert {(ended.outcome.verb, ended.outcome.delay) for ended in given_back} == {(Verb.RELEASE, None)}
 
 
-def test_gives_back_everything_unstarted_when_the_process_stops_and_lets_threads_go_once_it_is_settled(
-    buffer, stopping
-):
+def test_gives_back_unstarted_jobs_when_the_process_stops(buffer, stopping):
     fill(buffer, [a_run(), a_run()], is_short=True)
     started = buffer.next()
 
@@ -166,7 +164,7 @@ def test_gives_back_everything_unstarted_when_the_process_stops_and_lets_threads
     assert buffer.next() is None
 
 
-def test_rings_whoever_waits_for_work_with_the_place_when_there_is_something_to_settle(buffer, bell):
+def test_rings_the_bell_when_a_run_ends_while_a_thread_waits(buffer, bell):
     assert isinstance(buffer.next(), RoundTrip)
     bell.clear()
     rung = threading.Event()
@@ -179,7 +177,7 @@ def test_rings_whoever_waits_for_work_with_the_place_when_there_is_something_to_
     waiting.join()
 
 
-def test_puts_back_what_could_not_be_settled_before_what_came_since(buffer):
+def test_puts_unsettled_runs_back_before_later_ones(buffer):
     first, second = Ended(a_run(), Outcome.complete()), Ended(a_run(), Outcome.complete())
     buffer.add(first)
     batch = buffer.round_trip().ended
@@ -192,13 +190,13 @@ def test_puts_back_what_could_not_be_settled_before_what_came_since(buffer):
     assert buffer.round_trip().ended == [first, second]
 
 
-def test_asks_for_as_many_jobs_as_threads_wait_when_they_are_slow(buffer, pace):
+def test_claims_one_slow_job_for_each_free_thread(buffer, pace):
     learn(pace, "slow", 3.0)
 
     assert buffer.round_trip() == RoundTrip([], limit=1, free=1)
 
 
-def test_has_room_for_a_last_attempt_also_while_others_wait_here(buffer, pace):
+def test_has_room_for_a_last_attempt_while_others_wait(buffer, pace):
     # Who has the place is free right after, and starts it before them.
     learn(pace, "mail", 0.004)
     fill(buffer, [a_run() for _ in range(20)])
@@ -209,7 +207,7 @@ def test_has_room_for_a_last_attempt_also_while_others_wait_here(buffer, pace):
     assert place.free == 1
 
 
-def test_asks_for_no_more_than_can_start_while_all_are_on_their_last_attempt(buffer, pace):
+def test_claims_only_jobs_that_can_start_while_all_are_last_attempts(buffer, pace):
     # A claim locks what it asked for, and would leave it lying.
     learn(pace, "mail", 0.00002)
     before = buffer.round_trip()
@@ -225,7 +223,7 @@ def test_asks_for_no_more_than_can_start_while_all_are_on_their_last_attempt(buf
     assert buffer.round_trip() == before
 
 
-def test_gives_back_at_once_what_a_claim_brings_to_a_process_that_stops(buffer, pace, stopping):
+def test_gives_back_jobs_that_a_claim_brings_to_a_stopping_process(buffer, pace, stopping):
     learn(pace, "mail", 0.00002)
     assert buffer.take_place()
     stopping.set()
@@ -235,7 +233,7 @@ def test_gives_back_at_once_what_a_claim_brings_to_a_process_that_stops(buffer, 
     assert surplus == len(buffer.round_trip().ended) == 300
 
 
-def test_learns_nothing_of_what_a_kind_takes_from_a_job_that_it_gives_back(buffer, pace):
+def test_learns_no_duration_from_a_job_that_it_gives_back(buffer, pace):
     learn(pace, "mail", 0.002)
 
     for _ in range(9):
@@ -247,7 +245,7 @@ def test_learns_nothing_of_what_a_kind_takes_from_a_job_that_it_gives_back(buffe
     assert pace.seconds("mail") == pytest.approx(0.002)
 
 
-def test_asks_for_no_more_than_a_call_may_carry_and_keeps_two_of_these_ahead(buffer, pace, call_size):
+def test_claims_as_many_as_a_call_carries_and_keeps_two_claims_ahead(buffer, pace, call_size):
     learn(pace, "mail", 0.0001)
     call_size.brought(1, MOST_BYTES // 10)
     place = buffer.next()
@@ -259,7 +257,7 @@ def test_asks_for_no_more_than_a_call_may_carry_and_keeps_two_of_these_ahead(buf
     assert (place.limit, surplus, again.limit) == (10, 0, 10)
 
 
-def test_settles_no_more_than_fits_into_a_call_and_claims_nothing_while_that_is_too_much(buffer, pace):
+def test_settles_what_a_call_carries_and_claims_nothing_while_more_is_left(buffer, pace):
     learn(pace, "mail", 0.0001)
     runs = [a_run() for _ in range(600)]
     for run in runs:
@@ -278,7 +276,7 @@ def test_settles_no_more_than_fits_into_a_call_and_claims_nothing_while_that_is_
     assert len(place.ended) + sum(len(other.ended) for other in others) == len(runs)
 
 
-def test_settles_at_once_what_would_be_too_much_to_wait_for_more(buffer, pace, monkeypatch):
+def test_settles_at_once_when_the_outcomes_fill_a_call(buffer, pace, monkeypatch):
     monkeypatch.setattr("haulier.worker.supply.buffer.WINDOW_SECONDS", 1000.0)
     monkeypatch.setattr("haulier.worker.supply.buffer.LEAST_WAIT_SECONDS", 1000.0)
     learn(pace, "mail", 0.0001)
@@ -303,7 +301,7 @@ def test_is_busy_while_its_place_is_kept_for_a_suspect(buffer):
     assert (before, buffer.is_busy(1)) == (False, True)
 
 
-def test_gives_back_the_jobs_of_a_queue_when_it_is_told_to(buffer, pace):
+def test_gives_back_the_jobs_of_a_paused_queue(buffer, pace):
     learn(pace, "mail", 0.0001)
     first = buffer.next()
     bulk, mail = [a_run(queue="bulk") for _ in range(2)], [a_run(queue="mail") for _ in range(2)]
@@ -318,7 +316,7 @@ def test_gives_back_the_jobs_of_a_queue_when_it_is_told_to(buffer, pace):
     assert [(each.running, each.outcome.verb) for each in ended] == [(running, Verb.RELEASE) for running in bulk]
 
 
-def test_gives_back_what_the_database_has_not_called_unpaused_for_long_instead_of_starting_it(buffer, pace):
+def test_gives_back_jobs_whose_queue_was_not_confirmed_unpaused_in_time(buffer, pace):
     learn(pace, "mail", 0.0001)
     first = buffer.next()
     late, fresh = [a_run() for _ in range(3)], [a_run() for _ in range(2)]
@@ -354,7 +352,7 @@ def test_starts_what_has_waited_for_long_where_a_look_has_found_its_queue_unpaus
     assert [each.running for each in buffer.next().ended] == later
 
 
-def test_lets_no_look_that_was_long_ago_keep_a_job_here(buffer, pace):
+def test_gives_back_jobs_after_a_look_at_pauses_from_long_ago(buffer, pace):
     learn(pace, "mail", 0.0001)
     buffer.next()
     waiting = [a_run() for _ in range(2)]
@@ -369,7 +367,7 @@ def test_lets_no_look_that_was_long_ago_keep_a_job_here(buffer, pace):
 
 
 @pytest.mark.parametrize(("took", "waits"), [(0.0, UNPAUSED_SECONDS), (5.0, LEAST_WAIT_SECONDS)])
-def test_counts_from_when_a_claim_was_sent_but_gives_each_job_some_time(buffer, took, waits):
+def test_counts_the_wait_from_the_claim_but_leaves_each_job_some_time(buffer, took, waits):
     buffer.next()
     run, answered_at = a_run(), time.monotonic()
 
