@@ -16,7 +16,7 @@ from haulier.worker.lanes.scan import Scanner
 from haulier.worker.link import Link
 from haulier.worker.metrics import counts
 from haulier.worker.metrics.port import MetricsPort
-from haulier.worker.process import Stop, Threads, Watch, Worker
+from haulier.worker.process import Threads, Worker
 from haulier.worker.steps.beat import Beat
 from haulier.worker.steps.claim_less import SmallerClaims
 from haulier.worker.steps.count import Counting
@@ -184,13 +184,18 @@ class Assembly:
             kinds=self._kinds,
             database=self.database,
             place_database=self.place_database,
+            shutdown=self.shutdown,
+            supply=self.supply,
+            link=self.link,
+            children=self.children,
+            next_operation=self.next_operation,
+            timeouts=timeouts,
+            measures=counts.Measures(self.supply.tally, gauges),
             threads=Threads(
                 self.heartbeat(running),
                 (self.settler(), listener, housekeeper, self.operations(), self.scheduler()),
                 runners,
             ),
-            watch=Watch(timeouts, self.children, counts.Measures(self.supply.tally, gauges)),
-            stop=Stop(self.shutdown, self.supply, self.link, self.children, self.next_operation),
             metrics_port=metrics_port,
         )
 

@@ -107,76 +107,6 @@ def _join(threads: Iterable[threading.Thread], seconds: float) -> None:
         thread.join(max(0.0, until - time.monotonic()))
 
 
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """What the main thread does ten times a second while the others work."""
-
-    timeouts: Timeouts
-    children: Children
-    measures: Measures
-
-    @property
-    def stuck(self) -> int:
-        """Return how many threads are in a handler that cannot be stopped."""
-        return self.timeouts.stuck
-
-    def look(self) -> None:
-        """Time jobs out, end idle children, update the metrics."""
-        self.timeouts.enforce()
-        self.children.tidy()
-        self.measure()
-
-    def measure(self) -> None:
-        """Update the metrics."""
-        self.measures.take()
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Brings the process to a stop, step by step: what it claims, what it runs, its threads."""
-
-    shutdown: Shutdown
-    supply: Supply
-    link: Link
-    children: Children
-    next_operation: NextOperation
-
-    @property
-    def jobs_left(self) -> int:
-        """Return how many jobs are held."""
-        return len(self.supply.held)
-
-    def wait_until_stopping(self, seconds: float) -> None:
-        """Wait this long; a signal that comes meanwhile is handled after the wait."""
-        self.shutdown.stopping.wait(seconds)
-
-    def stop_claiming(self) -> None:
-        """Claim and start nothing more."""
-        self.shutdown.stopping.set()
-        self.supply.buffer.empty()
-        self.link.bell.ring()
-
-    def wait_for_jobs(self, seconds: float) -> bool:
-        """Wait until no job is held; False if the time is up first."""
-        return self.supply.held.wait_until_empty(seconds)
-
-    def stop_jobs(self) -> None:
-        """Ask the handlers to stop."""
-        self.supply.held.stop([running.fence for running in self.supply.held.all()], StopReason.SHUTDOWN)
-
-    def close(self) -> None:
-        """End the threads; jobs that still run are given back."""
-        self.shutdown.closing.set()
-        # The jobs that children run are given back, and must not go on running.
-        self.children.close()
-        self.next_operation.close()
-        self.link.beat_wanted.set()
-
-    def end(self) -> None:
-        """Tell the threads that the main thread waits no longer."""
-        self.shutdown.over.set()
-
-
 @dataclass(slots=True, kw_only=True)
 class Worker:
     """One worker process."""
@@ -185,9 +115,14 @@ class Worker:
     kinds: Mapping[str, Kind]
     database: Database
     place_database: Database
+    shutdown: Shutdown
+    supply: Supply
+    link: Link
+    children: Children
+    next_operation: NextOperation
+    timeouts: Timeouts
+    measures: Measures
     threads: Threads
-    watch: Watch
-    stop: Stop
     metrics_port: MetricsPort | None
     _signals: Signals = field(default_factory=Signals, init=False)
     # False for a guest, which neither hears signals nor ends the process, and leaves no thread behind.
@@ -217,12 +152,12 @@ class Worker:
         if self._owns_process:
             self._log_start()
         # Before the port opens: unset gauges are 0, which would mean a worker that listens and has just beaten.
-        self.watch.measure()
+        self.measures.take()
         if self.metrics_port is not None:
             self._stop_metrics = self.metrics_port.serve()
         self.threads.start()
         broken = self._watch_threads()
-        self._stop(in_time=not self.watch.stuck)
+        self._stop(in_time=not self.timeouts.stuck)
         return 1 if broken else 0
 
     def _log_start(self) -> None:
@@ -244,10 +179,10 @@ class Worker:
                     excess = too_many(conn, self.config.worker_connections)
                 self.database.close()
             except DatabaseUnavailable as error:
-                self.stop.link.outage.failed(error)
-                self.stop.wait_until_stopping(10 * TICK_SECONDS)
+                self.link.outage.failed(error)
+                self.shutdown.stopping.wait(10 * TICK_SECONDS)
             else:
-                self.stop.link.outage.succeeded()
+                self.link.outage.succeeded()
                 if excess:
                     log.warning("%s: lower WORKER_PROCESSES or WEB_CONCURRENCY, or run fewer workers", excess)
                 return True
@@ -262,53 +197,70 @@ class Worker:
             ", ".join(self.kinds),
         )
         while not self._signals.stop:
-            self.stop.wait_until_stopping(TICK_SECONDS)
-            self.watch.look()
+            self.shutdown.stopping.wait(TICK_SECONDS)
+            self._look()
             if dead := self.threads.dead():
                 log.critical("the thread %s has died, which is a bug: the process is to be replaced", dead.name)
                 return True
-            if self.watch.stuck:
+            if self.timeouts.stuck:
                 log.error("a thread is stuck: the process drains and is to be replaced")
                 return True
         return False
 
+    def _look(self) -> None:
+        """Time jobs out, end idle children, update the metrics; ten times a second while the other threads work."""
+        self.timeouts.enforce()
+        self.children.tidy()
+        self.measures.take()
+
     def _stop(self, *, in_time: bool) -> None:
         """Stop in order: claims, jobs, threads. Unless `in_time`, jobs may run to their end, until a signal comes."""
-        stop, heartbeat, seconds = self.stop, self.threads.heartbeat, self.config.shutdown_seconds
-        stop.stop_claiming()
-        log.info("stopping: %d jobs are running", stop.jobs_left)
+        held, heartbeat, seconds = self.supply.held, self.threads.heartbeat, self.config.shutdown_seconds
+        self._stop_claiming()
+        log.info("stopping: %d jobs are running", len(held))
         while not in_time and not self._signals.stop and heartbeat.is_alive():
-            if stop.wait_for_jobs(TICK_SECONDS):
+            if held.wait_until_empty(TICK_SECONDS):
                 break
-            self.watch.look()
+            self._look()
         if self._owns_process:
             # A call that hangs, or a handler that holds the interpreter, must not keep the process alive until a
             # SIGKILL.
             faulthandler.dump_traceback_later(seconds + OVERTIME_SECONDS, exit=True)
         until = time.monotonic() + max(0.0, seconds - RELEASE_SECONDS)
         if not self._drain(until - min(GRACE_SECONDS, seconds / 4)):
-            stop.stop_jobs()
+            held.stop_all(StopReason.SHUTDOWN)
             self._drain(until)
-        stop.close()
+        self._close()
+        log.info("stopped")
+
+    def _stop_claiming(self) -> None:
+        """Claim and start nothing more."""
+        self.shutdown.stopping.set()
+        self.supply.buffer.empty()
+        self.link.bell.ring()
+
+    def _drain(self, until: float) -> bool:
+        while (left := until - time.monotonic()) > 0:
+            if self.supply.held.wait_until_empty(min(TICK_SECONDS, left)):
+                return True
+            self._look()
+        return not len(self.supply.held)
+
+    def _close(self) -> None:
+        """End the threads; jobs that still run are given back."""
+        self.shutdown.closing.set()
+        # The jobs that children run are given back, and must not go on running.
+        self.children.close()
+        self.next_operation.close()
+        self.link.beat_wanted.set()
         self.threads.join(JOIN_SECONDS)
-        if heartbeat.is_alive() and (left := stop.jobs_left):
+        if self.threads.heartbeat.is_alive() and (left := len(self.supply.held)):
             log.error("could not give back %d jobs, which will be rescued", left)
         if self._stop_metrics is not None:
             self._stop_metrics()
         if not self._owns_process:
             self.threads.join_runners(JOIN_SECONDS)
-        stop.end()
-        self._close_place_connection()
-        log.info("stopped")
-
-    def _close_place_connection(self) -> None:
+        self.shutdown.over.set()
         # A thread that is still in a call has the place. From here on no thread gets it.
-        if self.stop.supply.buffer.take_place():
+        if self.supply.buffer.take_place():
             self.place_database.close()
-
-    def _drain(self, until: float) -> bool:
-        while (left := until - time.monotonic()) > 0:
-            if self.stop.wait_for_jobs(min(TICK_SECONDS, left)):
-                return True
-            self.watch.look()
-        return not self.stop.jobs_left

@@ -99,6 +99,6 @@ class Beat:
             ", ".join(f"{job.kind} {job.id}" for job in jobs[:NAMED_JOBS]) or "none",
         )
         lease.lost()
-        self.held.stop([running.fence for running in held], StopReason.LEASE_LOST)
+        self.held.stop_all(StopReason.LEASE_LOST)
         self.held.lost()
         self.register(conn)

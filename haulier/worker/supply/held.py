@@ -186,3 +186,8 @@ class HeldJobs:
             for running in self.all():
                 if running.fence in to_stop:
                     running.context.stop(reason)
+
+    def stop_all(self, reason: StopReason) -> None:
+        """Ask every job to stop."""
+        for running in self.all():
+            running.context.stop(reason)
