@@ -21,10 +21,12 @@ def recount() -> None:
 
 
 def _recount(conn: Connection) -> None:
+    from haulier.queue.upkeep.depths import count_live
     from haulier.queue.upkeep.numbers import recount
 
     late = recount(conn)
     if late is None:
         print("nothing has been counted yet: no worker with COUNTING=on has run")
     else:
+        count_live(conn)
         print(f"counted again: {late.arrived} arrivals and {late.ended} ends had been missed")

@@ -7,7 +7,7 @@ from functools import partial
 from uuid import uuid4
 
 from haulier.postgres.connection import connect as own_connection
-from haulier.queue.upkeep import error_counts, numbers
+from haulier.queue.upkeep import depths, error_counts, numbers
 from lab.bench.contenders.haulier import prepare
 from lab.bench.harness import Bench
 from lab.servers import connect
@@ -91,7 +91,7 @@ def _prepare(bench: Bench, url: str) -> None:
         # In smaller spans than at a first start, each of which has 5 s.
         while (counted := numbers.count(conn, counter=counter, most_seconds=600)) and counted.is_behind:
             pass
-        numbers.count_live(conn)
+        depths.count_live(conn)
         with conn.cursor() as cursor:
             # As if it had been counted again as it went, an hour later.
             cursor.execute("UPDATE haulier.counting SET recounted = folded - interval '1 hour'")

@@ -13,7 +13,7 @@ from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
 from haulier.domain.span import SPANS
-from haulier.queue.upkeep import numbers
+from haulier.queue.upkeep import depths, numbers
 from tests.conftest import Sql
 from tests.http.callers import MakeKey, closed, make_key, public  # noqa: F401  # fixtures
 from tests.queue.upkeep.histories import Made, begin, count_all, store
@@ -47,7 +47,7 @@ def counted(past: Connection) -> Callable[..., None]:
     def counted(jobs: list[Made]) -> None:
         store(past, jobs)
         count_all(past, counter)
-        numbers.count_live(past)
+        depths.count_live(past)
 
     return counted
 

@@ -31,7 +31,7 @@ from haulier.queue.consume.progress import write_progress
 from haulier.queue.produce import errors, operations, pauses, schedules
 from haulier.queue.produce.operations import Order
 from haulier.queue.produce.work_off import Worker, work_off
-from haulier.queue.upkeep import error_counts, numbers
+from haulier.queue.upkeep import depths, error_counts, numbers
 from tests import queueing
 from tests.browser.words import FRIENDLY, HOSTILE, Words
 
@@ -199,5 +199,5 @@ def _count(conn: Connection) -> None:
     counter = uuid4()
     while (counted := numbers.count(conn, counter=counter)) and counted.is_behind:
         pass
-    numbers.count_live(conn)
+    depths.count_live(conn)
     error_counts.fold(conn)

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from psycopg2.extensions import connection as Connection
 
 from haulier.cli.root import root
-from haulier.queue.upkeep import numbers
+from haulier.queue.upkeep import depths
 from tests.api.conftest import fail  # noqa: F401  # fixture
 from tests.command_line.terminals import heed_ctrl_c
 from tests.queue.upkeep.histories import begin, count_all
@@ -132,7 +132,7 @@ def counted(conn: Connection) -> Callable[[], None]:
 
     def counted() -> None:
         count_all(conn, counter)
-        numbers.count_live(conn)
+        depths.count_live(conn)
 
     return counted
 

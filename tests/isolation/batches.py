@@ -19,7 +19,7 @@ from haulier.queue import consume, produce
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.operations import Order, start
 from haulier.queue.produce.work_off import Worker, work_off
-from haulier.queue.upkeep import error_counts, numbers, purge
+from haulier.queue.upkeep import depths, error_counts, numbers, purge
 from haulier.worker.link.lease import Lease
 from haulier.worker.steps.progress import ProgressWriter
 from haulier.worker.supply.held import HeldJob
@@ -295,7 +295,7 @@ BATCHES = [
         "count", "rollup", "INSERT", "queue", inserting(OLD_JOBS), counting,
         f"SELECT {ROWS} - count(DISTINCT queue) FROM haulier.rollup",
     ),
-    Batch("count live", "depth", "INSERT", "queue", jobs, numbers.count_live, f"{LEFT}depth"),
+    Batch("count live", "depth", "INSERT", "queue", jobs, depths.count_live, f"{LEFT}depth"),
     Batch(
         "fold", "rollup", "DELETE", "queue",
         inserting(

@@ -14,7 +14,6 @@ assert SPEC.loader is not None
 schema = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(schema)
 
-LONGEST_PART = 300
 # A function, with the comment above it and the clauses before its body.
 FUNCTION = re.compile(
     r"(?P<above>(?:^-- [^\n]+\n)*)^CREATE OR REPLACE FUNCTION haulier\.(?P<name>\w+)(?P<head>.*?)(?:^AS |^RETURN )",
@@ -32,12 +31,6 @@ def functions() -> Iterator[tuple[str, re.Match[str]]]:
 def test_builds_schema_sql_from_its_parts() -> None:
     assert (ROOT / "schema.sql").read_text(encoding="utf-8") == schema.build(), "run `make schema`"
     assert {*schema.PARTS.rglob("*.sql")} == {*schema.parts()}
-
-
-def test_has_no_part_of_more_than_300_lines() -> None:
-    lengths = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in schema.parts()}
-
-    assert {name: length for name, length in lengths.items() if length > LONGEST_PART} == {}
 
 
 def test_says_why_there_is_each_function() -> None:

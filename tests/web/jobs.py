@@ -11,7 +11,7 @@ from haulier.domain.fingerprint import fingerprint, id_text
 from haulier.domain.job import Json, NewJob
 from haulier.domain.outcome import Outcome
 from haulier.queue import consume, produce
-from haulier.queue.upkeep import numbers
+from haulier.queue.upkeep import depths, numbers
 from tests import queueing
 
 EMAIL = {"to": "a@b.c", "subject": "Hi", "body": "Hello."}
@@ -62,7 +62,7 @@ def counted(conn: Connection) -> None:
     """Count what there is by now, as the worker does that counts; what ended in the last 10 s is not among it."""
     numbers.counting_ends_in(conn)
     numbers.count(conn, counter=uuid4())
-    numbers.count_live(conn)
+    depths.count_live(conn)
 
 
 def fail(

@@ -11,7 +11,7 @@ import pytest
 from haulier.postgres.connection import connect
 from haulier.postgres.database import Database
 from haulier.postgres.statements import Connection
-from haulier.queue.upkeep import numbers
+from haulier.queue.upkeep import depths, numbers
 from haulier.worker.link.outage import Outage
 from haulier.worker.steps.count import Counting
 from haulier.worker.threads import housekeeper
@@ -68,13 +68,13 @@ def test_of_live_jobs_that_cannot_be_read_in_time_are_not_tried_again_at_once(da
         counting = Counting(own, Outage(threading.Event(), threads=1), config.retention_days)
         begun = counting.turn()
         tried: list[float] = []
-        count_live = numbers.count_live
+        count_live = depths.count_live
 
         def trying(conn: Connection) -> None:
             tried.append(time.monotonic())
             count_live(conn)
 
-        monkeypatch.setattr(numbers, "count_live", trying)
+        monkeypatch.setattr(depths, "count_live", trying)
         monkeypatch.setattr(numbers, "LIVE_SECONDS", 0.5)
         cursor.execute("BEGIN; LOCK TABLE haulier.depth IN ACCESS EXCLUSIVE MODE")
         while not tried:

@@ -1,4 +1,4 @@
-"""The numbers: how many jobs came and ended, by time, queue and kind, and how many live. A worker process counts them.
+"""The numbers: how many jobs came and ended, by time, queue and kind. A worker process counts them.
 
 Rows are of 10 s at first, and are summed into longer steps as they grow older, so that a span of any length has few of
 them. `count` is called every 10 s; the other functions of a turn are told by it how far it has come.
@@ -20,7 +20,7 @@ from haulier.postgres.errors import sqlstate, translated
 from haulier.postgres.halves import by_halves, is_slow
 from haulier.postgres.statements import STATEMENT_SECONDS, Connection, Row, rows, savepoint, transaction
 from haulier.postgres.values import array
-from haulier.queue.upkeep.purge import purge_rows
+from haulier.queue.upkeep.purge import purge_numbers
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +34,8 @@ LATE_SECONDS = 5.0
 AGAIN_SECONDS = 10.0
 # At most so much is counted by one statement, and less after one that took too long.
 MOST_SECONDS = 3600
-# Pairs of queue and kind: those with rows of their own in a step, and those of which the live jobs are told apart.
-MOST_PAIRS, MOST_DEPTHS = 500, 10_000
+# So many pairs of queue and kind have rows of their own in a step; one more row has the sum of all others.
+MOST_PAIRS = 500
 # Counting all live jobs may take so long. It is done for a hundredth of the time: the pauses are so many times longer.
 LIVE_SECONDS, LIVE_PAUSE = 10.0, 100
 
@@ -122,13 +122,13 @@ def _count_taken(conn: Connection, taken: Row) -> None:
 def _count_span(conn: Connection, step: int, count_from: datetime, count_to: datetime, *, only_whole: bool) -> Late:
     rows(conn, "count_by_index")
     span = {"step_seconds": step, "count_from": count_from, "count_to": count_to}
-    late = _write_pairs(
+    late = write_pairs(
         conn, "count_span", "pairs_of_span", {**span, "most_pairs": MOST_PAIRS, "only_whole": only_whole}
     )
     return Late(sum(each["arrived"] for each in late), sum(each["ended"] for each in late))
 
 
-def _write_pairs(conn: Connection, name: str, find_pairs: str, told: Row) -> list[Row]:
+def write_pairs(conn: Connection, name: str, find_pairs: str, told: Row) -> list[Row]:
     """Run a statement that writes rows for pairs of queue and kind; if the database refuses some, for all others."""
 
     def write(pairs: str | None) -> list[Row]:
@@ -164,19 +164,9 @@ def leave(conn: Connection, *, counter: UUID) -> None:
     rows(conn, "leave_counting", counter=counter)
 
 
-def count_live(conn: Connection) -> None:
-    """Count the live jobs, due or not, by queue, kind and status."""
-    began_at = time.monotonic()
-    # Two at once would write the same rows, each in an order of its own.
-    with _alone(conn):
-        limits = {"most_depths": MOST_DEPTHS, "most_pairs": MOST_PAIRS}
-        _write_pairs(conn, "count_live", "pairs_that_live", limits)
-        rows(conn, "note_live", took=time.monotonic() - began_at)
-
-
 def fold(conn: Connection, *, retention_days: int) -> None:
     """Sum old rows into longer steps, and forget the oldest; to be called once a minute."""
-    with _alone(conn) as reaches:
+    with alone(conn) as reaches:
         for reach in reaches:
             minute = _floor(reach.through - _SLICES_KEPT, MINUTE)
             if minute > reach.folded:
@@ -187,13 +177,12 @@ def fold(conn: Connection, *, retention_days: int) -> None:
             _fold(conn, FIVE_MINUTES, QUARTER, before=min(old, reach.through - _FIVES_KEPT))
             _fold(conn, QUARTER, HOUR, before=min(old, reach.through - _QUARTERS_KEPT))
             _fold(conn, HOUR, SIX_HOURS, before=min(old, reach.through - _HOURS_KEPT))
-    purge_rows(conn, "purge_rollups", retention_days=retention_days)
-    purge_rows(conn, "purge_moved", retention_days=retention_days)
+    purge_numbers(conn, retention_days=retention_days)
 
 
 def _fold(conn: Connection, step: int, longer: int, *, before: datetime) -> None:
     told = {"step_seconds": step, "longer_seconds": longer, "upto": _floor(before, longer)}
-    _write_pairs(conn, "fold_rollups", "pairs_of_rollups", told)
+    write_pairs(conn, "fold_rollups", "pairs_of_rollups", told)
 
 
 def summarize(conn: Connection, *, seconds: float = STATEMENT_SECONDS) -> bool:
@@ -208,7 +197,7 @@ def summarize(conn: Connection, *, seconds: float = STATEMENT_SECONDS) -> bool:
 
 def recount_next(conn: Connection) -> Late:
     """Count again, an hour later, what came and ended in the next five minutes at most."""
-    with _alone(conn) as reaches:
+    with alone(conn) as reaches:
         for reach in reaches:
             upto = min(reach.recounted + _RECOUNTED_AT_ONCE, reach.folded)
             if upto > reach.recounted and upto <= reach.through - _RECOUNTED_AFTER:
@@ -219,9 +208,9 @@ def recount_next(conn: Connection) -> Late:
 
 
 def recount(conn: Connection) -> Late | None:
-    """Count the last 24 hours again, and the live jobs; None where nothing was ever counted."""
+    """Count the last 24 hours again; None if nothing was ever counted."""
     arrived = ended = 0
-    with _alone(conn) as reaches:
+    with alone(conn) as reaches:
         pass
     if not reaches:
         return None
@@ -229,13 +218,12 @@ def recount(conn: Connection) -> Late | None:
     while began_at < reaches[0].folded:
         began_at, late = _recount_some(conn, began_at, reaches[0].folded)
         arrived, ended = arrived + late.arrived, ended + late.ended
-    count_live(conn)
     return Late(arrived, ended)
 
 
 def _recount_some(conn: Connection, began_at: datetime, upto: datetime) -> tuple[datetime, Late]:
     """Count some minutes again, and return their end. Nobody sums rows into longer steps meanwhile."""
-    with _alone(conn):
+    with alone(conn):
         [begin] = rows(conn, "steps_begin")
         step, end = QUARTER, begin["fives"]
         if began_at >= begin["minutes"]:
@@ -247,7 +235,7 @@ def _recount_some(conn: Connection, began_at: datetime, upto: datetime) -> tuple
 
 
 @contextmanager
-def _alone(conn: Connection) -> Iterator[list[_Reach]]:
+def alone(conn: Connection) -> Iterator[list[_Reach]]:
     """Run the block while nobody else counts, and give how far the numbers reach; nothing where nobody ever counted."""
     with transaction(conn, seconds=LIVE_SECONDS, lock_seconds=LIVE_SECONDS):
         yield [_reach(row) for row in rows(conn, "lock_counting", seconds=LIVE_SECONDS)]

@@ -1,5 +1,5 @@
 """The purge of old rows, which any worker does now and then: keys, audit entries, workers that have ended, ticks, names
-of queues, progress, errors, sessions."""
+of queues, progress, errors, sessions, numbers."""
 
 from __future__ import annotations
 
@@ -66,6 +66,12 @@ def purge_progress(conn: Connection) -> int:
 def purge_sessions(conn: Connection) -> int:
     """Forget the dashboard's sessions that have expired; return how many."""
     return purge_rows(conn, "purge_sessions")
+
+
+def purge_numbers(conn: Connection, *, retention_days: int) -> None:
+    """Forget the counts of what came and ended before the history begins."""
+    purge_rows(conn, "purge_rollups", retention_days=retention_days)
+    purge_rows(conn, "purge_moved", retention_days=retention_days)
 
 
 class Turn(NamedTuple):

@@ -240,3 +240,27 @@ DELETE FROM haulier.tick
 USING old
 WHERE (tick.schedule, tick.schedule_id, tick.scheduled_at) = (old.schedule, old.schedule_id, old.scheduled_at)
 RETURNING tick.scheduled_at;
+
+-- name: purge_rollups
+-- Forget what is older than the history.
+DELETE FROM haulier.rollup
+WHERE ctid = ANY (ARRAY(
+    SELECT ctid
+    FROM haulier.rollup
+    WHERE step = 21600 AND at < now() - make_interval(days => %(retention_days)s)
+    ORDER BY step, at, queue, kind
+    LIMIT %(limit)s OFFSET %(offset)s
+))
+RETURNING at;
+
+-- name: purge_moved
+-- Nobody asks for these of times before the oldest row of 21600 s.
+DELETE FROM haulier.moved
+WHERE ctid = ANY (ARRAY(
+    SELECT ctid
+    FROM haulier.moved
+    WHERE came_at < now() - make_interval(days => %(retention_days)s + 1)
+    ORDER BY came_at, queue, kind
+    LIMIT %(limit)s OFFSET %(offset)s
+))
+RETURNING came_at;

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 from haulier.domain.errors import DatabaseUnavailable, Refusal, reason
 from haulier.postgres.database import Database
 from haulier.postgres.statements import Connection
-from haulier.queue.upkeep import error_counts, numbers
+from haulier.queue.upkeep import depths, error_counts, numbers
 from haulier.worker.link.outage import Outage
 from haulier.worker.steps.sparing_log import SparingLog
 
@@ -73,7 +73,7 @@ class Counting:
 
     def _count_live(self) -> None:
         began_at = time.monotonic()
-        if began_at >= self._live_at and isinstance(self._try(numbers.count_live), Exception):
+        if began_at >= self._live_at and isinstance(self._try(depths.count_live), Exception):
             # If there are too many to be counted in time, the database has not noted how long it took.
             self._live_at = began_at + numbers.LIVE_PAUSE * (time.monotonic() - began_at)
 

@@ -23,7 +23,7 @@ from haulier.queue.produce.errors import ErrorFilter, get_error, list_errors
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.overview import overview
 from haulier.queue.produce.stats import Shown, get_queue, list_queues, stats
-from haulier.queue.upkeep.numbers import count_live
+from haulier.queue.upkeep.depths import count_live
 from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.history import RARE, filled
 from lab.bench.tables import PageTable, figure

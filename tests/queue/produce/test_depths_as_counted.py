@@ -10,7 +10,7 @@ import pytest
 
 from haulier.queue import consume, produce
 from haulier.queue.produce.overview import QueueDepth
-from haulier.queue.upkeep import numbers
+from haulier.queue.upkeep import depths, numbers
 
 FILL = """
     INSERT INTO haulier.job (kind, queue, payload, run_at, status, worker_id, claim, started_at)
@@ -37,7 +37,7 @@ def crowd(conn, sql):
         ]
         sql(FILL, *([each[place] for each in drawn] for place in range(4)))
         numbers.counting_ends_in(conn)
-        numbers.count_live(conn)
+        depths.count_live(conn)
 
     return crowd
 
@@ -64,7 +64,7 @@ def test_say_what_counting_all_jobs_says(conn, crowd, queues, served):
 
 
 def test_hold_what_no_queue_has_a_row_for_among_the_others(conn, crowd, monkeypatch):
-    monkeypatch.setattr(numbers, "MOST_DEPTHS", 5)
+    monkeypatch.setattr(depths, "MOST_DEPTHS", 5)
     crowd(50)
 
     counted, exact = produce.overview(conn, as_counted=True), produce.overview(conn)

@@ -15,7 +15,7 @@ from haulier.queue.produce import arrivals, look, look_back
 from haulier.queue.produce.arrivals import ALWAYS, NEVER
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.look import Page
-from haulier.queue.upkeep import numbers
+from haulier.queue.upkeep import depths
 from tests.queue.produce.crowd import ENDED, FILTERS, HOUR, WAITING, matching, pages
 from tests.queue.upkeep.histories import begin, count_all
 
@@ -190,7 +190,7 @@ LATELY = "UPDATE haulier.counting SET depth_at = now() - %s::interval RETURNING 
 
 def test_takes_live_jobs_as_they_were_counted_lately(conn, many, sql, enqueue):
     begin(conn)
-    numbers.count_live(conn)
+    depths.count_live(conn)
     enqueue()
     wanted = {"statuses": [JobStatus.QUEUED], "kinds": ["mail"]}
     before = len(matching(many, wanted))
@@ -208,7 +208,7 @@ def test_takes_live_jobs_as_they_were_counted_lately(conn, many, sql, enqueue):
 def test_counts_itself_where_some_were_counted_together(conn, sql, enqueue, wanted):
     begin(conn)
     enqueue()
-    numbers.count_live(conn)
+    depths.count_live(conn)
     enqueue()
     sql("INSERT INTO haulier.depth (queue, kind, status, jobs, due) VALUES ('*', '*', 'queued', 5, 5) RETURNING 1")
 
@@ -222,7 +222,7 @@ def test_counts_nothing_of_a_time_or_an_error_by_what_was_counted_without_one(co
     begin(conn)
     job = enqueue()
     sql("UPDATE haulier.job SET status = 'retrying', error_id = 7 RETURNING 1")
-    numbers.count_live(conn)
+    depths.count_live(conn)
 
     wanted = {asked: {"created_before": job.created_at, "error_id": 8}[asked]}
     count = produce.count_jobs(conn, JobFilter(statuses=[JobStatus.RETRYING], **wanted))

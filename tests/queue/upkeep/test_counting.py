@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from haulier.domain.outcome import Outcome
-from haulier.queue.upkeep import numbers
+from haulier.queue.upkeep import depths, numbers
 from tests.queue.upkeep.histories import Made, begin, count_all, in_numbers, store
 
 DEPTH = "SELECT queue, kind, status, jobs, due FROM haulier.depth ORDER BY 1, 2, 3"
@@ -93,7 +93,7 @@ def test_counts_the_live_jobs_by_queue_kind_and_status(conn, sql, enqueue, runni
     enqueue()
     enqueue(delay=timedelta(days=1))
 
-    numbers.count_live(conn)
+    depths.count_live(conn)
 
     assert sql(DEPTH) == [
         ("bulk", "mail", "retrying", 1, 0),
@@ -108,24 +108,24 @@ def test_counts_the_live_jobs_by_queue_kind_and_status(conn, sql, enqueue, runni
 def test_forgets_what_no_longer_lives_and_notes_that_it_is_none(conn, sql, running, settle):
     begin(conn)
     job = running()
-    numbers.count_live(conn)
+    depths.count_live(conn)
     settle(job, Outcome.complete())
 
-    numbers.count_live(conn)
+    depths.count_live(conn)
 
     assert sql(DEPTH) == []
     assert sql(GAUGES)[0] == ("default", "mail", 0, 0)
 
 
 def test_counts_all_beyond_the_first_pairs_together(conn, sql, enqueue, monkeypatch):
-    monkeypatch.setattr(numbers, "MOST_DEPTHS", 2)
-    monkeypatch.setattr(numbers, "MOST_PAIRS", 1)
+    monkeypatch.setattr(depths, "MOST_DEPTHS", 2)
+    monkeypatch.setattr(depths, "MOST_PAIRS", 1)
     begin(conn)
     for queue, jobs in {"bulk": 1, "default": 3, "mail": 2, "rest": 1}.items():
         for _ in range(jobs):
             enqueue(queue=queue)
 
-    numbers.count_live(conn)
+    depths.count_live(conn)
 
     assert sql(DEPTH) == [
         ("*", "*", "queued", 2, 2),
@@ -138,14 +138,14 @@ def test_counts_all_beyond_the_first_pairs_together(conn, sql, enqueue, monkeypa
 def test_writes_nothing_while_another_counts(conn, sql, open_conn, enqueue, at_once, until_somebody_waits):
     begin(conn)
     enqueue()
-    numbers.count_live(conn)
+    depths.count_live(conn)
     enqueue()
     with open_conn().cursor() as counting:
         counting.execute("BEGIN; SELECT FROM haulier.counting FOR UPDATE")
 
         def look_or_count(number, mine):
             if number == 0:
-                return numbers.count_live(mine)
+                return depths.count_live(mine)
             until_somebody_waits()
             found = sql("SELECT jobs FROM haulier.depth FOR UPDATE NOWAIT")
             counting.execute("ROLLBACK")
