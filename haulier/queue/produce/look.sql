@@ -19,40 +19,50 @@ pg_column_size(payload) + pg_column_size(errors)
 created_at, id, kind, finished_at, <<stored_bytes>> AS bytes, (<<wanted>>) AS is_wanted
 
 -- part: finished_looked_at
--- The newest finished jobs within the times, numbered. They are asked for as the indexes say it, and by what they are
--- not: of a partition that nobody has analyzed yet, as a new day's, the planner takes one in a hundred to have a certain
--- status, and would read and sort all of it rather than follow the index.
-SELECT *, row_number() OVER (ORDER BY created_at DESC, id DESC) AS place
-FROM (
-    SELECT <<looked_at>>
-    FROM haulier.jobs
-    WHERE status <> ALL (ARRAY['queued', 'running', 'retrying'])
-        AND (%(statuses)s::text[] IS NULL
-            OR %(statuses)s::text[] && ARRAY['succeeded', 'failed_permanent', 'cancelled'])
-        AND (%(statuses)s::text[] IS NULL OR 'succeeded' = ANY(%(statuses)s::text[]) OR status <> 'succeeded')
-        -- Whole days, which are partitions: no job of a partition is left out by these.
-        AND (%(first_day)s::timestamptz IS NULL OR finished_at >= %(first_day)s)
-        AND (%(day_after)s::timestamptz IS NULL OR finished_at < %(day_after)s)
-        AND <<failed_with>>
-        AND <<within>>
-    ORDER BY created_at DESC, id DESC
-    LIMIT %(most_rows)s
-) AS newest
+-- The newest finished jobs within the times, numbered: the wanted ones and the last. The conditions are those of the
+-- indexes, and say which statuses a job does not have: of a partition that is not analyzed yet, such as a new day's, the
+-- planner expects one job in a hundred to have a certain status. It would read and sort all of it instead of following
+-- the index. Whoever reads this names the columns: if all are in the index, no row is read.
+(
+    SELECT *, row_number() OVER (ORDER BY created_at DESC, id DESC) AS place
+    FROM (
+        SELECT <<looked_at>>
+        FROM haulier.jobs
+        WHERE status <> ALL (ARRAY['queued', 'running', 'retrying'])
+            AND (%(statuses)s::text[] IS NULL
+                OR %(statuses)s::text[] && ARRAY['succeeded', 'failed_permanent', 'cancelled'])
+            AND (%(statuses)s::text[] IS NULL OR 'succeeded' = ANY(%(statuses)s::text[]) OR status <> 'succeeded')
+            -- Whole days, which are partitions: no job of a partition is left out by these.
+            AND (%(first_day)s::timestamptz IS NULL OR finished_at >= %(first_day)s)
+            AND (%(day_after)s::timestamptz IS NULL OR finished_at < %(day_after)s)
+            AND <<failed_with>>
+            AND <<within>>
+        ORDER BY created_at DESC, id DESC
+        LIMIT %(most_rows)s
+    ) AS newest
+) AS looked
+WHERE place = %(most_rows)s OR is_wanted
 
 -- part: waiting_looked_at
--- The newest waiting jobs within the times, numbered, as far as the page may reach.
-SELECT *, row_number() OVER (ORDER BY created_at DESC, id DESC) AS place
-FROM (
-    SELECT <<looked_at>>
-    FROM haulier.jobs
-    WHERE status IN ('queued', 'retrying')
-        AND <<not_before_the_page>>
-        AND (%(statuses)s::text[] IS NULL OR %(statuses)s::text[] && ARRAY['queued', 'retrying'])
-        AND <<to_be_retried_after>>
-        AND <<within>>
-    ORDER BY created_at DESC, id DESC
-    LIMIT %(most_rows)s
-) AS newest
+-- The same of the waiting jobs, as far as the page may reach.
+(
+    SELECT *, row_number() OVER (ORDER BY created_at DESC, id DESC) AS place
+    FROM (
+        SELECT <<looked_at>>
+        FROM haulier.jobs
+        WHERE status IN ('queued', 'retrying')
+            AND <<not_before_the_page>>
+            AND (%(statuses)s::text[] IS NULL OR %(statuses)s::text[] && ARRAY['queued', 'retrying'])
+            AND <<to_be_retried_after>>
+            AND <<within>>
+        ORDER BY created_at DESC, id DESC
+        LIMIT %(most_rows)s
+    ) AS newest
+) AS looked
+WHERE place = %(most_rows)s OR is_wanted
+
+-- part: running_jobs
+(SELECT running.*, 'running' AS status FROM haulier.running() AS running) AS running
 
 -- part: last_looked_at
 -- Where the look ended before there was nothing older; else no row.
@@ -69,13 +79,6 @@ LIMIT 1
 -- Not older than where the look ended.
 (created_at, id) >= (
     coalesce((SELECT created_at FROM ended), '-infinity'), coalesce((SELECT id FROM ended), %(least_id)s::uuid))
-
--- part: not_passed_over
-newest AS MATERIALIZED (
-    SELECT *
-    FROM numbered
-    WHERE number > %(offset)s
-)
 
 -- part: passed_over
 -- How many of the offset this look has used up: the next one passes over the rest.
@@ -112,25 +115,35 @@ LEFT JOIN (
 ) AS page ON true
 ORDER BY number
 
+-- part: job_found
+-- The job that a look has found. The LIMIT makes the planner look it up by its id, and the time in one partition only.
+CROSS JOIN LATERAL (
+    SELECT *
+    FROM haulier.jobs
+    WHERE id = found.id AND finished_at = found.finished_at
+    UNION ALL
+    SELECT *
+    FROM haulier.jobs
+    WHERE id = found.id AND status IN ('queued', 'running', 'retrying') AND found.finished_at IS NULL
+    LIMIT 1
+) AS job
+
 -- name: list_jobs
 -- Waiting, running and finished jobs are each read by an index of their own; a page is the newest of all three. The
--- finished are read first: where they fill a page, no live job that is older than all of them can be on it, and so the
--- dead entries of all that waited since the oldest snapshot still held are not walked. (Dead entries of running jobs
--- are: no index has those by created_at.)
--- Those of a group of errors are not among the running, and are read by the indexes of the group.
--- Of the waiting and of the finished at most most_rows are looked at, which are numbered; the last of these stays in the
--- list even where it does not match: there the look ended, and no older job is on the page.
+-- finished are read first: if they fill a page, no live job that is older than all of them can be on it, so the dead
+-- entries of all jobs that waited since the oldest snapshot still held are not walked. (Dead entries of running jobs are:
+-- no index has those by created_at.)
+-- Jobs of a group of errors are not among the running, and are read by the indexes of the group.
+-- At most most_rows of the waiting and of the finished are looked at, and numbered. The last of them stays in the list
+-- even if it does not match: the look ended there, and no older job is on the page.
 -- `matched` is the number of jobs before the page is cut.
 WITH RECURSIVE finished AS MATERIALIZED (
     SELECT created_at, id, finished_at, place, is_wanted
-    FROM (
-        <<finished_looked_at>>
-    ) AS looked
-    WHERE place = %(most_rows)s OR is_wanted
+    FROM <<finished_looked_at>>
     ORDER BY created_at DESC, id DESC
     LIMIT %(limit)s + %(offset)s::bigint
 ), page AS MATERIALIZED (
-    -- The last of the finished jobs, where they fill the page or the look at them ended; else no row.
+    -- The last of the finished jobs, if they fill the page or the look at them ended; else no row.
     SELECT created_at, id
     FROM finished
     WHERE place = %(most_rows)s OR (SELECT count(*) FROM finished) = %(limit)s + %(offset)s::bigint
@@ -138,10 +151,7 @@ WITH RECURSIVE finished AS MATERIALIZED (
     LIMIT 1
 ), waiting AS MATERIALIZED (
     SELECT created_at, id, finished_at, place, is_wanted
-    FROM (
-        <<waiting_looked_at>>
-    ) AS looked
-    WHERE place = %(most_rows)s OR is_wanted
+    FROM <<waiting_looked_at>>
     ORDER BY created_at DESC, id DESC
     LIMIT %(limit)s + %(offset)s::bigint
 ), ended AS MATERIALIZED (
@@ -155,7 +165,7 @@ WITH RECURSIVE finished AS MATERIALIZED (
         UNION ALL
         (
             SELECT created_at, id, NULL
-            FROM (SELECT running.*, 'running' AS status FROM haulier.running() AS running) AS running
+            FROM <<running_jobs>>
             WHERE <<not_before_the_page>>
                 AND <<within>>
                 AND <<running_and_wanted>>
@@ -171,19 +181,9 @@ WITH RECURSIVE finished AS MATERIALIZED (
     ORDER BY created_at DESC, id DESC
     LIMIT %(limit)s + %(offset)s::bigint
 ), newest AS MATERIALIZED (
-    -- The LIMIT makes the planner look each job up by its id, and the time in one partition alone.
     SELECT number, job.*
-    FROM numbered
-    CROSS JOIN LATERAL (
-        SELECT *
-        FROM haulier.jobs
-        WHERE id = numbered.id AND finished_at = numbered.finished_at
-        UNION ALL
-        SELECT *
-        FROM haulier.jobs
-        WHERE id = numbered.id AND status IN ('queued', 'running', 'retrying') AND numbered.finished_at IS NULL
-        LIMIT 1
-    ) AS job
+    FROM numbered AS found
+    <<job_found>>
     WHERE number > %(offset)s
 ), <<large_ones_measured>>
 SELECT page.*, (SELECT count(*) FROM newest) AS matched, <<passed_over>>,
@@ -193,21 +193,11 @@ SELECT page.*, (SELECT count(*) FROM newest) AS matched, <<passed_over>>,
 -- name: count_jobs
 -- Count the jobs that a list would find, in the same look, and say where it ended.
 WITH finished AS MATERIALIZED (
-    SELECT created_at, id, place, is_wanted
-    FROM (
-        <<finished_looked_at>>
-    ) AS looked
-    WHERE place = %(most_rows)s OR is_wanted
+    SELECT created_at, id, place, is_wanted FROM <<finished_looked_at>>
 ), page AS MATERIALIZED (
-    SELECT created_at, id
-    FROM finished
-    WHERE place = %(most_rows)s
+    SELECT created_at, id FROM finished WHERE place = %(most_rows)s
 ), waiting AS MATERIALIZED (
-    SELECT created_at, id, place, is_wanted
-    FROM (
-        <<waiting_looked_at>>
-    ) AS looked
-    WHERE place = %(most_rows)s OR is_wanted
+    SELECT created_at, id, place, is_wanted FROM <<waiting_looked_at>>
 ), ended AS MATERIALIZED (
     <<last_looked_at>>
 )
@@ -218,11 +208,8 @@ FROM (
     UNION ALL
     SELECT created_at, id FROM waiting WHERE is_wanted
     UNION ALL
-    SELECT created_at, id
-    FROM (SELECT running.*, 'running' AS status FROM haulier.running() AS running) AS running
-    WHERE <<within>>
-        AND <<running_and_wanted>>
-) AS found
+    SELECT created_at, id FROM <<running_jobs>> WHERE <<within>> AND <<running_and_wanted>>
+) AS candidate
 WHERE <<not_beyond_the_end>>;
 
 -- part: all_tagged
@@ -237,23 +224,8 @@ found AS MATERIALIZED (
 ), tagged AS MATERIALIZED (
     SELECT job.*
     FROM found
-    CROSS JOIN LATERAL (
-        SELECT *
-        FROM haulier.jobs
-        WHERE id = found.id AND finished_at = found.finished_at
-        LIMIT 1
-    ) AS job
-    WHERE found.finished_at IS NOT NULL AND (%(is_part_enough)s OR NOT (SELECT is_common FROM asked))
-    UNION ALL
-    SELECT job.*
-    FROM found
-    CROSS JOIN LATERAL (
-        SELECT *
-        FROM haulier.jobs
-        WHERE id = found.id AND status IN ('queued', 'running', 'retrying')
-        LIMIT 1
-    ) AS job
-    WHERE found.finished_at IS NULL AND (%(is_part_enough)s OR NOT (SELECT is_common FROM asked))
+    <<job_found>>
+    WHERE %(is_part_enough)s OR NOT (SELECT is_common FROM asked)
 )
 
 -- part: tagged_and_wanted
@@ -270,7 +242,11 @@ WITH RECURSIVE <<all_tagged>>, numbered AS MATERIALIZED (
     WHERE <<tagged_and_wanted>>
     ORDER BY created_at DESC, id DESC
     LIMIT %(limit)s + %(offset)s::bigint
-), <<not_passed_over>>, <<large_ones_measured>>
+), newest AS MATERIALIZED (
+    SELECT *
+    FROM numbered
+    WHERE number > %(offset)s
+), <<large_ones_measured>>
 SELECT page.*, (SELECT count(*) FROM newest) AS matched, <<passed_over>>, (SELECT is_common FROM asked) AS is_common
 <<newest_that_fit>>;
 

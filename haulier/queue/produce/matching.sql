@@ -3,21 +3,11 @@
 -- part: looked_for
 -- The waiting and finished jobs that were looked at, and of them the wanted ones and the last; see list_jobs.
 finished AS MATERIALIZED (
-    SELECT *
-    FROM (
-        <<finished_looked_at>>
-    ) AS looked
-    WHERE place = %(most_rows)s OR is_wanted
+    SELECT * FROM <<finished_looked_at>>
 ), page AS MATERIALIZED (
-    SELECT created_at, id
-    FROM finished
-    WHERE place = %(most_rows)s
+    SELECT created_at, id FROM finished WHERE place = %(most_rows)s
 ), waiting AS MATERIALIZED (
-    SELECT *
-    FROM (
-        <<waiting_looked_at>>
-    ) AS looked
-    WHERE place = %(most_rows)s OR is_wanted
+    SELECT * FROM <<waiting_looked_at>>
 ), ended AS MATERIALIZED (
     <<last_looked_at>>
 ), matching AS MATERIALIZED (
@@ -27,12 +17,8 @@ finished AS MATERIALIZED (
         UNION ALL
         SELECT created_at, id, kind, finished_at, bytes FROM waiting WHERE is_wanted
         UNION ALL
-        SELECT created_at, id, kind, NULL, 0
-        FROM (SELECT running.*, 'running' AS status FROM haulier.running() AS running) AS running
-        WHERE (%(statuses)s::text[] IS NULL OR 'running' = ANY(%(statuses)s::text[]))
-            AND <<within>>
-            AND <<running_and_wanted>>
-    ) AS any_of
+        SELECT created_at, id, kind, NULL, 0 FROM <<running_jobs>> WHERE <<within>> AND <<running_and_wanted>>
+    ) AS candidate
     WHERE <<not_beyond_the_end>>
 )
 
@@ -43,9 +29,10 @@ finished AS MATERIALIZED (
     WHERE <<tagged_and_wanted>>
 )
 
--- part: numbered_by_age
--- The first of them at least, and further ones up to some bytes.
-(
+-- part: oldest_last
+-- The first of them at least, and further ones up to some bytes; one row without a job if there is none.
+FROM (SELECT) AS always
+LEFT JOIN (
     SELECT *
     FROM (
         SELECT *, row_number() OVER newest AS number, sum(bytes) OVER newest - bytes AS bytes_before
@@ -53,32 +40,32 @@ finished AS MATERIALIZED (
         WINDOW newest AS (ORDER BY created_at DESC, id DESC)
     ) AS numbered
     WHERE number <= %(limit)s AND bytes_before < %(most_bytes)s
-) AS fitting
+) AS fitting ON true
+ORDER BY number
+
+-- part: kinds_of_them
+-- One row without a kind if there is no job.
+FROM (SELECT) AS always
+LEFT JOIN (SELECT kind, count(*) AS jobs FROM matching GROUP BY kind) AS by_kind ON true
 
 -- name: find_jobs
 WITH <<looked_for>>
 SELECT fitting.id, fitting.created_at, fitting.finished_at, fitting.bytes, (SELECT count(*) FROM matching) AS matched,
     (SELECT created_at FROM ended) AS ended_at, (SELECT id FROM ended) AS ended_id
-FROM (SELECT) AS always
-LEFT JOIN <<numbered_by_age>> ON true
-ORDER BY number;
+<<oldest_last>>;
 
 -- name: find_tagged
 WITH <<found_with_tags>>
 SELECT fitting.id, fitting.created_at, fitting.finished_at, fitting.bytes, (SELECT count(*) FROM matching) AS matched,
     (SELECT is_common FROM asked) AS is_common
-FROM (SELECT) AS always
-LEFT JOIN <<numbered_by_age>> ON true
-ORDER BY number;
+<<oldest_last>>;
 
 -- name: count_by_kind
 WITH <<looked_for>>
 SELECT by_kind.*, (SELECT created_at FROM ended) AS ended_at, (SELECT id FROM ended) AS ended_id
-FROM (SELECT) AS always
-LEFT JOIN (SELECT kind, count(*) AS jobs FROM matching GROUP BY kind) AS by_kind ON true;
+<<kinds_of_them>>;
 
 -- name: count_tagged_by_kind
 WITH <<found_with_tags>>
 SELECT by_kind.*, (SELECT is_common FROM asked) AS is_common
-FROM (SELECT) AS always
-LEFT JOIN (SELECT kind, count(*) AS jobs FROM matching GROUP BY kind) AS by_kind ON true;
+<<kinds_of_them>>;
