@@ -72,7 +72,7 @@ def test_a_group_and_the_newest_of_a_list_are_found_by_index(conn, million):
         "series_of_errors": {
             "queue": None, "queues": None, "series_seconds": 60, "span_from": hour_ago, "failed_ids": [7, 8, 9],
         },
-        "fold_error_sources": {"rows": error_counts.ROWS_AT_ONCE, "offset": 0},
+        "fold_error_sources": {"limit": error_counts.ROWS_AT_ONCE, "offset": 0},
     }.items():  # fmt: skip
         _, nodes = explain(conn, name, parameters)
         scans = [node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"]

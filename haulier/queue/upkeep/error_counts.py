@@ -26,7 +26,7 @@ def _fold_some(conn: Connection, name: str, **told: Any) -> None:
 
     def some(limit: int, offset: int) -> int:
         nonlocal times
-        [folded] = rows(conn, name, **told, rows=limit, offset=offset)
+        [folded] = rows(conn, name, **told, limit=limit, offset=offset)
         times += 1
         return int(folded["taken"]) if times < TIMES else 0
 

@@ -12,18 +12,16 @@ SET failed = known.failed + excluded.failed,
 
 -- name: fold_error_sources
 -- After 2 minutes no transaction writes to a minute any more.
-WITH old AS MATERIALIZED (
-    SELECT error_id, minute, queue, source
-    FROM haulier.error_count
-    WHERE source > 0 AND minute < now() - interval '2 minutes'
-    ORDER BY source, minute
-    LIMIT %(rows)s OFFSET %(offset)s
-    FOR UPDATE SKIP LOCKED
-), taken AS (
-    DELETE FROM haulier.error_count AS known
-    USING old
-    WHERE (known.error_id, known.minute, known.queue, known.source) = (old.error_id, old.minute, old.queue, old.source)
-    RETURNING known.error_id, known.minute, known.queue, 0 AS source, failed, retried
+WITH taken AS (
+    DELETE FROM haulier.error_count
+    WHERE ctid = ANY (ARRAY(
+        SELECT ctid
+        FROM haulier.error_count
+        WHERE source > 0 AND minute < now() - interval '2 minutes'
+        ORDER BY source, minute
+        <<a_bounded_number>>
+    ))
+    RETURNING error_id, minute, queue, 0 AS source, failed, retried
 ), summed AS (
     <<taken_and_summed>>
 )
@@ -31,22 +29,20 @@ SELECT count(*) AS taken FROM taken;
 
 -- name: fold_error_steps
 -- Sum rows of one source, all of whose longer step began so long ago, into rows of that step.
-WITH old AS MATERIALIZED (
-    SELECT error_id, minute, queue, source
-    FROM haulier.error_count
-    WHERE source = %(source)s
-        AND minute < date_bin(
-            make_interval(secs => %(longer)s), now() - make_interval(secs => %(age)s), 'epoch'::timestamptz)
-    -- As the index has them: all are old or none is, and so a LIMIT alone would have the whole table read.
-    ORDER BY source, minute
-    LIMIT %(rows)s OFFSET %(offset)s
-    FOR UPDATE SKIP LOCKED
-), taken AS (
-    DELETE FROM haulier.error_count AS known
-    USING old
-    WHERE (known.error_id, known.minute, known.queue, known.source) = (old.error_id, old.minute, old.queue, old.source)
-    RETURNING known.error_id, date_bin(make_interval(secs => %(longer)s), known.minute, 'epoch'::timestamptz) AS minute,
-        known.queue, -%(longer)s AS source, failed, retried
+WITH taken AS (
+    DELETE FROM haulier.error_count
+    WHERE ctid = ANY (ARRAY(
+        SELECT ctid
+        FROM haulier.error_count
+        WHERE source = %(source)s
+            AND minute < date_bin(
+                make_interval(secs => %(longer)s), now() - make_interval(secs => %(age)s), 'epoch'::timestamptz)
+        -- In the order of the index: all rows are old or none is, so with only a LIMIT the whole table would be read.
+        ORDER BY source, minute
+        <<a_bounded_number>>
+    ))
+    RETURNING error_id, date_bin(make_interval(secs => %(longer)s), minute, 'epoch'::timestamptz) AS minute, queue,
+        -%(longer)s AS source, failed, retried
 ), summed AS (
     <<taken_and_summed>>
 )

@@ -1,91 +1,76 @@
--- Delete old rows, a bounded number at a time. Those that the database refuses stay the first, and are passed over by an
--- OFFSET.
+-- Delete old rows, a bounded number at a time: the next call takes the rest. Rows that the database refuses to delete stay
+-- the first ones, and are skipped by an OFFSET.
+-- A locked row stays where it is, so the DELETE finds it again by its place, `ctid`. A row that was changed while the
+-- statement began has another place, and is left to the next call.
+
+-- part: a_bounded_number
+LIMIT %(limit)s OFFSET %(offset)s
+FOR UPDATE SKIP LOCKED
 
 -- name: purge_idempotency
--- Forget the keys that are old enough, unless their job is still live. A bounded number: the next call takes the rest.
-WITH old AS (
-    SELECT key
+-- Delete the keys that are old enough, unless their job is still live.
+DELETE FROM haulier.idempotency
+WHERE ctid = ANY (ARRAY(
+    SELECT ctid
     FROM haulier.idempotency
     WHERE created_at < now() - make_interval(days => %(idempotency_days)s)
         AND NOT EXISTS (SELECT FROM haulier.job WHERE job.id = idempotency.job_id)
     ORDER BY created_at
-    LIMIT %(limit)s OFFSET %(offset)s
-    FOR UPDATE SKIP LOCKED
-)
-DELETE FROM haulier.idempotency
-USING old
-WHERE idempotency.key = old.key
-RETURNING idempotency.key;
+    <<a_bounded_number>>
+))
+RETURNING key;
 
 -- name: purge_audit
--- Forget the entries that are older than the history. A bounded number, as for keys.
-WITH old AS (
-    SELECT id
+DELETE FROM haulier.audit
+WHERE ctid = ANY (ARRAY(
+    SELECT ctid
     FROM haulier.audit
     WHERE at < now() - make_interval(days => %(retention_days)s)
     ORDER BY at, id
-    LIMIT %(limit)s OFFSET %(offset)s
-    FOR UPDATE SKIP LOCKED
-)
-DELETE FROM haulier.audit
-USING old
-WHERE audit.id = old.id
-RETURNING audit.id;
+    <<a_bounded_number>>
+))
+RETURNING id;
 
 -- name: purge_workers
--- Forget the workers that ended before the history begins. A bounded number, as for keys.
-WITH old AS (
-    SELECT id
+DELETE FROM haulier.worker_past
+WHERE ctid = ANY (ARRAY(
+    SELECT ctid
     FROM haulier.worker_past
     WHERE ended_at < now() - make_interval(days => %(retention_days)s)
     ORDER BY ended_at
-    LIMIT %(limit)s OFFSET %(offset)s
-    FOR UPDATE SKIP LOCKED
-)
-DELETE FROM haulier.worker_past
-USING old
-WHERE worker_past.id = old.id
-RETURNING worker_past.id;
+    <<a_bounded_number>>
+))
+RETURNING id;
 
 -- name: purge_operations
--- Forget the operations that ended longer ago than the history reaches. A bounded number, as for keys.
-WITH old AS (
-    SELECT id
+DELETE FROM haulier.operation
+WHERE ctid = ANY (ARRAY(
+    SELECT ctid
     FROM haulier.operation
     WHERE finished_at < now() - make_interval(days => %(retention_days)s)
     ORDER BY id
-    LIMIT %(limit)s OFFSET %(offset)s
-    FOR UPDATE SKIP LOCKED
-)
-DELETE FROM haulier.operation
-USING old
-WHERE operation.id = old.id AND finished_at IS NOT NULL
-RETURNING operation.id;
+    <<a_bounded_number>>
+))
+RETURNING id;
 
 -- name: purge_previews
--- Forget the previews to which no operation can be bound any more. A bounded number, as for keys.
-WITH old AS (
-    SELECT id
+-- No operation can be bound to these any more.
+DELETE FROM haulier.preview
+WHERE ctid = ANY (ARRAY(
+    SELECT ctid
     FROM haulier.preview
     WHERE as_of < now() - make_interval(days => %(preview_days)s)
     ORDER BY as_of
-    LIMIT %(limit)s OFFSET %(offset)s
-    FOR UPDATE SKIP LOCKED
-)
-DELETE FROM haulier.preview
-USING old
-WHERE preview.id = old.id
-RETURNING preview.id;
+    <<a_bounded_number>>
+))
+RETURNING id;
 
 -- name: purge_queues
--- Forget the names that were not used for a while and have no live job. A bounded number, as for keys. A web process
--- that has a name in memory notes its use far more often than that. Each name costs one or two looks at the index,
--- however many jobs wait.
-WITH busy AS MATERIALIZED (
-    SELECT DISTINCT queue
-    FROM haulier.running()
-), old AS (
-    SELECT name
+-- Delete the names that were not used for a while and have no live job. A web process that has a name in memory notes its
+-- use far more often. Each name costs one or two looks at the index, however many jobs wait.
+DELETE FROM haulier.queue
+WHERE ctid = ANY (ARRAY(
+    SELECT queue.ctid
     FROM haulier.queue
     LEFT JOIN LATERAL (
         (
@@ -106,50 +91,41 @@ WITH busy AS MATERIALIZED (
         LIMIT 1
     ) AS waiting ON true
     WHERE used_at < now() - make_interval(secs => %(idle)s) AND name <> 'default'
-        AND waiting.is_there IS NULL AND name NOT IN (SELECT queue FROM busy)
+        AND waiting.is_there IS NULL AND name NOT IN (SELECT queue FROM haulier.running())
     LIMIT %(limit)s OFFSET %(offset)s
     FOR UPDATE OF queue SKIP LOCKED
-)
-DELETE FROM haulier.queue
-USING old
-WHERE queue.name = old.name AND used_at < now() - make_interval(secs => %(idle)s)
-RETURNING queue.name;
+))
+RETURNING name;
 
 -- name: purge_progress
--- Forget what was said under claims that run no more, and whose worker has died before it could do so. A bounded number,
--- as for keys. A worker that writes such a row just now is left alone.
-WITH old AS (
-    SELECT job_id, claim
+-- Delete what was said under claims that run no more, if the worker has died before it could do so.
+DELETE FROM haulier.progress
+WHERE ctid = ANY (ARRAY(
+    SELECT ctid
     FROM haulier.progress
     WHERE NOT EXISTS (
         SELECT FROM haulier.job
         WHERE job.id = progress.job_id AND job.claim = progress.claim AND worker_id IS NOT NULL)
-    LIMIT %(limit)s OFFSET %(offset)s
-    FOR UPDATE SKIP LOCKED
-)
-DELETE FROM haulier.progress
-USING old
-WHERE progress.job_id = old.job_id AND progress.claim = old.claim
-RETURNING progress.job_id;
+    <<a_bounded_number>>
+))
+RETURNING job_id;
 
 -- name: purge_sessions
--- Forget the sessions that have expired. A bounded number, as for keys.
-WITH old AS (
+-- By the hash: a worker has no right to read the other columns, of which `ctid` is one. A session that was used meanwhile
+-- has a later end, so that is checked again.
+DELETE FROM haulier.session
+WHERE expires_at < now() AND hash = ANY (ARRAY(
     SELECT hash
     FROM haulier.session
     WHERE expires_at < now()
     ORDER BY expires_at
-    LIMIT %(limit)s OFFSET %(offset)s
-    FOR UPDATE SKIP LOCKED
-)
-DELETE FROM haulier.session
-USING old
-WHERE session.hash = old.hash AND expires_at < now()
-RETURNING session.hash;
+    <<a_bounded_number>>
+))
+RETURNING hash;
 
 -- name: purge_error_counts
--- Forget the counts that are older than the history. A bounded number, as for keys. The index has them by source and
--- then by time. Before PostgreSQL 18 the server would read all of it to find what is old: so one source after another.
+-- The index has the counts by source and then by time. Before PostgreSQL 18 the server would read all of it to find what
+-- is old, so this looks at one source after another.
 WITH RECURSIVE known AS (
     (SELECT source FROM haulier.error_count ORDER BY source LIMIT 1)
     UNION ALL
@@ -162,29 +138,27 @@ WITH RECURSIVE known AS (
         ORDER BY source
         LIMIT 1
     ) AS later
-), old AS MATERIALIZED (
-    SELECT found.*
+)
+DELETE FROM haulier.error_count
+WHERE ctid = ANY (ARRAY(
+    SELECT old.place
     FROM known
     CROSS JOIN LATERAL (
-        SELECT error_id, minute, queue, source
+        SELECT ctid AS place
         FROM haulier.error_count
-        WHERE error_count.source = known.source
-            AND minute < now() - make_interval(days => %(retention_days)s)
+        WHERE source = known.source AND minute < now() - make_interval(days => %(retention_days)s)
         ORDER BY source, minute
         LIMIT %(limit)s + %(offset)s
         FOR UPDATE SKIP LOCKED
-    ) AS found
+    ) AS old
     LIMIT %(limit)s OFFSET %(offset)s
-)
-DELETE FROM haulier.error_count AS counted
-USING old
-WHERE (counted.error_id, counted.minute, counted.queue, counted.source) = (old.error_id, old.minute, old.queue, old.source)
-RETURNING counted.error_id;
+))
+RETURNING error_id;
 
 -- name: purge_error_groups
--- Look at the next groups by their ids, and forget those of which no attempt is counted any more. One that is muted
--- stays until its mute ends, or it would come back without. Where an attempt is being counted just now, the group comes
--- back with the next. Each group costs one look at the index of the counts, however many these are.
+-- Look at the next groups by their ids, and delete those of which no attempt is counted any more. A muted group stays until
+-- its mute ends: if it came back, it would not be muted. An attempt that is just being counted makes its group anew.
+-- Each group costs one look at the index of the counts, however many there are.
 WITH slice AS MATERIALIZED (
     SELECT id, ctid AS place, first_seen
     FROM haulier.error_group
@@ -193,7 +167,7 @@ WITH slice AS MATERIALIZED (
     LIMIT %(limit)s OFFSET %(offset)s
 ), forgotten AS (
     DELETE FROM haulier.error_group
-    -- By place, in whose order the server takes them: so two that purge do not wait for each other in a circle.
+    -- The server takes places in their order, so two purges do not wait for each other in a circle.
     WHERE ctid = ANY (ARRAY(
             SELECT place
             FROM slice
@@ -206,7 +180,7 @@ WITH slice AS MATERIALIZED (
                     ORDER BY error_id, minute
                     LIMIT 1
                 ) IS NULL))
-        -- Here, since somebody may mute it meanwhile.
+        -- Here, because somebody may mute it meanwhile.
         AND (muted_until IS NULL OR muted_until < now())
     RETURNING id
 )
@@ -214,10 +188,10 @@ SELECT count(*) AS seen, max(id) AS last, (SELECT count(*) FROM forgotten) AS fo
 FROM slice;
 
 -- name: purge_ticks
--- Forget the ticks that are older than the history, but of each schedule that is there keep the newest. A bounded number,
--- as for keys.
-WITH old AS (
-    SELECT schedule, schedule_id, scheduled_at
+-- Delete old ticks, but keep the newest of each schedule that is there.
+DELETE FROM haulier.tick
+WHERE ctid = ANY (ARRAY(
+    SELECT ctid
     FROM haulier.tick
     WHERE decided_at < now() - make_interval(days => %(retention_days)s)
         AND (
@@ -233,16 +207,11 @@ WITH old AS (
                 SELECT FROM haulier.schedule
                 WHERE schedule.name = tick.schedule AND schedule.id = tick.schedule_id))
     ORDER BY decided_at
-    LIMIT %(limit)s OFFSET %(offset)s
-    FOR UPDATE SKIP LOCKED
-)
-DELETE FROM haulier.tick
-USING old
-WHERE (tick.schedule, tick.schedule_id, tick.scheduled_at) = (old.schedule, old.schedule_id, old.scheduled_at)
-RETURNING tick.scheduled_at;
+    <<a_bounded_number>>
+))
+RETURNING scheduled_at;
 
 -- name: purge_rollups
--- Forget what is older than the history.
 DELETE FROM haulier.rollup
 WHERE ctid = ANY (ARRAY(
     SELECT ctid
@@ -254,7 +223,8 @@ WHERE ctid = ANY (ARRAY(
 RETURNING at;
 
 -- name: purge_moved
--- Nobody asks for these of times before the oldest row of 21600 s.
+-- Nobody asks for these of times before the oldest row of 21600 s. No row is locked, because a worker has no right to
+-- change one; nobody else does either.
 DELETE FROM haulier.moved
 WHERE ctid = ANY (ARRAY(
     SELECT ctid

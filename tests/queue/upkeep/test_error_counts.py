@@ -67,7 +67,7 @@ def test_reads_nothing_where_nothing_is_left_to_sum(conn, sql):
 
     steps = [dict(zip(("source", "longer", "age"), step, strict=True)) for step in error_counts.STEPS]
     for name, told in [("fold_error_sources", {}), *(("fold_error_steps", step) for step in steps)]:
-        _, nodes = explain(conn, name, {**told, "rows": 1000, "offset": 0})
+        _, nodes = explain(conn, name, {**told, "limit": 1000, "offset": 0})
         assert buffers(nodes) < 100, told
 
 
