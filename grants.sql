@@ -2,7 +2,7 @@
 -- again after each `migrate` that brings a new version of the schema. It may be repeated, and needs a superuser, or a
 -- role that administers the three roles.
 --     psql "$DATABASE_URL" --single-transaction -v ON_ERROR_STOP=1 -v web=haulier_web -v worker=haulier_worker -f grants.sql
--- `web` accepts jobs, shows, changes, cancels, retries, copies and deletes them; `worker` runs them. Neither reads a table that is not Haulier's.
+-- docs/database.md lists what each role can do.
 
 -- With `-v web_makes_keys=yes` the API may also make, rotate and revoke API keys: whoever takes over a web process could
 -- then make one that may do everything.
@@ -21,29 +21,43 @@ ALTER ROLE :"worker" SET search_path = pg_catalog, pg_temp;
 -- Take away what this file granted before: it may have granted more then.
 REVOKE ALL ON ALL TABLES IN SCHEMA haulier FROM :"web", :"worker";
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA haulier FROM :"web", :"worker";
+
+-- Both ---------------------------------------------------------------------------------------------------------
+
 GRANT USAGE ON SCHEMA haulier TO :"web", :"worker";
-GRANT SELECT ON haulier.schema_version TO :"web", :"worker";
 -- what anybody may call, unless the owner's default privileges keep new functions from all
-GRANT EXECUTE ON FUNCTION haulier.uuidv7(), haulier.running(), haulier.tagged(text[], bigint),
-    haulier.history_partitions(), haulier.partition_to_add(text, integer), haulier.detached_partitions()
-    TO :"web", :"worker";
-
--- The API ------------------------------------------------------------------------------------------------------
-
+GRANT EXECUTE ON FUNCTION haulier.uuidv7, haulier.running, haulier.tagged, haulier.history_partitions,
+    haulier.partition_to_add, haulier.detached_partitions, haulier.schedule_time TO :"web", :"worker";
+GRANT SELECT ON haulier.schema_version, haulier.job, haulier.finished_job, haulier.jobs, haulier.worker, haulier.worker_past,
+    haulier.idempotency, haulier.audit, haulier.queue, haulier.pause, haulier.rollup, haulier.moved, haulier.depth,
+    haulier.counting, haulier.error_group, haulier.error_count, haulier.operation, haulier.preview, haulier.schedule,
+    haulier.tick TO :"web", :"worker";
 -- enqueue, copy and retry, without the right to write a job's state, worker and used attempts
 GRANT INSERT (id, kind, payload, queue, priority, run_at, max_attempts, timeout_seconds, idempotency_key, tags, copy_of,
     attempt, claim, started_at, crashes, last_error, errors, created_at, operation_id, schedule, scheduled_for)
-    ON haulier.job TO :"web";
-GRANT SELECT ON haulier.job, haulier.finished_job, haulier.jobs TO :"web";
-GRANT SELECT, INSERT (key, fingerprint, job_id) ON haulier.idempotency TO :"web";
--- change and cancel; a job that is cancelled moves to history, one that is retried moves back
+    ON haulier.job TO :"web", :"worker";
+GRANT EXECUTE ON FUNCTION haulier.wake TO :"web", :"worker";
+-- move a job to history when it ends, and back when it is retried. To lock a row takes the right to update one of its
+-- columns, here as below.
+GRANT DELETE ON haulier.job TO :"web", :"worker";
+GRANT INSERT, DELETE, UPDATE (updated_at) ON haulier.finished_job TO :"web", :"worker";
+-- that a job was moved to another queue
+GRANT INSERT ON haulier.moved TO :"web", :"worker";
+-- work off operations, which the API does while no worker lives
+GRANT UPDATE (status, matched, matched_is, done, skipped, failed, started_at, finished_at, error, cursor_at, cursor_id,
+    walked_at, later, next_at, tries, waits_since, worked_by, worked_until, worked_at)
+    ON haulier.operation TO :"web", :"worker";
+-- decide the ticks of schedules: whoever changes a schedule decides those that are due first. The functions enqueue what
+-- schedules say, no more.
+GRANT UPDATE (updated_at) ON haulier.schedule TO :"web", :"worker";
+GRANT EXECUTE ON FUNCTION haulier.decide_ticks, haulier.decide_apart, haulier.put_off TO :"web", :"worker";
+
+-- The API ------------------------------------------------------------------------------------------------------
+
+-- change and cancel jobs
 GRANT UPDATE (payload, queue, priority, run_at, max_attempts, timeout_seconds, tags, cancel_requested, operation_id,
-    updated_at), DELETE ON haulier.job TO :"web";
-GRANT INSERT, DELETE ON haulier.finished_job TO :"web";
--- to lock a row takes the right to update one of its columns
-GRANT UPDATE (updated_at) ON haulier.finished_job TO :"web";
-GRANT EXECUTE ON FUNCTION haulier.wake(text[]) TO :"web", :"worker";
-GRANT SELECT ON haulier.worker, haulier.worker_past TO :"web";
+    updated_at) ON haulier.job TO :"web";
+GRANT INSERT (key, fingerprint, job_id) ON haulier.idempotency TO :"web";
 -- making keys takes `python -m haulier` under the owner, or `-v web_makes_keys=yes` with this file
 GRANT SELECT, UPDATE (last_used_at) ON haulier.api_key TO :"web";
 SELECT set_config('haulier.web', :'web', true), set_config('haulier.web_makes_keys', :'web_makes_keys', true);
@@ -51,95 +65,55 @@ DO $do$
 BEGIN
     IF current_setting('haulier.web_makes_keys') = 'yes' THEN
         EXECUTE format(
-            'GRANT EXECUTE ON FUNCTION'
-            ' haulier.create_key(text, text, bytea, text[], text[], double precision, interval, text),'
-            ' haulier.rotate_key(text, bytea, interval, text), haulier.revoke_key(text, text) TO %I',
+            'GRANT EXECUTE ON FUNCTION haulier.create_key, haulier.rotate_key, haulier.revoke_key TO %I',
             current_setting('haulier.web'));
     ELSIF current_setting('haulier.web_makes_keys') <> 'no' THEN
         RAISE EXCEPTION 'web_makes_keys is yes or no, and not %', current_setting('haulier.web_makes_keys');
     END IF;
 END
 $do$;
--- what operators did: an entry about a job or an operation is added in the transaction that does it, at that time; none is changed
-GRANT SELECT, INSERT (actor, action, job_id, target, details) ON haulier.audit TO :"web";
 GRANT SELECT, INSERT, UPDATE ON haulier.rate_budget TO :"web";
--- the sessions of the dashboard; to lock a row takes the right to update one of its columns. Functions open one, and
--- record that somebody signs in or out.
+-- what operators did: an entry about a job or an operation is added in the transaction that does it; none is changed. All
+-- other entries are added by functions, of which each writes what it did.
+GRANT INSERT (actor, action, job_id, target, details) ON haulier.audit TO :"web";
+GRANT EXECUTE ON FUNCTION haulier.open_session, haulier.sign_out, haulier.pause_queue, haulier.resume_queue,
+    haulier.mute_errors, haulier.quiet_worker, haulier.put_schedule, haulier.delete_schedule, haulier.pause_schedule,
+    haulier.resume_schedule, haulier.run_schedule TO :"web";
 GRANT SELECT, UPDATE (seen_at, expires_at), DELETE ON haulier.session TO :"web";
-GRANT EXECUTE ON FUNCTION haulier.open_session(bytea, text, bytea, interval, bigint), haulier.sign_out(bytea) TO :"web";
-GRANT SELECT (hash, expires_at), UPDATE (seen_at), DELETE ON haulier.session TO :"worker";
 -- the names of queues that it accepts; purging them is the worker's housekeeping
-GRANT SELECT, INSERT (name, key_id), UPDATE (used_at) ON haulier.queue TO :"web";
--- the queues that are paused: only by these functions, which record it
-GRANT SELECT ON haulier.pause TO :"web";
-GRANT EXECUTE ON FUNCTION haulier.pause_queue(text, timestamptz, text), haulier.resume_queue(text, text) TO :"web";
--- the numbers, which a worker counts
-GRANT SELECT ON haulier.rollup, haulier.moved, haulier.depth, haulier.counting TO :"web";
--- that a job was moved to another queue
-GRANT INSERT ON haulier.moved TO :"web";
--- the failed attempts, which workers note; muting is recorded, as above
-GRANT SELECT ON haulier.error_group, haulier.error_count TO :"web";
-GRANT EXECUTE ON FUNCTION haulier.mute_errors(bigint, timestamptz, text) TO :"web";
-GRANT EXECUTE ON FUNCTION haulier.quiet_worker(uuid, boolean, text) TO :"web";
--- operations: what one says is written once. Where no worker lives, the API works them off.
-GRANT SELECT, INSERT (action, filter, changes, queues, spread_seconds, actor, as_of, unseen, doubted, cluster, matched,
-    matched_is, starts_at, next_at) ON haulier.operation TO :"web";
-GRANT SELECT, INSERT (as_of, action, filter, queues, unseen, doubted, cluster), UPDATE (matched, matched_is)
+GRANT INSERT (name, key_id), UPDATE (used_at) ON haulier.queue TO :"web";
+-- start operations: what one says is written once
+GRANT INSERT (action, filter, changes, queues, spread_seconds, actor, as_of, unseen, doubted, cluster, matched, matched_is,
+    starts_at, next_at) ON haulier.operation TO :"web";
+GRANT INSERT (as_of, action, filter, queues, unseen, doubted, cluster), UPDATE (matched, matched_is)
     ON haulier.preview TO :"web";
-GRANT UPDATE (status, matched, matched_is, done, skipped, failed, started_at, finished_at, error, cursor_at, cursor_id,
-    walked_at, later, next_at, tries, waits_since, worked_by, worked_until, worked_at)
-    ON haulier.operation TO :"web", :"worker";
--- schedules: whoever changes one decides the ticks that are due first; the functions enqueue what schedules say, no more
--- To lock a row takes the right to update one of its columns.
-GRANT SELECT, UPDATE (updated_at) ON haulier.schedule TO :"web", :"worker";
-GRANT SELECT ON haulier.tick TO :"web", :"worker";
-GRANT EXECUTE ON FUNCTION
-    haulier.put_schedule(text, jsonb, timestamptz, timestamptz, timestamptz, boolean, jsonb, text),
-    haulier.delete_schedule(text, text), haulier.pause_schedule(text, timestamptz, text),
-    haulier.resume_schedule(text, text), haulier.run_schedule(text, text) TO :"web";
-GRANT EXECUTE ON FUNCTION haulier.schedule_time(), haulier.put_off(text, text, boolean),
-    haulier.decide_ticks(
-        text[], integer[], timestamptz[], timestamptz[], timestamptz[], timestamptz[], integer[], timestamptz[], text[]),
-    haulier.decide_apart(
-        integer, text[], integer[], timestamptz[], timestamptz[], timestamptz[], timestamptz[], integer[], timestamptz[],
-        text[])
-    TO :"web", :"worker";
 
 -- The worker ---------------------------------------------------------------------------------------------------
 
 -- claim, settle and work operations off, without the right to change what a live job does
-GRANT SELECT, DELETE ON haulier.job TO :"worker";
 GRANT UPDATE (status, worker_id, claim, attempt, attempts, started_at, updated_at, crashes, snoozes, backoff, run_at,
     last_error, errors, error_id, queue, priority, cancel_requested, operation_id) ON haulier.job TO :"worker";
-GRANT INSERT (id, kind, payload, queue, priority, run_at, max_attempts, timeout_seconds, idempotency_key, tags, copy_of,
-    attempt, claim, started_at, crashes, last_error, errors, created_at, operation_id, schedule, scheduled_for)
-    ON haulier.job TO :"worker";
-GRANT SELECT ON haulier.jobs, haulier.lane, haulier.pause TO :"worker";
-GRANT SELECT, INSERT, DELETE, UPDATE (updated_at) ON haulier.finished_job TO :"worker";
-GRANT SELECT, INSERT, UPDATE, DELETE ON haulier.worker TO :"worker";
+GRANT SELECT ON haulier.lane TO :"worker";
+GRANT INSERT, UPDATE, DELETE ON haulier.worker TO :"worker";
 GRANT SELECT, INSERT, DELETE ON haulier.sleeper TO :"worker";
 GRANT SELECT, INSERT, UPDATE, DELETE ON haulier.progress TO :"worker";
--- housekeeping; to lock a row takes the right to update one of its columns
-GRANT SELECT, DELETE, UPDATE (created_at) ON haulier.idempotency TO :"worker";
-GRANT SELECT, DELETE, UPDATE (at) ON haulier.audit TO :"worker";
-GRANT SELECT, DELETE, UPDATE (ended_at) ON haulier.worker_past TO :"worker";
+-- housekeeping
+GRANT DELETE, UPDATE (created_at) ON haulier.idempotency TO :"worker";
+GRANT DELETE, UPDATE (at) ON haulier.audit TO :"worker";
+GRANT DELETE, UPDATE (ended_at) ON haulier.worker_past TO :"worker";
 GRANT DELETE, UPDATE (decided_at) ON haulier.tick TO :"worker";
-GRANT SELECT, DELETE, UPDATE (used_at) ON haulier.queue TO :"worker";
-GRANT SELECT, DELETE ON haulier.operation TO :"worker";
-GRANT SELECT, DELETE, UPDATE (matched) ON haulier.preview TO :"worker";
--- the numbers: what it counts it reads from the tables above
-GRANT SELECT, INSERT, UPDATE, DELETE ON haulier.rollup, haulier.depth TO :"worker";
-GRANT SELECT, INSERT, UPDATE ON haulier.counting TO :"worker";
-GRANT SELECT, INSERT, DELETE ON haulier.moved TO :"worker";
-GRANT EXECUTE ON FUNCTION haulier.summarize_history() TO :"worker";
--- the failed attempts
-GRANT SELECT, INSERT, DELETE ON haulier.error_group TO :"worker";
-GRANT SELECT, INSERT, UPDATE, DELETE ON haulier.error_count TO :"worker";
-
--- The worker makes and drops history's partitions, which Postgres lets only their owner do. So it calls functions that
--- run with the owner's rights, and that decide by themselves what is due.
-GRANT EXECUTE ON FUNCTION haulier.add_partition(text, integer), haulier.finish_detach(oid),
-    haulier.detach_partition(oid, integer), haulier.drop_partition(oid) TO :"worker";
+GRANT DELETE, UPDATE (used_at) ON haulier.queue TO :"worker";
+GRANT DELETE, UPDATE (matched) ON haulier.preview TO :"worker";
+GRANT SELECT (hash, expires_at), UPDATE (seen_at), DELETE ON haulier.session TO :"worker";
+GRANT DELETE ON haulier.operation, haulier.moved TO :"worker";
+-- the numbers, and the failed attempts
+GRANT INSERT, UPDATE, DELETE ON haulier.rollup, haulier.depth, haulier.error_count TO :"worker";
+GRANT INSERT, UPDATE ON haulier.counting TO :"worker";
+GRANT INSERT, DELETE ON haulier.error_group TO :"worker";
+-- Only the owner of the history can make and drop its partitions. These functions run with the owner's rights, and decide
+-- by themselves what is due.
+GRANT EXECUTE ON FUNCTION haulier.add_partition, haulier.finish_detach, haulier.detach_partition, haulier.drop_partition,
+    haulier.summarize_history TO :"worker";
 
 -- Neither program may be a member of the owner: members can take the owner's role.
 SELECT set_config('haulier.programs', json_build_array(:'web', :'worker')::text, true);

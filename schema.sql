@@ -291,8 +291,6 @@ EXCEPTION WHEN OTHERS THEN
     RETURN NULL;
 END
 $$;
-REVOKE ALL ON FUNCTION haulier.note_ended() FROM PUBLIC;
-
 CREATE OR REPLACE TRIGGER note_ended AFTER DELETE ON haulier.worker
     REFERENCING OLD TABLE AS ended
     FOR EACH STATEMENT EXECUTE FUNCTION haulier.note_ended();
@@ -636,8 +634,6 @@ BEGIN
     RETURN NULL;
 END
 $$;
-REVOKE ALL ON FUNCTION haulier.knock() FROM PUBLIC;
-
 CREATE OR REPLACE TRIGGER knock AFTER INSERT ON haulier.job
     REFERENCING NEW TABLE AS enqueued
     FOR EACH STATEMENT EXECUTE FUNCTION haulier.knock();
@@ -1072,8 +1068,6 @@ BEGIN
     RETURN NEW;
 END
 $$;
-REVOKE ALL ON FUNCTION haulier.check_actor() FROM PUBLIC;
-
 CREATE OR REPLACE TRIGGER check_actor BEFORE INSERT ON haulier.audit
     FOR EACH ROW WHEN (NEW.actor IS NOT NULL) EXECUTE FUNCTION haulier.check_actor();
 
@@ -1087,8 +1081,6 @@ CREATE INDEX IF NOT EXISTS audit_by_job ON haulier.audit (job_id, at, id) WHERE 
 CREATE OR REPLACE FUNCTION haulier.time_text(instant timestamptz) RETURNS text LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$ SELECT to_char(instant AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') $$;
-
-REVOKE ALL ON FUNCTION haulier.time_text(timestamptz) FROM PUBLIC;
 
 
 -- API keys ----------------------------------------------------------------------------------------------------
@@ -1183,9 +1175,6 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON FUNCTION haulier.create_key(text, text, bytea, text[], text[], double precision, interval, text),
-    haulier.rotate_key(text, bytea, interval, text), haulier.revoke_key(text, text) FROM PUBLIC;
-
 
 -- Errors ------------------------------------------------------------------------------------------------------
 
@@ -1211,8 +1200,6 @@ BEGIN
     RETURN true;
 END
 $$;
-
-REVOKE ALL ON FUNCTION haulier.mute_errors(bigint, timestamptz, text) FROM PUBLIC;
 
 
 -- Partitions --------------------------------------------------------------------------------------------------
@@ -1338,9 +1325,6 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON FUNCTION haulier.add_partition(text, integer), haulier.finish_detach(oid), haulier.mark_expired(oid, integer),
-    haulier.detach_partition(oid, integer), haulier.drop_partition(oid) FROM PUBLIC;
-
 -- Let the index of what ended know the newest pages of the history, which every search in it would read in full. Only
 -- the owner may; a worker calls this. Where a vacuum is under way it does that itself.
 CREATE OR REPLACE FUNCTION haulier.summarize_history() RETURNS void LANGUAGE plpgsql
@@ -1357,7 +1341,6 @@ EXCEPTION WHEN lock_not_available THEN
     NULL;
 END
 $$;
-REVOKE ALL ON FUNCTION haulier.summarize_history() FROM PUBLIC;
 
 
 -- Queues ------------------------------------------------------------------------------------------------------
@@ -1414,8 +1397,6 @@ BEGIN
     RETURN true;
 END
 $$;
-
-REVOKE ALL ON FUNCTION haulier.pause_queue(text, timestamptz, text), haulier.resume_queue(text, text) FROM PUBLIC;
 
 
 -- Schedules ---------------------------------------------------------------------------------------------------
@@ -1570,10 +1551,6 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON FUNCTION haulier.put_schedule(text, jsonb, timestamptz, timestamptz, timestamptz, boolean, jsonb, text),
-    haulier.delete_schedule(text, text), haulier.pause_schedule(text, timestamptz, text),
-    haulier.resume_schedule(text, text), haulier.run_schedule(text, text) FROM PUBLIC;
-
 
 -- Sessions ----------------------------------------------------------------------------------------------------
 
@@ -1644,8 +1621,6 @@ BEGIN
             LIMIT 1);
 END
 $$;
-
-REVOKE ALL ON FUNCTION haulier.open_session(bytea, text, bytea, interval, bigint), haulier.sign_out(bytea) FROM PUBLIC;
 
 
 -- Ticks -------------------------------------------------------------------------------------------------------
@@ -1874,20 +1849,6 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON FUNCTION haulier.is_raised_by_trigger(text), haulier.may_pass(text),
-    haulier.put_off(text, text, boolean),
-    haulier.decide_apart(
-        integer, text[], integer[], timestamptz[], timestamptz[], timestamptz[], timestamptz[], integer[], timestamptz[],
-        text[])
-    FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION haulier.fire_ticks(text[], timestamptz[], text[]),
-    haulier.may_move(haulier.schedule, timestamptz, timestamptz, timestamptz, timestamptz),
-    haulier.may_decide(haulier.schedule, timestamptz, timestamptz, timestamptz, text),
-    haulier.decide_ticks(
-        text[], integer[], timestamptz[], timestamptz[], timestamptz[], timestamptz[], integer[], timestamptz[], text[])
-    FROM PUBLIC;
-
 
 -- Wake-ups ----------------------------------------------------------------------------------------------------
 
@@ -1912,8 +1873,6 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON FUNCTION haulier.wake(text[]) FROM PUBLIC;
-
 
 -- Workers -----------------------------------------------------------------------------------------------------
 
@@ -1937,8 +1896,20 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON FUNCTION haulier.quiet_worker(uuid, boolean, text) FROM PUBLIC;
 
+-- The end -----------------------------------------------------------------------------------------------------
+
+-- Nobody but the owner may call a function, unless it is one of these, which give no right, or grants.sql names it.
+DO $do$
+BEGIN
+    EXECUTE (
+        SELECT string_agg(format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', oid::regprocedure), '; ')
+        FROM pg_proc
+        WHERE pronamespace = 'haulier'::regnamespace AND proname <> ALL (ARRAY[
+            'are_tags', 'detached_partitions', 'history_partitions', 'partition_to_add', 'running', 'schedule_time',
+            'tagged', 'uuidv7']));
+END
+$do$;
 
 -- Last, so that the version is there only when all of the above is.
 INSERT INTO haulier.schema_version (version, compatible_from)

@@ -39,8 +39,6 @@ BEGIN
     RETURN NEW;
 END
 $$;
-REVOKE ALL ON FUNCTION haulier.check_actor() FROM PUBLIC;
-
 CREATE OR REPLACE TRIGGER check_actor BEFORE INSERT ON haulier.audit
     FOR EACH ROW WHEN (NEW.actor IS NOT NULL) EXECUTE FUNCTION haulier.check_actor();
 
@@ -54,5 +52,3 @@ CREATE INDEX IF NOT EXISTS audit_by_job ON haulier.audit (job_id, at, id) WHERE 
 CREATE OR REPLACE FUNCTION haulier.time_text(instant timestamptz) RETURNS text LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$ SELECT to_char(instant AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') $$;
-
-REVOKE ALL ON FUNCTION haulier.time_text(timestamptz) FROM PUBLIC;

@@ -49,10 +49,8 @@ FOR NO KEY UPDATE;
 
 -- name: may_write_keys
 -- The functions by themselves: who may call them needs no right to the table.
-SELECT bool_and(coalesce(has_function_privilege(to_regprocedure(signature), 'EXECUTE'), false)) AS is_allowed
-FROM unnest(ARRAY[
-    'haulier.create_key(text, text, bytea, text[], text[], double precision, interval, text)',
-    'haulier.rotate_key(text, bytea, interval, text)', 'haulier.revoke_key(text, text)']) AS signature;
+SELECT bool_and(coalesce(has_function_privilege(to_regproc('haulier.' || name), 'EXECUTE'), false)) AS is_allowed
+FROM unnest(ARRAY['create_key', 'rotate_key', 'revoke_key']) AS name;
 
 -- name: rotate_key
 SELECT * FROM haulier.rotate_key(%(key_id)s, %(hash)s, %(overlap)s, %(actor)s);

@@ -89,6 +89,3 @@ BEGIN
     END IF;
 END
 $$;
-
-REVOKE ALL ON FUNCTION haulier.create_key(text, text, bytea, text[], text[], double precision, interval, text),
-    haulier.rotate_key(text, bytea, interval, text), haulier.revoke_key(text, text) FROM PUBLIC;

@@ -22,5 +22,3 @@ BEGIN
     RETURN true;
 END
 $$;
-
-REVOKE ALL ON FUNCTION haulier.mute_errors(bigint, timestamptz, text) FROM PUBLIC;

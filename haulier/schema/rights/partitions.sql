@@ -121,9 +121,6 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON FUNCTION haulier.add_partition(text, integer), haulier.finish_detach(oid), haulier.mark_expired(oid, integer),
-    haulier.detach_partition(oid, integer), haulier.drop_partition(oid) FROM PUBLIC;
-
 -- Let the index of what ended know the newest pages of the history, which every search in it would read in full. Only
 -- the owner may; a worker calls this. Where a vacuum is under way it does that itself.
 CREATE OR REPLACE FUNCTION haulier.summarize_history() RETURNS void LANGUAGE plpgsql
@@ -140,4 +137,3 @@ EXCEPTION WHEN lock_not_available THEN
     NULL;
 END
 $$;
-REVOKE ALL ON FUNCTION haulier.summarize_history() FROM PUBLIC;

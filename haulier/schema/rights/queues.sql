@@ -52,5 +52,3 @@ BEGIN
     RETURN true;
 END
 $$;
-
-REVOKE ALL ON FUNCTION haulier.pause_queue(text, timestamptz, text), haulier.resume_queue(text, text) FROM PUBLIC;

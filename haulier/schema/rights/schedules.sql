@@ -149,7 +149,3 @@ BEGIN
     RETURN job;
 END
 $$;
-
-REVOKE ALL ON FUNCTION haulier.put_schedule(text, jsonb, timestamptz, timestamptz, timestamptz, boolean, jsonb, text),
-    haulier.delete_schedule(text, text), haulier.pause_schedule(text, timestamptz, text),
-    haulier.resume_schedule(text, text), haulier.run_schedule(text, text) FROM PUBLIC;

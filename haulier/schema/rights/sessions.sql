@@ -67,5 +67,3 @@ BEGIN
             LIMIT 1);
 END
 $$;
-
-REVOKE ALL ON FUNCTION haulier.open_session(bytea, text, bytea, interval, bigint), haulier.sign_out(bytea) FROM PUBLIC;

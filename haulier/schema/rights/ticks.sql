@@ -223,17 +223,3 @@ BEGIN
     END LOOP;
 END
 $$;
-
-REVOKE ALL ON FUNCTION haulier.is_raised_by_trigger(text), haulier.may_pass(text),
-    haulier.put_off(text, text, boolean),
-    haulier.decide_apart(
-        integer, text[], integer[], timestamptz[], timestamptz[], timestamptz[], timestamptz[], integer[], timestamptz[],
-        text[])
-    FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION haulier.fire_ticks(text[], timestamptz[], text[]),
-    haulier.may_move(haulier.schedule, timestamptz, timestamptz, timestamptz, timestamptz),
-    haulier.may_decide(haulier.schedule, timestamptz, timestamptz, timestamptz, text),
-    haulier.decide_ticks(
-        text[], integer[], timestamptz[], timestamptz[], timestamptz[], timestamptz[], integer[], timestamptz[], text[])
-    FROM PUBLIC;

@@ -20,5 +20,3 @@ BEGIN
     ) AS chosen;
 END
 $$;
-
-REVOKE ALL ON FUNCTION haulier.wake(text[]) FROM PUBLIC;

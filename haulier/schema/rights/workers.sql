@@ -19,5 +19,3 @@ BEGIN
     RETURN FOUND;
 END
 $$;
-
-REVOKE ALL ON FUNCTION haulier.quiet_worker(uuid, boolean, text) FROM PUBLIC;
