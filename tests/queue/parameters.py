@@ -90,6 +90,7 @@ PARAMETERS: dict[str, Any] = {
     "actor": "abc",
     "is_quiet": True,
     "is_muted": True,
+    "most_first": True,
     "drawn": 5,
     "action": "revoke_key",
     "key_id": "abc",

@@ -51,18 +51,18 @@ def test_a_group_and_the_newest_of_a_list_are_found_by_index(conn, million):
         "after_at": None,
         "after_error": None,
         "masked_kinds": [],
+        "is_muted": None,
     }
     with conn.cursor() as cursor:
         cursor.execute("SELECT now() - interval '1 hour'")
         [(hour_ago,)] = cursor.fetchall()
 
     for name, parameters in {
-        "list_errors": {**wanted, "series_seconds": 60, "span_seconds": 3600, "limit": 51},
+        "list_errors": {
+            **wanted, "series_seconds": 60, "span_seconds": 3600, "most_first": False, "limit": 51, "offset": 25,
+        },
         "errors_at_once": {
             "queue": None, "queues": None, "series_seconds": 60, "span_seconds": 3600, "limit": 25, "drawn": 5,
-        },
-        "frequent_errors": {
-            **wanted, "series_seconds": 60, "span_seconds": 3600, "is_muted": None, "limit": 25, "offset": 25,
         },
         "get_error": {"queue": None, "queues": None, "series_seconds": 60, "span_seconds": 3600, "error_id": 7},
         "failed_attempts": {"queue": None, "queues": None, "series_seconds": 60, "span_seconds": 3600},

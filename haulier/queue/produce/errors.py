@@ -105,16 +105,8 @@ def id_in(name: str) -> int:
 
 def list_errors(conn: Connection, wanted: ErrorFilter) -> tuple[list[ErrorGroup], Seen | None]:
     """Return the groups, and where the next page begins; None on the last."""
-    after_at, after_error = wanted.after or (None, None)
-    found = rows(
-        conn,
-        "list_errors",
-        **_matching(wanted),
-        after_at=after_at,
-        after_error=after_error,
-        limit=wanted.limit + 1,
-    )
-    page = found[: wanted.limit]
+    found = _page(conn, replace(wanted, limit=wanted.limit + 1), most_first=False)
+    page = _of_groups(found)[: wanted.limit]
     more = (utc(page[-1]["last_seen"]), page[-1]["id"]) if len(found) > wanted.limit else None
     return _groups(conn, wanted, page), more
 
@@ -127,12 +119,36 @@ def frequent_errors(
 ) -> Frequent:
     """Return the groups, the most frequent first.
 
-    Shape: `after` of the filter does not matter; offset groups are passed over. is_muted: those that are muted, or
+    Shape: `after` of the filter does not matter; offset groups are skipped. is_muted: those that are muted, or
            those that are not; None: both.
     """
-    found = rows(conn, "frequent_errors", **_matching(wanted), is_muted=is_muted, limit=wanted.limit, offset=offset)
-    page = [{name: row[name] for name in row if name not in _OF_ALL} for row in found if row["id"] is not None]
-    return Frequent(_groups(conn, wanted, page), *(found[0][name] for name in _OF_ALL))
+    found = _page(conn, replace(wanted, after=None), most_first=True, is_muted=is_muted, offset=offset)
+    return Frequent(_groups(conn, wanted, _of_groups(found)), *(found[0][name] for name in _OF_ALL))
+
+
+def _page(
+    conn: Connection, wanted: ErrorFilter, *, most_first: bool, is_muted: bool | None = None, offset: int = 0
+) -> list[Row]:
+    after_at, after_error = wanted.after or (None, None)
+    return rows(
+        conn,
+        "list_errors",
+        **_span(wanted),
+        kind=wanted.kind,
+        text=wanted.text,
+        masked_kinds=array(wanted.masked_kinds),
+        is_muted=is_muted,
+        most_first=most_first,
+        after_at=after_at,
+        after_error=after_error,
+        limit=wanted.limit,
+        offset=offset,
+    )
+
+
+def _of_groups(page: Sequence[Row]) -> list[Row]:
+    """Return the rows of groups, without what is of all pages."""
+    return [{name: row[name] for name in row if name not in _OF_ALL} for row in page if row["id"] is not None]
 
 
 def errors_at_once(conn: Connection, wanted: ErrorFilter, *, drawn: int) -> tuple[list[ErrorGroup], list[ErrorStep]]:
@@ -231,10 +247,6 @@ def mute(conn: Connection, error_id: int, until: datetime | None, *, actor: str 
     [muted] = rows(conn, "mute_errors", error_id=error_id, until=until, actor=actor)
     if not muted["is_there"]:
         raise ErrorGroupNotFound(id_text(error_id))
-
-
-def _matching(wanted: ErrorFilter) -> dict[str, Any]:
-    return {**_span(wanted), "kind": wanted.kind, "text": wanted.text, "masked_kinds": array(wanted.masked_kinds)}
 
 
 def _span(wanted: ErrorFilter) -> dict[str, Any]:

@@ -6,17 +6,18 @@
 AND (%(queue)s::text IS NULL OR error_count.queue = %(queue)s)
 AND (%(queues)s::text[] IS NULL OR error_count.queue = ANY(%(queues)s::text[]))
 
--- part: step_of_minute
--- When the step of the series began in which a minute is.
-date_bin(make_interval(secs => %(series_seconds)s), minute, 'epoch'::timestamptz)
+-- part: by_step
+-- The counts, by the steps of the series.
+date_bin(make_interval(secs => %(series_seconds)s), minute, 'epoch'::timestamptz) AS at,
+sum(failed)::bigint AS failed, sum(retried)::bigint AS retried
 
 -- part: span_began
--- When the span began: it ends with the step of the series that is under way.
+-- The span ends with the step of the series that is under way.
 date_bin(make_interval(secs => %(series_seconds)s), now(), 'epoch'::timestamptz)
     + make_interval(secs => %(series_seconds)s) - make_interval(secs => %(span_seconds)s)
 
 -- part: shown_of_group
--- What whoever may see only some queues may see of it: their counts, and an example of theirs.
+-- A caller that may see only some queues sees the counts of these, and an example only if it is of one of them.
 error_group.id, kind, text, muted_until,
 CASE WHEN %(queues)s::text[] IS NULL OR example_queue = ANY(%(queues)s::text[]) THEN example END AS example,
 CASE WHEN %(queues)s::text[] IS NULL OR example_queue = ANY(%(queues)s::text[]) THEN example_job END AS example_job,
@@ -25,14 +26,12 @@ CASE
     ELSE (SELECT min(minute) FROM haulier.error_count WHERE error_id = error_group.id AND <<may_be_seen>>)
 END AS first_seen
 
--- part: seen_groups
-SELECT error_id, max(minute) AS last_seen, sum(failed)::bigint AS failed, sum(retried)::bigint AS retried
-FROM haulier.error_count
-WHERE minute >= <<span_began>> AND <<may_be_seen>>
-GROUP BY error_id
+-- part: shown_of_page
+<<shown_of_group>>, page.last_seen, page.failed, page.retried, <<span_began>> AS span_from
 
 -- part: is_wanted
--- Its text has it, or its example, as far as the caller may see that: who finds what is masked knows it.
+-- A text is looked for in the group's text, and in its example as far as the caller may see that: whoever finds a masked
+-- word knows it.
 (%(kind)s::text IS NULL OR kind = %(kind)s)
 AND (
     %(text)s::text IS NULL OR strpos(lower(text), lower(%(text)s)) > 0
@@ -41,54 +40,45 @@ AND (
         AND (%(queues)s::text[] IS NULL OR example_queue = ANY(%(queues)s::text[]))
     )
 )
+AND (%(is_muted)s::boolean IS NULL OR coalesce(muted_until > now(), false) = %(is_muted)s)
 
 -- name: list_errors
--- The groups that were seen in the span, last seen first.
-WITH seen AS MATERIALIZED (
-    <<seen_groups>>
-), page AS MATERIALIZED (
-    SELECT seen.*
-    FROM seen
-    JOIN haulier.error_group ON error_group.id = error_id
-    WHERE <<is_wanted>>
-        AND (%(after_at)s::timestamptz IS NULL OR (last_seen, error_id) < (%(after_at)s, %(after_error)s::bigint))
-    ORDER BY last_seen DESC, error_id DESC
-    LIMIT %(limit)s
-)
-SELECT <<shown_of_group>>, page.last_seen, page.failed, page.retried, <<span_began>> AS span_from
-FROM page
-JOIN haulier.error_group ON error_group.id = error_id
-ORDER BY page.last_seen DESC, page.error_id DESC;
-
--- name: frequent_errors
--- The groups that were seen in the span, the most frequent first, and how many there are of all pages; one row without a
--- group where the page has none.
+-- The groups that were seen in the span, last seen or most frequent first, and how many there are of all pages; one row
+-- without a group if the page has none.
 WITH matching AS MATERIALIZED (
-    SELECT seen.*
-    FROM (<<seen_groups>>) AS seen
+    SELECT seen.*, CASE WHEN %(most_first)s THEN failed + retried END AS frequency
+    FROM (
+        SELECT error_id, max(minute) AS last_seen, sum(failed)::bigint AS failed, sum(retried)::bigint AS retried
+        FROM haulier.error_count
+        WHERE minute >= <<span_began>> AND <<may_be_seen>>
+        GROUP BY error_id
+    ) AS seen
     JOIN haulier.error_group ON error_group.id = error_id
     WHERE <<is_wanted>>
-        AND (%(is_muted)s::boolean IS NULL OR coalesce(muted_until > now(), false) = %(is_muted)s)
 ), page AS MATERIALIZED (
     SELECT *
     FROM matching
-    ORDER BY failed + retried DESC, last_seen DESC, error_id DESC
-    LIMIT %(limit)s
-    OFFSET %(offset)s
-), told AS (
+    WHERE %(after_at)s::timestamptz IS NULL OR (last_seen, error_id) < (%(after_at)s, %(after_error)s::bigint)
+    ORDER BY frequency DESC, last_seen DESC, error_id DESC
+    LIMIT %(limit)s OFFSET %(offset)s
+), total AS (
     SELECT count(*)::integer AS all_groups, coalesce(sum(failed), 0)::bigint AS all_failed,
         coalesce(sum(retried), 0)::bigint AS all_retried
     FROM matching
 )
-SELECT <<shown_of_group>>, page.last_seen, page.failed, page.retried, <<span_began>> AS span_from, told.*
-FROM told
+SELECT <<shown_of_page>>, total.*
+FROM total
 LEFT JOIN page ON true
 LEFT JOIN haulier.error_group ON error_group.id = page.error_id
-ORDER BY page.failed + page.retried DESC, page.last_seen DESC, page.error_id DESC;
+ORDER BY page.frequency DESC, page.last_seen DESC, page.error_id DESC;
+
+-- part: as_series
+-- The steps, as Python reads them.
+SELECT jsonb_agg(jsonb_build_array(extract(epoch FROM step.at), step.failed, step.retried))
 
 -- name: errors_at_once
--- The groups that were seen in the span, the most frequent first, with the series of the first of them and that of all
--- groups together: the counts are read once for both, and then those of the few groups whose series is drawn.
+-- The groups that were seen in the span, the most frequent first, with the series of the first of them and of all groups
+-- together. The counts are read once for both, then those of the few groups whose series is drawn.
 WITH counted AS MATERIALIZED (
     SELECT error_id, minute, max(minute) AS last_seen, sum(failed)::bigint AS failed, sum(retried)::bigint AS retried
     FROM haulier.error_count
@@ -102,26 +92,19 @@ WITH counted AS MATERIALIZED (
     ORDER BY place
     LIMIT %(limit)s
 )
-SELECT <<shown_of_group>>, page.last_seen, page.failed, page.retried, <<span_began>> AS span_from,
+SELECT <<shown_of_page>>,
     CASE WHEN place <= %(drawn)s THEN (
-        SELECT jsonb_agg(jsonb_build_array(extract(epoch FROM step.at), step.failed, step.retried))
+        <<as_series>>
         FROM (
-            SELECT <<step_of_minute>> AS at,
-                sum(failed) AS failed, sum(retried) AS retried
+            SELECT <<by_step>>
             FROM haulier.error_count
             WHERE error_id = page.error_id AND minute >= <<span_began>> AND <<may_be_seen>>
             GROUP BY 1
         ) AS step
     ) END AS series,
     CASE WHEN coalesce(place, 1) = 1 THEN (
-        SELECT jsonb_agg(jsonb_build_array(extract(epoch FROM step.at), step.failed, step.retried))
-        FROM (
-            SELECT <<step_of_minute>> AS at,
-                sum(failed) AS failed, sum(retried) AS retried
-            FROM counted
-            WHERE minute IS NOT NULL
-            GROUP BY 1
-        ) AS step
+        <<as_series>>
+        FROM (SELECT <<by_step>> FROM counted WHERE minute IS NOT NULL GROUP BY 1) AS step
     ) END AS series_of_all
 FROM (SELECT 1) AS one
 LEFT JOIN page ON true
@@ -141,35 +124,30 @@ CROSS JOIN LATERAL (
 WHERE error_group.id = %(error_id)s AND (%(queues)s::text[] IS NULL OR seen.last_seen IS NOT NULL);
 
 -- name: series_of_errors
-SELECT error_id, <<step_of_minute>> AS at,
-    sum(failed)::bigint AS failed, sum(retried)::bigint AS retried
+SELECT error_id, <<by_step>>
 FROM haulier.error_count
 WHERE error_id = ANY(%(failed_ids)s::bigint[]) AND minute >= %(span_from)s AND <<may_be_seen>>
-GROUP BY 1, 2;
+GROUP BY error_id, at;
 
 -- name: failed_attempts
--- Those of all groups together, by the step; one row without a step where there are none. By the minute first: which step
--- a minute is in is then reckoned once, and not for each group.
-WITH span AS (
-    SELECT <<span_began>> AS span_from
-), by_minute AS (
-    SELECT minute, sum(failed) AS failed, sum(retried) AS retried
-    FROM haulier.error_count
-    WHERE minute >= <<span_began>> AND <<may_be_seen>>
-    GROUP BY minute
-), counted AS (
-    SELECT <<step_of_minute>> AS at,
-        sum(failed)::bigint AS failed, sum(retried)::bigint AS retried
-    FROM by_minute
+-- Those of all groups together, by the step; one row without a step if there are none. By the minute first: the step of a
+-- minute is then reckoned once, and not for each group.
+SELECT span_from, counted.*
+FROM (SELECT <<span_began>> AS span_from) AS span
+LEFT JOIN (
+    SELECT <<by_step>>
+    FROM (
+        SELECT minute, sum(failed) AS failed, sum(retried) AS retried
+        FROM haulier.error_count
+        WHERE minute >= <<span_began>> AND <<may_be_seen>>
+        GROUP BY minute
+    ) AS by_minute
     GROUP BY 1
-)
-SELECT span_from, at, failed, retried
-FROM span
-LEFT JOIN counted ON true;
+) AS counted ON true;
 
 -- part: first_failed
--- As many of a group's jobs as a bound allows. In the order of the index: else a partition might be read whole where most
--- of its failures are expected to be of one group.
+-- As many of a group's jobs as a bound allows. In the order of the index: else a partition might be read whole if most of
+-- its failures are expected to be of one group.
 SELECT id
 FROM haulier.finished_job
 WHERE finished_job.error_id = asked.error_id AND status = 'failed_permanent'
@@ -191,20 +169,18 @@ SELECT asked.error_id, (SELECT count(*) FROM (<<first_failed>>) AS found) AS fai
 FROM unnest(%(failed_ids)s::bigint[]) AS asked (error_id);
 
 -- name: mended_errors
--- Those of some groups of which no job is left that has failed for good or is to be tried again.
+-- The groups of which no job is left that has failed for good or is to be tried again.
 SELECT asked.error_id
 FROM unnest(%(failed_ids)s::bigint[]) AS asked (error_id)
-WHERE (<<first_retrying>>) IS NULL
-    AND (<<first_failed>>) IS NULL;
+WHERE (<<first_retrying>>) IS NULL AND (<<first_failed>>) IS NULL;
 
 -- name: queues_of_error
 -- In which queues it was seen in the span, those with the most failures first; of each also by the step.
 WITH counted AS (
-    SELECT queue, <<step_of_minute>> AS at,
-        sum(failed)::bigint AS failed, sum(retried)::bigint AS retried
+    SELECT queue, <<by_step>>
     FROM haulier.error_count
     WHERE error_id = %(error_id)s AND minute >= %(span_from)s AND <<may_be_seen>>
-    GROUP BY 1, 2
+    GROUP BY queue, at
 )
 SELECT queue, sum(failed)::bigint AS failed, sum(retried)::bigint AS retried, array_agg(at ORDER BY at) AS ats,
     array_agg(failed ORDER BY at) AS failed_at, array_agg(retried ORDER BY at) AS retried_at

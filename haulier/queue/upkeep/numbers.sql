@@ -1,6 +1,6 @@
--- The numbers: what came and ended, by time, queue and kind, and what lives. They are read from the tables of jobs, and
--- not kept by the statements that enqueue and settle: an upsert for each INSERT cost lone INSERTs 15 to 19 %.
--- To count a span again, twice or after a crash, gives the same rows: a count only ever replaces a lower one.
+-- The numbers: what came and ended, by time, queue and kind. They are read from the tables of jobs, and not kept by the
+-- statements that enqueue and settle: an upsert for each INSERT cost lone INSERTs 15 to 19 %.
+-- A span may be counted again, also after a crash: a count only ever replaces a lower one.
 
 -- name: begin_counting
 -- The first process begins a day ago: what came before there was a worker counts as well.
@@ -14,10 +14,10 @@ ON CONFLICT (one_row) DO NOTHING;
 SELECT extract(epoch FROM counted_until - now())::double precision AS seconds
 FROM haulier.counting;
 
--- part: times_told
--- How far the numbers reach, and what there is to count. An interval ends `late` before now, since a transaction is
--- seen only when it commits, at the times at which it began. What ended just before that is looked at once more.
--- Far behind, whole minutes are counted, up to one that is surely over.
+-- part: what_to_count
+-- How far the numbers reach, and what there is to count. A span ends `late` before now: a transaction is seen only when it
+-- commits, but has the times at which it began. What ended just before the span is counted once more.
+-- A process that is far behind counts whole minutes, up to one that is surely over.
 SELECT recounted, folded, through, is_behind, through < now() - interval '2 hours' AS is_old,
     CASE WHEN is_behind THEN 60 ELSE 10 END AS step,
     CASE
@@ -41,8 +41,8 @@ CROSS JOIN LATERAL (
 ) AS how
 
 -- name: take_counting
--- Become, or stay, the process that counts; no row where another one is, or just holds the row. After the clock was set
--- back, begin anew from now.
+-- Become, or stay, the process that counts; no row if another one does, or holds the row. If the clock was set back, begin
+-- anew from now.
 WITH taken AS (
     UPDATE haulier.counting
     SET counted_by = %(counter)s,
@@ -58,7 +58,7 @@ WITH taken AS (
     )
     RETURNING *
 )
-<<times_told>>;
+<<what_to_count>>;
 
 -- name: lock_counting
 -- Wait for the process that counts, and keep it from counting.
@@ -73,10 +73,10 @@ SET counted_until = now()
 WHERE counted_by = %(counter)s;
 
 -- name: count_by_index
--- Goes before count_span in its transaction. No statistics reach to now: the planner expects a handful of jobs where there
--- are many thousands. It would read all of a partition, or of an index whose second column is the time, or fetch the jobs
--- one by one where a bitmap reads each page once; and sort them by their names, on disk, instead of hashing them.
--- What is off all the same where nothing else is possible costs so much in its eyes that it would compile the statement.
+-- Goes before count_span in its transaction. No statistics reach to now: the planner expects a few jobs where there are many
+-- thousands. It would read all of a partition, or of an index whose second column is the time, or fetch the jobs one by one
+-- where a bitmap reads each page once; and sort them by name, on disk, instead of hashing them.
+-- Without JIT: where nothing but a scan that is off is possible, its cost would make the server compile the statement.
 SET LOCAL enable_seqscan = off;
 SET LOCAL enable_indexscan = off;
 SET LOCAL enable_indexonlyscan = off;
@@ -109,9 +109,22 @@ FROM (
 ) AS job
 GROUP BY at, queue, kind, status, waited_in, ran_in
 
+-- part: figures
+arrived, succeeded, failed, cancelled, attempts, waited, ran
+
+-- part: sums
+sum(arrived)::bigint AS arrived, sum(succeeded)::bigint AS succeeded, sum(failed)::bigint AS failed,
+sum(cancelled)::bigint AS cancelled, sum(attempts)::bigint AS attempts, sum(waited) AS waited, sum(ran) AS ran
+
+-- part: last_live
+-- What the last count of live jobs has found.
+(array_agg(due ORDER BY at DESC) FILTER (WHERE due IS NOT NULL))[1] AS due,
+(array_agg(running ORDER BY at DESC) FILTER (WHERE due IS NOT NULL))[1] AS running,
+(array_agg(oldest ORDER BY at DESC) FILTER (WHERE due IS NOT NULL))[1] AS oldest
+
 -- part: arrived
--- What was created in the span, by the indexes of the newest jobs, as in `list_jobs`. A job ends after it was created:
--- so older partitions are left out, but for an hour by which the clock may have been set back.
+-- What was created in the span, by the indexes of the newest jobs, as in `list_jobs`. A job ends after it was created, so
+-- older partitions are left out, except for an hour by which the clock may have been set back.
 SELECT date_bin(make_interval(secs => %(step_seconds)s), created_at, 'epoch'::timestamptz) AS at, queue, kind,
     count(*)::integer AS jobs
 FROM (
@@ -144,18 +157,16 @@ UNION
 SELECT queue || ' ' || kind FROM ended;
 
 -- name: count_span
--- Count what came and ended in a span into rows of a step, and return how many more there are than before. A step has
--- rows of its own for most_pairs of queue and kind, and one for all others: a pair that has a row keeps it, and where
--- there is one for all others no new pair gets a row, so that none is counted in both. Where the rows of smaller steps
--- were summed (only_whole), a pair may be in both: such a step stays as it is.
+-- Count what came and ended in a span into rows of a step, and return how many more there are than before. A step has rows
+-- for most_pairs of queue and kind, and one for all others. A pair that has a row keeps it; once there is a row for all
+-- others, no new pair gets a row, so that none is counted in both. If rows of smaller steps were summed (only_whole), a
+-- pair may be in both: such a step stays as it is.
 WITH ended AS MATERIALIZED (
     <<ended>>
 ), arrived AS MATERIALIZED (
     <<arrived>>
 ), figures AS (
-    SELECT at, queue, kind, sum(arrived)::integer AS arrived, sum(succeeded)::integer AS succeeded,
-        sum(failed)::integer AS failed, sum(cancelled)::integer AS cancelled, sum(attempts)::bigint AS attempts,
-        sum(waited) AS waited, sum(ran) AS ran
+    SELECT at, queue, kind, <<sums>>
     FROM (
         SELECT at, queue, kind, jobs AS arrived, 0 AS succeeded, 0 AS failed, 0 AS cancelled, 0 AS attempts, 0 AS waited,
             0 AS ran
@@ -189,14 +200,12 @@ WITH ended AS MATERIALIZED (
     WHERE NOT (is_full AND %(only_whole)s)
 ), summed AS MATERIALIZED (
     SELECT at, CASE WHEN is_shown THEN queue ELSE '*' END AS queue, CASE WHEN is_shown THEN kind ELSE '*' END AS kind,
-        sum(arrived) AS arrived, sum(succeeded) AS succeeded, sum(failed) AS failed, sum(cancelled) AS cancelled,
-        sum(attempts) AS attempts, sum(waited) AS waited, sum(ran) AS ran
+        <<sums>>
     FROM named
     GROUP BY 1, 2, 3
 ), written AS (
-    INSERT INTO haulier.rollup AS kept (
-        step, at, queue, kind, arrived, succeeded, failed, cancelled, attempts, waited, ran)
-    SELECT %(step_seconds)s, at, queue, kind, arrived, succeeded, failed, cancelled, attempts, waited, ran
+    INSERT INTO haulier.rollup AS kept (step, at, queue, kind, <<figures>>)
+    SELECT %(step_seconds)s, at, queue, kind, <<figures>>
     FROM summed
     -- A retry takes a job out of the history, but it had ended.
     ON CONFLICT (step, at, queue, kind) DO UPDATE
@@ -228,32 +237,23 @@ SET through = %(through)s,
     recounted = %(recounted)s;
 
 -- name: fold_rollups
--- Sum the rows of one step, all that begin before some time, into those of a longer step. When the jobs of a rare kind
--- came stays known as exactly as it was.
+-- Sum the rows of one step that begin before some time into those of a longer step. When the jobs of a rare kind came
+-- stays known as exactly as before.
 WITH moved AS (
     DELETE FROM haulier.rollup
     WHERE step = %(step_seconds)s AND at < %(upto)s AND <<of_these_pairs>>
     RETURNING date_bin(make_interval(secs => %(longer_seconds)s), at, 'epoch'::timestamptz) AS longer_at, rollup.*
 ), summed AS (
-    SELECT longer_at AS at, queue, kind, sum(arrived) AS arrived,
+    SELECT longer_at AS at, queue, kind, <<sums>>, <<last_live>>,
         min(coalesce(came_from, at)) FILTER (WHERE arrived > 0) AS came_from,
-        max(coalesce(came_to, at + make_interval(secs => %(step_seconds)s))) FILTER (WHERE arrived > 0) AS came_to,
-        sum(succeeded) AS succeeded, sum(failed) AS failed, sum(cancelled) AS cancelled, sum(attempts) AS attempts,
-        sum(waited) AS waited, sum(ran) AS ran,
-        (array_agg(due ORDER BY at DESC) FILTER (WHERE due IS NOT NULL))[1] AS due,
-        (array_agg(running ORDER BY at DESC) FILTER (WHERE due IS NOT NULL))[1] AS running,
-        (array_agg(oldest ORDER BY at DESC) FILTER (WHERE due IS NOT NULL))[1] AS oldest
+        max(coalesce(came_to, at + make_interval(secs => %(step_seconds)s))) FILTER (WHERE arrived > 0) AS came_to
     FROM moved
     GROUP BY longer_at, queue, kind
 )
-INSERT INTO haulier.rollup AS kept (
-    step, at, queue, kind, arrived, came_from, came_to, succeeded, failed, cancelled, attempts, waited, ran, due,
-    running, oldest)
-SELECT %(longer_seconds)s, at, queue, kind, arrived, came_from, came_to, succeeded, failed, cancelled, attempts, waited,
-    ran, due, running, oldest
+INSERT INTO haulier.rollup AS kept (step, at, queue, kind, <<figures>>, came_from, came_to, due, running, oldest)
+SELECT %(longer_seconds)s, at, queue, kind, <<figures>>, came_from, came_to, due, running, oldest
 FROM summed
--- A row is there already where the first part of a step was counted in whole minutes, or where live jobs were counted
--- ahead.
+-- There is a row already if the first part of a step was counted in whole minutes, or live jobs were counted ahead.
 ON CONFLICT (step, at, queue, kind) DO UPDATE
 SET arrived = kept.arrived + excluded.arrived,
     came_from = CASE
