@@ -95,7 +95,7 @@ format: venv ## put the code into the house's format
 	$(VENV) -m ruff format .
 	$(VENV) -m ruff check --fix .
 
-schema: ## build schema.sql from haulier/schema
+schema: ## build schema.sql and grants.sql from haulier/schema
 	@$(PYTHON) tools/schema.py
 
 lock: ## pin the newest versions that setup.cfg allows (needs uv)

@@ -1,3 +1,5 @@
+-- Built from haulier/schema by `make schema`: change the files there, not this one.
+
 -- The rights of the two programs, each under a role of its own that is not the owner. Apply this after `migrate`, and
 -- again after each `migrate` that brings a new version of the schema. It may be repeated, and needs a superuser, or a
 -- role that administers the three roles.
@@ -33,9 +35,9 @@ GRANT SELECT ON haulier.schema_version, haulier.job, haulier.finished_job, hauli
     haulier.counting, haulier.error_group, haulier.error_count, haulier.operation, haulier.preview, haulier.schedule,
     haulier.tick TO :"web", :"worker";
 -- enqueue, copy and retry, without the right to write a job's state, worker and used attempts
-GRANT INSERT (id, kind, payload, queue, priority, run_at, max_attempts, timeout_seconds, idempotency_key, tags, copy_of,
-    attempt, claim, started_at, crashes, last_error, errors, created_at, operation_id, schedule, scheduled_for)
-    ON haulier.job TO :"web", :"worker";
+GRANT INSERT (kind, payload, queue, priority, max_attempts, timeout_seconds, tags, run_at, id, attempt, claim,
+    started_at, crashes, idempotency_key, last_error, errors, created_at, copy_of, schedule, scheduled_for,
+    operation_id) ON haulier.job TO :"web", :"worker";
 GRANT EXECUTE ON FUNCTION haulier.wake TO :"web", :"worker";
 -- move a job to history when it ends, and back when it is retried. To lock a row takes the right to update one of its
 -- columns, here as below.
@@ -55,7 +57,7 @@ GRANT EXECUTE ON FUNCTION haulier.decide_ticks, haulier.decide_apart, haulier.pu
 -- The API ------------------------------------------------------------------------------------------------------
 
 -- change and cancel jobs
-GRANT UPDATE (payload, queue, priority, run_at, max_attempts, timeout_seconds, tags, cancel_requested, operation_id,
+GRANT UPDATE (payload, queue, priority, max_attempts, timeout_seconds, tags, run_at, cancel_requested, operation_id,
     updated_at) ON haulier.job TO :"web";
 GRANT INSERT (key, fingerprint, job_id) ON haulier.idempotency TO :"web";
 -- making keys takes `python -m haulier` under the owner, or `-v web_makes_keys=yes` with this file

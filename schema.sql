@@ -780,11 +780,11 @@ $$;
 
 -- Every job, live or finished. One statement over it is one snapshot: a job is never in neither table, nor in both.
 CREATE OR REPLACE VIEW haulier.jobs AS
-SELECT
-    id, status, kind, queue, priority, run_at, worker_id, attempt, claim, started_at, attempts, max_attempts,
-    crashes, snoozes, backoff, timeout_seconds, cancel_requested, payload, idempotency_key, last_error, errors,
-    created_at, updated_at, NULL::timestamptz AS finished_at, NULL::jsonb AS result,
-    -- Not a join: the plans of whoever reads jobs in order stay as they are, and it is looked up for running jobs alone.
+SELECT id, status, kind, payload, queue, priority, max_attempts, timeout_seconds, tags, run_at, worker_id, attempt,
+    claim, started_at, attempts, crashes, snoozes, cancel_requested, idempotency_key, last_error, errors, created_at,
+    updated_at, copy_of, schedule, scheduled_for, error_id, operation_id, backoff, NULL::timestamptz AS finished_at,
+    NULL::jsonb AS result,
+    -- Not a join: the plans of whoever reads jobs in order stay as they are, and only running jobs are looked up.
     (
         SELECT jsonb_build_object(
             'done', done,
@@ -793,15 +793,13 @@ SELECT
             'at', to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
         FROM haulier.progress
         WHERE job.worker_id IS NOT NULL AND progress.job_id = job.id AND progress.claim = job.claim
-    ) AS progress,
-    error_id, tags, copy_of, operation_id, schedule, scheduled_for
+    ) AS progress
 FROM haulier.job
 UNION ALL
-SELECT
-    id, status, kind, queue, priority, run_at, worker_id, attempt, claim, started_at, attempts, max_attempts,
-    crashes, snoozes, NULL::double precision, timeout_seconds, cancel_requested, payload, idempotency_key, last_error,
-    errors, created_at, updated_at, finished_at, result, NULL::jsonb, error_id, tags, copy_of, operation_id, schedule,
-    scheduled_for
+SELECT id, status, kind, payload, queue, priority, max_attempts, timeout_seconds, tags, run_at, worker_id, attempt,
+    claim, started_at, attempts, crashes, snoozes, cancel_requested, idempotency_key, last_error, errors, created_at,
+    updated_at, copy_of, schedule, scheduled_for, error_id, operation_id, NULL::double precision, finished_at, result,
+    NULL::jsonb
 FROM haulier.finished_job;
 
 -- At most so many of the jobs that have any of these tags; finished_at tells in which table each is. By bitmap scans: the
@@ -1659,15 +1657,12 @@ BEGIN
     IF fired_jobs IS NULL THEN
         RETURN 0;
     END IF;
-    INSERT INTO haulier.job (
-        id, kind, payload, queue, priority, max_attempts, timeout_seconds, tags, schedule, scheduled_for)
-    SELECT fired.id, job ->> 'kind', job -> 'payload', coalesce(job ->> 'queue', 'default'),
-        coalesce((job ->> 'priority')::smallint, 0), coalesce((job ->> 'max_attempts')::integer, 3),
-        (job ->> 'timeout_seconds')::integer,
-        CASE WHEN jsonb_typeof(job -> 'tags') = 'array'
-            THEN nullif(ARRAY(SELECT jsonb_array_elements_text(job -> 'tags')), '{}')
-        END,
-        fired.schedule, fired.at
+    INSERT INTO haulier.job (id, kind, payload, queue, priority, max_attempts, timeout_seconds, tags, schedule,
+        scheduled_for)
+    SELECT fired.id, job ->> 'kind', job -> 'payload', coalesce(job ->> 'queue', 'default'), coalesce((job ->>
+        'priority')::smallint, 0), coalesce((job ->> 'max_attempts')::integer, 3), (job ->> 'timeout_seconds')::integer,
+        CASE WHEN jsonb_typeof(job -> 'tags') = 'array' THEN nullif(ARRAY(SELECT jsonb_array_elements_text(job ->
+        'tags')), '{}') END, fired.schedule, fired.at
     FROM unnest(fired_jobs, fired_names, fired_ats) AS fired (id, schedule, at)
     JOIN haulier.schedule ON schedule.name = fired.schedule
     ORDER BY fired.at, fired.schedule;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 # Without schema.sql, grants.sql and the migrations, which are run as whole files.
@@ -29,11 +29,12 @@ def load(texts: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
             # A comment may hold a percent sign or a brace, which psycopg2 would take for a parameter.
             found[sort][name] = re.sub(r"^\s*--.*\n?|\s+-- .*$", "", body, flags=re.MULTILINE).strip()
     statements, parts = found["name"], found["part"]
+    return {name: filled(text, parts) for name, text in statements.items()}, parts
 
-    def filled(text: str) -> str:
-        return re.sub(r"<<(\w+)>>", lambda place: filled(parts[place[1]]), text)
 
-    return {name: filled(text) for name, text in statements.items()}, parts
+def filled(text: str, parts: Mapping[str, str]) -> str:
+    """Return the text with each `<<part>>` replaced. Raises: KeyError for a part that does not exist."""
+    return re.sub(r"<<(\w+)>>", lambda place: filled(parts[place[1]], parts), text)
 
 
 SQL, PARTS = load(path.read_text(encoding="utf-8") for path in FILES)
@@ -41,4 +42,4 @@ SQL, PARTS = load(path.read_text(encoding="utf-8") for path in FILES)
 
 def columns_of(part: str) -> tuple[str, ...]:
     """Return the names of a part that is a list of columns, in its order."""
-    return tuple(name.strip() for name in PARTS[part].split(","))
+    return tuple(name.strip() for name in filled(PARTS[part], PARTS).split(","))

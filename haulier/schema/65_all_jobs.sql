@@ -2,11 +2,8 @@
 
 -- Every job, live or finished. One statement over it is one snapshot: a job is never in neither table, nor in both.
 CREATE OR REPLACE VIEW haulier.jobs AS
-SELECT
-    id, status, kind, queue, priority, run_at, worker_id, attempt, claim, started_at, attempts, max_attempts,
-    crashes, snoozes, backoff, timeout_seconds, cancel_requested, payload, idempotency_key, last_error, errors,
-    created_at, updated_at, NULL::timestamptz AS finished_at, NULL::jsonb AS result,
-    -- Not a join: the plans of whoever reads jobs in order stay as they are, and it is looked up for running jobs alone.
+SELECT <<in_both_tables>>, error_id, operation_id, backoff, NULL::timestamptz AS finished_at, NULL::jsonb AS result,
+    -- Not a join: the plans of whoever reads jobs in order stay as they are, and only running jobs are looked up.
     (
         SELECT jsonb_build_object(
             'done', done,
@@ -15,15 +12,10 @@ SELECT
             'at', to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
         FROM haulier.progress
         WHERE job.worker_id IS NOT NULL AND progress.job_id = job.id AND progress.claim = job.claim
-    ) AS progress,
-    error_id, tags, copy_of, operation_id, schedule, scheduled_for
+    ) AS progress
 FROM haulier.job
 UNION ALL
-SELECT
-    id, status, kind, queue, priority, run_at, worker_id, attempt, claim, started_at, attempts, max_attempts,
-    crashes, snoozes, NULL::double precision, timeout_seconds, cancel_requested, payload, idempotency_key, last_error,
-    errors, created_at, updated_at, finished_at, result, NULL::jsonb, error_id, tags, copy_of, operation_id, schedule,
-    scheduled_for
+SELECT <<in_both_tables>>, error_id, operation_id, NULL::double precision, finished_at, result, NULL::jsonb
 FROM haulier.finished_job;
 
 -- At most so many of the jobs that have any of these tags; finished_at tells in which table each is. By bitmap scans: the

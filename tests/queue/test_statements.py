@@ -118,7 +118,8 @@ SHARED_FILES = {HAULIER / "queue" / "columns.sql", HAULIER / "queue" / "produce"
 
 
 def test_each_shared_part_is_for_some_statement_of_another_file():
-    others = "".join(path.read_text() for path in FILES if path not in SHARED_FILES)
+    paths = {*FILES, *(HAULIER / "schema").rglob("*.sql")} - SHARED_FILES
+    others = "".join(path.read_text() for path in paths)
     statements, parts = load(path.read_text() for path in SHARED_FILES)
     used = {name for text in [others, *parts.values()] for name in re.findall(r"<<(\w+)>>", text)}
 

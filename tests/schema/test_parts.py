@@ -1,4 +1,4 @@
-"""The files of haulier/schema, from which schema.sql is built: it ..."""
+"""The files of haulier/schema, from which schema.sql and grants.sql are built: it ..."""
 
 from __future__ import annotations
 
@@ -28,9 +28,11 @@ def functions() -> Iterator[tuple[str, re.Match[str]]]:
             yield str(path.relative_to(schema.PARTS)), found
 
 
-def test_builds_schema_sql_from_its_parts() -> None:
-    assert (ROOT / "schema.sql").read_text(encoding="utf-8") == schema.build(), "run `make schema`"
-    assert {*schema.PARTS.rglob("*.sql")} == {*schema.parts()}
+def test_builds_both_files_from_their_parts() -> None:
+    present = {name: (ROOT / name).read_text(encoding="utf-8") for name in schema.built()}
+
+    assert present == schema.built(), "run `make schema`"
+    assert {*schema.PARTS.rglob("*.sql")} == {*schema.parts(), schema.PARTS / "grants.sql"}
 
 
 def test_says_why_there_is_each_function() -> None:

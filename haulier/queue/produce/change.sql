@@ -9,16 +9,6 @@ given AS MATERIALIZED (
     SELECT jsonb_populate_record(NULL::haulier.job, %(changes)s::jsonb) AS job
 )
 
--- part: as_given
--- What a client may set, as it becomes.
-kind,
-coalesce((given.job).payload, payload) AS payload,
-coalesce((given.job).queue, queue) AS queue,
-coalesce((given.job).priority, priority) AS priority,
-coalesce((given.job).max_attempts, max_attempts) AS max_attempts,
-coalesce((given.job).timeout_seconds, timeout_seconds) AS timeout_seconds,
-CASE WHEN %(changes)s::jsonb ? 'tags' THEN nullif((given.job).tags, ARRAY[]::text[]) ELSE tags END AS tags
-
 -- part: time_given
 -- Null: none. A time that has passed counts as now.
 CASE WHEN %(changes)s::jsonb ?| ARRAY['run_at', 'delay_seconds'] THEN
@@ -95,13 +85,9 @@ WITH <<given>>, old AS MATERIALIZED (
     SELECT * FROM old
 ), <<differing>>, written AS (
     UPDATE haulier.job
-    SET queue = new.queue,
-        priority = new.priority,
+    SET (<<changeable>>) = ROW (<<changed>>),
         run_at = new.run_at,
-        max_attempts = new.max_attempts,
-        timeout_seconds = new.timeout_seconds,
-        tags = new.tags,
-        -- As the column itself where it stays: else it would be stored anew.
+        -- As the column itself if it stays: else it would be stored anew.
         payload = CASE WHEN fields ? 'payload' THEN new.payload ELSE job.payload END,
         updated_at = now()
     FROM new

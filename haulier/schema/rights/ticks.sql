@@ -34,15 +34,8 @@ BEGIN
     IF fired_jobs IS NULL THEN
         RETURN 0;
     END IF;
-    INSERT INTO haulier.job (
-        id, kind, payload, queue, priority, max_attempts, timeout_seconds, tags, schedule, scheduled_for)
-    SELECT fired.id, job ->> 'kind', job -> 'payload', coalesce(job ->> 'queue', 'default'),
-        coalesce((job ->> 'priority')::smallint, 0), coalesce((job ->> 'max_attempts')::integer, 3),
-        (job ->> 'timeout_seconds')::integer,
-        CASE WHEN jsonb_typeof(job -> 'tags') = 'array'
-            THEN nullif(ARRAY(SELECT jsonb_array_elements_text(job -> 'tags')), '{}')
-        END,
-        fired.schedule, fired.at
+    INSERT INTO haulier.job (id, <<set_by_clients>>, schedule, scheduled_for)
+    SELECT fired.id, <<as_schedules_set_them>>, fired.schedule, fired.at
     FROM unnest(fired_jobs, fired_names, fired_ats) AS fired (id, schedule, at)
     JOIN haulier.schedule ON schedule.name = fired.schedule
     ORDER BY fired.at, fired.schedule;
