@@ -30,6 +30,14 @@ CASE WHEN %(changes)s::jsonb ? 'tags' THEN nullif((given.job).tags, ARRAY[]::tex
 -- part: changed
 new.queue, new.priority, new.max_attempts, new.timeout_seconds, new.tags
 
+-- part: updated_by_the_api
+payload, <<changeable>>, run_at, cancel_requested, operation_id, updated_at
+
+-- part: updated_by_workers
+-- Nothing of what a live job does.
+status, worker_id, claim, attempt, attempts, started_at, updated_at, crashes, snoozes, backoff, run_at, last_error, errors,
+error_id, queue, priority, cancel_requested, operation_id
+
 -- part: claimed
 -- What a claim returns to the worker (rows.py).
 id, <<set_by_clients>>, run_at, attempts, idempotency_key, last_error, created_at, attempt, crashes, snoozes, backoff,

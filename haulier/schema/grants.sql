@@ -53,7 +53,7 @@ GRANT EXECUTE ON FUNCTION haulier.decide_ticks, haulier.decide_apart, haulier.pu
 -- The API ------------------------------------------------------------------------------------------------------
 
 -- change and cancel jobs
-GRANT UPDATE (payload, <<changeable>>, run_at, cancel_requested, operation_id, updated_at) ON haulier.job TO :"web";
+GRANT UPDATE (<<updated_by_the_api>>) ON haulier.job TO :"web";
 GRANT INSERT (key, fingerprint, job_id) ON haulier.idempotency TO :"web";
 -- making keys takes `python -m haulier` under the owner, or `-v web_makes_keys=yes` with this file
 GRANT SELECT, UPDATE (last_used_at) ON haulier.api_key TO :"web";
@@ -88,8 +88,7 @@ GRANT INSERT (as_of, action, filter, queues, unseen, doubted, cluster), UPDATE (
 -- The worker ---------------------------------------------------------------------------------------------------
 
 -- claim, settle and work operations off, without the right to change what a live job does
-GRANT UPDATE (status, worker_id, claim, attempt, attempts, started_at, updated_at, crashes, snoozes, backoff, run_at,
-    last_error, errors, error_id, queue, priority, cancel_requested, operation_id) ON haulier.job TO :"worker";
+GRANT UPDATE (<<updated_by_workers>>) ON haulier.job TO :"worker";
 GRANT SELECT ON haulier.lane TO :"worker";
 GRANT INSERT, UPDATE, DELETE ON haulier.worker TO :"worker";
 GRANT SELECT, INSERT, DELETE ON haulier.sleeper TO :"worker";

@@ -57,6 +57,7 @@ def enqueue_one(conn: Connection, asked: Draft) -> Enqueued:
 # The defaults of schema.sql, which every new job has.
 _NEW = {
     **dict.fromkeys(Job._fields),
+    **Job._field_defaults,
     "status": JobStatus.QUEUED,
     "cancel_requested": False,
     **dict.fromkeys(("attempts", "attempt", "crashes", "snoozes"), 0),
