@@ -1,8 +1,8 @@
 -- How many connections there may be.
 
 -- name: connection_limits
--- Those of the role that has logged in. None of these bounds a superuser but the server's. Whose connections are counted
--- can be seen by everybody. `reserved_connections` is there from PostgreSQL 16 on.
+-- The limits of the role that has logged in. Only the server's limit holds for a superuser. Every role may see whose
+-- connections are counted. `reserved_connections` exists from PostgreSQL 16 on.
 SELECT
     pg_backend_pid() AS pid,
     session_user::text AS role,

@@ -11,11 +11,11 @@ SET LOCAL statement_timeout = %(milliseconds)s;
 SET LOCAL lock_timeout = %(lock_milliseconds)s;
 
 -- name: begin
--- The isolation level is stated, because a role or a database may default to a stricter one, in which a statement does
--- not see the change that it has just waited for. The search_path is stated, because on the role's own path a function
--- or an operator that somebody made in `public` may fit a statement better than PostgreSQL's, and would run with our
--- rights. array_nulls is on, because arrays are sent as text, in which NULL is a plain word where a role has turned it
--- off. The idle timeout frees the locks of a client that vanished between two statements: TCP takes hours to notice.
+-- The isolation level is stated because a role or a database may default to a stricter one, in which a statement does not
+-- see the change that it has just waited for. The search_path is stated because on the role's own path a function or an
+-- operator in `public` may match a statement better than PostgreSQL's, and would run with our rights. array_nulls is on
+-- because arrays are sent as text, in which NULL would be a plain word. The idle timeout frees the locks of a client that
+-- vanished between two statements: TCP takes hours to notice.
 BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL array_nulls = on;
 SET LOCAL statement_timeout = %(milliseconds)s;
 SET LOCAL lock_timeout = %(lock_milliseconds)s; SET LOCAL idle_in_transaction_session_timeout = %(idle_milliseconds)s;

@@ -5,16 +5,15 @@ schedule.name, cron, every_seconds, time_zone, overlap, missed, missed_max, miss
 source, paused_since, paused_until, counts_from, decided_to, pending_at, look_at, refused_since, refusals, refusal
 
 -- name: any_schedule
--- Whether there is any schedule at all.
 SELECT EXISTS (SELECT FROM haulier.schedule) AS is_there;
 
 -- name: due_schedules
--- Lock the schedules that are due, unless another worker just decides them, and return a row for all that are alike in
--- what decides of their ticks, as most that are due at one time: a row for each would take longer than to decide. What
--- becomes of some hangs on their names or their jobs: they have a row each. Whether their jobs live is another
--- statement: this one's snapshot is older than the locks, and a worker that had a lock before may have fired since.
--- Without the jobs, which may be large: `fire_ticks` reads them. The size is at least that of one that it writes, and
--- rounded up so that few differ in it; a small one is not measured, which would take longer than the rest.
+-- Lock the schedules that are due, except those that another worker is deciding. Most schedules that are due at one time
+-- have the same rule and are decided in the same way, so they share a row: a row for each would take longer than deciding.
+-- Schedules whose ticks depend on their names or jobs have a row each. Whether their jobs live is another statement: this
+-- one's snapshot is older than the locks, and a worker that held a lock before may have fired since.
+-- Without the jobs, which may be large: `fire_ticks` reads them. Their size is rounded up so that few differ in it, and a
+-- small job is not measured, because that would take longer than the rest.
 SELECT array_agg(name) AS names, min(name) AS name, cron, every_seconds, time_zone, overlap, missed, missed_max,
     missed_within_seconds, jitter_seconds, min(source) AS source, paused_since, paused_until,
     min(counts_from) AS counts_from, decided_to, pending_at, min(look_at) AS look_at, refused_since,
@@ -40,7 +39,7 @@ GROUP BY cron, every_seconds, time_zone, overlap, missed, missed_max, missed_wit
 ORDER BY min(look_at);
 
 -- name: live_of_schedules
--- Which of these schedules have a live job, and the first of each. The ORDER BY makes it look each up in the index.
+-- The first live job of each of these schedules. The ORDER BY makes the planner look each up in the index.
 SELECT asked.name, live.id
 FROM unnest(%(names)s::text[]) AS asked (name)
 CROSS JOIN LATERAL (
@@ -52,26 +51,26 @@ CROSS JOIN LATERAL (
 ) AS live;
 
 -- name: move_and_fire
--- Each decision is sent once, by a number, with its ticks and the names of all schedules that it is for.
+-- Each decision is sent once, by its number, with its ticks and the names of its schedules.
 SELECT haulier.decide_ticks(
     %(names)s, %(decisions)s, %(decided_tos)s, %(pendings)s, %(nexts)s, %(looks)s, %(of_decisions)s, %(ats)s, %(outcomes)s
 ) AS fired;
 
 -- name: decide_apart
--- Some schedules at a time, and each by itself where the database refuses one of them: what became of each, and why if it
--- cannot fire.
+-- Decide some schedules at a time, and each by itself if the database refuses one of them. Return what became of each, and
+-- why if it cannot fire.
 SELECT tried AS name, became, why
 FROM haulier.decide_apart(
     %(apart)s, %(names)s, %(decisions)s, %(decided_tos)s, %(pendings)s, %(nexts)s, %(looks)s, %(of_decisions)s, %(ats)s,
     %(outcomes)s);
 
 -- name: put_off
--- Schedules whose time cannot be computed. Whether each is put off.
+-- Put off schedules whose time cannot be computed, if the database allows it.
 SELECT name, haulier.put_off(name, why, false) AS is_put_off
 FROM unnest(%(names)s::text[], %(reasons)s::text[]) AS failed (name, why);
 
 -- name: next_look
--- In how many seconds the next schedule is due; null where there is none. One that cannot be decided does not count.
+-- Seconds until the next schedule is due, without those that cannot be decided; null if there is none.
 SELECT extract(epoch FROM look_at - haulier.schedule_time())::double precision AS seconds
 FROM haulier.schedule
 WHERE name <> ALL(%(passed_over)s::text[])

@@ -1,8 +1,8 @@
 -- Correct when schedules are due next, which is a cache.
 
 -- name: schedules_to_recompute
--- Locked: a worker that fires them meanwhile would else be overwritten. One that somebody has locked is just decided, and
--- nobody waits for it. Without the jobs, which may be large.
+-- Locked, so that a worker that fires them meanwhile is not overwritten. A locked schedule is being decided, and skipped.
+-- Without the jobs, which may be large.
 SELECT <<schedule_columns>>, NULL::jsonb AS job
 FROM haulier.schedule
 WHERE %(after_name)s::text IS NULL OR schedule.name > %(after_name)s
@@ -11,7 +11,7 @@ LIMIT %(limit)s
 FOR UPDATE SKIP LOCKED;
 
 -- name: correct_schedules
--- To look at one too early does no harm. One that cannot fire stays put off.
+-- Looking at a schedule too early does no harm. A schedule that cannot fire stays put off.
 UPDATE haulier.schedule
 SET next_at = corrected.next_at,
     look_at = CASE WHEN refusals = 0 THEN least(schedule.look_at, corrected.look_at) ELSE schedule.look_at END

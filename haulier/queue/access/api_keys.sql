@@ -7,7 +7,7 @@ FROM haulier.create_key(
     %(actor)s);
 
 -- part: key
--- The columns of a key; the hash from before the last rotation only while that token is still good.
+-- A key; the hash from before the last rotation only while that token is still good.
 id, name, scopes, queues, rate_limit, created_at, expires_at, last_used_at, revoked_at, hash,
 CASE WHEN previous_until > now() THEN previous_hash END AS previous_hash,
 CASE WHEN previous_until > now() THEN previous_until END AS previous_until
@@ -33,7 +33,7 @@ FROM haulier.api_key
 ORDER BY created_at, id;
 
 -- name: page_of_keys
--- Newest first, behind the key of a given id. There are few: all are read and sorted.
+-- Newest first, behind a given key. There are few: all are read and sorted.
 SELECT <<key>>
 FROM haulier.api_key
 WHERE %(before_key)s::text IS NULL
@@ -48,7 +48,6 @@ WHERE id = %(key_id)s
 FOR NO KEY UPDATE;
 
 -- name: may_write_keys
--- The functions by themselves: who may call them needs no right to the table.
 SELECT bool_and(coalesce(has_function_privilege(to_regproc('haulier.' || name), 'EXECUTE'), false)) AS is_allowed
 FROM unnest(ARRAY['create_key', 'rotate_key', 'revoke_key']) AS name;
 
@@ -65,9 +64,8 @@ SET last_used_at = now()
 WHERE id = %(key_id)s AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute');
 
 -- name: borrow_requests
--- Take requests from a key's rate, as many as asked for if they are left, and give back those of the last loan that
--- were not used. At most a second's worth is ever left. After a wait for another borrower, now() may be earlier than
--- filled_at.
+-- Borrow requests from a key's rate, as many as are asked for if they are left, and give back the unused ones of the last
+-- loan. At most a second's worth is ever left. After a wait for another borrower, now() may be before filled_at.
 INSERT INTO haulier.rate_budget AS budget (key_id, tokens, granted)
 SELECT id, burst - least(%(asked)s, floor(burst)), least(%(asked)s, floor(burst))::integer
 FROM haulier.api_key

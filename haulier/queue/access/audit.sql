@@ -1,8 +1,8 @@
 -- The audit: who did what.
 
 -- name: list_audit
--- The newest entries within the times, or of a job, by their index; of these at most most_rows are looked at, one by
--- one and numbered. The last of them stays in the list even where it does not match: there the look ended.
+-- The newest entries within the times, or of a job, by their index. At most most_rows are looked at, and numbered. The last
+-- of them stays in the list even if it does not match: the look ended there.
 SELECT id, at, actor, action, job_id, key_id, target, details, place, is_wanted
 FROM (
     SELECT *,

@@ -5,7 +5,7 @@ SELECT haulier.open_session(
     %(hash)s, %(key_id)s, %(key_hash)s, %(idle)s * interval '1 second', %(most_sessions)s) AS is_open;
 
 -- name: find_session
--- One that has not expired, and whether it is time to note its use: once a minute.
+-- A session that has not expired, and whether it is time to note its use: once a minute.
 SELECT key_id, key_hash, now() AS now, seen_at < now() - interval '1 minute' AS is_stale
 FROM haulier.session
 WHERE hash = %(hash)s AND expires_at > now();
@@ -24,7 +24,7 @@ WHERE hash = %(hash)s;
 SELECT haulier.sign_out(%(hash)s);
 
 -- name: sign_out_all
--- In the order of their hashes, as all lock sessions that lock several.
+-- In the order of their hashes, as whoever locks several sessions does.
 SELECT haulier.sign_out(hash)
 FROM (
     SELECT hash
@@ -34,7 +34,7 @@ FROM (
 ) AS held;
 
 -- name: list_sessions
--- Those of a key that are good, the last used first. One of the secret before a rotation ends with that secret.
+-- The good sessions of a key, last used first. A session of the secret before a rotation ends with that secret.
 SELECT session.created_at, seen_at, count(*) OVER () AS found,
     least(session.expires_at, CASE WHEN key_hash = api_key.hash THEN api_key.expires_at ELSE previous_until END) AS ends_at
 FROM haulier.session

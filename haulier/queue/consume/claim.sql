@@ -1,15 +1,14 @@
 -- Claim jobs.
 
 -- name: read_committed
--- Begins a message that is one transaction. The isolation level is stated as in `begin`: in a stricter one a job that
--- somebody else has just claimed is not skipped, but raises an error. The search_path is set before any statement that
--- has a name to look up.
+-- Begins a message that is one transaction. The isolation level is stated as in `begin`: in a stricter one, a job that was
+-- just claimed elsewhere is not skipped but raises an error. The search_path is set before any name is looked up.
 SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL search_path = pg_catalog, pg_temp;
 
 -- name: claim_by_index
--- Goes before a claim in the same message. With old statistics the planner would rather sort all waiting jobs than walk
+-- Goes before a claim in the same message. With old statistics the planner would sort all waiting jobs instead of walking
 -- the index. A prepared claim has one plan for all calls; with JIT each call would compile it while many jobs wait.
--- Times in UTC are parsed four times as fast. set_config, not several SET LOCAL: prepared, it takes half of the time.
+-- Times in UTC are parsed four times as fast. One prepared set_config takes half of the time of several SET LOCAL.
 SELECT set_config('statement_timeout', %(milliseconds)s::integer::text, true), set_config('timezone', 'UTC', true),
     set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
     set_config('enable_sort', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true),
@@ -26,11 +25,10 @@ AND run_at <= now() AND (run_at, id) >= (lane.mark, lane.mark_id)
 AND id <> ALL(%(passed_over)s::uuid[])
 
 -- part: paused_queues
--- The queues of which no job may start now. No correlated subquery: this is read once a statement, before any lane.
+-- The queues of which no job may start now. Not correlated, so it is read once a statement, before any lane.
 ARRAY(SELECT queue FROM haulier.pause WHERE until IS NULL OR until > now())
 
 -- part: may_claim
--- Whether a claim of this worker brings jobs: see haulier.worker.
 NOT worker.quiet
 
 -- name: claim
@@ -85,7 +83,7 @@ WITH locked AS MATERIALIZED (
     RETURNING best.number, NULL AS settled, NULL::timestamptz AS now, <<claimed>>
 )
 SELECT (SELECT count(*) FROM locked) AS number, current_setting('haulier.settled', true) AS settled, now() AS now, <<claimed>>
--- Only the columns and their types. A join that finds no row gives them too, and makes a lone job wait 12 µs longer.
+-- Only the columns and their types. A join that finds no row gives them too, but makes a single job wait 12 µs longer.
 FROM (SELECT (NULL::haulier.job).*) AS head
 UNION ALL
 SELECT *

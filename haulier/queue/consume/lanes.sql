@@ -17,9 +17,9 @@ ORDER BY suspect, queue, priority DESC, run_at, id
 LIMIT 1
 
 -- part: lane_by_lane
--- The lanes that have waiting jobs, in the order of the index, starting behind a given lane, each with its first job; the
--- first row is the given lane, without a job. The scan ends after `look` seconds: it is a loose index scan, which reads a
--- few entries a lane, but any client that may enqueue can make a million lanes.
+-- The lanes that have waiting jobs, in the order of the index, behind a given lane, each with its first job; the first row
+-- is the given lane, without a job. This loose index scan reads a few entries a lane. It ends after `look` seconds,
+-- because any client that may enqueue can make a million lanes.
 lane AS (
     SELECT %(after_queue)s::text AS queue, %(after_priority)s::smallint AS priority, NULL::timestamptz AS run_at,
         NULL::uuid AS id
@@ -36,9 +36,9 @@ lane AS (
 )
 
 -- part: seconds_until_due
--- How long until a claim may take the first job of a lane: until it is due (negative: it is due already) and its queue is
--- no longer paused; infinity, where that has no end. A paused lane is in the answer like others: by the last lane of an
--- answer the scan knows how far it came. The pauses are hashed once a statement; of most lanes no other row is read.
+-- How long until a claim may take the first job of a lane: until it is due (negative if it is) and its queue is no longer
+-- paused; infinity for a pause without an end. Paused lanes are in the answer too: the last lane of an answer says how far
+-- the scan came. The pauses are hashed once a statement; for most lanes no other row is read.
 CASE
     WHEN lane.queue NOT IN (SELECT queue FROM haulier.pause) THEN extract(epoch FROM lane.run_at - now())
     ELSE (
@@ -56,8 +56,8 @@ WHERE id IS NOT NULL
 LIMIT %(limit)s
 
 -- name: lanes
--- The lanes behind a given one. Each row has the place of the lane's first job, how long until a claim may take it, and
--- how long the scan has taken. The scan ends after `limit` lanes or `look` seconds.
+-- The lanes behind a given one, each with its first job, how long until a claim may take it, and how long the scan has
+-- taken. The scan ends after `limit` lanes or `look` seconds.
 WITH RECURSIVE <<lane_by_lane>>
 <<some_lanes>>;
 
@@ -91,13 +91,13 @@ LIMIT %(limit)s
 <<lanes_of_some_queues>>;
 
 -- part: next_operation
--- In how many seconds the first operation is due, or the process that works on one has lost it; null where there is none.
+-- Seconds until the first operation is due, or the process that works on one has lost it; null if there is none.
 SELECT extract(epoch FROM greatest(min(next_at), max(worked_until)) - now())::double precision AS operation_in
 FROM haulier.operation
 WHERE status IN ('waiting', 'running')
 
 -- name: lanes_and_operations
--- Two looks in one statement, which each process sends every two seconds. A row at least.
+-- Two questions in one statement, because each process asks both every two seconds. One row at least.
 SELECT operation.operation_in, lane.*
 FROM (<<next_operation>>) AS operation
 LEFT JOIN (
@@ -130,9 +130,8 @@ FROM (
 ) AS lane;
 
 -- name: fresh_lanes
--- The lanes of jobs that were enqueued lately and that a claim may take now, or soon. A new job in a lane of its own is
--- found by this at once; a scan of many other lanes would reach it late. `id` is before all ids: to find the first of
--- jobs of one time they would have to be sorted.
+-- The lanes of the newest jobs, if a claim may take these now or soon. A scan of many other lanes would find them late.
+-- `id` is before all ids: to find the first of several jobs of one time, they would have to be sorted.
 SELECT queue, priority, run_at, id, seconds
 FROM (
     SELECT queue, priority, run_at, '00000000-0000-0000-0000-000000000000'::uuid AS id, <<seconds_until_due>> AS seconds

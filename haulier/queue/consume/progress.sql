@@ -1,15 +1,15 @@
 -- How far running jobs have come.
 
 -- name: progress_limits
--- Goes before `write_progress` in the same message. It is the heartbeat that writes, which must not wait for anybody's
--- lock, nor for the disk: what is lost with the server is said again a second later. array_nulls: see `begin`.
+-- Goes before `write_progress` in the same message. The heartbeat sends it, and must wait neither for locks nor for the
+-- disk: what is lost with the server is written again a second later. array_nulls: see `begin`.
 SELECT set_config('lock_timeout', %(lock_milliseconds)s::integer::text, true),
     set_config('synchronous_commit', 'off', true), set_config('array_nulls', 'on', true);
 
 -- name: write_progress
--- Write what handlers have said, each under its claim, if that is still the job's; and take away the rows of claims that
--- this worker has ended. No row is another worker's, and no row of a job is locked, so that no order of locking is needed.
--- Each job is looked up by its id: see `lock_held`.
+-- Write what handlers have said, each under its claim if that is still the job's, and delete the rows of claims that this
+-- worker has ended. All rows are this worker's, and no job is locked, so no order of locking is needed. Each job is looked
+-- up by its id: see `lock_held`.
 WITH over AS (
     DELETE FROM haulier.progress
     USING unnest(%(over_ids)s::uuid[], %(over_claims)s::uuid[]) AS ended (id, claim)

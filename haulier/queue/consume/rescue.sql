@@ -1,15 +1,14 @@
 -- Workers are declared dead, and their jobs found.
 
 -- name: lapsed
--- The workers whose lease has run out.
 SELECT id
 FROM haulier.worker
 WHERE beat_at < now() - lease
 ORDER BY id;
 
 -- name: bury
--- Declare dead each worker whose lease has run out, of these or of all. A beat that comes meanwhile waits for the row
--- lock, and then finds no row.
+-- Declare dead the workers whose lease has run out, of these or of all. A beat that comes meanwhile waits for the lock,
+-- then finds no row.
 DELETE FROM haulier.worker
 WHERE id IN (
     SELECT id
@@ -21,7 +20,7 @@ WHERE id IN (
 RETURNING id, host, pid;
 
 -- name: end_without_payload
--- Let an orphan fail for good that could not be moved to the history with its payload. That is not read.
+-- Let an orphan fail for good whose payload could not be moved to the history. The payload is not read.
 WITH gone AS (
     DELETE FROM haulier.job
     WHERE id = %(id)s AND worker_id IS NOT NULL

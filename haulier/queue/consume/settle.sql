@@ -3,8 +3,8 @@
 -- name: lock_held
 -- Lock the rows to be settled, in id order (settling in random order against a bulk cancel made 70 deadlocks).
 -- A statement of its own: `settle` then sees each row as it was when locked, a cancel just requested included.
--- As in `settle`, each row is looked up by its id: where statistics say that few jobs are live, a join may read the
--- whole index instead.
+-- As in `settle`, each row is looked up by its id: if statistics say that few jobs are live, a join may read the whole
+-- index.
 SELECT job.id
 FROM (
     SELECT *
@@ -24,7 +24,7 @@ CROSS JOIN LATERAL (
 SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off;
 
 -- part: attempts_charged
--- How many attempts the job has been charged with. An attempt whose end was not its own fault is given back.
+-- An attempt that ended through no fault of its own is given back.
 CASE
     WHEN outcome.verb = 'complete' OR job.cancel_requested THEN job.attempts
     WHEN outcome.verb = 'snooze' AND job.snoozes >= %(max_snoozes)s THEN job.attempts
@@ -51,7 +51,6 @@ CASE
 END
 
 -- part: error_told
--- The error of this run, if it had one.
 CASE
     WHEN outcome.verb = 'snooze' AND job.snoozes >= %(max_snoozes)s AND NOT job.cancel_requested
         THEN 'snoozed more than ' || %(max_snoozes)s || ' times'
@@ -76,7 +75,6 @@ END
 %(errors)s::text[], %(delays)s::double precision[], %(backoffs)s::double precision[], %(alone)s::boolean[]
 
 -- part: what_becomes
--- Where each outcome leads its job.
 job.version, outcome.place, outcome.verb, outcome.result, outcome.delay, outcome.backoff, said.error,
 <<attempts_charged>> AS attempts,
 <<status_it_leads_to>> AS status,
@@ -132,12 +130,11 @@ FROM outcome
 LEFT JOIN done USING (place)
 
 -- name: settle
--- Let each job leave `running` as its outcome says, if the fence still fits; a job that ends moves to history. `alone`
--- marks a crash that no other job can be blamed for.
--- A row that somebody else has locked is left out, not waited for, so that no order of locking is needed. The result is
--- kept in a setting, for a later statement of the message: a letter for each outcome in the order given, the first of
--- its new status, or - where it was left out. `version` is the place of the locked row, by which the row is found again
--- without an index.
+-- Let each job leave `running` as its outcome says, if the fence still matches; a job that ends moves to history. `alone`
+-- marks a crash for which no other job can be blamed.
+-- A locked row is skipped, not waited for, so no order of locking is needed. The result is kept in a setting, for a later
+-- statement of the message: for each outcome, in their order, the first letter of the new status, or - if it was skipped.
+-- `version` is the place of the locked row, by which it is found again without an index.
 WITH outcome AS MATERIALIZED (
     SELECT *
     FROM unnest(
@@ -163,8 +160,8 @@ WITH outcome AS MATERIALIZED (
 ), <<letters>>;
 
 -- name: settle_noting
--- As `settle`, for outcomes of which some are failed attempts: their jobs are told the group of the error. A statement
--- of its own, so that where none has failed nothing is sent or written for it.
+-- As `settle`, if some outcomes are failed attempts: their jobs get the group of the error. A statement of its own, so that
+-- nothing is sent or written for it if none has failed.
 WITH outcome AS MATERIALIZED (
     SELECT outcome.*
     FROM unnest(
@@ -191,13 +188,13 @@ WITH outcome AS MATERIALIZED (
 ), <<letters>>;
 
 -- name: note_soon
--- Goes before note_errors: nobody waits long only to have a failure counted.
+-- Goes before note_errors: counting a failure must not wait long.
 SELECT set_config('lock_timeout', '200ms', true), set_config('statement_timeout', '1s', true);
 
 -- name: note_errors
--- Count the failed attempts that the settle before it in this transaction has settled, by its letters: retrying, or
--- failed. `places` are those of the outcomes that are failed attempts. A row of counts is written by one process of the
--- server alone, and a group that is known is not locked: so nobody waits, unless two bring the same new group at once.
+-- Count the failed attempts that the settle before this, in the same transaction, has settled, by its letters: retrying or
+-- failed. `places` are the places of the failed attempts among the outcomes. Only one process of the server writes a row of
+-- counts, and a known group is not locked: a process waits only if two bring the same new group at once.
 WITH told AS MATERIALIZED (
     SELECT place, error_id, queue, job_id, substr(current_setting('haulier.settled', true), place, 1) AS letter
     FROM unnest(%(places)s::integer[], %(failed_ids)s::bigint[], %(failed_queues)s::text[], %(failed_jobs)s::uuid[])
@@ -217,15 +214,15 @@ WITH told AS MATERIALIZED (
     SELECT DISTINCT ON (error_id) * FROM counted ORDER BY error_id, place
 )
 INSERT INTO haulier.error_group (id, kind, text, example, example_job, example_queue)
--- The example is that of the first attempt of the group. Where its job was not settled, another's stands there, whose
--- error is not told a second time.
+-- The example is the error of the group's first attempt. If its job was not settled, another job has this place; its error
+-- was not sent.
 SELECT id, kind, text, CASE WHEN place = example_place THEN example ELSE text END, first.job_id, first.queue
 FROM unnest(
     %(group_ids)s::bigint[], %(group_kinds)s::text[], %(group_texts)s::text[], %(group_examples)s::text[],
     %(group_places)s::integer[]
 ) AS new (id, kind, text, example, example_place)
 JOIN first ON first.error_id = new.id
--- In the same order everywhere, so that two that bring the same groups do not wait for each other in a circle.
+-- In the same order everywhere, so that two processes with the same new groups do not wait for each other in a circle.
 ORDER BY id
 ON CONFLICT (id) DO NOTHING;
 

@@ -7,12 +7,12 @@ LISTEN haulier_job; LISTEN haulier_cancel;
 UNLISTEN haulier_job; UNLISTEN haulier_cancel;
 
 -- name: call_myself
--- A notification for this worker's own listener. At that knock the worker looks for cancelled jobs, and finds none.
+-- Notify this worker's own listener. The worker then looks for cancelled jobs, and finds none.
 SELECT pg_notify('haulier_cancel', %(worker)s::text);
 
 -- name: fall_asleep
 -- From now on the trigger of an INSERT finds this worker. Its row in `worker` is locked first, as `bury` does: a worker
--- that is just being declared dead waits, and then inserts nothing. Without the lock the foreign key would raise.
+-- that is being declared dead waits, then inserts nothing. Without the lock the foreign key would raise an error.
 INSERT INTO haulier.sleeper (worker_id, queues)
 SELECT id, queues
 FROM haulier.worker
@@ -34,12 +34,10 @@ ORDER BY other.beat_at DESC, random()
 LIMIT 1
 
 -- name: wake_another
--- Wake one more sleeper of this worker's queues, if there is any.
 SELECT pg_notify('haulier_job', another.worker_id::text)
 FROM (<<another_sleeper>>) AS another;
 
 -- name: pass_on
--- Remove this worker from the sleepers, and wake another one instead.
 WITH gone AS (
     DELETE FROM haulier.sleeper
     WHERE worker_id = %(worker)s

@@ -16,7 +16,7 @@ SET stopping = true
 WHERE id = %(worker)s;
 
 -- name: beat
--- Returns no row where somebody has declared this worker dead.
+-- No row if this worker was declared dead.
 UPDATE haulier.worker
 SET beat_at = now(), scans_fail = %(scans_fail)s
 FROM (SELECT id, beat_at FROM haulier.worker WHERE id = %(worker)s) AS before
@@ -24,7 +24,7 @@ WHERE worker.id = before.id
 RETURNING extract(epoch FROM now() - before.beat_at)::double precision AS seconds;
 
 -- name: has_turn
--- Whether the present time slot is this worker's: the live workers of the same queues take the slots in turn.
+-- The live workers of the same queues take time slots in turn.
 SELECT floor(extract(epoch FROM now()) / %(slot)s)::bigint %% nullif(count(*), 0)
     = count(*) FILTER (WHERE peer.id < me.id) AS has_turn
 FROM haulier.worker AS me
@@ -33,9 +33,8 @@ JOIN haulier.worker AS peer
 WHERE me.id = %(worker)s;
 
 -- name: held
--- The jobs that the database thinks this worker runs under these claims. Each claim is looked up by itself (OFFSET 0
--- keeps it so): with `= ANY`, PostgreSQL before 17 walks all that the worker has run since the oldest snapshot
--- that is still held.
+-- The jobs that this worker runs under these claims, as the database knows it. Each claim is looked up by itself (OFFSET 0
+-- keeps it so): with `= ANY`, PostgreSQL before 17 walks all that the worker has run since the oldest snapshot still held.
 SELECT job.*
 FROM (SELECT DISTINCT unnest(%(claims)s::uuid[]) AS claim) AS asked
 CROSS JOIN LATERAL (
@@ -46,15 +45,14 @@ CROSS JOIN LATERAL (
 ) AS job;
 
 -- name: strays
--- The jobs that the database thinks this worker runs under claims other than these. It walks all that the worker has
--- run since the oldest snapshot that is still held.
+-- The jobs that this worker runs under other claims. This walks all that it has run since the oldest snapshot still held.
 SELECT id, attempt, claim, cancel_requested
 FROM haulier.job
 WHERE status = 'running' AND worker_id = %(worker)s AND claim <> ALL(%(claims)s::uuid[]);
 
 -- name: cancelled
--- The jobs that this worker runs and has to stop. It has an index of its own, `job_cancelled`: while somebody holds a
--- snapshot, `job_claimed` also has an entry for every job that the worker has run since.
+-- The jobs that this worker has to stop. They have an index of their own, `job_cancelled`: while somebody holds a snapshot,
+-- `job_claimed` has an entry for every job that the worker has run since.
 SELECT id, attempt, claim
 FROM haulier.job
 WHERE worker_id = %(worker)s AND status = 'running' AND cancel_requested;
