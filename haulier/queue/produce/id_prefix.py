@@ -13,7 +13,7 @@ from haulier.postgres.values import utc
 
 # An id has so many hex digits; fewer at its beginning than these are those of too many jobs.
 DIGITS, LEAST_DIGITS = 32, 8
-# So many live and so many finished jobs are looked at.
+# So many jobs are looked at.
 MOST_ROWS = 1_000
 
 
@@ -42,8 +42,8 @@ def jobs_by_prefix(
 ) -> list[NamedJob]:
     """Return the first jobs within a range of ids, in the order of these.
 
-    Shape: queues are those that the caller may see; None: every queue. Of one table MOST_ROWS jobs are looked at: where
-           more begin so, those after them are not found.
+    Shape: queues are those that the caller may see; None: every queue. MOST_ROWS jobs are looked at: if more begin so,
+           those after them are not found.
     """
     first, last = prefix
     found = rows(

@@ -1,7 +1,7 @@
 -- The state of the whole system.
 
 -- part: served_by_the_living
--- Which queues some live worker serves that is not quiet: every one, or those named.
+-- The queues that a live worker serves which is not quiet: every one, or these names.
 SELECT coalesce(bool_or(queues IS NULL), false) AS every, coalesce(array_agg(queue), ARRAY[]::text[]) AS names
 FROM haulier.worker
 LEFT JOIN LATERAL unnest(queues) AS queue ON true
@@ -28,19 +28,19 @@ ORDER BY 1, 2
 
 -- name: queue_depths
 -- The largest queues, and the sum of all others under the name `other`. Jobs of a paused queue are neither late nor
--- unserved: somebody wants them to wait. A large table is sampled, most_pages of it; the
--- running jobs are few, and all are counted.
+-- unserved: they are meant to wait. Of a large table most_pages are sampled; the running jobs are few, and all are counted.
 WITH served AS MATERIALIZED (
     <<served_by_the_living>>
 ), sample AS (
-    SELECT greatest(pg_relation_size('haulier.job') / current_setting('block_size')::integer, 1) AS pages
+    SELECT greatest(
+        1, pg_relation_size('haulier.job') / current_setting('block_size')::integer / %(most_pages)s::double precision
+    ) AS size_of_table
 ), found AS (
-    SELECT queue, status, (count(*) * greatest(1, (SELECT pages FROM sample) / %(most_pages)s::double precision)) AS jobs,
+    SELECT queue, status, count(*) * (SELECT size_of_table FROM sample) AS jobs,
         min(run_at) FILTER (WHERE run_at <= now() AND queue <> ALL (<<paused_queues>>)) AS oldest,
         count(*) FILTER (WHERE run_at <= now() AND queue <> ALL (<<paused_queues>>) AND <<is_not_served>>)
-            * greatest(1, (SELECT pages FROM sample) / %(most_pages)s::double precision) AS unserved
-    FROM haulier.job
-        TABLESAMPLE SYSTEM (least(100, 100 * %(most_pages)s::double precision / (SELECT pages FROM sample)))
+            * (SELECT size_of_table FROM sample) AS unserved
+    FROM haulier.job TABLESAMPLE SYSTEM (100 / (SELECT size_of_table FROM sample))
     WHERE status <> 'running'
     GROUP BY queue, status
     UNION ALL
@@ -53,7 +53,7 @@ WITH served AS MATERIALIZED (
 <<largest_and_others>>;
 
 -- name: counted_depths
--- The same, as a worker has lately counted it. '*' is the sum of many queues.
+-- The same, as a worker has counted it. '*' is the sum of many queues.
 WITH served AS MATERIALIZED (
     <<served_by_the_living>>
 ), found AS (
@@ -68,7 +68,6 @@ WITH served AS MATERIALIZED (
 <<largest_and_others>>;
 
 -- name: depths_counted_since
--- Whether a worker has counted the live jobs within so many seconds.
 SELECT EXISTS (
     SELECT FROM haulier.counting
     WHERE depth_at > now() - make_interval(secs => %(lately)s)
@@ -86,42 +85,37 @@ SELECT count(*) FILTER (WHERE beat_at >= now() - lease) AS workers,
     extract(epoch FROM now() - min(beat_at))::double precision AS oldest_beat_seconds
 FROM haulier.worker;
 
+-- part: unserved_lanes
+-- The lanes whose first job is due for some time in a queue that no live worker serves and that is not paused.
+FROM lane
+CROSS JOIN served
+WHERE lane.run_at < now() - make_interval(secs => %(due_for)s)
+    AND NOT served.every AND lane.queue <> ALL(served.names) AND lane.queue <> ALL (<<paused_queues>>)
+
 -- name: has_unserved
--- Whether a job has been due for so long in a queue that no live worker serves and that is not paused, as far as a look of so many seconds
--- finds one.
 WITH RECURSIVE served AS MATERIALIZED (
     <<served_by_the_living>>
 ), <<lane_by_lane>>
-SELECT EXISTS (
-    SELECT
-    FROM lane
-    CROSS JOIN served
-    WHERE lane.run_at < now() - make_interval(secs => %(due_for)s)
-        AND NOT served.every AND lane.queue <> ALL(served.names) AND lane.queue <> ALL (<<paused_queues>>)
-) AS has_unserved;
+SELECT EXISTS (SELECT <<unserved_lanes>>) AS has_unserved;
 
 -- name: unserved_queues
--- The queues in which has_unserved finds such jobs, of those that may be seen, some of the first by name; and whether the
--- look came to its end. A worker that stops claims nothing either; who runs a deployment need not be warned of that.
+-- The queues of these lanes that may be seen, the first by name, and whether the scan came to its end. A stopping worker
+-- does not serve here, because it claims nothing; it does in has_unserved, so that a deployment raises no alarm.
 WITH RECURSIVE served AS MATERIALIZED (
     <<served_by_the_living>> AND NOT stopping
 ), <<lane_by_lane>>, unserved AS MATERIALIZED (
     SELECT DISTINCT lane.queue
-    FROM lane
-    CROSS JOIN served
-    WHERE lane.run_at < now() - make_interval(secs => %(due_for)s)
-        AND NOT served.every AND lane.queue <> ALL(served.names) AND lane.queue <> ALL (<<paused_queues>>)
-        AND (%(queues)s::text[] IS NULL OR lane.queue = ANY(%(queues)s))
+    <<unserved_lanes>> AND (%(queues)s::text[] IS NULL OR lane.queue = ANY(%(queues)s))
 )
 SELECT (array_agg(queue ORDER BY queue))[1:%(most)s] AS names,
     clock_timestamp() < now() + make_interval(secs => %(look)s) AS is_whole
 FROM unserved;
 
 -- name: try_to_enqueue
--- What POST /jobs does, and what it fails of: a full disk, a lock on the table, a standby. It is rolled back.
+-- What POST /jobs does. It fails for the same reasons: a full disk, a lock on the table, a standby. It is rolled back.
 INSERT INTO haulier.job (kind, payload)
 VALUES ('haulier.health', jsonb_build_object());
 
 -- name: ping
--- The setting is on also at a standby, and where a role or a database has default_transaction_read_only.
+-- The setting is on at a standby too, and if a role or a database has default_transaction_read_only.
 SELECT current_setting('transaction_read_only') = 'on' AS is_read_only;

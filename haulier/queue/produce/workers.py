@@ -12,6 +12,7 @@ from haulier.domain.errors import WorkerNotFound
 from haulier.domain.worker import WorkerState, worker_name
 from haulier.postgres.statements import Connection, Row, rows
 from haulier.postgres.values import utc
+from haulier.queue.produce.running import list_running
 
 # So many of its jobs are named; a worker claims thousands of small ones ahead.
 MOST_JOBS = 100
@@ -110,9 +111,8 @@ def get_worker(conn: Connection, worker_id: UUID, *, queues: Sequence[str] | Non
     found = _workers(conn, worker_id, None, 1, queues) or rows(conn, "ended_worker", worker=worker_id, queues=shown)
     if not found:
         raise WorkerNotFound(worker_id)
-    held = rows(conn, "jobs_of_worker", worker=worker_id, queues=shown, limit=MOST_JOBS)
-    jobs = [HeldBy(row["id"], row["kind"], row["queue"], utc(row["started_at"])) for row in held]
-    return _worker(found[0], jobs)
+    held, _ = list_running(conn, worker=worker_id, queues=queues, limit=MOST_JOBS)
+    return _worker(found[0], [HeldBy(job.id, job.kind, job.queue, job.started_at) for job in held])
 
 
 def quiet(conn: Connection, worker_id: UUID, is_quiet: bool, *, actor: str | None = None) -> None:

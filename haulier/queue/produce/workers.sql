@@ -1,8 +1,17 @@
 -- The workers, and what they run.
 
+-- part: queues_shown
+CASE
+    WHEN worker.queues IS NULL OR %(queues)s::text[] IS NULL THEN worker.queues
+    ELSE ARRAY(SELECT queue FROM unnest(worker.queues) AS queue WHERE queue = ANY(%(queues)s))
+END
+
+-- part: concerns_the_caller
+(%(queues)s::text[] IS NULL OR worker.queues IS NULL OR worker.queues && %(queues)s::text[])
+
 -- name: list_workers
--- The workers before a given one, the newest first (their ids grow with time), or one of them; of workers and of their
--- jobs only what concerns the queues that may be seen. To count the jobs reads an entry for each that has run lately.
+-- The workers before a given one, newest first (their ids grow with time), or one worker; only what concerns the queues
+-- that may be seen. Counting the jobs reads an entry for each that has run lately.
 WITH held AS MATERIALIZED (
     SELECT worker_id, count(*) AS jobs
     FROM haulier.running()
@@ -10,10 +19,7 @@ WITH held AS MATERIALIZED (
     GROUP BY worker_id
 )
 SELECT id, host, pid, version, threads, kinds, started_at, beat_at, beat_at + lease AS lease_ends, scans_fail,
-    CASE
-        WHEN worker.queues IS NULL OR %(queues)s::text[] IS NULL THEN worker.queues
-        ELSE ARRAY(SELECT queue FROM unnest(worker.queues) AS queue WHERE queue = ANY(%(queues)s))
-    END AS queues,
+    <<queues_shown>> AS queues,
     CASE
         WHEN beat_at < now() - 2 * lease / 3 THEN 'silent'
         WHEN stopping THEN 'stopping'
@@ -27,52 +33,29 @@ FROM haulier.worker
 LEFT JOIN held ON worker_id = worker.id
 WHERE (%(worker)s::uuid IS NULL OR id = %(worker)s::uuid)
     AND (%(before_id)s::uuid IS NULL OR id < %(before_id)s::uuid)
-    AND (%(queues)s::text[] IS NULL OR worker.queues IS NULL OR worker.queues && %(queues)s)
+    AND <<concerns_the_caller>>
 ORDER BY id DESC
 LIMIT %(limit)s;
 
 -- name: ended_worker
--- What is kept of a worker that has ended, if it concerns the queues that may be seen. Until others take them over, its
--- jobs still count as running.
+-- A worker that has ended. Until others take them over, its jobs still count as running.
 SELECT id, host, pid, version, threads, NULL::text[] AS kinds, started_at, beat_at, lease_ends, false AS scans_fail,
-    CASE
-        WHEN queues IS NULL OR %(queues)s::text[] IS NULL THEN queues
-        ELSE ARRAY(SELECT queue FROM unnest(queues) AS queue WHERE queue = ANY(%(queues)s))
-    END AS queues,
+    <<queues_shown>> AS queues,
     'gone' AS state, false AS lives, false AS takes, ended_at, ended_how,
     (
         SELECT count(*)
         FROM haulier.running()
         WHERE worker_id = %(worker)s AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
     ) AS running
-FROM haulier.worker_past
-WHERE id = %(worker)s
-    AND (%(queues)s::text[] IS NULL OR queues IS NULL OR queues && %(queues)s);
+FROM haulier.worker_past AS worker
+WHERE id = %(worker)s AND <<concerns_the_caller>>;
 
 -- name: list_ended_workers
--- The workers that ended last, of those that concern the queues that may be seen.
 SELECT id, host, pid, ended_at, ended_how
-FROM haulier.worker_past
-WHERE %(queues)s::text[] IS NULL OR queues IS NULL OR queues && %(queues)s::text[]
+FROM haulier.worker_past AS worker
+WHERE <<concerns_the_caller>>
 ORDER BY ended_at DESC
 LIMIT %(limit)s;
 
 -- name: quiet_worker
 SELECT haulier.quiet_worker(%(worker)s, %(is_quiet)s, %(actor)s) AS is_there;
-
--- name: jobs_of_worker
--- The jobs that it runs, longest first. Each is looked up by its id: see `list_jobs`.
-SELECT job.*
-FROM (
-    SELECT id
-    FROM haulier.running()
-    WHERE worker_id = %(worker)s AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
-) AS running
-CROSS JOIN LATERAL (
-    SELECT id, kind, queue, started_at
-    FROM haulier.job
-    WHERE id = running.id AND worker_id = %(worker)s
-    LIMIT 1
-) AS job
-ORDER BY started_at, id
-LIMIT %(limit)s;
