@@ -1083,8 +1083,8 @@ AS $$ SELECT to_char(instant AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
 
 -- API keys ----------------------------------------------------------------------------------------------------
 
--- Only the owner writes keys: whoever may could make one that may do everything. Under `-v web_makes_keys=yes` the API calls
--- these functions, which bound what a key may be, and record who made it.
+-- Only the owner writes keys, because a role that may could make a key that may do everything. With `-v web_makes_keys=yes`
+-- the API calls these functions, which bound what a key may be, and record who made it.
 
 -- Make an API key, and record it. The record never has the key itself, nor its hash.
 CREATE OR REPLACE FUNCTION haulier.create_key(
@@ -1116,8 +1116,8 @@ BEGIN
 END
 $$;
 
--- Give a key that is good another secret, and record it. At most two are good at a time: a second rotation ends the
--- oldest. No row where there is no such key.
+-- Give a good key another secret, and record it. At most two are good at a time: a second rotation ends the oldest. No row
+-- if there is no such key.
 CREATE OR REPLACE FUNCTION haulier.rotate_key(rotated text, hashed bytea, overlap interval, by_whom text)
 RETURNS SETOF haulier.api_key LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -1144,8 +1144,8 @@ BEGIN
 END
 $$;
 
--- End a key, and the operations that were started with it and are not over, and record it. No row where there is no such
--- key, or where it was ended before.
+-- End a key, and the operations that were started with it and are not over, and record it. No row if there is no such key,
+-- or it had ended.
 CREATE OR REPLACE FUNCTION haulier.revoke_key(revoked text, by_whom text) RETURNS SETOF haulier.api_key LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1176,9 +1176,9 @@ $$;
 
 -- Errors ------------------------------------------------------------------------------------------------------
 
--- The API may set the end of a group's mute, and nothing else of the group.
+-- The API may set the end of a group's mute, on record, and nothing else of the group.
 
--- Mute a group of errors until then, or, with null, no longer. Return whether there is such a group.
+-- Mute a group of errors until a time; null ends the mute. Return whether there is such a group.
 CREATE OR REPLACE FUNCTION haulier.mute_errors(muted bigint, until timestamptz, by_whom text) RETURNS boolean
 LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -1202,13 +1202,12 @@ $$;
 
 -- Partitions --------------------------------------------------------------------------------------------------
 
--- Only the owner may add and drop partitions, and a worker has to do so every hour. Under a role of its own it
--- calls these functions, which run with the owner's rights. They decide by themselves what is missing and what has
--- expired, so that a caller can bring about nothing else. (grants.sql gives the rights to call them.)
+-- Only the owner may add and drop partitions, and a worker has to do so every hour. Under a role of its own it calls these
+-- functions. They find out by themselves what is missing and what has expired, so that a caller can do nothing else.
 
--- Add the next partition, and return its name. Processes that change the schema or add a partition take turns, by a
--- lock on schema_version. Not by an advisory lock, which anybody who may connect can hold for ever: this mode takes the
--- owner's rights, and no reader is in its way.
+-- Add the next partition, and return its name. Processes that change the schema or add a partition take turns, by a lock on
+-- schema_version, which takes the owner's rights and waits for no reader. Everybody who may connect could hold an advisory
+-- lock for ever.
 CREATE OR REPLACE FUNCTION haulier.add_partition(step text, days_ahead integer) RETURNS text LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO' SET timezone = 'UTC' SET lock_timeout = '1s'
@@ -1225,7 +1224,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
-    -- ATTACH, because CREATE … PARTITION OF waits behind every open reader of the history, and everything behind it.
+    -- ATTACH, because CREATE … PARTITION OF waits for every open reader of the history, and everything else for it.
     EXECUTE format('CREATE TABLE haulier.%I (LIKE haulier.finished_job INCLUDING ALL)', wanted.name);
     EXECUTE format(
         'ALTER TABLE haulier.finished_job ATTACH PARTITION haulier.%I FOR VALUES FROM (%L) TO (%L)',
@@ -1234,8 +1233,8 @@ BEGIN
 END
 $$;
 
--- Finish a detach that was interrupted. That also waits for every older snapshot, and meanwhile nobody can add a
--- partition: so it gives up sooner than an attempt to add one does.
+-- Finish a detach that was interrupted. This waits for every older snapshot, and meanwhile nobody can add a partition, so it
+-- gives up sooner than an attempt to add one.
 CREATE OR REPLACE FUNCTION haulier.finish_detach(partition oid) RETURNS text LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '500ms'
 AS $$
@@ -1256,8 +1255,8 @@ BEGIN
 END
 $$;
 
--- Mark a partition in which every job finished at least retention_days ago, and return its schema and name. By the mark
--- a drop that was interrupted is finished later; a partition that an operator detached has none, and is left alone.
+-- Mark a partition in which every job finished at least retention_days ago, and return its schema and name. The mark lets
+-- an interrupted drop be finished later; a partition that an operator detached has no mark, and stays.
 CREATE OR REPLACE FUNCTION haulier.mark_expired(
     partition oid, retention_days integer, OUT schema name, OUT name name
 ) RETURNS SETOF record LANGUAGE plpgsql
@@ -1279,9 +1278,8 @@ BEGIN
 END
 $$;
 
--- Mark and detach an expired partition. All settles wait behind this while it waits for readers of the history, and so
--- it gives up soon. They would not wait for DETACH … CONCURRENTLY, but no function can run that, nor anybody but the
--- owner.
+-- Mark and detach an expired partition. While this waits for readers of the history, all settles wait for it, so it gives up
+-- soon. They would not wait for DETACH … CONCURRENTLY, but no function can run that, and only the owner may.
 CREATE OR REPLACE FUNCTION haulier.detach_partition(partition oid, retention_days integer) RETURNS text
 LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
@@ -1323,8 +1321,8 @@ BEGIN
 END
 $$;
 
--- Let the index of what ended know the newest pages of the history, which every search in it would read in full. Only
--- the owner may; a worker calls this. Where a vacuum is under way it does that itself.
+-- Let the index of ended jobs know the newest pages of the history, or every search would read these in full. Only the
+-- owner may do it. A vacuum that is under way does it too.
 CREATE OR REPLACE FUNCTION haulier.summarize_history() RETURNS void LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
 AS $$
@@ -1343,12 +1341,12 @@ $$;
 
 -- Queues ------------------------------------------------------------------------------------------------------
 
--- The API may pause at most 1,000 queues, because each claim reads all pauses, and it is on record.
+-- The API may pause at most 1,000 queues, because each claim reads all pauses; and only on record.
 
--- Let no job of a queue start before then; with null, before it is resumed. What runs goes on. Return `paused`, or why not:
--- `past`, where that time has come, `full`, where a thousand others are paused: each claim reads them all.
--- A notification has each worker give back what it has claimed of it and not started, and look at the queues anew: those
--- that it does not reach do so by themselves, half a second later.
+-- Let no job of a queue start before a time; null: before it is resumed. What runs goes on. Return `paused`, or why not:
+-- `past` if that time has come, `full` if a thousand others are paused.
+-- A notification makes each worker give back the jobs of the queue that it has claimed and not started, and look for lanes
+-- again. Workers that it does not reach do so half a second later.
 CREATE OR REPLACE FUNCTION haulier.pause_queue(paused text, paused_until timestamptz, by_whom text) RETURNS text
 LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -1372,14 +1370,14 @@ BEGIN
         VALUES (by_whom, 'pause', paused, jsonb_build_object('until', haulier.time_text(paused_until)));
         PERFORM pg_notify('haulier_job', 'queue ' || paused);
     END IF;
-    -- After its own row: who waits for that holds no other.
+    -- After its own row, so that whoever waits for that holds no other.
     DELETE FROM haulier.pause
     WHERE queue IN (SELECT queue FROM haulier.pause WHERE until <= now() FOR UPDATE SKIP LOCKED);
     RETURN 'paused';
 END
 $$;
 
--- Let the jobs of a queue start again, and have every worker look. Return whether it was paused.
+-- Let the jobs of a queue start again, and notify every worker. Return whether it was paused.
 CREATE OR REPLACE FUNCTION haulier.resume_queue(resumed text, by_whom text) RETURNS boolean LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1401,9 +1399,9 @@ $$;
 
 -- The API may write the rules of schedules that are not of schedules.toml, on record, but not how far each has come.
 
--- Write what a schedule does, with the owner's rights, as the functions below: a new one, or in the place of what it did
--- before. The caller has locked it, and has decided the ticks up to now; from now on those of the new rule count. Return
--- whether it was written: somebody else may have made it meanwhile. Those of schedules.toml are the actor's `file` alone.
+-- Write a new schedule, or another rule of a schedule. The caller has locked it, and has decided the ticks up to now; from
+-- now on the new rule counts. Return whether it was written: another caller may have made it meanwhile. Only the actor
+-- `file` writes the schedules of schedules.toml.
 CREATE OR REPLACE FUNCTION haulier.put_schedule(
     named text, rule jsonb, counted_from timestamptz, next timestamptz, look timestamptz, is_new boolean, noted jsonb,
     by_whom text
@@ -1424,17 +1422,11 @@ BEGIN
         ON CONFLICT (name) DO NOTHING;
     ELSE
         UPDATE haulier.schedule
-        SET cron = put.cron,
-            every_seconds = put.every_seconds,
-            time_zone = put.time_zone,
-            job = put.job,
-            overlap = put.overlap,
-            missed = put.missed,
-            missed_max = put.missed_max,
-            missed_within_seconds = put.missed_within_seconds,
-            jitter_seconds = put.jitter_seconds,
+        SET (cron, every_seconds, time_zone, job, overlap, missed, missed_max, missed_within_seconds, jitter_seconds) = ROW (
+                put.cron, put.every_seconds, put.time_zone, put.job, put.overlap, put.missed, put.missed_max,
+                put.missed_within_seconds, put.jitter_seconds),
             counts_from = counted_from,
-            -- Where the clock went back, what it has decided stays decided.
+            -- If the clock went back, what is decided stays decided.
             decided_to = greatest(decided_to, haulier.schedule_time()),
             next_at = next,
             look_at = least(look, haulier.schedule_time()),
@@ -1452,7 +1444,7 @@ BEGIN
 END
 $$;
 
--- Delete a schedule; its ticks are kept, and its jobs live on. Return whether there was one.
+-- Delete a schedule; its ticks and jobs stay. Return whether there was one.
 CREATE OR REPLACE FUNCTION haulier.delete_schedule(named text, by_whom text) RETURNS boolean LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1466,8 +1458,8 @@ BEGIN
 END
 $$;
 
--- Let the ticks of a schedule pass until a time, or until it is resumed. A pause before this one, within which ticks are
--- still to be decided, becomes a part of it. Return what came of it: paused, past (that time has passed), or none.
+-- Let the ticks of a schedule pass until a time, or until it is resumed. An earlier pause with ticks that are still to be
+-- decided becomes a part of this one. Return `paused`, `past` (that time has passed), or `none` (no such schedule).
 CREATE OR REPLACE FUNCTION haulier.pause_schedule(named text, until timestamptz, by_whom text) RETURNS text
 LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -1498,8 +1490,8 @@ BEGIN
 END
 $$;
 
--- End a schedule's pause. Its time is kept, for ticks within it that are still to be decided. Return whether there is
--- such a schedule.
+-- End a schedule's pause. Its time is kept, for ticks within it that are still to be decided. Return whether there is such
+-- a schedule.
 CREATE OR REPLACE FUNCTION haulier.resume_schedule(named text, by_whom text) RETURNS boolean LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1536,7 +1528,7 @@ BEGIN
     FROM haulier.tick
     JOIN haulier.schedule ON schedule.name = tick.schedule AND schedule.id = tick.schedule_id
     WHERE tick.schedule = named AND scheduled_at = haulier.schedule_time();
-    -- The database accepts its job again: what is due need not wait any longer.
+    -- The database accepts its job again, so ticks that are due need not wait any longer.
     UPDATE haulier.schedule
     SET look_at = least(look_at, haulier.schedule_time()),
         refused_since = NULL,
@@ -1554,10 +1546,23 @@ $$;
 
 -- The API may open a session only with the present secret of a good key, on record, and read no list of tokens.
 
--- Open a session with an API key that is good and has a secret of this hash, and record that somebody has signed in, unless
--- that is the key's last entry of the kind, less than a minute old. Of the key's sessions so many others are kept, those
--- used last. Return whether it was opened. The database does not know the secret of `env`, HAULIER_API_KEY: the API
--- compares its hash whenever the session is used.
+-- Record that somebody signs in or out with a key, unless that is the key's last such entry, less than a minute old.
+CREATE OR REPLACE FUNCTION haulier.record_sign(key text, act text) RETURNS void LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+    INSERT INTO haulier.audit (actor, action, key_id)
+    SELECT key, act, key
+    WHERE act IS DISTINCT FROM (
+        SELECT action
+        FROM haulier.audit
+        WHERE at > now() - interval '1 minute' AND action IN ('sign_in', 'sign_out') AND key_id = key
+        ORDER BY id DESC
+        LIMIT 1)
+$$;
+
+-- Open a session with a good API key that has a secret of this hash, and record it. Of the key's other sessions the last
+-- used ones are kept. Return whether it was opened. The database does not know the secret of `env`, HAULIER_API_KEY: the
+-- API compares its hash whenever the session is used.
 CREATE OR REPLACE FUNCTION haulier.open_session(
     opened bytea, key text, key_hashed bytea, idle interval, most_others bigint
 ) RETURNS boolean LANGUAGE plpgsql
@@ -1584,50 +1589,33 @@ BEGIN
             OFFSET most_others
             FOR UPDATE SKIP LOCKED));
     INSERT INTO haulier.session (hash, key_id, key_hash, expires_at) VALUES (opened, key, key_hashed, now() + idle);
-    INSERT INTO haulier.audit (actor, action, key_id)
-    SELECT key, 'sign_in', key
-    WHERE 'sign_in' IS DISTINCT FROM (
-        SELECT action
-        FROM haulier.audit
-        WHERE at > now() - interval '1 minute' AND action IN ('sign_in', 'sign_out') AND key_id = key
-        ORDER BY id DESC
-        LIMIT 1);
+    PERFORM haulier.record_sign(key, 'sign_in');
     RETURN true;
 END
 $$;
 
--- End a session, and record that somebody has signed out, as above. One that has ended before leaves no entry.
+-- End a session, and record it unless it had expired.
 CREATE OR REPLACE FUNCTION haulier.sign_out(ended bytea) RETURNS void LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    gone haulier.session;
 BEGIN
-    WITH gone AS (
-        DELETE FROM haulier.session
-        WHERE hash = ended
-        RETURNING key_id, expires_at
-    )
-    INSERT INTO haulier.audit (actor, action, key_id)
-    SELECT gone.key_id, 'sign_out', gone.key_id
-    FROM gone
-    WHERE gone.expires_at > now()
-        AND 'sign_out' IS DISTINCT FROM (
-            SELECT told.action
-            FROM haulier.audit AS told
-            WHERE told.at > now() - interval '1 minute' AND told.action IN ('sign_in', 'sign_out')
-                AND told.key_id = gone.key_id
-            ORDER BY told.id DESC
-            LIMIT 1);
+    DELETE FROM haulier.session WHERE hash = ended RETURNING * INTO gone;
+    IF gone.expires_at > now() THEN
+        PERFORM haulier.record_sign(gone.key_id, 'sign_out');
+    END IF;
 END
 $$;
 
 
 -- Ticks -------------------------------------------------------------------------------------------------------
 
--- Workers may enqueue what is due by a schedule, and nothing else: they have no right to add jobs. The functions check that
--- a tick is due, is not decided yet, and lies in no pause.
+-- These functions enqueue the jobs of due ticks with the owner's rights. They check that a tick is due, is not decided yet,
+-- and lies in no pause.
 
--- Write what became of ticks, enqueue the jobs of those that fire, and return how many did. A tick that is there already
--- stays as it is. Only the owner may call this: the two functions that programs call check what they ask for.
+-- Write the outcomes of ticks, enqueue the jobs of those that fire, and return how many did. A tick that is there already
+-- stays as it is. Only the owner may call this: the functions that programs call check the ticks first.
 CREATE OR REPLACE FUNCTION haulier.fire_ticks(names text[], ats timestamptz[], outcomes text[]) RETURNS bigint
 LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -1674,20 +1662,20 @@ BEGIN
 END
 $$;
 
--- Workers read cron expressions and rules, and decide. The next two functions say what any rule could come to: a tick is
--- decided once, after it was due, and does not fire within a pause. Without a SET clause, so that they are inlined.
+-- Workers read the rules, and decide. The next two functions allow what any rule could lead to: a tick is decided once,
+-- after it was due, and does not fire within a pause. Without a SET clause, so that they are inlined.
 
--- Whether a schedule can have come so far, and be looked at then.
+-- Whether a schedule can be decided up to this time, and be looked at then.
 CREATE OR REPLACE FUNCTION haulier.may_move(
     old haulier.schedule, now_ timestamptz, to_ timestamptz, pending timestamptz, look timestamptz
 ) RETURNS boolean LANGUAGE sql STABLE
 RETURN coalesce(
-    -- Where the clock went back, what is decided stays decided.
+    -- If the clock went back, what is decided stays decided.
     to_ BETWEEN old.decided_to AND greatest(old.decided_to, now_)
     AND (pending IS NULL OR pending = old.pending_at OR (pending > old.decided_to AND pending <= to_))
     AND look <= now_ + interval '3600 s', false);
 
--- Whether this can have become of a tick of a schedule that comes so far.
+-- Whether a tick of a schedule that is decided up to this time can have this outcome.
 CREATE OR REPLACE FUNCTION haulier.may_decide(
     old haulier.schedule, now_ timestamptz, to_ timestamptz, at timestamptz, outcome text
 ) RETURNS boolean LANGUAGE sql STABLE
@@ -1701,9 +1689,8 @@ RETURN coalesce(
         (now_ < old.paused_since OR now_ >= old.paused_until)
         AND (at = old.pending_at OR at < old.paused_since OR at >= old.paused_until))), false);
 
--- Write what was decided of schedules, which the caller has locked, and fire. Each decision is sent once, by its number, with
--- its ticks and the names of all schedules that it is for. Return how many ticks fired. By this workers enqueue what
--- schedules say, and need no right to add jobs.
+-- Write what was decided about schedules, which the caller has locked, and fire. Each decision is sent once, by its number,
+-- with its ticks and the names of its schedules. Return how many ticks fired.
 CREATE OR REPLACE FUNCTION haulier.decide_ticks(
     names text[], decisions integer[], decided_tos timestamptz[], pendings timestamptz[], nexts timestamptz[],
     looks timestamptz[], of_decisions integer[], ats timestamptz[], outcomes text[]
@@ -1749,8 +1736,8 @@ BEGIN
 END
 $$;
 
--- Whether a function of the owner's has raised an error, by the error's context. In each language of the server it names
--- the function's language, and the schema of functions of ours.
+-- Whether a trigger of the owner's has raised an error, by the error's context, which names the language of each function,
+-- and the schema of ours.
 CREATE OR REPLACE FUNCTION haulier.is_raised_by_trigger(context text) RETURNS boolean LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1763,8 +1750,8 @@ CREATE OR REPLACE FUNCTION haulier.may_pass(code text) RETURNS boolean LANGUAGE 
 SET search_path = pg_catalog, pg_temp
 AS $$ SELECT left(code, 2) IN ('08', '28', '40', '53', '55', '57', '58', 'HV') OR code = '25006' $$;
 
--- Put off a schedule that is due and cannot fire, and keep why: for 5 s, and if that does not help for 60, 120, … 300 s. A
--- reason that may pass by itself keeps it at 5 s. Return whether it is put off: the owner's constraint may forbid it.
+-- Put off a schedule that is due and cannot fire, and keep the reason: for 5 s, then for 60, 120, … 300 s. If the reason may
+-- pass by itself, always for 5 s. Return whether it is put off: a constraint of the owner's may forbid it.
 CREATE OR REPLACE FUNCTION haulier.put_off(named text, why text, may_pass boolean) RETURNS boolean LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1783,19 +1770,19 @@ EXCEPTION WHEN assert_failure OR OTHERS THEN
 END
 $$;
 
--- Decide ticks by `decide_ticks`, of so many schedules at a time; if the database refuses any of that, be it at the commit,
--- of each schedule by itself. Return what became of each, and why if it cannot fire:
+-- Call `decide_ticks` for some schedules at a time; if the database refuses any of them, also at the commit, for each one by
+-- itself. Return what became of each schedule, and why if it cannot fire:
 --   fired    all of it is written
---   put_off  nothing but that it is put off
---   stuck    nothing, for its row cannot be changed
---   later    nothing: the schedules before it have used up the time
+--   put_off  only that it is put off is written
+--   stuck    nothing is written, because its row cannot be changed
+--   later    nothing is written: the schedules before it have used up the time
 -- A function, because from outside each try would cost a round trip.
 CREATE OR REPLACE FUNCTION haulier.decide_apart(
     at_a_time integer, names text[], decisions integer[], decided_tos timestamptz[], pendings timestamptz[],
     nexts timestamptz[], looks timestamptz[], of_decisions integer[], ats timestamptz[], outcomes text[]
 ) RETURNS TABLE (tried text, became text, why text) LANGUAGE plpgsql
 SECURITY DEFINER
--- To plan the statements for each try anew takes longer than to run them.
+-- Planning the statements again for each try takes longer than running them.
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
@@ -1816,10 +1803,10 @@ BEGIN
                 became := 'fired';
             END IF;
             RETURN QUERY SELECT name, became, NULL FROM unnest(part) AS name;
-        -- OTHERS does not include the first two: a statement whose time is over, and ASSERT.
+        -- OTHERS does not include the first two: a statement that ran out of time, and ASSERT.
         EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
             GET STACKED DIAGNOSTICS why = MESSAGE_TEXT, context = PG_EXCEPTION_CONTEXT;
-            -- Then it is not about these schedules; or about one of them, and there is no time left to find it.
+            -- The error is not about these schedules, or there is no time left to find out about which.
             IF haulier.may_pass(SQLSTATE) AND NOT haulier.is_raised_by_trigger(context)
                 OR SQLSTATE = '57014' AND cardinality(part) > 1
             THEN
@@ -1831,7 +1818,7 @@ BEGIN
                 FROM haulier.decide_apart(
                     1, part, numbers, decided_tos, pendings, nexts, looks, of_decisions, ats, outcomes) AS apart;
             ELSE
-                -- Without a value that could not be read: it may be secret.
+                -- Without the value that could not be read: it may be secret.
                 IF SQLSTATE LIKE '22%' AND context NOT LIKE '%RAISE%' THEN
                     why := format('a value does not fit (SQLSTATE %s)', SQLSTATE);
                 END IF;
@@ -1847,12 +1834,12 @@ $$;
 
 -- Wake-ups ----------------------------------------------------------------------------------------------------
 
--- Notify one sleeping worker of each set of queues that includes one of these: for jobs that came into their places by no
--- INSERT, and for `knock`. Whoever may add or change jobs may wake workers, but need not read who sleeps.
--- Where no worker sleeps, it notifies nobody: all commits on the server that have a NOTIFY wait for each other, so there
--- must be none while workers are busy. A worker that then claims as many jobs as it can take wakes the next one. The
--- sleeper with the freshest beat is chosen: a worker that was killed while it slept keeps its row until its lease runs
--- out, and a random choice between two would wake it for half of the jobs.
+-- Notify one sleeping worker of each set of queues that includes one of these: for `knock`, and for jobs that change their
+-- place. A role that may add or change jobs may wake workers, but needs no right to read who sleeps.
+-- If no worker sleeps, this notifies nobody: all commits on the server that have a NOTIFY wait for each other, so there must
+-- be none while workers are busy. A worker that then claims as many jobs as it can take wakes the next one. The sleeper with
+-- the freshest beat is chosen: a worker that was killed while it slept keeps its row until its lease runs out, and a random
+-- choice between two would wake it for half of the jobs.
 CREATE OR REPLACE FUNCTION haulier.wake(served text[]) RETURNS void LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1871,7 +1858,7 @@ $$;
 
 -- Workers -----------------------------------------------------------------------------------------------------
 
--- The API may say that a worker is to claim no more, on record, and write nothing else of workers.
+-- The API may let a worker claim no more, on record, and write nothing else of workers.
 
 -- Let a worker claim no more, or claim again; what it runs goes on. Return whether there is such a worker.
 CREATE OR REPLACE FUNCTION haulier.quiet_worker(quieted uuid, is_quiet boolean, by_whom text) RETURNS boolean

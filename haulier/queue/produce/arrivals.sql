@@ -1,9 +1,8 @@
 -- When jobs of a kind or a queue came, as far as it was counted.
 
 -- name: arrivals
--- The times in which some came, by their ends, the latest first. What came after `recounted` may have been counted before
--- a transaction committed that had been open for longer. Of the first step only a part may have been counted; `known_from`
--- is its end.
+-- The spans in which such jobs came, the latest first. After `recounted` a count may be too low: a transaction that was
+-- open for longer may have committed since. `known_from` is the end of the first step, which may be counted in part.
 SELECT recounted, known_from, began_at, ended_at
 FROM (
     SELECT recounted, (
@@ -23,12 +22,12 @@ LEFT JOIN LATERAL (
     ) AS came
     WHERE arrived > 0
         AND at >= known_from AND at < least(recounted, %(came_before)s) AND began_at < %(came_before)s
-        -- The row of all others may hold any.
+        -- The row of all others may count any queue and kind.
         AND (queue = '*' OR (
             (%(kinds)s::text[] IS NULL OR kind = ANY(%(kinds)s::text[]))
             AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s::text[]))))
     UNION
-    -- What came in another queue, and is in one of these now.
+    -- Jobs that came in another queue and are in one of these now.
     SELECT came_at, came_at + interval '1 minute'
     FROM haulier.moved
     WHERE queue = ANY(%(queues)s::text[]) AND (%(kinds)s::text[] IS NULL OR kind = ANY(%(kinds)s::text[]))

@@ -1,14 +1,14 @@
 -- Cancel jobs.
 
 -- part: in_these_queues
--- Looked at in the statement that acts, since a job may be moved at any time.
+-- Checked in the statement that acts, because a job may be moved at any time.
 (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s::text[]))
 
 -- part: cancelled
--- A live job that waits moves to history; one that runs is asked to stop, and its worker is notified, which also looks by
--- itself. Of one that is claimed or given back just now there is no row: the caller looks again. No id: a trigger keeps
--- the job out of history. Whoever cancels several has locked them.
--- Filter on `worker_id`, not `status`: for `status` the planner may pick an index of what waits, which is full of dead
+-- A waiting job moves to history. A running job is asked to stop, and its worker is notified, which also looks by itself.
+-- No row: the job is being claimed or given back, and the caller looks again. A row without an id: a trigger keeps the job
+-- out of history. Whoever cancels several jobs has locked them.
+-- Filter on `worker_id`, not `status`: for `status` the planner may pick an index of waiting jobs, which is full of dead
 -- entries while somebody holds a snapshot.
 asked AS (
     UPDATE haulier.job
@@ -37,8 +37,8 @@ asked AS (
     LEFT JOIN ended USING (id)
 )
 
--- part: told
--- A NOTIFY without a payload would be one too.
+-- part: notified
+-- Not without a payload, which would be a notification too.
 CASE WHEN worker_id IS NOT NULL THEN pg_notify('haulier_cancel', worker_id::text) END
 
 -- name: cancel
@@ -47,10 +47,10 @@ WITH <<cancelled>>, recorded AS (
     SELECT %(actor)s::text, 'cancel', id
     FROM done
 )
-SELECT worker_id IS NOT NULL AS is_running, <<told>> AS told
+SELECT worker_id IS NOT NULL AS is_running, <<notified>> AS notified
 FROM done;
 
 -- name: cancel_all
 WITH <<cancelled>>
-SELECT count(id) AS done, count(<<told>>)
+SELECT count(id) AS done, count(<<notified>>)
 FROM done;

@@ -1,5 +1,5 @@
--- Change jobs that wait; and what a retry and a copy have in common with that. `old` is what a job was, `given` what a
--- client sends, `new` what comes of both, and `written` what is stored.
+-- Change waiting jobs; and what a retry and a copy share with that. `old` is the job before, `given` what a client sends,
+-- `new` the result of both, and `written` what is stored.
 
 -- part: with_this_payload
 (%(seen)s::bytea IS NULL OR sha256(convert_to(payload::text, 'UTF8')) = %(seen)s)
@@ -10,7 +10,7 @@ given AS MATERIALIZED (
 )
 
 -- part: time_given
--- Null: none. A time that has passed counts as now.
+-- Null if no time is given. A time that has passed counts as now.
 CASE WHEN %(changes)s::jsonb ?| ARRAY['run_at', 'delay_seconds'] THEN
     greatest(
         now(), (given.job).run_at,
@@ -18,8 +18,8 @@ CASE WHEN %(changes)s::jsonb ?| ARRAY['run_at', 'delay_seconds'] THEN
 END
 
 -- part: later_by_its_place
--- Of jobs that are to become due over some seconds, how much later one does than the first. The multiples of the golden
--- ratio lie evenly however many jobs there are, which is not known before the last.
+-- If jobs are to become due over some seconds: how much later than the first one. Multiples of the golden ratio are spread
+-- evenly for any number of jobs; the number is not known before the last job.
 CASE WHEN %(spread)s::integer > 0 THEN
     make_interval(secs => %(spread)s::integer
         * mod((%(place)s::bigint + array_position(%(ids)s::uuid[], id)) * 0.6180339887498949, 1)::double precision)
@@ -28,13 +28,13 @@ ELSE
 END
 
 -- part: as_fields
--- What a client may set, as the record shows it.
+-- The fields that a client may set, as the audit shows them.
 to_jsonb(job) || jsonb_build_object(
     'tags', coalesce(tags, ARRAY[]::text[]), 'run_at', to_char(run_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
 
 -- part: differing
--- What differs between `before` and `new`, each field with both values; no row if nothing does. `noted` stands for the
--- payloads: whoever knows the kind has left out what it keeps secret.
+-- The fields that differ between `before` and `new`, with both values; no row if none does. `noted` stands for the payloads,
+-- without what the kind keeps secret.
 differing AS MATERIALIZED (
     SELECT id, jsonb_object_agg(key, CASE
         WHEN key = 'payload' THEN coalesce(%(noted)s::jsonb, jsonb_build_object())
@@ -50,7 +50,6 @@ differing AS MATERIALIZED (
 )
 
 -- part: elsewhere
--- The jobs that are in another queue than before.
 elsewhere AS (
     SELECT written.queue, written.kind, written.created_at
     FROM old
@@ -59,7 +58,7 @@ elsewhere AS (
 )
 
 -- part: moved
--- Searches are told that jobs are in a queue in which they did not come.
+-- Note for searches that jobs are in a queue in which they did not come.
 moved AS (
     INSERT INTO haulier.moved (queue, kind, came_at)
     SELECT DISTINCT queue, kind, date_bin('1 minute', created_at, 'epoch'::timestamptz)
@@ -69,8 +68,8 @@ moved AS (
 )
 
 -- name: change
--- Change a job that waits, unless nothing differs. A job needs more attempts than it has used: else its next would be
--- more than its budget has. Workers are woken as for a new job, since they do not know of its new place.
+-- Change a waiting job, unless nothing differs. It needs more attempts than it has used, or its next attempt would exceed
+-- the budget. Workers are woken as for a new job, because they do not know its new place.
 WITH <<given>>, old AS MATERIALIZED (
     SELECT *
     FROM haulier.job
@@ -112,7 +111,7 @@ JOIN new USING (id)
 LEFT JOIN differing USING (id);
 
 -- name: change_all
--- Bring jobs that wait, and are locked, into another place. Who does it needs no right to change anything else of them.
+-- Move waiting jobs, which are locked, to another queue, priority or time. This needs no right to change anything else.
 WITH <<given>>, written AS (
     UPDATE haulier.job
     SET queue = coalesce((given.job).queue, job.queue),

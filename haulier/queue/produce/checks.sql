@@ -1,5 +1,4 @@
--- What is looked at to tell whether the database is well. All of it is in the catalogue, in the server's own figures, or
--- in tables of a few rows.
+-- What shows whether the database is well: from the catalogue, the server's own figures, and tables of a few rows.
 
 -- name: open_transactions
 -- The oldest open transactions of this database, and how many sessions do not show theirs to this role.
@@ -20,8 +19,8 @@ ORDER BY prepared
 LIMIT 1;
 
 -- name: idle_slots
--- The replication slot that has been unused for longest, for how long, which PostgreSQL 17 and later tell, and how
--- many bytes of its log it keeps for it.
+-- The replication slot that has been unused for longest, since when (PostgreSQL 17 and later), and how many bytes of the
+-- log the server keeps for it.
 SELECT slot_name, 'SELECT pg_drop_replication_slot(' || quote_literal(slot_name) || ');' AS remedy,
     extract(epoch FROM now() - (to_jsonb(slot) ->> 'inactive_since')::timestamptz)::double precision AS seconds,
     CASE WHEN NOT pg_is_in_recovery() THEN pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint END AS bytes
@@ -31,8 +30,8 @@ ORDER BY seconds DESC NULLS FIRST
 LIMIT 1;
 
 -- name: standby_snapshots
--- The oldest snapshot that a standby has asked to keep (hot_standby_feedback), by itself or by its slot; and how many
--- standbys do not show theirs to this role.
+-- The oldest snapshot that a standby keeps (hot_standby_feedback), by itself or by its slot; and how many standbys do not
+-- show theirs to this role.
 WITH held AS (
     SELECT application_name AS name, age(backend_xmin) AS transactions, pid IS NOT NULL AND state IS NULL AS is_hidden
     FROM pg_stat_replication
@@ -46,7 +45,7 @@ LEFT JOIN (
 ) AS oldest ON true;
 
 -- name: dead_rows
--- The table with the most dead rows of those in which they outnumber the live ones; and whether vacuum runs by itself.
+-- The table with the most dead rows, if they outnumber the live ones; and whether autovacuum runs.
 SELECT stat.relname AS name, n_dead_tup AS dead, n_live_tup AS live,
     current_setting('autovacuum')::boolean AND current_setting('track_counts')::boolean AS is_on,
     'ALTER SYSTEM SET autovacuum = on; ALTER SYSTEM SET track_counts = on; SELECT pg_reload_conf();' AS remedy_for_all,
@@ -63,8 +62,8 @@ ORDER BY is_off_here DESC, CASE WHEN n_dead_tup > n_live_tup THEN n_dead_tup ELS
 LIMIT 1;
 
 -- name: bloat
--- How often over the live jobs would fit into their table or one of its indexes, by estimate: the widths are those of the
--- last ANALYZE, an entry of an index has some 64 bytes. Below 100 MB nothing is counted.
+-- How many times the live jobs would fit into their table or one of its indexes, by estimate: the widths are those of the
+-- last ANALYZE, and an index entry has 64 bytes. Tables and indexes below 100 MB do not count.
 SELECT name, bytes, bytes / greatest(expected, 1) AS times, left_over, CASE
         WHEN left_over THEN 'DROP INDEX CONCURRENTLY haulier.' || quote_ident(name) || ';'
         WHEN name = 'job' THEN 'VACUUM (FULL) haulier.job; it stops everything meanwhile.'
@@ -88,7 +87,7 @@ ORDER BY left_over DESC, times DESC NULLS LAST
 LIMIT 1;
 
 -- name: oldest_partition
--- By how many of its own lengths the oldest partition has outlived the retention.
+-- How much longer than the retention the oldest partition is kept, in lengths of that partition.
 SELECT name, extract(epoch FROM now() - make_interval(days => %(retention_days)s) - upper)::double precision
     / greatest(extract(epoch FROM upper - lower)::double precision, 1) AS late
 FROM haulier.history_partitions()
@@ -115,7 +114,7 @@ FROM pg_database
 WHERE datname = current_database();
 
 -- name: waits_for_locks
--- The session that has waited longest for a lock while it uses a table of Haulier's, and whom it waits for.
+-- The session that has waited longest for a lock while it uses a table of Haulier's, and the sessions that it waits for.
 SELECT pid, extract(epoch FROM now() - waitstart)::double precision AS seconds, pg_blocking_pids(pid) AS blockers, (
         SELECT string_agg('SELECT pg_terminate_backend(' || blocker || ');', ' ')
         FROM unnest(pg_blocking_pids(pid)) AS blocker
@@ -131,7 +130,7 @@ ORDER BY waitstart
 LIMIT 1;
 
 -- name: unheard_sleepers
--- How many workers have been asleep for so long while a job has been due in a queue of theirs, and nobody has woken them.
+-- How many workers have slept for long while a job was due in a queue of theirs: nobody has woken them.
 WITH RECURSIVE <<lane_by_lane>>
 SELECT count(*)::integer AS workers
 FROM haulier.sleeper
@@ -144,8 +143,7 @@ WHERE since < now() - make_interval(secs => %(asleep)s)
     );
 
 -- name: age_of_statistics
--- How old the planner's statistics of a table of more than so many rows are. Those of the history as a whole are made by an
--- ANALYZE by hand alone.
+-- The age of the planner's statistics of a large table. Only an ANALYZE by hand makes those of the whole history.
 SELECT relname AS name, 'ANALYZE haulier.' || quote_ident(relname) || ';' AS remedy,
     extract(epoch FROM now() - greatest(last_analyze, last_autoanalyze))::double precision / 86400 AS days
 FROM pg_stat_all_tables AS stat

@@ -1,4 +1,4 @@
--- Enqueue a new job like one that there is.
+-- Enqueue a copy of a job.
 
 -- name: copy
 WITH <<given>>, old AS MATERIALIZED (
@@ -16,7 +16,7 @@ WITH <<given>>, old AS MATERIALIZED (
     FROM new
     RETURNING <<live>>
 ), <<before_it_is_due_now>>, <<differing>>, recorded AS (
-    -- No id: a trigger keeps the copy from being queued.
+    -- A row without an id: a trigger keeps the copy from being queued.
     INSERT INTO haulier.audit (actor, action, job_id, details)
     SELECT %(actor)s::text, 'copy', written.copy_of,
         jsonb_build_object('kind', new.kind, 'copy', written.id, 'changes', coalesce(fields, jsonb_build_object()))

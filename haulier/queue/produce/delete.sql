@@ -1,7 +1,7 @@
 -- Delete jobs that have ended.
 
 -- name: delete
--- An idempotency key stays: a repeated request must not run its job again. An id that a live job has is not touched.
+-- The idempotency key stays: a repeated request must not run its job again. The id of a live job is skipped.
 WITH live AS MATERIALIZED (
     SELECT id
     FROM haulier.job
@@ -21,7 +21,7 @@ SELECT id
 FROM gone;
 
 -- name: delete_all
--- Delete jobs that are locked: those rows are meant, whatever else has such an id.
+-- Delete jobs that are locked, whether or not a live job has such an id.
 WITH gone AS (
     DELETE FROM haulier.finished_job
     WHERE id = ANY(%(ids)s::uuid[]) AND <<ended_then>>

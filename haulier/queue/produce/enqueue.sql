@@ -7,8 +7,8 @@ VALUES (<<as_clients_set_them>>,
 RETURNING id, run_at, created_at;
 
 -- name: enqueue_keyed
--- Take the idempotency key and store the job, or do neither where the key is taken. A key that another transaction is
--- just taking is waited for.
+-- Take the idempotency key and store the job, or do neither if the key is taken. If another transaction is taking the key,
+-- this waits for it.
 WITH taken AS (
     INSERT INTO haulier.idempotency (key, fingerprint, job_id)
     VALUES (%(scoped_key)s, %(fingerprint)s, haulier.uuidv7())
@@ -31,7 +31,6 @@ COPY haulier.job (<<set_by_clients>>, id, idempotency_key, run_at)
 FROM STDIN;
 
 -- name: which_jobs
--- Which of these jobs are still there, live or in history.
 SELECT id::text AS id
 FROM haulier.jobs
 WHERE id = ANY(%(ids)s::uuid[]);

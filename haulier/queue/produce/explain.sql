@@ -8,16 +8,16 @@ LEFT JOIN haulier.worker ON worker.id = jobs.worker_id
 WHERE jobs.id = %(id)s;
 
 -- name: due_queues
--- The queues, but for paused ones, that have due jobs of this sort, as far as a look of so many seconds finds them.
+-- The queues that are not paused and have due jobs, as far as a scan of `look` seconds finds them.
 WITH RECURSIVE <<lane_by_lane>>
 SELECT DISTINCT queue
 FROM lane
 WHERE run_at <= now() AND queue <> ALL (<<paused_queues>>);
 
 -- name: explain_waiting
--- One row with all that is known of a waiting job; none where it waits no longer, or is not of the sort that `suspect`
--- says. The lanes and the due jobs in them are read as claims read them, by the same parts; the lanes for so many
--- seconds, and at most so many jobs. `busy` are the queues whose due jobs a worker takes before it runs nothing.
+-- One row with all that is known of a waiting job; none if it does not wait, or `suspect` does not match. Lanes and due jobs
+-- are read by the same parts as in claims: lanes for `look` seconds, and at most `most` jobs. `busy` are the queues whose
+-- due jobs a worker takes before it is idle.
 WITH RECURSIVE me AS MATERIALIZED (
     SELECT id, xmax AS locked_by, status, kind, queue, priority, run_at,
         coalesce(starts_with(last_error, %(given_back)s), false) AS is_given_back,
@@ -41,8 +41,8 @@ WITH RECURSIVE me AS MATERIALIZED (
         GROUP BY worker_id
     ) AS held ON held.worker_id = worker.id
 ), <<lane_by_lane>>, before AS MATERIALIZED (
-    -- Its own lane first, which the scan may not have come to. Other lanes of its priority take turns with it. Those of
-    -- a paused queue are ahead only in the job's own, which they share the end of the pause with.
+    -- Its own lane first, which the scan may not have reached. Other lanes of its priority take turns with it. Lanes of a
+    -- paused queue are ahead only in the job's own queue: its pause ends for all of them.
     SELECT queue, priority, '-infinity'::timestamptz AS mark, id AS mark_id, true AS is_own
     FROM me
     UNION ALL
@@ -104,7 +104,7 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT count(*) FILTER (WHERE knows) AS fit,
         coalesce(sum(free) FILTER (WHERE knows), 0)::bigint AS free,
-        -- Where none knows its kind, or none serves its queue, as it would be if one did.
+        -- If no worker knows its kind, or none serves its queue: as it would be if one did.
         coalesce(
             bool_or(is_idle) FILTER (WHERE knows OR NOT (SELECT bool_or(knows) FROM serving)),
             me.queue <> ALL(%(busy)s::text[])) AS idle,
@@ -112,8 +112,8 @@ CROSS JOIN LATERAL (
         coalesce(bool_or(ahead < free) FILTER (WHERE knows), false) AS has_room
     FROM serving
 ) AS threads
--- A transaction that is open and has locked the row: the row has its number, and it has locked the table too. Not a
--- worker's, which is just claiming.
+-- An open transaction that has locked the row: the row has its number, and it has locked the table too. Not a worker's,
+-- which is claiming.
 LEFT JOIN LATERAL (
     SELECT coalesce(own.pid, 0) AS pid
     FROM pg_locks AS own

@@ -1,12 +1,11 @@
 -- Take idempotency keys, and find who holds them.
 
 -- name: lock_idempotency
--- Until the end of the transaction nobody else who asks for this has the key.
+-- Keep the key from other callers of this statement until the end of the transaction.
 SELECT pg_advisory_xact_lock(hashtextextended(%(scoped_key)s, 0));
 
 -- name: take_idempotency
--- Take the idempotency keys that are free, for these jobs. In sorted order, so that two batches never wait for each
--- other in a circle.
+-- Take the free keys for these jobs. In sorted order, so that two batches never wait for each other in a circle.
 INSERT INTO haulier.idempotency (key, fingerprint, job_id)
 SELECT asked.key, asked.fingerprint, asked.job_id
 FROM unnest(%(keys)s::text[], %(fingerprints)s::bytea[], %(ids)s::uuid[]) AS asked (key, fingerprint, job_id)
@@ -15,7 +14,7 @@ ON CONFLICT (key) DO NOTHING
 RETURNING key;
 
 -- name: find_idempotency
--- Who holds the keys that were not free. A statement of its own: only a new snapshot sees the rows of their holders.
+-- The holders of keys that were not free. A statement of its own: only a new snapshot sees their rows.
 SELECT key, fingerprint, job_id
 FROM haulier.idempotency
 WHERE key = ANY(%(keys)s::text[]);

@@ -1,8 +1,8 @@
 -- The first jobs of a list in another order than newest first.
 
 -- name: list_in_order
--- Live jobs in the order of their ids, those that still are what was asked for, as far as they fit a page: see
--- `list_jobs`, also for the LIMIT in the look-up of each.
+-- Live jobs in the order of these ids, if they still match, as far as a page has room: see `list_jobs`, also for the LIMIT
+-- in the look-up of each.
 WITH RECURSIVE newest AS MATERIALIZED (
     SELECT asked.number, job.*
     FROM unnest(%(ids)s::uuid[]) WITH ORDINALITY AS asked (id, number)

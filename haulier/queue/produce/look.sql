@@ -1,4 +1,4 @@
--- Look at jobs: by their ids, or as a list.
+-- Read jobs by their ids, or as a list.
 
 -- name: get_jobs
 SELECT *
@@ -6,16 +6,16 @@ FROM haulier.jobs
 WHERE id = ANY(%(ids)s::uuid[]);
 
 -- part: not_before_the_page
--- Not older than where the look at finished jobs ended.
+-- Not older than the place where the look at finished jobs ended.
 (created_at, id) >= (
     coalesce((SELECT created_at FROM page), '-infinity'), coalesce((SELECT id FROM page), %(least_id)s::uuid))
 
 -- part: stored_bytes
--- What it takes to move a job from one table to the other, about; nothing is decompressed for it.
+-- About the size of a job that moves from one table to the other; nothing is decompressed for it.
 pg_column_size(payload) + pg_column_size(errors)
 
 -- part: looked_at
--- What is kept of each job that is looked at. To number whole rows takes as long again as to read them.
+-- Few columns: numbering whole rows takes as long again as reading them.
 created_at, id, kind, finished_at, <<stored_bytes>> AS bytes, (<<wanted>>) AS is_wanted
 
 -- part: finished_looked_at
@@ -65,7 +65,7 @@ WHERE place = %(most_rows)s OR is_wanted
 (SELECT running.*, 'running' AS status FROM haulier.running() AS running) AS running
 
 -- part: last_looked_at
--- Where the look ended before there was nothing older; else no row.
+-- Where the look ended before the oldest job; else no row.
 SELECT created_at, id
 FROM (
     SELECT created_at, id FROM finished WHERE place = %(most_rows)s
@@ -76,17 +76,17 @@ ORDER BY created_at DESC, id DESC
 LIMIT 1
 
 -- part: not_beyond_the_end
--- Not older than where the look ended.
+-- Not older than the place where the look ended.
 (created_at, id) >= (
     coalesce((SELECT created_at FROM ended), '-infinity'), coalesce((SELECT id FROM ended), %(least_id)s::uuid))
 
 -- part: passed_over
--- How many of the offset this look has used up: the next one passes over the rest.
+-- How much of the offset this look has used up: the next one skips the rest.
 (SELECT count(*) FROM numbered WHERE number <= %(offset)s) AS passed_over
 
 -- part: large_ones_measured
--- The page ends at most_bytes of text, but has one job at least; small jobs are not counted: see `claim`. Large ones
--- are measured one by one, so that those which are cut off are not even decompressed.
+-- The page ends at most_bytes of text, but has one job at least. Small jobs do not count: see `claim`. Large ones are
+-- measured one by one, so that jobs that are cut off are not even decompressed.
 large AS MATERIALIZED (
     SELECT row_number() OVER (ORDER BY number) AS place, number, payload, errors, result
     FROM newest
@@ -229,13 +229,13 @@ found AS MATERIALIZED (
 )
 
 -- part: tagged_and_wanted
--- The looks above leave the group of errors to its indexes.
+-- With the group of errors, which the looks above leave to its indexes.
 (<<wanted>>)
 AND (<<failed_with>> OR <<to_be_retried_after>>)
 AND <<within>>
 
 -- name: list_tagged
--- As list_jobs, of jobs with rare tags: all of these are read by the indexes of tags, and nothing else.
+-- As list_jobs, for rare tags: only their jobs are read, by the indexes of tags.
 WITH RECURSIVE <<all_tagged>>, numbered AS MATERIALIZED (
     SELECT row_number() OVER (ORDER BY created_at DESC, id DESC) AS number, tagged.*
     FROM tagged
@@ -257,8 +257,8 @@ FROM tagged
 WHERE <<tagged_and_wanted>>;
 
 -- name: count_counted
--- The live jobs by status, as a worker has lately counted them; no row where it has not, or where it told too few queues
--- and kinds apart.
+-- The live jobs by status, as a worker has counted them in the last minute; no row if none has, or if it has summed queues
+-- or kinds that the filter names.
 SELECT depth_at AS at, status, coalesce(sum(jobs) FILTER (WHERE <<of_any>>), 0)::bigint AS jobs
 FROM haulier.counting
 LEFT JOIN haulier.depth ON true

@@ -1,7 +1,6 @@
--- Which jobs an operation is about: by their ids, and how many of each kind. In the looks of list_jobs and count_jobs.
+-- The jobs that an operation acts on: their ids, and how many of each kind. With the looks of list_jobs and count_jobs.
 
 -- part: looked_for
--- The waiting and finished jobs that were looked at, and of them the wanted ones and the last; see list_jobs.
 finished AS MATERIALIZED (
     SELECT * FROM <<finished_looked_at>>
 ), page AS MATERIALIZED (

@@ -1,12 +1,12 @@
 -- One step of an operation.
 
 -- name: lock_tables_of_jobs
--- Tables are locked in the order of schema.sql, also while that is applied again.
+-- In the order of schema.sql: while that is applied again, the two never wait for each other in a circle.
 LOCK TABLE haulier.job IN ROW EXCLUSIVE MODE; LOCK TABLE ONLY haulier.finished_job IN ROW EXCLUSIVE MODE;
 
 -- part: turn
--- The operation, unless it is over, somebody else's by now, or somebody else has gone on with it.
--- `is_lost`: what its preview saw is no longer known. No transaction has a number above `above`, also if this waits.
+-- The operation, unless it is over, or another process has it or has gone on with it.
+-- `is_lost`: what its preview saw is no longer known. No transaction has a number above `above`, even if this waits.
 turn AS MATERIALIZED (
     SELECT operation.*, above, coalesce(walked_at < now() - interval '10 seconds', false) AS has_waited,
         cluster <> system_identifier OR above - lower(unseen) > 2147483648 AS is_lost
@@ -19,12 +19,12 @@ turn AS MATERIALIZED (
 )
 
 -- part: written_by
--- A row has the last 32 bits of its transaction's number, which is below `above`: so the nearest number below is meant.
--- Rows of over four thousand million transactions ago may be taken for new ones, and left alone; never the other way.
+-- A row has the last 32 bits of its transaction's number: the nearest such number below `above` is meant. A row of more than
+-- 2^32 transactions ago may be taken for a new one, and is then skipped; never the other way.
 (SELECT above FROM turn) - (((SELECT above FROM turn) - xmin::text::bigint) & 4294967295) AS written_by
 
 -- part: as_the_preview_saw_it
--- What the workers' own statements wrote, the end of a run, is no part of a transaction: of these there is no doubt.
+-- Workers write the end of a run in a transaction without savepoints: it is never in doubt.
 NOT (SELECT unseen FROM turn) @> written_by
 AND (NOT (SELECT doubted FROM turn) @> written_by OR status IN ('succeeded', 'failed_permanent'))
 
@@ -46,12 +46,12 @@ AND (NOT (SELECT doubted FROM turn) @> written_by OR status IN ('succeeded', 'fa
 
 -- part: what_is_locked
 SELECT done, failed, skipped, later, matched, matched_is, walked_at IS NOT NULL AS was_walked, has_waited, is_lost,
-    -- As text: to read 250 ids takes a client as long as the server takes to lock their rows.
+    -- As text: parsing 250 ids takes a client as long as the server takes to lock their rows.
     ARRAY(SELECT id FROM taken)::text AS taken, (SELECT count(*) FROM taken) AS how_many
 FROM turn
 
 -- name: lock_live
--- Lock the live jobs among these that the operation is about, as far as nobody else has locked them.
+-- Lock the live jobs among these that the operation acts on; jobs that are locked are skipped.
 WITH <<turn>>, taken AS MATERIALIZED (
     SELECT id
     FROM <<live_jobs>>
@@ -62,7 +62,6 @@ WITH <<turn>>, taken AS MATERIALIZED (
 <<what_is_locked>>;
 
 -- name: lock_ended
--- As lock_live, of the jobs that have ended.
 WITH <<turn>>, taken AS MATERIALIZED (
     SELECT id
     FROM <<ended_jobs>>
@@ -73,14 +72,13 @@ WITH <<turn>>, taken AS MATERIALIZED (
 <<what_is_locked>>;
 
 -- name: live_that_others_lock
--- Those that lock_live has left out although the operation is about them.
+-- The jobs that lock_live has skipped.
 WITH <<turn>>
 SELECT id
 FROM <<live_jobs>>
 WHERE id = ANY(%(ids)s::uuid[]) AND id <> ALL(%(taken)s::uuid[]) AND <<live_and_wanted>>;
 
 -- name: ended_that_others_lock
--- Those that lock_ended has left out although the operation is about them.
 WITH <<turn>>
 SELECT id
 FROM <<ended_jobs>>
@@ -98,7 +96,7 @@ SET done = %(done)s, failed = %(failed)s, skipped = %(skipped)s, later = %(later
     cursor_id = %(come_to_id)s, tries = 0, waits_since = NULL, error = NULL, matched = %(matched)s,
     matched_is = %(matched_is)s,
     walked_at = coalesce(walked_at, CASE WHEN %(is_walked)s THEN now() END),
-    -- Whoever holds those that are left gets a moment.
+    -- A moment for whoever has locked the jobs that are left.
     next_at = CASE WHEN %(is_walked)s AND NOT %(is_over)s THEN now() + interval '1 second' ELSE next_at END,
     worked_by = CASE WHEN NOT %(is_walked)s THEN worked_by END,
     worked_until = CASE WHEN NOT %(is_walked)s THEN now() + make_interval(secs => %(lease)s) END,

@@ -1,14 +1,14 @@
--- Operations: what is done to all jobs of a filter. They are on record, each in the statement that writes it.
+-- Operations: acts on all jobs of a filter. Each is recorded by the statement that writes it.
 
 -- part: shown_of_operation
 id, action, filter, changes, queues, spread_seconds, actor, status, as_of, matched, matched_is, done, skipped, failed,
 created_at, starts_at, started_at, finished_at, error
 
 -- name: begin_preview
--- Take the instant of a preview: which transactions are not committed. Whoever runs this counts afterwards.
--- A snapshot does not name the parts of a transaction that savepoints begin; only asked for one by one do they say that
--- they are in progress. That is done for the last 500,000 numbers; of those before them, while an older transaction is
--- open, it is not known.
+-- Take the instant of a preview: which transactions are not committed. The caller counts afterwards.
+-- A snapshot does not name the parts of a transaction that savepoints begin. They have to be asked one by one whether they
+-- are in progress: this is done for the last 500,000 numbers. While an older transaction is open, numbers before them are
+-- in doubt.
 WITH present AS MATERIALIZED (
     SELECT oldest, next, greatest(oldest, next - 500000) AS known_from
     FROM pg_current_snapshot() AS snapshot
@@ -59,7 +59,7 @@ WHERE id = %(id)s
 FOR UPDATE;
 
 -- name: find_started
--- The operation that was started from a preview. Previews of the same instant are of different filters or callers.
+-- The operation that was started from a preview. Previews of one instant have different filters or callers.
 SELECT <<shown_of_operation>>
 FROM haulier.operation
 WHERE as_of = %(as_of)s AND action = %(action)s AND filter = %(filter)s::jsonb
@@ -68,8 +68,8 @@ ORDER BY id
 LIMIT 1;
 
 -- name: start_operation
--- Have what was previewed done. No row if 100 operations are not over, or 20 of the same API key: one key must not keep
--- all others from starting any.
+-- Start the operation of a preview. No row if 100 operations are not over, or 20 of the same API key: one key must not keep
+-- the others from starting any.
 WITH made AS (
     INSERT INTO haulier.operation (
         action, filter, changes, queues, spread_seconds, actor, as_of, unseen, doubted, cluster, matched, matched_is,
@@ -108,7 +108,7 @@ SELECT <<shown_of_operation>>
 FROM ended;
 
 -- name: resume_operation
--- Go on with an operation that was cancelled or has failed, from where it had come to. No row if it is neither.
+-- Go on with an operation that was cancelled or has failed, from where it was. No row if it is neither.
 WITH resumed AS (
     UPDATE haulier.operation
     SET status = CASE WHEN started_at IS NULL THEN 'waiting' ELSE 'running' END,
@@ -124,7 +124,7 @@ SELECT <<shown_of_operation>>
 FROM resumed;
 
 -- part: may_be_seen_by
--- Whoever may use only some queues sees the operations that were bound to these.
+-- A caller that may use only some queues sees only operations that were bound to these.
 (%(queues)s::text[] IS NULL OR coalesce(queues <@ %(queues)s::text[], false))
 
 -- name: get_operation

@@ -1,9 +1,8 @@
 -- The names of queues that the API has lately accepted.
 
 -- name: find_queues
--- Which of these queues have a row; their use is noted, once a minute at most. A row that is just being purged is not
--- found: unused for so long, it has to be locked here, and after the wait for the lock it is gone. In sorted order, as
--- idempotency keys are.
+-- Which of these queues have a row; their use is noted, once a minute at most. A row that is being purged is not found: it
+-- has not been used for long, so it is locked here, and gone after the wait. In sorted order, as idempotency keys.
 WITH known AS (
     SELECT name
     FROM haulier.queue
@@ -25,15 +24,15 @@ FROM haulier.queue
 WHERE name = ANY(%(names)s::text[]) AND used_at >= now() - interval '1 minute';
 
 -- name: take_turn_with_queues
--- Callers that add names take turns, by a lock on the row of `default`, which counts against no bound. Two that counted
--- at the same time would both find room.
+-- Callers that add names take turns, by a lock on the row of `default`, which counts against no bound. Otherwise two that
+-- count at the same time would both find room.
 INSERT INTO haulier.queue (name)
 VALUES ('default')
 ON CONFLICT (name) DO UPDATE SET used_at = now();
 
 -- name: add_queues
--- Add rows for these queues, as far as there is room (with is_whole: only where all fit), and return which of them have
--- one. A statement of its own: its snapshot has what the callers before it in turn have added.
+-- Add rows for these queues while there is room (with is_whole: only if there is room for all), and return which of them
+-- have one. A statement of its own: its snapshot has what earlier callers have added.
 WITH room AS (
     SELECT least(%(per_key)s - count(*) FILTER (WHERE key_id IS NOT DISTINCT FROM %(key_id)s), %(in_all)s - count(*)) AS names
     FROM haulier.queue

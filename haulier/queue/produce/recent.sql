@@ -1,8 +1,7 @@
--- What has been counted lately: of some queues by the minute and in a week, of each kind in the last hour, and what ended
--- in a week.
+-- Recent counts: of queues by the minute and in a week, of each kind, and what ended.
 
 -- part: lately
--- The rows of some time that ends where counting has come to. The steps are listed so that the index is used in each.
+-- The rows of a span that ends where counting has come to. The steps are listed so that the index is used in each.
 step = ANY (ARRAY[10, 60, 300, 900, 3600, 21600])
 AND at >= (SELECT through FROM haulier.counting) - make_interval(secs => %(span_seconds)s)
 
@@ -22,15 +21,15 @@ GROUP BY queue, minute
 ORDER BY minute;
 
 -- name: usual_ends
--- How the jobs of some queues ended in the week that is over, but for its last day: what fails now is not what is usual.
+-- How jobs of some queues usually end. Without the last day: what fails now is not usual.
 SELECT queue, sum(succeeded)::bigint AS succeeded, sum(failed)::bigint AS failed
 FROM haulier.rollup
 WHERE <<lately>> AND at < (SELECT through FROM haulier.counting) - interval '1 day' AND queue = ANY(%(names)s::text[])
 GROUP BY queue;
 
 -- part: of_these_kinds
--- The kinds after one name, or one kind, in the queues that may be seen. '*' is the sum of many, and no kind. Names are in
--- the order of their bytes, in which Python has those that no job has used.
+-- The kinds after one name, or one kind, in the queues that may be seen. '*' is the sum of many, and no kind. By the bytes
+-- of their names, the order in which Python adds the kinds without jobs.
 kind > %(after_kind)s COLLATE "C" AND kind <> '*' AND (%(kind)s::text IS NULL OR kind = %(kind)s)
 AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
 

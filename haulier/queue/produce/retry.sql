@@ -1,8 +1,7 @@
--- Queue jobs again that have ended.
+-- Queue ended jobs again.
 
 -- name: lock_jobs_first
--- Goes before a statement that would lock another table first: tables are locked in the order of schema.sql, also while
--- that is applied again.
+-- Goes before a statement that would lock another table first. See lock_tables_of_jobs.
 LOCK TABLE haulier.job IN ROW EXCLUSIVE MODE;
 
 -- part: ended_then
@@ -10,7 +9,7 @@ LOCK TABLE haulier.job IN ROW EXCLUSIVE MODE;
 finished_at BETWEEN coalesce(%(ended_from)s::timestamptz, '-infinity') AND coalesce(%(ended_to)s::timestamptz, 'infinity')
 
 -- part: queued_again
--- A failed or cancelled job has a full budget again. `attempt` goes on growing, so that no older fence fits; a job that
+-- A failed or cancelled job gets a full budget again. `attempt` goes on growing, so that no older fence matches. A job that
 -- has crashed before still runs alone.
 <<given>>, old AS (
     DELETE FROM haulier.finished_job
@@ -39,7 +38,7 @@ before AS (
 
 -- name: retry
 WITH <<queued_again>>, <<before_it_is_due_now>>, <<differing>>, <<elsewhere>>, <<moved>>, recorded AS (
-    -- No id: a trigger keeps the job from being queued.
+    -- A row without an id: a trigger keeps the job from being queued.
     INSERT INTO haulier.audit (actor, action, job_id, details)
     SELECT %(actor)s::text, 'retry', written.id,
         CASE WHEN fields IS NOT NULL THEN jsonb_build_object('kind', new.kind, 'changes', fields) END

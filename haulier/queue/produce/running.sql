@@ -1,7 +1,7 @@
 -- The jobs that run.
 
 -- name: list_running
--- The jobs that run in some queues, longest first, each with its worker. Each is looked up by its id: see `list_jobs`.
+-- Longest first, each with its worker. Each is looked up by its id: see `list_jobs`.
 SELECT job.*, worker.host, worker.pid
 FROM (
     SELECT id

@@ -1,7 +1,7 @@
 -- How schedules are.
 
 -- part: firing_workers
--- The live workers that fire schedules. A quiet worker fires them, a stopping one does not.
+-- A quiet worker fires schedules, a stopping one does not.
 SELECT count(*)
 FROM haulier.worker
 WHERE beat_at >= now() - lease AND NOT stopping
@@ -19,9 +19,9 @@ WHERE name = %(name)s AND <<schedule_is_visible>>;
     OR (paused_since > next_at AND paused_until <= haulier.schedule_time()))
 
 -- name: overdue_schedules
--- Not before `look_at`: until then a tick may wait for its jitter, and a schedule of which many ticks are decided is
--- looked at again and again. A tick that passes, since it fell into a pause or there is one now, is nobody's loss.
--- One that cannot fire is put off, so its ticks have been due since it was refused first.
+-- A schedule is not overdue before `look_at`: a tick may wait for its jitter, and a schedule with many ticks to decide is
+-- looked at again and again. Ticks that pass because of a pause do not count. A schedule that cannot fire is put off, so
+-- its ticks are due since it was first refused.
 SELECT count(*) FILTER (WHERE due_seconds >= %(due_for)s)::integer AS schedules,
     count(*) FILTER (WHERE due_seconds >= %(due_for)s AND is_refused)::integer AS refused,
     coalesce(max(due_seconds), 0) AS oldest_seconds,
@@ -47,9 +47,9 @@ FROM (
 ) AS due;
 
 -- name: failures_in_a_row
--- Of each of these schedules, how many of the last jobs that have ended failed for good, counted back to the first that
--- did not. Only so many of its newest ticks are read, fired or not, and none behind the last job that counts. A job ends
--- after its tick was decided: only partitions since then are looked at, and a day more, since a clock may have gone back.
+-- How many of the last jobs of each schedule failed for good, back to the first that did not. At most `most` of its newest
+-- ticks are read, and none behind the last job that counts. A job ends after its tick was decided, so older partitions
+-- are not read, except for a day by which the clock may have been set back.
 SELECT asked.name, (
         SELECT count(*) FILTER (WHERE failed = place)::integer
         FROM (

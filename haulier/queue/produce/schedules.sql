@@ -1,4 +1,4 @@
--- Schedules: what there is, what somebody wants to be done, and what became of ticks.
+-- Schedules, acts on them, and their ticks.
 
 -- part: schedules_shown
 SELECT <<schedule_columns>>, job, haulier.schedule_time() AS now, next_at, created_at, updated_at
@@ -8,7 +8,7 @@ FROM haulier.schedule
 (%(queues)s::text[] IS NULL OR coalesce(job ->> 'queue', 'default') = ANY(%(queues)s::text[]))
 
 -- name: list_schedules
--- The page ends at most_bytes of jobs, but has one schedule at least; `found` tells how many there would be without that.
+-- The page ends at most_bytes of jobs, but has one schedule at least; `found` is how many there would be without that.
 SELECT *
 FROM (
     SELECT *, count(*) OVER () AS found,
@@ -34,7 +34,7 @@ WHERE name = %(name)s AND <<schedule_is_visible>>
 FOR UPDATE;
 
 -- name: is_same_job
--- Compared here: to Python true equals 1.
+-- Compared here, because in Python true equals 1.
 SELECT job = %(rule)s::jsonb -> 'job' AS is_same
 FROM haulier.schedule
 WHERE name = %(name)s;
@@ -62,7 +62,7 @@ SELECT haulier.run_schedule(%(name)s, %(actor)s) AS job_id;
 schedule, schedule_id, scheduled_at, outcome, fired_at, decided_at, job_id
 
 -- name: list_ticks
--- Those of a schedule that was deleted come behind those of the one that has its name now, also if a clock was ahead then.
+-- Ticks of a deleted schedule come behind the ticks of the schedule that has its name now, even if a clock was ahead then.
 SELECT <<tick_columns>>
 FROM haulier.tick
 WHERE schedule = %(name)s
@@ -71,8 +71,8 @@ ORDER BY schedule_id DESC, scheduled_at DESC
 LIMIT %(limit)s;
 
 -- name: last_ticks
--- The last tick of each of these schedules, and the last that has fired: of a paused one that may be far behind, and only
--- so many of its newest are read.
+-- The last tick of each schedule, and the last that has fired, among its `most` newest: the last one of a paused schedule
+-- may be far behind.
 SELECT last.*
 FROM haulier.schedule AS named
 CROSS JOIN LATERAL (
@@ -102,8 +102,8 @@ WHERE named.name = ANY(%(names)s::text[])
 ORDER BY schedule, scheduled_at DESC;
 
 -- name: states_of_fired
--- How the jobs are that ticks have enqueued, of those that are there and may be seen. Each is looked up by its id. It ends
--- after its tick was decided: only partitions since then are looked at, and a day more, since a clock may have gone back.
+-- The statuses of jobs that ticks have enqueued, if they are kept and may be seen. Each is looked up by its id, in the
+-- partitions since its tick was decided, as in failures_in_a_row.
 SELECT asked.id, job.status
 FROM unnest(%(ids)s::uuid[], %(ats)s::timestamptz[]) AS asked (id, decided_at)
 CROSS JOIN LATERAL (

@@ -1,4 +1,4 @@
--- What has been counted (haulier/queue/upkeep/numbers.sql): of a span of time, and of each queue.
+-- The counts (haulier/queue/upkeep/numbers.sql) of a span of time, and of each queue.
 
 -- part: of_queue_and_kind
 (%(queue)s::text IS NULL OR queue = %(queue)s)

@@ -1,9 +1,9 @@
 -- The tables of the schema: sizes, dead rows, when vacuum and ANALYZE last came.
 
 -- name: tables
--- The largest first. The partitions of a table are told together, but for ANALYZE, which the whole needs by hand. All is
--- in the catalogue and in the server's own figures. `bloat` is how often over the rows would fit, by the widths of the
--- last ANALYZE, of which a role sees those that it may read: null below 10 MB, and where nothing is known.
+-- Largest first. The partitions of a table are summed, except for ANALYZE, which the whole table needs by hand. `bloat` is
+-- how many times the rows would fit, by the widths of the last ANALYZE: null below 10 MB, or if the role may not read the
+-- widths.
 SELECT name, partitions, rows, dead, table_bytes, index_bytes, vacuumed_at, analyzed_at, CASE
         WHEN partitions = 0 AND main_bytes >= 10 * 1024 * 1024 THEN main_bytes / nullif(expected_bytes, 0)
     END AS bloat

@@ -1,9 +1,9 @@
 -- What is kept of one job: who ran it, who enqueued it, what operators did to it.
 
 -- part: operation_at
--- When the operation that last changed the job did so. The record has the operation once, and not for each job: where
--- nothing tells the very time it is when the operation began. No run that is kept lies between: it acts on no job that
--- has changed since its preview.
+-- When the last operation changed the job. The audit has the operation once, not for each job: if nothing shows the exact
+-- time, this is when the operation began. No run that is kept lies between, because an operation acts on no job that has
+-- changed since its preview.
 CASE
     WHEN operation.action = 'cancel' AND job.status = 'cancelled' AND job.worker_id IS NULL THEN job.finished_at
     WHEN operation.action = 'retry' AND job.status = 'queued'
@@ -14,9 +14,9 @@ CASE
 END
 
 -- name: read_timeline
--- One statement, and so one snapshot: no retry lies between the job and what was done to it. Of what was done the newest,
--- told oldest first. The key that enqueued it stands before its idempotency key, which is looked up for one API key after
--- the other, and for that of the setting HAULIER_API_KEY, `env`.
+-- One statement, and so one snapshot: no retry lies between the job and its acts. The newest acts, oldest first. The id of
+-- the API key that enqueued the job stands before its idempotency key, which is looked up for each API key, and for `env`,
+-- the setting HAULIER_API_KEY.
 WITH job AS MATERIALIZED (
     SELECT *
     FROM haulier.jobs

@@ -1,8 +1,8 @@
 -- The jobs of a queue that claims take next.
 
 -- name: next_jobs
--- Those that are due in the order in which claims take them, then the others as they become due; and the first job of
--- each lane. Of each lane only so many are read. The scan of the lanes ends after `most` of them or `look` seconds.
+-- Due jobs in the order in which claims take them, then the others as they become due; and the first job of each lane. At
+-- most `limit` jobs of a lane are read. The scan ends after `most` lanes or `look` seconds.
 WITH RECURSIVE lane AS (
     SELECT %(queue)s::text AS queue, 32767::smallint AS priority, NULL::timestamptz AS run_at, NULL::uuid AS id
     UNION ALL

@@ -1,13 +1,13 @@
--- Which operation is worked off next, and by whom.
+-- The operation that is worked off next, and by which process.
 
 -- name: ask_for_a_turn
--- Goes before take_operation in the same message: so that one at a time takes, and sees what others have taken. The rows
--- of operations cannot tell, because anybody may lock one.
+-- Goes before take_operation in the same message, so that one process at a time takes operations, and sees what others have
+-- taken. A lock on the rows would not do, because anybody may lock one.
 SELECT set_config('haulier.may_take', pg_try_advisory_xact_lock(7236837242)::text, true);
 
 -- name: take_operation
--- Take the operation whose turn it is, or this one, for so many seconds. No row if none is due, or somebody else works on
--- any: one chunk of jobs at a time, whoever does it. An operation whose row is locked is skipped.
+-- Take the operation whose turn it is, or this one, for some seconds. No row if none is due, or another process works on
+-- any: one chunk of jobs at a time. An operation whose row is locked is skipped.
 WITH chosen AS (
     SELECT id
     FROM haulier.operation
@@ -16,7 +16,7 @@ WITH chosen AS (
         AND NOT EXISTS (
             SELECT FROM haulier.operation
             WHERE status = 'running' AND worked_until > now() AND worked_by <> %(by_whom)s)
-        -- What ended lately has to be counted before it goes back, or away.
+        -- Jobs that have just ended are counted before they are queued again or deleted.
         AND NOT (
             action IN ('retry', 'delete') AND now() < as_of + interval '20 seconds'
             AND EXISTS (SELECT FROM haulier.counting WHERE counted_until > now() AND through < operation.as_of))
@@ -33,14 +33,14 @@ RETURNING id, action, filter, queues, changes, spread_seconds, cursor_at, cursor
     coalesce(waits_since < now() - make_interval(secs => %(patience)s), false) AS is_late;
 
 -- name: leave_operations
--- Let another go on at once with what was taken.
+-- Let another process go on at once.
 UPDATE haulier.operation
 SET worked_by = NULL, worked_until = NULL
 WHERE status = 'running' AND worked_by = %(by_whom)s;
 
 -- name: delay_operation
--- Note that a chunk could not be done; after the fifth time in a row the operation has failed. If waiting may help, it is
--- tried again for ever, and does not count.
+-- Note that a chunk could not be done; after the fifth time in a row the operation has failed. A chunk that may pass later
+-- is tried again for ever, and does not count.
 UPDATE haulier.operation
 SET tries = CASE WHEN %(may_pass)s THEN tries ELSE tries + 1 END,
     waits_since = CASE WHEN %(may_pass)s THEN coalesce(waits_since, now()) END,

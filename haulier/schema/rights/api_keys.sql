@@ -1,7 +1,7 @@
 -- API keys ----------------------------------------------------------------------------------------------------
 
--- Only the owner writes keys: whoever may could make one that may do everything. Under `-v web_makes_keys=yes` the API calls
--- these functions, which bound what a key may be, and record who made it.
+-- Only the owner writes keys, because a role that may could make a key that may do everything. With `-v web_makes_keys=yes`
+-- the API calls these functions, which bound what a key may be, and record who made it.
 
 -- Make an API key, and record it. The record never has the key itself, nor its hash.
 CREATE OR REPLACE FUNCTION haulier.create_key(
@@ -33,8 +33,8 @@ BEGIN
 END
 $$;
 
--- Give a key that is good another secret, and record it. At most two are good at a time: a second rotation ends the
--- oldest. No row where there is no such key.
+-- Give a good key another secret, and record it. At most two are good at a time: a second rotation ends the oldest. No row
+-- if there is no such key.
 CREATE OR REPLACE FUNCTION haulier.rotate_key(rotated text, hashed bytea, overlap interval, by_whom text)
 RETURNS SETOF haulier.api_key LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -61,8 +61,8 @@ BEGIN
 END
 $$;
 
--- End a key, and the operations that were started with it and are not over, and record it. No row where there is no such
--- key, or where it was ended before.
+-- End a key, and the operations that were started with it and are not over, and record it. No row if there is no such key,
+-- or it had ended.
 CREATE OR REPLACE FUNCTION haulier.revoke_key(revoked text, by_whom text) RETURNS SETOF haulier.api_key LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$

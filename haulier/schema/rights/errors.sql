@@ -1,8 +1,8 @@
 -- Errors ------------------------------------------------------------------------------------------------------
 
--- The API may set the end of a group's mute, and nothing else of the group.
+-- The API may set the end of a group's mute, on record, and nothing else of the group.
 
--- Mute a group of errors until then, or, with null, no longer. Return whether there is such a group.
+-- Mute a group of errors until a time; null ends the mute. Return whether there is such a group.
 CREATE OR REPLACE FUNCTION haulier.mute_errors(muted bigint, until timestamptz, by_whom text) RETURNS boolean
 LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp

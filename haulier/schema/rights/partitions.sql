@@ -1,12 +1,11 @@
 -- Partitions --------------------------------------------------------------------------------------------------
 
--- Only the owner may add and drop partitions, and a worker has to do so every hour. Under a role of its own it
--- calls these functions, which run with the owner's rights. They decide by themselves what is missing and what has
--- expired, so that a caller can bring about nothing else. (grants.sql gives the rights to call them.)
+-- Only the owner may add and drop partitions, and a worker has to do so every hour. Under a role of its own it calls these
+-- functions. They find out by themselves what is missing and what has expired, so that a caller can do nothing else.
 
--- Add the next partition, and return its name. Processes that change the schema or add a partition take turns, by a
--- lock on schema_version. Not by an advisory lock, which anybody who may connect can hold for ever: this mode takes the
--- owner's rights, and no reader is in its way.
+-- Add the next partition, and return its name. Processes that change the schema or add a partition take turns, by a lock on
+-- schema_version, which takes the owner's rights and waits for no reader. Everybody who may connect could hold an advisory
+-- lock for ever.
 CREATE OR REPLACE FUNCTION haulier.add_partition(step text, days_ahead integer) RETURNS text LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO' SET timezone = 'UTC' SET lock_timeout = '1s'
@@ -23,7 +22,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
-    -- ATTACH, because CREATE … PARTITION OF waits behind every open reader of the history, and everything behind it.
+    -- ATTACH, because CREATE … PARTITION OF waits for every open reader of the history, and everything else for it.
     EXECUTE format('CREATE TABLE haulier.%I (LIKE haulier.finished_job INCLUDING ALL)', wanted.name);
     EXECUTE format(
         'ALTER TABLE haulier.finished_job ATTACH PARTITION haulier.%I FOR VALUES FROM (%L) TO (%L)',
@@ -32,8 +31,8 @@ BEGIN
 END
 $$;
 
--- Finish a detach that was interrupted. That also waits for every older snapshot, and meanwhile nobody can add a
--- partition: so it gives up sooner than an attempt to add one does.
+-- Finish a detach that was interrupted. This waits for every older snapshot, and meanwhile nobody can add a partition, so it
+-- gives up sooner than an attempt to add one.
 CREATE OR REPLACE FUNCTION haulier.finish_detach(partition oid) RETURNS text LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '500ms'
 AS $$
@@ -54,8 +53,8 @@ BEGIN
 END
 $$;
 
--- Mark a partition in which every job finished at least retention_days ago, and return its schema and name. By the mark
--- a drop that was interrupted is finished later; a partition that an operator detached has none, and is left alone.
+-- Mark a partition in which every job finished at least retention_days ago, and return its schema and name. The mark lets
+-- an interrupted drop be finished later; a partition that an operator detached has no mark, and stays.
 CREATE OR REPLACE FUNCTION haulier.mark_expired(
     partition oid, retention_days integer, OUT schema name, OUT name name
 ) RETURNS SETOF record LANGUAGE plpgsql
@@ -77,9 +76,8 @@ BEGIN
 END
 $$;
 
--- Mark and detach an expired partition. All settles wait behind this while it waits for readers of the history, and so
--- it gives up soon. They would not wait for DETACH … CONCURRENTLY, but no function can run that, nor anybody but the
--- owner.
+-- Mark and detach an expired partition. While this waits for readers of the history, all settles wait for it, so it gives up
+-- soon. They would not wait for DETACH … CONCURRENTLY, but no function can run that, and only the owner may.
 CREATE OR REPLACE FUNCTION haulier.detach_partition(partition oid, retention_days integer) RETURNS text
 LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
@@ -121,8 +119,8 @@ BEGIN
 END
 $$;
 
--- Let the index of what ended know the newest pages of the history, which every search in it would read in full. Only
--- the owner may; a worker calls this. Where a vacuum is under way it does that itself.
+-- Let the index of ended jobs know the newest pages of the history, or every search would read these in full. Only the
+-- owner may do it. A vacuum that is under way does it too.
 CREATE OR REPLACE FUNCTION haulier.summarize_history() RETURNS void LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
 AS $$

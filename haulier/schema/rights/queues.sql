@@ -1,11 +1,11 @@
 -- Queues ------------------------------------------------------------------------------------------------------
 
--- The API may pause at most 1,000 queues, because each claim reads all pauses, and it is on record.
+-- The API may pause at most 1,000 queues, because each claim reads all pauses; and only on record.
 
--- Let no job of a queue start before then; with null, before it is resumed. What runs goes on. Return `paused`, or why not:
--- `past`, where that time has come, `full`, where a thousand others are paused: each claim reads them all.
--- A notification has each worker give back what it has claimed of it and not started, and look at the queues anew: those
--- that it does not reach do so by themselves, half a second later.
+-- Let no job of a queue start before a time; null: before it is resumed. What runs goes on. Return `paused`, or why not:
+-- `past` if that time has come, `full` if a thousand others are paused.
+-- A notification makes each worker give back the jobs of the queue that it has claimed and not started, and look for lanes
+-- again. Workers that it does not reach do so half a second later.
 CREATE OR REPLACE FUNCTION haulier.pause_queue(paused text, paused_until timestamptz, by_whom text) RETURNS text
 LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -29,14 +29,14 @@ BEGIN
         VALUES (by_whom, 'pause', paused, jsonb_build_object('until', haulier.time_text(paused_until)));
         PERFORM pg_notify('haulier_job', 'queue ' || paused);
     END IF;
-    -- After its own row: who waits for that holds no other.
+    -- After its own row, so that whoever waits for that holds no other.
     DELETE FROM haulier.pause
     WHERE queue IN (SELECT queue FROM haulier.pause WHERE until <= now() FOR UPDATE SKIP LOCKED);
     RETURN 'paused';
 END
 $$;
 
--- Let the jobs of a queue start again, and have every worker look. Return whether it was paused.
+-- Let the jobs of a queue start again, and notify every worker. Return whether it was paused.
 CREATE OR REPLACE FUNCTION haulier.resume_queue(resumed text, by_whom text) RETURNS boolean LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$

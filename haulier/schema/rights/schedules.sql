@@ -2,9 +2,9 @@
 
 -- The API may write the rules of schedules that are not of schedules.toml, on record, but not how far each has come.
 
--- Write what a schedule does, with the owner's rights, as the functions below: a new one, or in the place of what it did
--- before. The caller has locked it, and has decided the ticks up to now; from now on those of the new rule count. Return
--- whether it was written: somebody else may have made it meanwhile. Those of schedules.toml are the actor's `file` alone.
+-- Write a new schedule, or another rule of a schedule. The caller has locked it, and has decided the ticks up to now; from
+-- now on the new rule counts. Return whether it was written: another caller may have made it meanwhile. Only the actor
+-- `file` writes the schedules of schedules.toml.
 CREATE OR REPLACE FUNCTION haulier.put_schedule(
     named text, rule jsonb, counted_from timestamptz, next timestamptz, look timestamptz, is_new boolean, noted jsonb,
     by_whom text
@@ -25,17 +25,11 @@ BEGIN
         ON CONFLICT (name) DO NOTHING;
     ELSE
         UPDATE haulier.schedule
-        SET cron = put.cron,
-            every_seconds = put.every_seconds,
-            time_zone = put.time_zone,
-            job = put.job,
-            overlap = put.overlap,
-            missed = put.missed,
-            missed_max = put.missed_max,
-            missed_within_seconds = put.missed_within_seconds,
-            jitter_seconds = put.jitter_seconds,
+        SET (cron, every_seconds, time_zone, job, overlap, missed, missed_max, missed_within_seconds, jitter_seconds) = ROW (
+                put.cron, put.every_seconds, put.time_zone, put.job, put.overlap, put.missed, put.missed_max,
+                put.missed_within_seconds, put.jitter_seconds),
             counts_from = counted_from,
-            -- Where the clock went back, what it has decided stays decided.
+            -- If the clock went back, what is decided stays decided.
             decided_to = greatest(decided_to, haulier.schedule_time()),
             next_at = next,
             look_at = least(look, haulier.schedule_time()),
@@ -53,7 +47,7 @@ BEGIN
 END
 $$;
 
--- Delete a schedule; its ticks are kept, and its jobs live on. Return whether there was one.
+-- Delete a schedule; its ticks and jobs stay. Return whether there was one.
 CREATE OR REPLACE FUNCTION haulier.delete_schedule(named text, by_whom text) RETURNS boolean LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -67,8 +61,8 @@ BEGIN
 END
 $$;
 
--- Let the ticks of a schedule pass until a time, or until it is resumed. A pause before this one, within which ticks are
--- still to be decided, becomes a part of it. Return what came of it: paused, past (that time has passed), or none.
+-- Let the ticks of a schedule pass until a time, or until it is resumed. An earlier pause with ticks that are still to be
+-- decided becomes a part of this one. Return `paused`, `past` (that time has passed), or `none` (no such schedule).
 CREATE OR REPLACE FUNCTION haulier.pause_schedule(named text, until timestamptz, by_whom text) RETURNS text
 LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -99,8 +93,8 @@ BEGIN
 END
 $$;
 
--- End a schedule's pause. Its time is kept, for ticks within it that are still to be decided. Return whether there is
--- such a schedule.
+-- End a schedule's pause. Its time is kept, for ticks within it that are still to be decided. Return whether there is such
+-- a schedule.
 CREATE OR REPLACE FUNCTION haulier.resume_schedule(named text, by_whom text) RETURNS boolean LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -137,7 +131,7 @@ BEGIN
     FROM haulier.tick
     JOIN haulier.schedule ON schedule.name = tick.schedule AND schedule.id = tick.schedule_id
     WHERE tick.schedule = named AND scheduled_at = haulier.schedule_time();
-    -- The database accepts its job again: what is due need not wait any longer.
+    -- The database accepts its job again, so ticks that are due need not wait any longer.
     UPDATE haulier.schedule
     SET look_at = least(look_at, haulier.schedule_time()),
         refused_since = NULL,

@@ -2,10 +2,23 @@
 
 -- The API may open a session only with the present secret of a good key, on record, and read no list of tokens.
 
--- Open a session with an API key that is good and has a secret of this hash, and record that somebody has signed in, unless
--- that is the key's last entry of the kind, less than a minute old. Of the key's sessions so many others are kept, those
--- used last. Return whether it was opened. The database does not know the secret of `env`, HAULIER_API_KEY: the API
--- compares its hash whenever the session is used.
+-- Record that somebody signs in or out with a key, unless that is the key's last such entry, less than a minute old.
+CREATE OR REPLACE FUNCTION haulier.record_sign(key text, act text) RETURNS void LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+    INSERT INTO haulier.audit (actor, action, key_id)
+    SELECT key, act, key
+    WHERE act IS DISTINCT FROM (
+        SELECT action
+        FROM haulier.audit
+        WHERE at > now() - interval '1 minute' AND action IN ('sign_in', 'sign_out') AND key_id = key
+        ORDER BY id DESC
+        LIMIT 1)
+$$;
+
+-- Open a session with a good API key that has a secret of this hash, and record it. Of the key's other sessions the last
+-- used ones are kept. Return whether it was opened. The database does not know the secret of `env`, HAULIER_API_KEY: the
+-- API compares its hash whenever the session is used.
 CREATE OR REPLACE FUNCTION haulier.open_session(
     opened bytea, key text, key_hashed bytea, idle interval, most_others bigint
 ) RETURNS boolean LANGUAGE plpgsql
@@ -32,38 +45,21 @@ BEGIN
             OFFSET most_others
             FOR UPDATE SKIP LOCKED));
     INSERT INTO haulier.session (hash, key_id, key_hash, expires_at) VALUES (opened, key, key_hashed, now() + idle);
-    INSERT INTO haulier.audit (actor, action, key_id)
-    SELECT key, 'sign_in', key
-    WHERE 'sign_in' IS DISTINCT FROM (
-        SELECT action
-        FROM haulier.audit
-        WHERE at > now() - interval '1 minute' AND action IN ('sign_in', 'sign_out') AND key_id = key
-        ORDER BY id DESC
-        LIMIT 1);
+    PERFORM haulier.record_sign(key, 'sign_in');
     RETURN true;
 END
 $$;
 
--- End a session, and record that somebody has signed out, as above. One that has ended before leaves no entry.
+-- End a session, and record it unless it had expired.
 CREATE OR REPLACE FUNCTION haulier.sign_out(ended bytea) RETURNS void LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    gone haulier.session;
 BEGIN
-    WITH gone AS (
-        DELETE FROM haulier.session
-        WHERE hash = ended
-        RETURNING key_id, expires_at
-    )
-    INSERT INTO haulier.audit (actor, action, key_id)
-    SELECT gone.key_id, 'sign_out', gone.key_id
-    FROM gone
-    WHERE gone.expires_at > now()
-        AND 'sign_out' IS DISTINCT FROM (
-            SELECT told.action
-            FROM haulier.audit AS told
-            WHERE told.at > now() - interval '1 minute' AND told.action IN ('sign_in', 'sign_out')
-                AND told.key_id = gone.key_id
-            ORDER BY told.id DESC
-            LIMIT 1);
+    DELETE FROM haulier.session WHERE hash = ended RETURNING * INTO gone;
+    IF gone.expires_at > now() THEN
+        PERFORM haulier.record_sign(gone.key_id, 'sign_out');
+    END IF;
 END
 $$;

@@ -1,10 +1,10 @@
 -- Ticks -------------------------------------------------------------------------------------------------------
 
--- Workers may enqueue what is due by a schedule, and nothing else: they have no right to add jobs. The functions check that
--- a tick is due, is not decided yet, and lies in no pause.
+-- These functions enqueue the jobs of due ticks with the owner's rights. They check that a tick is due, is not decided yet,
+-- and lies in no pause.
 
--- Write what became of ticks, enqueue the jobs of those that fire, and return how many did. A tick that is there already
--- stays as it is. Only the owner may call this: the two functions that programs call check what they ask for.
+-- Write the outcomes of ticks, enqueue the jobs of those that fire, and return how many did. A tick that is there already
+-- stays as it is. Only the owner may call this: the functions that programs call check the ticks first.
 CREATE OR REPLACE FUNCTION haulier.fire_ticks(names text[], ats timestamptz[], outcomes text[]) RETURNS bigint
 LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -47,20 +47,20 @@ BEGIN
 END
 $$;
 
--- Workers read cron expressions and rules, and decide. The next two functions say what any rule could come to: a tick is
--- decided once, after it was due, and does not fire within a pause. Without a SET clause, so that they are inlined.
+-- Workers read the rules, and decide. The next two functions allow what any rule could lead to: a tick is decided once,
+-- after it was due, and does not fire within a pause. Without a SET clause, so that they are inlined.
 
--- Whether a schedule can have come so far, and be looked at then.
+-- Whether a schedule can be decided up to this time, and be looked at then.
 CREATE OR REPLACE FUNCTION haulier.may_move(
     old haulier.schedule, now_ timestamptz, to_ timestamptz, pending timestamptz, look timestamptz
 ) RETURNS boolean LANGUAGE sql STABLE
 RETURN coalesce(
-    -- Where the clock went back, what is decided stays decided.
+    -- If the clock went back, what is decided stays decided.
     to_ BETWEEN old.decided_to AND greatest(old.decided_to, now_)
     AND (pending IS NULL OR pending = old.pending_at OR (pending > old.decided_to AND pending <= to_))
     AND look <= now_ + interval '3600 s', false);
 
--- Whether this can have become of a tick of a schedule that comes so far.
+-- Whether a tick of a schedule that is decided up to this time can have this outcome.
 CREATE OR REPLACE FUNCTION haulier.may_decide(
     old haulier.schedule, now_ timestamptz, to_ timestamptz, at timestamptz, outcome text
 ) RETURNS boolean LANGUAGE sql STABLE
@@ -74,9 +74,8 @@ RETURN coalesce(
         (now_ < old.paused_since OR now_ >= old.paused_until)
         AND (at = old.pending_at OR at < old.paused_since OR at >= old.paused_until))), false);
 
--- Write what was decided of schedules, which the caller has locked, and fire. Each decision is sent once, by its number, with
--- its ticks and the names of all schedules that it is for. Return how many ticks fired. By this workers enqueue what
--- schedules say, and need no right to add jobs.
+-- Write what was decided about schedules, which the caller has locked, and fire. Each decision is sent once, by its number,
+-- with its ticks and the names of its schedules. Return how many ticks fired.
 CREATE OR REPLACE FUNCTION haulier.decide_ticks(
     names text[], decisions integer[], decided_tos timestamptz[], pendings timestamptz[], nexts timestamptz[],
     looks timestamptz[], of_decisions integer[], ats timestamptz[], outcomes text[]
@@ -122,8 +121,8 @@ BEGIN
 END
 $$;
 
--- Whether a function of the owner's has raised an error, by the error's context. In each language of the server it names
--- the function's language, and the schema of functions of ours.
+-- Whether a trigger of the owner's has raised an error, by the error's context, which names the language of each function,
+-- and the schema of ours.
 CREATE OR REPLACE FUNCTION haulier.is_raised_by_trigger(context text) RETURNS boolean LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -136,8 +135,8 @@ CREATE OR REPLACE FUNCTION haulier.may_pass(code text) RETURNS boolean LANGUAGE 
 SET search_path = pg_catalog, pg_temp
 AS $$ SELECT left(code, 2) IN ('08', '28', '40', '53', '55', '57', '58', 'HV') OR code = '25006' $$;
 
--- Put off a schedule that is due and cannot fire, and keep why: for 5 s, and if that does not help for 60, 120, … 300 s. A
--- reason that may pass by itself keeps it at 5 s. Return whether it is put off: the owner's constraint may forbid it.
+-- Put off a schedule that is due and cannot fire, and keep the reason: for 5 s, then for 60, 120, … 300 s. If the reason may
+-- pass by itself, always for 5 s. Return whether it is put off: a constraint of the owner's may forbid it.
 CREATE OR REPLACE FUNCTION haulier.put_off(named text, why text, may_pass boolean) RETURNS boolean LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -156,19 +155,19 @@ EXCEPTION WHEN assert_failure OR OTHERS THEN
 END
 $$;
 
--- Decide ticks by `decide_ticks`, of so many schedules at a time; if the database refuses any of that, be it at the commit,
--- of each schedule by itself. Return what became of each, and why if it cannot fire:
+-- Call `decide_ticks` for some schedules at a time; if the database refuses any of them, also at the commit, for each one by
+-- itself. Return what became of each schedule, and why if it cannot fire:
 --   fired    all of it is written
---   put_off  nothing but that it is put off
---   stuck    nothing, for its row cannot be changed
---   later    nothing: the schedules before it have used up the time
+--   put_off  only that it is put off is written
+--   stuck    nothing is written, because its row cannot be changed
+--   later    nothing is written: the schedules before it have used up the time
 -- A function, because from outside each try would cost a round trip.
 CREATE OR REPLACE FUNCTION haulier.decide_apart(
     at_a_time integer, names text[], decisions integer[], decided_tos timestamptz[], pendings timestamptz[],
     nexts timestamptz[], looks timestamptz[], of_decisions integer[], ats timestamptz[], outcomes text[]
 ) RETURNS TABLE (tried text, became text, why text) LANGUAGE plpgsql
 SECURITY DEFINER
--- To plan the statements for each try anew takes longer than to run them.
+-- Planning the statements again for each try takes longer than running them.
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
@@ -189,10 +188,10 @@ BEGIN
                 became := 'fired';
             END IF;
             RETURN QUERY SELECT name, became, NULL FROM unnest(part) AS name;
-        -- OTHERS does not include the first two: a statement whose time is over, and ASSERT.
+        -- OTHERS does not include the first two: a statement that ran out of time, and ASSERT.
         EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
             GET STACKED DIAGNOSTICS why = MESSAGE_TEXT, context = PG_EXCEPTION_CONTEXT;
-            -- Then it is not about these schedules; or about one of them, and there is no time left to find it.
+            -- The error is not about these schedules, or there is no time left to find out about which.
             IF haulier.may_pass(SQLSTATE) AND NOT haulier.is_raised_by_trigger(context)
                 OR SQLSTATE = '57014' AND cardinality(part) > 1
             THEN
@@ -204,7 +203,7 @@ BEGIN
                 FROM haulier.decide_apart(
                     1, part, numbers, decided_tos, pendings, nexts, looks, of_decisions, ats, outcomes) AS apart;
             ELSE
-                -- Without a value that could not be read: it may be secret.
+                -- Without the value that could not be read: it may be secret.
                 IF SQLSTATE LIKE '22%' AND context NOT LIKE '%RAISE%' THEN
                     why := format('a value does not fit (SQLSTATE %s)', SQLSTATE);
                 END IF;

@@ -1,6 +1,6 @@
 -- Workers -----------------------------------------------------------------------------------------------------
 
--- The API may say that a worker is to claim no more, on record, and write nothing else of workers.
+-- The API may let a worker claim no more, on record, and write nothing else of workers.
 
 -- Let a worker claim no more, or claim again; what it runs goes on. Return whether there is such a worker.
 CREATE OR REPLACE FUNCTION haulier.quiet_worker(quieted uuid, is_quiet boolean, by_whom text) RETURNS boolean
