@@ -85,7 +85,7 @@ class Server:
 def gunicorn(
     dsn: str | None, eventually: Callable[..., Any], *, wait: bool = True, files: int | None = None, **environ: str
 ) -> Iterator[Server]:
-    """Run gunicorn as the Procfile does, on a free port, with so many open files; stop it on leaving."""
+    """Run gunicorn as the Procfile does, on a free port, with at most `files` open files; stop it on leaving."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -110,7 +110,7 @@ class _Reader(HTMLParser):
 
 
 def read(text: str) -> Element:
-    """Return the page. Raises: AssertionError where it is not well-formed."""
+    """Return the page. Raises: AssertionError if it is not well-formed."""
     reader = _Reader()
     reader.feed(text)
     reader.close()

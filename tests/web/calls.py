@@ -18,7 +18,7 @@ from tests.web.jobs import EMAIL
 from tests.web.world import World
 
 DRAFT = {"kind": "send_email", "payload": EMAIL, "queue": "{queue}"}
-# What the API's calls send, those that change nothing too, in an order in which each finds what it acts on.
+# What the API's calls send, in an order in which each finds what it acts on. Some of them change nothing.
 BODIES: dict[tuple[str, str], tuple[str, Any]] = {
     ("POST", "/jobs"): ("/jobs", DRAFT),
     ("POST", "/jobs/batch"): ("/jobs/batch", [DRAFT]),
@@ -93,7 +93,7 @@ class Call:
 
 
 def calls_of(app: Flask) -> list[Call]:
-    """Return a call of each route, first those that only read, and then the others in the order of their tables."""
+    """Return a call of each route: first the reads, then the acts in the order of their tables."""
     routes = {at: route for at, route in routes_of(app).items() if at[0] not in ("HEAD", "OPTIONS")}
     reads = [Call(*at, route, *_read(at[1])) for at, route in routes.items() if at[0] == "GET"]
     return [*reads, *_acts(routes)]
@@ -134,7 +134,7 @@ class Caller:
     csrf: str = ""
 
     def make(self, call: Call, headers: Mapping[str, str] | None = None, **options: Any) -> TestResponse:
-        """Make the call with these further headers; of a page's without those that tell where it comes from."""
+        """Make the call with these further headers; a page's call then has only these."""
         path, body = self.world.filled(call.path), filled(call.body, self.world)
         if call.is_of_pages:
             sent = SAME if headers is None else headers

@@ -32,7 +32,7 @@ class Act:
 
 
 ENQUEUE, READ, OPERATE, ADMIN = (Scope.ENQUEUE,), (Scope.READ,), (Scope.OPERATE,), (Scope.ADMIN,)
-# In an order in which each finds what it acts on. Signing in is told of in test_sessions.py.
+# In an order in which each finds what it acts on. test_sessions.py tests the sign-in.
 ACTS: dict[str, Act] = {
     "/ui/jobs/new": Act(ENQUEUE, "/ui/jobs/new", {**JOB, "queue": "{queue}"}),
     "/ui/jobs/<uuid:job_id>/cancel": Act(OPERATE, "/ui/jobs/{queued}/cancel"),
@@ -82,7 +82,7 @@ NO_ACTS = {"/ui/sign-in", "/ui/<path:rest>"}
 
 @dataclass(frozen=True)
 class Seen:
-    """What a page needs. Shape: acts tells that it is for acting, and for nothing else."""
+    """What a page needs. Shape: acts: it is only for acting."""
 
     needs: tuple[Scope, ...]
     path: str

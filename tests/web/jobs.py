@@ -35,7 +35,7 @@ def claim(conn: Connection, queue: str = "default", host: str = "dock") -> tuple
 def end(
     conn: Connection, fence: Fence, outcome: Outcome, failed: Failure | None = None, worker: str | None = None
 ) -> None:
-    """Settle a job, as a worker of this name; a failure is counted where it is told."""
+    """Settle a job as a worker of this name, and count the failure if there is one."""
     consume.settle(conn, [Settlement(fence, outcome, failure=failed)], worker_name=worker)
 
 
@@ -74,7 +74,7 @@ def fail(
     delay: float | None = None,
     worker: str | None = None,
 ) -> str:
-    """Have so many jobs fail, for good or to be retried; return the name of the group."""
+    """Have jobs fail, for good or to be retried after `delay`; return the name of the group."""
     for _ in range(times):
         enqueue(conn, queue=queue)
     group = fingerprint("send_email", error)

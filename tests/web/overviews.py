@@ -17,8 +17,8 @@ def fresh(sql: Any) -> None:
     sql("UPDATE haulier.counting SET through = now()")
 
 
-def told(page: Element) -> list[str]:
-    """Return what the notices say first."""
+def headlines(page: Element) -> list[str]:
+    """Return the first line of each notice."""
     return [each.all("strong")[0].text for each in page.all("div") if each.attrs.get("class", "").startswith("notice")]
 
 

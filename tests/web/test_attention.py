@@ -88,7 +88,7 @@ def test_goes_by_a_look_at_the_jobs_if_the_counts_cannot_tell() -> None:
     check_each(
         unserved,
         [
-            # Beyond those that were looked at there may be one that serves it.
+            # Beyond the workers that were looked at, one may serve it.
             (NOW, Fleet([worker("bulk")], more=True), [], []),
             (NOW, Fleet([worker("bulk")], more=True), ["mail"], NO_WORKER_SERVES_MAIL),
             # Another may live, which was not looked at or may not be seen.
@@ -220,7 +220,7 @@ def test_says_that_the_database_is_not_well() -> None:
     assert levels(connections=ok, vacuum=CheckState.UNKNOWN) == []
     assert levels(connections=warn) == [Level.WARN]
     assert levels(wraparound=bad) == [Level.BAD]
-    # A report that runs for six minutes is nobody's trouble, unless vacuum cannot keep up because of it.
+    # A report that runs for six minutes is no trouble unless vacuum cannot keep up because of it.
     assert levels(transactions=warn, vacuum=ok) == []
     assert levels(transactions=warn, vacuum=warn) == [Level.WARN, Level.WARN]
     assert levels(transactions=bad, vacuum=ok) == [Level.BAD]

@@ -12,7 +12,7 @@ from haulier.queue import consume
 from tests.web.browsing import Browser, Element
 from tests.web.conftest import MakeSite, SignedIn
 from tests.web.jobs import claim, counted, enqueue
-from tests.web.overviews import PLANTED, told, word
+from tests.web.overviews import PLANTED, headlines, word
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def figures(page: Element) -> dict[str, str]:
 def test_says_so_on_the_overview_and_shows_no_old_figure(browser: Browser) -> None:
     page = browser.page("/ui")
 
-    assert told(page) == ["Counting is off"]
+    assert headlines(page) == ["Counting is off"]
     shown = figures(page)
     assert shown.pop("Running") != "–"
     assert set(shown.values()) == {"–"}
@@ -60,7 +60,7 @@ def test_names_jobs_that_nobody_takes_all_the_same(browser: Browser, sql) -> Non
     sql("UPDATE haulier.worker SET beat_at = now() - interval '1 hour'")
     sql("UPDATE haulier.job SET run_at = now() - interval '1 minute' WHERE queue = 'mail'")
 
-    assert told(browser.page("/ui"))[0] == "Jobs are due, and no worker lives"
+    assert headlines(browser.page("/ui"))[0] == "Jobs are due, and no worker lives"
     assert word(browser.page("/ui/queues"), "mail") == "Unserved"
 
 

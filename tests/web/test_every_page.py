@@ -11,7 +11,7 @@ from tests.web.browsing import Browser
 from tests.web.conftest import MakeSite, SignedIn
 from tests.web.forms import PAGES
 from tests.web.jobs import counted, enqueue, fail
-from tests.web.overviews import told
+from tests.web.overviews import headlines
 from tests.web.world import locked
 
 
@@ -49,7 +49,7 @@ def test_shows_the_rest_of_a_page_if_a_part_is_locked(browser: Browser, conn: Co
     with locked(conn, "worker"):
         assert "Payload" in browser.page("/ui/kinds/send_email").text
     with locked(conn, "depth"):
-        assert "Not all of this kind is known just now" in told(browser.page("/ui/kinds/swim"))
+        assert "Not all of this kind is known just now" in headlines(browser.page("/ui/kinds/swim"))
 
 
 def test_leads_from_home_to_the_dashboard_or_to_the_docs(make_site: MakeSite, browser: Browser) -> None:

@@ -374,7 +374,7 @@ def test_ends_every_call_in_time_whatever_is_locked(
     caller = enter(Scope.ADMIN)
     tables = sql(
         "SELECT string_agg('haulier.' || relname, ', ') FROM pg_class WHERE relnamespace = 'haulier'::regnamespace"
-        # The tables by which it knows who calls: without them it answers nobody.
+        # The tables by which it knows who calls: without them it answers no call.
         " AND relkind = 'r' AND relname NOT IN ('api_key', 'session', 'rate_budget', 'schema_version')"
     )
     calls = [call for call in calls_of(site) if not call.is_public]

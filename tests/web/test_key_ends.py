@@ -19,7 +19,7 @@ from tests.web import gunicorn
 from tests.web.conftest import new_key
 
 MOST_SECONDS = 5.0
-# Of so many answers in a row each of the two processes gives some.
+# Of 20 answers in a row each of the two processes gives some.
 ASKED = 20
 
 

@@ -16,7 +16,7 @@ from tests.web.browsing import Browser, Element, faults, read
 from tests.web.conftest import SignedIn, new_key
 
 LIST, NEW = "/ui/keys", "/ui/keys/new"
-# Opened, last used and to end so many seconds from now.
+# Seconds from now: when it was opened, when it was last used, and when it ends.
 OPENED = """
     UPDATE haulier.session
     SET created_at = now() + make_interval(secs => %s), seen_at = now() + make_interval(secs => %s),

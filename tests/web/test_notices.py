@@ -17,7 +17,7 @@ from tests.queue.schedules import plant
 from tests.web.browsing import Browser
 from tests.web.conftest import SignedIn
 from tests.web.jobs import claim, counted, end, enqueue, fail
-from tests.web.overviews import PLANTED, fresh, told, word
+from tests.web.overviews import PLANTED, fresh, headlines, word
 
 LEFT_OUT = "Some checks could not be loaded. This list may be incomplete."
 FAILED = """
@@ -37,14 +37,14 @@ def test_says_that_jobs_run_past_their_timeout_and_that_a_worker_was_lost(
     claim(conn)
     # After its timeout a job has some time in which it is stopped.
     sql("UPDATE haulier.job SET started_at = now() - interval '65 seconds'")
-    before = told(browser.page("/ui"))
+    before = headlines(browser.page("/ui"))
     sql("UPDATE haulier.job SET started_at = now() - interval '71 seconds'")
     consume.register(conn, host="lost", pid=8, threads=4, queues=(), lease_seconds=30)
     sql("UPDATE haulier.worker SET beat_at = now() - interval '1 hour' WHERE host = 'lost'")
     bury(conn)
     browser.forget()
 
-    after = told(browser.page("/ui"))
+    after = headlines(browser.page("/ui"))
 
     assert [text for text in before if "timeout" in text] == []
     assert "1 job runs past the timeout: send_email" in after
@@ -57,7 +57,7 @@ def test_says_that_an_error_is_new_until_its_jobs_were_retried(browser: Browser,
     found = []
     for job in produce.list_jobs(conn, produce.JobFilter()).jobs:
         found.append(
-            "send_email fails with a new error: 10 times for good, 0 to be retried" in told(browser.page("/ui"))
+            "send_email fails with a new error: 10 times for good, 0 to be retried" in headlines(browser.page("/ui"))
         )
         browser.act(f"/ui/jobs/{job.id}/retry")
 
@@ -76,7 +76,7 @@ def test_says_that_a_queue_fails_if_it_fails_more_than_usually(browser: Browser,
         # What failed since yesterday is what fails now, and not what is usual.
         ("20 hours", (88, 12), True),
         ("8 days", (88, 12), True),
-        # Nineteen jobs are too few to tell by.
+        # Nineteen jobs are too few.
         ("3 days", (16, 3), True),
         ("3 days", (17, 3), False),
     ):
@@ -88,7 +88,7 @@ def test_says_that_a_queue_fails_if_it_fails_more_than_usually(browser: Browser,
         pages = [browser.page(path) for path in ("/ui", "/ui/queues")]
         title = browser.page("/ui/queues/mail").all("div", class_="title")[0].text
 
-        assert [text for text in told(pages[0]) if "in the queue mail failed" in text] == [
+        assert [text for text in headlines(pages[0]) if "in the queue mail failed" in text] == [
             "30 jobs in the queue mail failed for good in the last 10 minutes (25 %)"
         ] * is_said, (age, usual)
         assert [word(page, "mail") for page in pages] == ["Failing" if is_said else "Well"] * 2
@@ -119,7 +119,9 @@ def test_names_a_schedule_whose_jobs_fail_after_looking_at_some_at_a_time(
     seen = []
     for _ in range(3):
         page = browser.page("/ui")
-        seen.append((any("failed of 1 schedule: c" in text for text in told(page)), "yet to be looked at" in page.text))
+        seen.append(
+            (any("failed of 1 schedule: c" in text for text in headlines(page)), "yet to be looked at" in page.text)
+        )
         browser.forget()
 
     assert seen == [(False, True), (True, False), (True, False)]
@@ -131,7 +133,7 @@ def test_says_that_the_database_is_not_well_only_to_those_who_may_see_its_page(
     monkeypatch.setitem(facts.CHECKS, "connections", Threshold("percent", 0))
     viewers = [signed_in(Scope.ADMIN), signed_in(Scope.READ), signed_in(Scope.ADMIN, queues=["mail"])]
 
-    seen = [any(text.startswith("The database: ") for text in told(each.page("/ui"))) for each in viewers]
+    seen = [any(text.startswith("The database: ") for text in headlines(each.page("/ui"))) for each in viewers]
 
     assert seen == [True, False, False]
 
@@ -147,7 +149,7 @@ def test_says_which_check_came_too_late_and_makes_the_others(browser: Browser, m
 
     page = browser.page("/ui")
 
-    assert [text for text in told(page) if text.startswith("The database: ")] != []
+    assert [text for text in headlines(page) if text.startswith("The database: ")] != []
     assert "The database took too long for what its page tells of transactions." in page.text
 
 
@@ -164,7 +166,7 @@ def test_says_that_not_every_queue_was_looked_at(browser: Browser, conn: Connect
         browser.forget()
         pages.append(browser.page("/ui"))
 
-    assert [told(page) for page in pages] == [["Nothing needs you."], [LEFT_OUT]]
+    assert [headlines(page) for page in pages] == [["Nothing needs you."], [LEFT_OUT]]
     assert "Of more than 3 queues only the first by name were looked at." in pages[1].text
 
 
@@ -183,7 +185,7 @@ def test_calls_no_queue_unserved_if_not_every_worker_was_looked_at(
 
     page, running = browser.page("/ui"), browser.page("/ui/running")
 
-    assert told(page) == ["No live worker serves the queue salmon, where 1 job is due", LEFT_OUT]
+    assert headlines(page) == ["No live worker serves the queue salmon, where 1 job is due", LEFT_OUT]
     assert [word(page, name) for name in ("mail", "salmon")] == ["Well", "Unserved"]
     assert "more than 2 workers" in page.text
     assert "of more than 8 threads" in page.text
@@ -203,8 +205,8 @@ def test_shows_the_first_notices_and_the_others_behind_a_summary(
     pages.append(browser.page("/ui"))
 
     more = [page.one("details", id="more-notices") for page in pages]
-    assert [len(told(page)) for page in pages] == [5, 3]
+    assert [len(headlines(page)) for page in pages] == [5, 3]
     assert [each.one("summary").text for each in more] == ["and 4 more"] * 2
-    assert [len(told(each)) for each in more] == [4, 2]
+    assert [len(headlines(each)) for each in more] == [4, 2]
     assert [len(each.all("a", class_="button slim")) for each in more] == [3, 2]
     assert ["2 of them are not shown: see the queues" in each.text for each in more] == [False, True]

@@ -25,7 +25,7 @@ from tests.web.forms import ACTS, ADMIN, ENQUEUE, NO_ACTS, NO_PAGES, OPERATE, PA
 from tests.web.jobs import counted, in_all_states
 from tests.web.world import changed, digests, make_world
 
-# What a page that is looked at may bring up to date where no worker counts.
+# What a page may bring up to date when it is loaded and no worker counts.
 COUNTED = ("rollup", "depth", "moved", "counting", "error_count", "preview")
 # Who comes: the scopes of a key, whether it is good for one queue only, and the application's DASHBOARD.
 VIEWERS: dict[str, tuple[tuple[Scope, ...], bool, str]] = {
@@ -78,7 +78,7 @@ def test_knows_every_page_and_every_act(site: Flask) -> None:
 def test_refuses_the_acts_that_the_permissions_refuse_and_no_other(enter: Any, conn: Connection, sql) -> None:
     wrong: list[tuple[object, ...]] = []
     for place, viewer in enumerate(VIEWERS):
-        # Each has its own, since those that it may do change what is there.
+        # Each has its own world, because the acts that it may do change it.
         world = make_world(conn, f"mail-{place}")
         browser = enter(viewer, world.queue)
         csrf, before = browser.csrf, digests(sql)

@@ -172,6 +172,7 @@ def test_brings_no_news_on_any_page_while_only_time_passes(browser: Browser, con
     world = make_world(conn, "mail")
     counted(conn)
     paths = [world.filled(page.path) for page in PAGES.values() if page.path != "/ui/audit.csv"]
+    paths.append(world.filled("/ui/jobs/{running}"))
     mains = {path: browser.page(path).one("main") for path in paths}
     mains = {path: main for path, main in mains.items() if "data-live-every" in main.attrs}
 

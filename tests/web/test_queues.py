@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from psycopg2.extensions import connection as Connection
@@ -188,12 +187,7 @@ def test_says_how_many_are_paused_on_a_page_and_leads_to_the_first(
 
     first, last, past = (browser.page(f"/ui/{of}{query}") for query in ("", "?after=b", "?after=z"))
 
-    def pager(page: Any) -> list[tuple[str, str]]:
-        found = [each for each in page.one("nav", class_="pages").below() if each.tag in ("a", "span")]
-        return [(each.text, each.attrs.get("href", "")) for each in found]
-
     assert ("3 paused" in whole.text, "on this page" in whole.text) == (True, False)
-    assert whole.all("nav", class_="pages") == []
-    assert pager(first) == [("First page", ""), ("Next", f"/ui/{of}?after=b")]
-    assert pager(last) == pager(past) == [("First page", f"/ui/{of}"), ("Next", "")]
     assert ("2 paused on this page" in first.text, "1 paused on this page" in last.text) == (True, True)
+    assert [page.links("First page") for page in (first, last, past)] == [[], [f"/ui/{of}"], [f"/ui/{of}"]]
+    assert [page.links("Next") for page in (first, last, past)] == [[f"/ui/{of}?after=b"], [], []]

@@ -13,7 +13,7 @@ from haulier.queue import consume
 from tests.web.browsing import Browser, Element
 from tests.web.conftest import SignedIn
 from tests.web.jobs import counted, enqueue
-from tests.web.overviews import told, word
+from tests.web.overviews import headlines, word
 
 AGED = "UPDATE haulier.counting SET through = now() - interval '5 minutes', depth_at = now() - interval '5 minutes'"
 
@@ -42,20 +42,20 @@ def test_says_that_no_worker_lives_once_all_were_killed(browser: Browser, conn: 
     worker = register(conn)
     enqueue(conn, queue="mail")
     counted(conn)
-    before = told(browser.page("/ui"))
+    before = headlines(browser.page("/ui"))
     killed(sql)
     browser.forget()
 
     page = browser.page("/ui")
 
     assert [text for text in before if "worker" in text] == []
-    assert told(page)[:2] == ["1 job is due, and no worker lives", "The worker dock:7 is silent"]
+    assert headlines(page)[:2] == ["1 job is due, and no worker lives", "The worker dock:7 is silent"]
     assert "0 workers" in page.text
     assert "threads" not in page.all("dl", class_="figures")[0].text
     assert [word(browser.page(path), "mail") for path in ("/ui", "/ui/queues")] == ["Unserved"] * 2
     assert "No live worker serves it." in browser.page("/ui/queues/mail").text
     assert "0 of 0 threads" in browser.page("/ui/running").text
-    # The row of a worker is as the API tells it, until another one finds that it is dead.
+    # As in the API, a worker is silent until another one finds that it is dead.
     assert "Silent" in browser.page("/ui/workers").all("tr", id=f"worker-{worker}")[0].text
 
 
@@ -68,7 +68,7 @@ def test_says_that_the_workers_that_live_take_no_jobs(browser: Browser, conn: Co
         sql(f"UPDATE haulier.worker SET quiet = false, stopping = false; UPDATE haulier.worker SET {how} = true")
         browser.forget()
         page = browser.page("/ui")
-        assert (told(page)[0], word(page, "mail")) == ("1 job is due, and no worker takes any", "Unserved"), how
+        assert (headlines(page)[0], word(page, "mail")) == ("1 job is due, and no worker takes any", "Unserved"), how
 
 
 @pytest.mark.parametrize("is_counted", [True, False])
@@ -89,7 +89,7 @@ def test_finds_due_jobs_that_nobody_takes_and_nobody_has_counted(
     pages = [each.page("/ui") for each in (browser, own)]
 
     # A key of one queue does not see whether workers of others live.
-    assert [told(page)[0] for page in pages] == [
+    assert [headlines(page)[0] for page in pages] == [
         "Jobs are due, and no worker lives",
         "No live worker serves the queue salmon, where jobs are due",
     ]
@@ -119,7 +119,7 @@ def test_ignores_workers_that_take_no_jobs_if_others_do(
     ):
         sql(f"UPDATE haulier.worker SET {how} WHERE id = %s", served_all)
         browser.forget()
-        assert told(browser.page("/ui"))[0] == "No live worker serves the queue mail, where jobs are due", how
+        assert headlines(browser.page("/ui"))[0] == "No live worker serves the queue mail, where jobs are due", how
 
 
 def test_finds_jobs_in_a_queue_that_was_not_counted_yet(browser: Browser, conn: Connection, sql) -> None:
@@ -129,7 +129,7 @@ def test_finds_jobs_in_a_queue_that_was_not_counted_yet(browser: Browser, conn: 
     killed(sql)
     overdue(conn, sql, "mail")
 
-    assert told(browser.page("/ui"))[0] == "Jobs are due, and no worker lives"
+    assert headlines(browser.page("/ui"))[0] == "Jobs are due, and no worker lives"
 
 
 def test_leads_also_to_due_jobs_that_are_to_be_tried_again(browser: Browser, conn: Connection, sql) -> None:
@@ -140,7 +140,7 @@ def test_leads_also_to_due_jobs_that_are_to_be_tried_again(browser: Browser, con
     page = browser.page("/ui")
     [look] = looks(page)
 
-    assert "1 job is due, and no worker lives" in told(page)
+    assert "1 job is due, and no worker lives" in headlines(page)
     assert str(job) in browser.page(look).text
 
 
