@@ -56,7 +56,7 @@ ATTACKS = (
         "a trigger or a constraint refuses a job that a request makes or changes",
         "500 `internal`",
         "422 `refused_by_database` with the reason",
-        ("api/refused_by_database.py", "web/refused_by_database.py"),
+        ("api/refused_by_database.py", "web/jobs/refused_by_database.py"),
     ),
     Attack(
         "one job beside 1,000 queues that are paused, or whose kinds are put off",
@@ -129,14 +129,14 @@ ATTACKS = (
         "a path with an empty segment, such as `//ui/jobs/ID/cancel`",
         "went past the dashboard's sign-in: other sites' forms acted, with `AUTH=off` without any key",
         "404, before anything looks at the path",
-        ("web/paths.py",),
+        ("web/access/paths.py",),
     ),
     Attack(
         "24 previews of 120,000 jobs, or 24 searches of 100,000 groups of errors, at once by one caller",
         "another caller's POST took 100 and 153 times as long (p99)",
         "slow requests are limited per caller, wherever they come in",
         (
-            "web/guards.py::refuses_a_slow_request_beside_as_many_as_the_caller_may_have",
+            "web/access/guards.py::refuses_a_slow_request_beside_as_many_as_the_caller_may_have",
             "http/request_limit.py::leaves_places_to_other_callers_and_a_thread_to_quick_requests",
         ),
     ),
@@ -144,13 +144,13 @@ ATTACKS = (
         "a key of one request a second posts forms of the dashboard",
         "100 jobs in 3.9 s",
         "one rate for the API, the dashboard and the sign-in",
-        ("web/guards.py::takes_one_rate_for_the_api_the_dashboard_and_the_sign_in",),
+        ("web/access/guards.py::takes_one_rate_for_the_api_the_dashboard_and_the_sign_in",),
     ),
     Attack(
         "three who have no key sign in 741 times in 7.5 s",
         "a good key signed in 5 of 25 times",
         "25 of 25 times: good keys are looked up first, and failures are charged to their address",
-        ("web/sessions.py::is_opened_by_a_good_key_each_time_while_others_try_wrong_ones", "http/failures.py"),
+        ("web/access/sessions.py::is_opened_by_a_good_key_each_time_while_others_try_wrong_ones", "http/failures.py"),
     ),
     Attack(
         "eight scrape `/metrics` at once",
@@ -162,7 +162,7 @@ ATTACKS = (
         "another site's page sends a POST without a body, where no key is needed",
         "a queue was paused",
         "403, for every act",
-        ("web/guards.py::refuses_another_sites_page_where_no_key_is_needed",),
+        ("web/access/guards.py::refuses_another_sites_page_where_no_key_is_needed",),
     ),
     Attack(
         "roles of the API and of workers call the owner's functions with values of their own",
