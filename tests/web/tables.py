@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 
-def check_each(call: Callable[..., Any], examples: Iterable[tuple[Any, ...]]) -> None:
+def check_each(call: Callable[..., Any], *examples: tuple[Any, ...]) -> None:
     """Check that the call returns the last value of each example for the values before it."""
     wrong = []
     for *values, expected in examples:

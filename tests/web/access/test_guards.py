@@ -338,7 +338,7 @@ def test_counts_a_list_as_slow_if_jobs_have_to_be_searched(site: Flask, enter: E
 
     searches = ("payload.to=a@b.c", "tag=x", "kind=none", "status=queued", "sort=due")
     slow = [(f"{limit}{query}", 429) for query in searches for limit in ("", "limit=10&")]
-    check_each(status, [("", 200), ("limit=10", 200), *slow])
+    check_each(status, ("", 200), ("limit=10", 200), *slow)
 
 
 def test_leaves_a_thread_to_quick_requests(make_site: MakeSite, enter: Enter) -> None:

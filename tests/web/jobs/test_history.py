@@ -60,20 +60,18 @@ def test_divides_the_time_of_a_job_into_stretches() -> None:
     often = steps(*[each for at in range(0, 18, 3) for each in ((WAITED, at, 1), (What.FAILED, at + 3, 2))])
     check_each(
         drawn,
-        [
-            (steps(), nothing),
-            # What waits or runs goes on: the same at each look.
-            (steps((WAITED, 0, None)), nothing),
-            (steps((WAITED, 0, 2), (BEGAN, 2, None)), ([("queued", 2)], "Waited 2.0 s")),
-            (twice, ([("queued", 2), ("failed", 10), ("queued", 8), ("succeeded", 5)],
-                     "Waited 2.0 s, ran 10 s, waited 8.0 s, ran 5.0 s")),
-            (by_hand, ([("queued", 1), ("failed", 2), ("", 60), ("queued", 1), ("cancelled", 1)],
-                       "Waited 1.0 s, ran 2.0 s, neither 1 min, waited 1.0 s, ran 1.0 s")),
-            (steps((WAITED, 0, 4), (What.SNOOZED, 6, 2), why=Why.NOT_KNOWN),
-             ([("", 4), ("retrying", 2)], "Neither 4.0 s, ran 2.0 s")),
-            (by_odd_clocks, ([("failed", 5), ("failed", 4)], "Ran 5.0 s, ran 4.0 s")),
-            (often, ([("queued", 1), ("failed", 2)] * 6, "Waited 6.0 s, ran 12 s, in 12 stretches")),
-        ],
+        (steps(), nothing),
+        # What waits or runs goes on: the same at each look.
+        (steps((WAITED, 0, None)), nothing),
+        (steps((WAITED, 0, 2), (BEGAN, 2, None)), ([("queued", 2)], "Waited 2.0 s")),
+        (twice, ([("queued", 2), ("failed", 10), ("queued", 8), ("succeeded", 5)],
+                 "Waited 2.0 s, ran 10 s, waited 8.0 s, ran 5.0 s")),
+        (by_hand, ([("queued", 1), ("failed", 2), ("", 60), ("queued", 1), ("cancelled", 1)],
+                   "Waited 1.0 s, ran 2.0 s, neither 1 min, waited 1.0 s, ran 1.0 s")),
+        (steps((WAITED, 0, 4), (What.SNOOZED, 6, 2), why=Why.NOT_KNOWN),
+         ([("", 4), ("retrying", 2)], "Neither 4.0 s, ran 2.0 s")),
+        (by_odd_clocks, ([("failed", 5), ("failed", 4)], "Ran 5.0 s, ran 4.0 s")),
+        (often, ([("queued", 1), ("failed", 2)] * 6, "Waited 6.0 s, ran 12 s, in 12 stretches")),
     )  # fmt: skip
 
 

@@ -43,16 +43,6 @@ def test_shows_a_job_in_every_state(browser: Browser, conn: Connection) -> None:
     assert '"sent" : true' in pages["succeeded"].text
 
 
-def test_says_when_the_id_of_no_job_was_made(browser: Browser) -> None:
-    made = "; this id was made on 22 Oct 2024 00:31:08."
-    for job, said in (
-        ("0192b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11", made),
-        ("0192b1a2-7c5e-4d41-9c3b-2f6a8e0d4b11", "."),
-        ("ffffffff-ffff-7fff-bfff-ffffffffffff", "."),
-    ):
-        assert f"{KEPT}{said}" in browser.page(f"/ui/jobs/{job}", 404).text
-
-
 def test_says_the_same_of_no_job_and_of_one_that_the_key_may_not_see(signed_in: SignedIn, conn: Connection) -> None:
     browser = signed_in(Scope.ADMIN, queues=["mail"])
     other, own = enqueue(conn, queue="salmon"), enqueue(conn, queue="mail")
@@ -90,17 +80,6 @@ def test_leads_to_the_error_while_the_job_is_in_its_group(browser: Browser, conn
     assert before.links("with the same error") == [f"/ui/failures/{group}"]
     assert after.all("a", href=f"/ui/failures/{group}") == []
     assert after.links("of this kind, queued") == ["/ui/jobs?kind=send_email&status=queued"]
-
-
-def test_draws_how_much_of_its_timeout_a_running_job_has_used_up(browser: Browser, conn: Connection, sql) -> None:
-    timed, endless = enqueue(conn, timeout_seconds=90), enqueue(conn, kind="unknown")
-    for _ in range(2):
-        claim(conn)
-    sql("UPDATE haulier.job SET started_at = now() - interval '81 seconds'")
-
-    bars = [browser.page(f"/ui/jobs/{job}").all("svg", class_="bar") for job in (timed, endless)]
-
-    assert [[each.attrs["aria-label"] for each in found] for found in bars] == [["90 % of its timeout"], []]
 
 
 def test_draws_how_the_time_of_a_job_was_divided(browser: Browser, conn: Connection, sql) -> None:
@@ -178,26 +157,6 @@ def test_offers_the_acts_that_the_state_allows_and_does_them(browser: Browser, c
     assert {at: status for at, status in done.items() if status != 303} == {}
 
 
-def test_offers_the_acts_that_the_scopes_of_the_key_allow(signed_in: SignedIn, conn: Connection) -> None:
-    paths = [f"/ui/jobs/{job}" for job in in_all_states(conn).values()]
-    acts = {"cancel", "retry", "run-now", "change"}
-
-    def offered(*scopes: Scope) -> set[str]:
-        browser = signed_in(*scopes)
-        actions = set[str]().union(*(browser.page(path).actions() for path in paths))
-        return {path.rpartition("/")[2] for path in actions if path.startswith("/ui/jobs/")}
-
-    check_each(
-        offered,
-        [
-            (Scope.READ, set()),
-            (Scope.READ, Scope.OPERATE, acts),
-            (Scope.READ, Scope.OPERATE, Scope.ENQUEUE, {*acts, "copy"}),
-            (Scope.ADMIN, {*acts, "copy", "delete"}),
-        ],
-    )
-
-
 def test_shows_an_act_that_the_state_or_key_forbids_with_the_reason(
     browser: Browser, signed_in: SignedIn, conn: Connection
 ) -> None:
@@ -208,11 +167,9 @@ def test_shows_an_act_that_the_state_or_key_forbids_with_the_reason(
 
     check_each(
         lambda status: disabled(browser.page(f"/ui/jobs/{jobs[status]}")),
-        [
-            ("queued", {**live, "Run now": "Its time has come already."}),
-            ("running", {**live, "Run now": runs, "Change it…": runs}),
-            ("failed_permanent", {"Run now": ended, "Change it…": ended, "Cancel": ended}),
-        ],
+        ("queued", {**live, "Run now": "Its time has come already."}),
+        ("running", {**live, "Run now": runs, "Change it…": runs}),
+        ("failed_permanent", {"Run now": ended, "Change it…": ended, "Cancel": ended}),
     )
     told = disabled(reader.page(f"/ui/jobs/{jobs['queued']}"))
     assert told.keys() >= {"Cancel", "Change it…", "Delete it…", "Retry", "Run now"}

@@ -50,22 +50,6 @@ def test_changes_the_fields_that_were_changed_in_the_form(
     assert sql(changed) == [(5, "post", 9, True)]
 
 
-def test_gives_the_form_back_with_the_field_that_is_wrong(browser: Browser, sql, path: str) -> None:
-    page = browser.page(path)
-
-    for name, text in {
-        "priority": "101",
-        "queue": "No",
-        "due": "soon",
-        "max_attempts": "0",
-        "timeout_seconds": "-1",
-    }.items():
-        field = browser.refused(page, f"{path}/change", **{"priority": "7", name: text}).control(name)
-        assert (field.attrs["value"], field.attrs["aria-invalid"]) == (text, "true")
-
-    assert sql("SELECT priority FROM haulier.job") == [(0,)]
-
-
 @pytest.mark.parametrize(
     ("theirs", "typed", "now"),
     [

@@ -62,17 +62,15 @@ def test_shows_the_jobs_that_match_a_filter(browser: Browser, conn: Connection) 
 
     check_each(
         statuses,
-        [
-            ("status=failed", {"failed_permanent"}),
-            ("status=queued&status=running", {"queued", "running"}),
-            ("queue=mail", {"queued"}),
-            ("tag=night&status=retrying", {"retrying"}),
-            ("key=key-running", {"running"}),
-            ("after=1h", set(jobs)),
-            ("before=1h", set()),
-            ("payload.to=a@b.c&status=queued", {"queued"}),
-            ("kind=nothing", set()),
-        ],
+        ("status=failed", {"failed_permanent"}),
+        ("status=queued&status=running", {"queued", "running"}),
+        ("queue=mail", {"queued"}),
+        ("tag=night&status=retrying", {"retrying"}),
+        ("key=key-running", {"running"}),
+        ("after=1h", set(jobs)),
+        ("before=1h", set()),
+        ("payload.to=a@b.c&status=queued", {"queued"}),
+        ("kind=nothing", set()),
     )
 
 
@@ -82,7 +80,7 @@ def test_marks_a_filter_that_it_does_not_understand(browser: Browser) -> None:
         return [(each.all("span", class_="failed") != [], each.attrs["href"]) for each in found]
 
     odd = ("status=odd", "queue=No", "error=x", "after=soon", "worker=x", "key=%C3%BC")
-    check_each(marked, [(query, [(True, LIST)]) for query in odd])
+    check_each(marked, *[(query, [(True, LIST)]) for query in odd])
 
 
 def test_marks_a_queue_or_kind_that_nobody_uses_if_the_list_is_empty(
@@ -101,18 +99,16 @@ def test_marks_a_queue_or_kind_that_nobody_uses_if_the_list_is_empty(
 
     check_each(
         marked,
-        [
-            ("queue=absent", ["no such queue"]),
-            ("queue=idle", own, ["no such queue"]),
-            ("kind=absent", ["no such kind"]),
-            ("queue=absent&kind=absent&status=failed", ["no such kind", "no such queue"]),
-            ("queue=mail&status=failed", []),
-            ("queue=idle", []),
-            ("queue=past&status=queued", []),
-            ("kind=send_email&status=failed&queue=mail", []),
-            ("kind=strange&status=failed", []),
-            ("queue=mail&queue=absent", []),
-        ],
+        ("queue=absent", ["no such queue"]),
+        ("queue=idle", own, ["no such queue"]),
+        ("kind=absent", ["no such kind"]),
+        ("queue=absent&kind=absent&status=failed", ["no such kind", "no such queue"]),
+        ("queue=mail&status=failed", []),
+        ("queue=idle", []),
+        ("queue=past&status=queued", []),
+        ("kind=send_email&status=failed&queue=mail", []),
+        ("kind=strange&status=failed", []),
+        ("queue=mail&queue=absent", []),
     )
 
 
@@ -146,15 +142,13 @@ def test_has_the_columns_that_the_statuses_need(browser: Browser, conn: Connecti
     either, waiting = "Attempts | Created | Due, began or ended | Error", "Priority | Attempts | Created | Due"
     check_each(
         last_columns,
-        [
-            ("", either),
-            ("status=queued&status=running", either),
-            ("status=retrying", f"{waiting} | Last error"),
-            (f"{WAITING}&queue=mail", f"{waiting} | Last error"),
-            (f"{WAITING}&queue=mail&sort=due", waiting),
-            ("status=running", "Attempts | Created | Claimed | Time is up | Worker"),
-            ("status=failed&status=cancelled", "Attempts | Created | Ended | Took | Error"),
-        ],
+        ("", either),
+        ("status=queued&status=running", either),
+        ("status=retrying", f"{waiting} | Last error"),
+        (f"{WAITING}&queue=mail", f"{waiting} | Last error"),
+        (f"{WAITING}&queue=mail&sort=due", waiting),
+        ("status=running", "Attempts | Created | Claimed | Time is up | Worker"),
+        ("status=failed&status=cancelled", "Attempts | Created | Ended | Took | Error"),
     )
 
 
@@ -278,7 +272,7 @@ def test_marks_an_order_that_does_not_go_with_its_filters(browser: Browser) -> N
         ("status=running&tag=x&sort=started", "running"),
         ("status=running&sort=nonsense", "no such order"),
     ]
-    check_each(told, [(*each, (True, False)) for each in examples])
+    check_each(told, *[(*each, (True, False)) for each in examples])
 
 
 # Totals

@@ -357,14 +357,12 @@ def test_reads_the_fields_that_go_with_each_action() -> None:
 
     check_each(
         read,
-        [
-            ("retry", {"spread": "2h", "to_queue": "x"}, ({}, 7200, set())),
-            ("cancel", {"spread": "2h"}, ({}, 0, set())),
-            ("run-now", {}, ({"delay_seconds": 0}, 0, set())),
-            ("change", {"to_queue": "x"}, ({"queue": "x"}, 0, set())),
-            ("change", {"to_queue": "x", "spread": "1h"}, ({"queue": "x"}, 3600, {"spread"})),
-            ("change", {"to_due": "10m", "spread": "7d"}, ({"delay_seconds": 600}, 604_800, set())),
-            ("retry", {"spread": "8d"}, ({}, 691_200, {"spread"})),
-            ("change", {}, ({}, 0, {"queue"})),
-        ],
+        ("retry", {"spread": "2h", "to_queue": "x"}, ({}, 7200, set())),
+        ("cancel", {"spread": "2h"}, ({}, 0, set())),
+        ("run-now", {}, ({"delay_seconds": 0}, 0, set())),
+        ("change", {"to_queue": "x"}, ({"queue": "x"}, 0, set())),
+        ("change", {"to_queue": "x", "spread": "1h"}, ({"queue": "x"}, 3600, {"spread"})),
+        ("change", {"to_due": "10m", "spread": "7d"}, ({"delay_seconds": 600}, 604_800, set())),
+        ("retry", {"spread": "8d"}, ({}, 691_200, {"spread"})),
+        ("change", {}, ({}, 0, {"queue"})),
     )

@@ -109,12 +109,10 @@ def test_tells_a_command_that_can_be_pasted_from_the_words_before_it() -> None:
 
     check_each(
         fix_of,
-        [
-            ("", ("", "")),
-            (f"{words} {command}", (words, command)),
-            (reindex, ("", reindex)),
-            (f"{then} VACUUM haulier.job;", (then, "VACUUM haulier.job;")),
-            ("See SHOW POOLS of the pool.", ("See SHOW POOLS of the pool.", "")),
-            ("Run `haulier migrate`, or start a worker.", ("Run `haulier migrate`, or start a worker.", "")),
-        ],
+        ("", ("", "")),
+        (f"{words} {command}", (words, command)),
+        (reindex, ("", reindex)),
+        (f"{then} VACUUM haulier.job;", (then, "VACUUM haulier.job;")),
+        ("See SHOW POOLS of the pool.", ("See SHOW POOLS of the pool.", "")),
+        ("Run `haulier migrate`, or start a worker.", ("Run `haulier migrate`, or start a worker.", "")),
     )

@@ -115,14 +115,12 @@ def test_divides_a_strip_into_widths_that_are_the_whole(seconds: list[float]) ->
 def test_divides_a_strip_by_time() -> None:
     check_each(
         charts.widths,
-        [
-            ([], []),
-            ([0.0, 0.0], []),
-            ([7.0], [1000]),
-            ([1.0, 3.0], [252, 748]),
-            # Of a day and a moment the moment can still be seen.
-            ([86_400.0, 0.001, 86_400.0], [498, 4, 498]),
-        ],
+        ([], []),
+        ([0.0, 0.0], []),
+        ([7.0], [1000]),
+        ([1.0, 3.0], [252, 748]),
+        # Of a day and a moment the moment can still be seen.
+        ([86_400.0, 0.001, 86_400.0], [498, 4, 498]),
     )
 
 
@@ -182,7 +180,7 @@ def test_leads_only_to_its_own_pages() -> None:
     ours = ("/ui", "/ui?a=b", "/ui/jobs?queue=a%20b", "/ui//evil.example")
     others = ("/uix", "/ui\t//evil", "/ui/\\evil", "//evil/ui", "/ui/" + "x" * 2000, "/ui/\n")
 
-    check_each(checked, [*((place, place) for place in ours), *((place, "/ui") for place in others)])
+    check_each(checked, *((place, place) for place in ours), *((place, "/ui") for place in others))
 
 
 # JSON

@@ -69,8 +69,8 @@ def test_leads_to_what_was_typed(browser: Browser, conn: Connection, sql) -> Non
         ("night", f"{JOBS}?tag=night"),
         ("hlr_abcdefghijkl_xyz", f"{JOBS}?unread=key"),
     ]
-    check_each(lambda typed: place(browser, typed), [*by_both, *by_search])
-    check_each(lambda typed: place(browser, typed, JOBS), by_both)
+    check_each(lambda typed: place(browser, typed), *by_both, *by_search)
+    check_each(lambda typed: place(browser, typed, JOBS), *by_both)
     assert "It was not searched" in browser.page(f"{JOBS}?unread=key").text
 
 
@@ -177,7 +177,7 @@ def test_understands_what_it_suggests(browser: Browser) -> None:
     texts = [each for each in suggested(browser.page(HELP)) if each[-1] not in ":."]
 
     assert len(texts) > 8
-    check_each(lambda typed: place(browser, typed), [(each, f"{JOBS}?{each.replace(':', '=')}") for each in texts])
+    check_each(lambda typed: place(browser, typed), *[(each, f"{JOBS}?{each.replace(':', '=')}") for each in texts])
 
 
 def test_suggests_no_more_than_a_person_reads(browser: Browser) -> None:
@@ -226,18 +226,16 @@ def test_keeps_what_it_does_not_understand_and_says_why(browser: Browser, path: 
 
     check_each(
         kept,
-        [
-            ("status:failed quue:mail", "“quue:mail”: there is no filter quue", ("status=failed", "quue:mail", True)),
-            ("status:failed,odd", "“status:odd”: no such status", ("status=failed", "status:odd", True)),
-            ("queue:mail No!", "“No!”: no kind can have this name", ("queue=mail", "No!", True)),
-            ("queue:mail after:soon", "“after:soon”: not a time, such as 2h", ("queue=mail", "after:soon", True)),
-            ("queue:mail kind:", "“kind:”: what is looked for has to follow", ("queue=mail", "kind:", True)),
-            ("key:a key:b", "“key:b”: given more often than can be looked for", ("key=a", "key:b", True)),
-            ("payload.a=1 payload.a=2", "given more often than can be", ("payload.a=1", "payload.a=2", True)),
-            ("payload.a..b=1 queue:mail", "needs a place in the payload", ("queue=mail", "payload.a..b=1", True)),
-            ("status:odd x:1 y:2 z:3", "“y:2”: there is no filter y; 1 more", ("", "status:odd x:1 y:2 z:3", True)),
-            ("key:abc= queue:mail", "", ("key=abc%3D&queue=mail", "", True)),
-        ],
+        ("status:failed quue:mail", "“quue:mail”: there is no filter quue", ("status=failed", "quue:mail", True)),
+        ("status:failed,odd", "“status:odd”: no such status", ("status=failed", "status:odd", True)),
+        ("queue:mail No!", "“No!”: no kind can have this name", ("queue=mail", "No!", True)),
+        ("queue:mail after:soon", "“after:soon”: not a time, such as 2h", ("queue=mail", "after:soon", True)),
+        ("queue:mail kind:", "“kind:”: what is looked for has to follow", ("queue=mail", "kind:", True)),
+        ("key:a key:b", "“key:b”: given more often than can be looked for", ("key=a", "key:b", True)),
+        ("payload.a=1 payload.a=2", "given more often than can be", ("payload.a=1", "payload.a=2", True)),
+        ("payload.a..b=1 queue:mail", "needs a place in the payload", ("queue=mail", "payload.a..b=1", True)),
+        ("status:odd x:1 y:2 z:3", "“y:2”: there is no filter y; 1 more", ("", "status:odd x:1 y:2 z:3", True)),
+        ("key:abc= queue:mail", "", ("key=abc%3D&queue=mail", "", True)),
     )
 
 
@@ -262,12 +260,10 @@ def test_adds_what_is_put_right_to_the_filters_that_hold(browser: Browser) -> No
     assert kept == {"status": "failed_permanent", "after": "2h"}
     check_each(
         lambda typed: place(browser, typed, **kept),
-        [
-            ("queue:mail", f"{JOBS}?status=failed_permanent&after=2h&queue=mail"),
-            ("status:failed after:1h", f"{JOBS}?status=failed_permanent&status=failed&after=1h"),
-            ("", f"{JOBS}?status=failed_permanent&after=2h"),
-            (AN_ID, f"{JOBS}/{AN_ID}"),
-        ],
+        ("queue:mail", f"{JOBS}?status=failed_permanent&after=2h&queue=mail"),
+        ("status:failed after:1h", f"{JOBS}?status=failed_permanent&status=failed&after=1h"),
+        ("", f"{JOBS}?status=failed_permanent&after=2h"),
+        (AN_ID, f"{JOBS}/{AN_ID}"),
     )
     assert read_look([("status", ["failed_permanent", "failed"])]).pairs == (("status", "failed_permanent"),)
     assert held(browser.page(f"{JOBS}?status=failed")) == {}
@@ -299,10 +295,8 @@ def test_keeps_nothing_that_it_understands_and_no_key(browser: Browser) -> None:
 def test_keeps_what_it_has_not_found(browser: Browser) -> None:
     check_each(
         lambda typed: box(found(browser, typed)),
-        [
-            ("nowhere", ("nowhere", "")),
-            ("No!", ("No!", "")),
-            ("quue:mail", ("quue:mail", "Not understood: “quue:mail”: there is no filter quue.")),
-            ("kind:", ("kind:", "Not understood: “kind:”: what is looked for has to follow.")),
-        ],
+        ("nowhere", ("nowhere", "")),
+        ("No!", ("No!", "")),
+        ("quue:mail", ("quue:mail", "Not understood: “quue:mail”: there is no filter quue.")),
+        ("kind:", ("kind:", "Not understood: “kind:”: what is looked for has to follow.")),
     )

@@ -64,18 +64,16 @@ def test_names_jobs_that_are_due_and_that_no_worker_takes() -> None:
 
     check_each(
         unserved,
-        [
-            ([queue()], [], ["3 jobs are due, and no worker lives"]),
-            ([queue(due=1)], [dead], ["1 job is due, and no worker lives"]),
-            ([queue(due=1)], [worker(takes=False)], ["1 job is due, and no worker takes any"]),
-            ([queue()], [worker("bulk"), worker(takes=False)], NO_WORKER_SERVES_MAIL),
-            (five, [worker("mail")], ["No live worker serves the queues a, b, c and 1 more, where 12 jobs are due"]),
-            ([queue(due=0)], [], []),
-            ([queue(due=None)], [], []),
-            ([queue()], [worker()], []),
-            ([queue()], [worker("mail")], []),
-            ([queue()], None, []),
-        ],
+        ([queue()], [], ["3 jobs are due, and no worker lives"]),
+        ([queue(due=1)], [dead], ["1 job is due, and no worker lives"]),
+        ([queue(due=1)], [worker(takes=False)], ["1 job is due, and no worker takes any"]),
+        ([queue()], [worker("bulk"), worker(takes=False)], NO_WORKER_SERVES_MAIL),
+        (five, [worker("mail")], ["No live worker serves the queues a, b, c and 1 more, where 12 jobs are due"]),
+        ([queue(due=0)], [], []),
+        ([queue(due=None)], [], []),
+        ([queue()], [worker()], []),
+        ([queue()], [worker("mail")], []),
+        ([queue()], None, []),
     )
 
 
@@ -87,20 +85,18 @@ def test_goes_by_a_look_at_the_jobs_if_the_counts_cannot_tell() -> None:
 
     check_each(
         unserved,
-        [
-            # Beyond the workers that were looked at, one may serve it.
-            (NOW, Fleet([worker("bulk")], more=True), [], []),
-            (NOW, Fleet([worker("bulk")], more=True), ["mail"], NO_WORKER_SERVES_MAIL),
-            # Another may live, which was not looked at or may not be seen.
-            (NOW, Fleet([], more=True), ["mail"], NO_WORKER_SERVES_MAIL),
-            (NOW, Fleet([], is_part=True), ["mail"], NO_WORKER_SERVES_MAIL),
-            # What was counted long ago says nothing of now, and a look among the jobs says all.
-            (NOW - timedelta(seconds=30), Fleet([]), [], ["3 jobs are due, and no worker lives"]),
-            (NOW - timedelta(seconds=31), Fleet([]), [], []),
-            (NOW - timedelta(seconds=31), Fleet([]), ["mail"], ["Jobs are due, and no worker lives"]),
-            (None, bulk, ["mail"], ["No live worker serves the queue mail, where jobs are due"]),
-            (NOW, bulk, ["mail", "z"], ["No live worker serves the queues mail, z, where jobs are due"]),
-        ],
+        # Beyond the workers that were looked at, one may serve it.
+        (NOW, Fleet([worker("bulk")], more=True), [], []),
+        (NOW, Fleet([worker("bulk")], more=True), ["mail"], NO_WORKER_SERVES_MAIL),
+        # Another may live, which was not looked at or may not be seen.
+        (NOW, Fleet([], more=True), ["mail"], NO_WORKER_SERVES_MAIL),
+        (NOW, Fleet([], is_part=True), ["mail"], NO_WORKER_SERVES_MAIL),
+        # What was counted long ago says nothing of now, and a look among the jobs says all.
+        (NOW - timedelta(seconds=30), Fleet([]), [], ["3 jobs are due, and no worker lives"]),
+        (NOW - timedelta(seconds=31), Fleet([]), [], []),
+        (NOW - timedelta(seconds=31), Fleet([]), ["mail"], ["Jobs are due, and no worker lives"]),
+        (None, bulk, ["mail"], ["No live worker serves the queue mail, where jobs are due"]),
+        (NOW, bulk, ["mail", "z"], ["No live worker serves the queues mail, z, where jobs are due"]),
     )
 
 
@@ -108,7 +104,7 @@ def test_says_that_the_partitions_reach_less_than_three_days() -> None:
     def levels(days: float) -> list[Level]:
         return [notice.level for notice in notices(Facts(NOW, days_ahead=days))]
 
-    check_each(levels, [(2.9, [Level.BAD]), (3.0, []), (-1.0, [Level.BAD])])
+    check_each(levels, (2.9, [Level.BAD]), (3.0, []), (-1.0, [Level.BAD]))
 
 
 def test_says_by_how_much_a_queue_grows_unless_it_is_paused() -> None:
@@ -147,17 +143,15 @@ def test_says_that_a_queue_fails_until_its_errors_were_retried_or_muted() -> Non
 
     check_each(
         is_said,
-        [
-            ([group(20)], [], True),
-            ([group(20, age=timedelta(days=3))], [], True),
-            ([group(20)], [7], False),
-            ([group(20, muted=HOUR)], [], False),
-            ([group(9)], [7], True),
-            ([group(20), other], [7], True),
-            # Others fail the queue, each of which is rare.
-            ([muted, replace(group(9), id=8), replace(group(9), id=9)], [], True),
-            ([], [], True),
-        ],
+        ([group(20)], [], True),
+        ([group(20, age=timedelta(days=3))], [], True),
+        ([group(20)], [7], False),
+        ([group(20, muted=HOUR)], [], False),
+        ([group(9)], [7], True),
+        ([group(20), other], [7], True),
+        # Others fail the queue, each of which is rare.
+        ([muted, replace(group(9), id=8), replace(group(9), id=9)], [], True),
+        ([], [], True),
     )
 
 
@@ -191,13 +185,11 @@ def test_says_that_schedules_are_a_minute_late_and_why() -> None:
     refused = "The database refuses the jobs of 2 of them: their pages say why."
     check_each(
         told,
-        [
-            (Overdue(2, 60.0, 1), [(late, "The workers' logs name them.")]),
-            (Overdue(2, 60.0, 1, refused=2), [(late, refused)]),
-            (Overdue(2, 60.0, 0, refused=2), [(late, "No worker lives that fires schedules: start one.")]),
-            (Overdue(2, 59.9, 1), []),
-            (Overdue(0, 90.0, 1), []),
-        ],
+        (Overdue(2, 60.0, 1), [(late, "The workers' logs name them.")]),
+        (Overdue(2, 60.0, 1, refused=2), [(late, refused)]),
+        (Overdue(2, 60.0, 0, refused=2), [(late, "No worker lives that fires schedules: start one.")]),
+        (Overdue(2, 59.9, 1), []),
+        (Overdue(0, 90.0, 1), []),
     )
 
 
@@ -232,14 +224,12 @@ def test_says_that_an_error_is_new_while_jobs_of_it_are_left() -> None:
 
     check_each(
         is_said,
-        [
-            (group(), True),
-            (group(), [7], False),
-            (group(9), False),
-            (group(age=HOUR), False),
-            (group(muted=HOUR), False),
-            (group(muted=-HOUR), True),
-        ],
+        (group(), True),
+        (group(), [7], False),
+        (group(9), False),
+        (group(age=HOUR), False),
+        (group(muted=HOUR), False),
+        (group(muted=-HOUR), True),
     )
 
 
@@ -297,23 +287,21 @@ def test_says_in_a_word_how_a_queue_is() -> None:
 
     check_each(
         word,
-        [
-            (late(9, paused=True), [], [], "Paused"),
-            (late(9), [], [], "Unserved"),
-            (late(9), [worker("other")], [], "Unserved"),
-            (late(9), [worker("mail", takes=False)], [], "Unserved"),
-            (late(9), [worker("mail")], [], "Well"),
-            (late(9), None, [], "Well"),
-            (late(0), [], [], "Idle"),
-            (late(0, running=1), [worker()], [], "Well"),
-            (late(9), [worker()], minutes(1, failed=20, succeeded=179), "Failing"),
-            (late(9), [worker()], minutes(1, failed=20, succeeded=180), "Well"),
-            (late(9), [worker()], minutes(1, failed=19), "Well"),
-            (late(9), [worker()], minutes(1, 2, 3, 4, 0), "Growing"),
-            (late(9), [worker()], minutes(1, 2, 2, 4, 0), "Well"),
-            (late(9), [worker()], minutes(2, 3, 4, 0), "Well"),
-            (late(9, oldest=60.0), [worker()], minutes(1, 2, 3, 4, 0), "Well"),
-        ],
+        (late(9, paused=True), [], [], "Paused"),
+        (late(9), [], [], "Unserved"),
+        (late(9), [worker("other")], [], "Unserved"),
+        (late(9), [worker("mail", takes=False)], [], "Unserved"),
+        (late(9), [worker("mail")], [], "Well"),
+        (late(9), None, [], "Well"),
+        (late(0), [], [], "Idle"),
+        (late(0, running=1), [worker()], [], "Well"),
+        (late(9), [worker()], minutes(1, failed=20, succeeded=179), "Failing"),
+        (late(9), [worker()], minutes(1, failed=20, succeeded=180), "Well"),
+        (late(9), [worker()], minutes(1, failed=19), "Well"),
+        (late(9), [worker()], minutes(1, 2, 3, 4, 0), "Growing"),
+        (late(9), [worker()], minutes(1, 2, 2, 4, 0), "Well"),
+        (late(9), [worker()], minutes(2, 3, 4, 0), "Well"),
+        (late(9, oldest=60.0), [worker()], minutes(1, 2, 3, 4, 0), "Well"),
     )
 
 
@@ -324,17 +312,15 @@ def test_calls_a_queue_failing_if_it_fails_far_more_than_usually() -> None:
 
     check_each(
         word,
-        [
-            (0.02, 101, "Failing"),
-            (0.03, 150, "Well"),
-            (0.03, 151, "Failing"),
-            (0.12, 121, "Well"),
-            (0.12, 561, "Failing"),
-            # Five times as much is more than all.
-            (0.5, 750, "Well"),
-            (0.5, 751, "Failing"),
-            (1.0, 1000, "Well"),
-        ],
+        (0.02, 101, "Failing"),
+        (0.03, 150, "Well"),
+        (0.03, 151, "Failing"),
+        (0.12, 121, "Well"),
+        (0.12, 561, "Failing"),
+        # Five times as much is more than all.
+        (0.5, 750, "Well"),
+        (0.5, 751, "Failing"),
+        (1.0, 1000, "Well"),
     )
 
 
@@ -352,18 +338,16 @@ def test_calls_a_queue_unserved_only_if_that_is_known() -> None:
 def test_estimates_when_a_queue_is_empty() -> None:
     check_each(
         empty_in,
-        [
-            (late(99, oldest=60.0), [], "at once"),
-            (late(0), [], "at once"),
-            # What has been due for a while, and does not become less, is not gone at once, however little it is.
-            (late(9), minutes(9, 9, 9, 0), "–"),
-            (late(9), minutes(8, 9, 0), "–"),
-            (late(9), minutes(11, 10, 9, 0), "at once"),
-            (late(9), minutes(9), "not known"),
-            (late(400), minutes(800, 700, 600, 500, 400, 0), "4 min"),
-            (late(400), minutes(100, 440, 780, 0), "never: +340/min"),
-            (late(400), minutes(400, 400, 0), "never: it stays"),
-            (late(400), minutes(400, None), "not known"),
-            (late(400, paused=True), minutes(800, 400, 0), "–"),
-        ],
+        (late(99, oldest=60.0), [], "at once"),
+        (late(0), [], "at once"),
+        # What has been due for a while, and does not become less, is not gone at once, however little it is.
+        (late(9), minutes(9, 9, 9, 0), "–"),
+        (late(9), minutes(8, 9, 0), "–"),
+        (late(9), minutes(11, 10, 9, 0), "at once"),
+        (late(9), minutes(9), "not known"),
+        (late(400), minutes(800, 700, 600, 500, 400, 0), "4 min"),
+        (late(400), minutes(100, 440, 780, 0), "never: +340/min"),
+        (late(400), minutes(400, 400, 0), "never: it stays"),
+        (late(400), minutes(400, None), "not known"),
+        (late(400, paused=True), minutes(800, 400, 0), "–"),
     )

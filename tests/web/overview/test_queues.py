@@ -88,20 +88,6 @@ def test_says_since_when_and_to_operators_by_whom_a_queue_is_paused(
     assert all("until it is resumed" in text and "since" in text for text in told)
 
 
-def test_gives_the_form_of_a_pause_back_with_the_reason(browser: Browser, sql) -> None:
-    reasons = {
-        ("until", "soon"): "Must be a time",
-        ("until", "2001-01-01T00:00"): "Must be in the future.",
-        ("9y", ""): "Must be a time",
-    }
-
-    for (how_long, until), why in reasons.items():
-        page = browser.refused(browser.page(MAIL), f"{MAIL}/pause", **{"for": how_long, "until": until})
-        assert why in page.text
-
-    assert sql("SELECT count(*) FROM haulier.pause") == [(0,)]
-
-
 def test_says_of_a_kind_that_others_use_what_it_says_of_one_that_nobody_uses(
     signed_in: SignedIn, conn: Connection
 ) -> None:
@@ -149,26 +135,6 @@ def test_marks_a_kind_that_no_live_worker_knows(browser: Browser, conn: Connecti
     sql("UPDATE haulier.worker SET beat_at = now() - interval '1 hour'")
 
     assert (lives, marked()) == ({"swim": True, "send_email": False}, {"swim": True, "send_email": True})
-
-
-def test_polls_a_queue_in_vain_until_the_words_for_its_oldest_job_change(browser: Browser, conn: Connection) -> None:
-    due_for(conn, "200 min 20 s")
-    seen = browser.seen(MAIL)
-
-    again = [browser.poll(MAIL, seen) for _ in range(3)]
-    due_for(conn, "201 min 20 s")
-    browser.forget()
-
-    assert again == [204] * 3
-    assert "3 h 21 min" in browser.get(MAIL, Haulier_Live=seen).text
-
-
-def due_for(conn: Connection, interval: str) -> None:
-    """Have a job that has been due for this time, and have it counted."""
-    enqueue(conn, queue="mail")
-    with conn.cursor() as cursor:
-        cursor.execute("UPDATE haulier.job SET run_at = now() - %s::interval", [interval])
-    counted(conn)
 
 
 @pytest.mark.parametrize("of", ["queues", "schedules"])

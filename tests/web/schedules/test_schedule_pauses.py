@@ -54,14 +54,6 @@ def test_pauses_all_that_fire_and_resumes_those_that_are_ticked(browser: Browser
 
 
 @pytest.mark.usefixtures("_schedules")
-def test_gives_the_form_back_with_the_reason(browser: Browser, sql) -> None:
-    page = browser.refused(browser.page(MANY), f"{MANY}/pause", name=["b"], **{"for": "until", "until": "soon"})
-
-    assert (ticked(page), "Must be a time" in page.text) == (["b"], True)
-    assert paused(sql) == []
-
-
-@pytest.mark.usefixtures("_schedules")
 def test_pauses_only_schedules_that_the_key_may_see(signed_in: SignedIn, sql) -> None:
     own = signed_in(Scope.READ, Scope.OPERATE, queues=["mail"])
 
