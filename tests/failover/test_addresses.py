@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from haulier.config import Config
 from haulier.logs import redacted
 from haulier.postgres.connection import parse
@@ -19,19 +17,13 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize(("url", "hosts"), FORMS.items())
-def test_is_taken_and_understood(url, hosts):
-    settings = Config.from_env({"DATABASE_URL": url, "DATABASE_DIRECT_URL": url})
-    said = parse(settings.database_url)
+def test_is_taken_understood_and_logged_without_its_password():
+    for url, hosts in FORMS.items():
+        settings = Config.from_env({"DATABASE_URL": url, "DATABASE_DIRECT_URL": url})
+        parsed = parse(settings.database_url)
 
-    assert (said["host"], said.get("port")) == hosts
-    assert settings.direct_url == url
-    assert parse(url_of(url, "other")) == {**said, "dbname": "other"}
-
-
-@pytest.mark.parametrize("url", FORMS)
-def test_is_logged_without_its_password(url):
-    settings = Config.from_env({"DATABASE_URL": url, "DATABASE_DIRECT_URL": url})
-
-    assert "swordfish" not in redacted(f"cannot connect to {url}: no route")
-    assert "swordfish" not in repr(settings)
+        assert (parsed["host"], parsed.get("port")) == hosts
+        assert settings.direct_url == url
+        assert parse(url_of(url, "other")) == {**parsed, "dbname": "other"}
+        assert "swordfish" not in redacted(f"cannot connect to {url}: no route")
+        assert "swordfish" not in repr(settings)

@@ -37,7 +37,7 @@ def the_check(conn: Connection) -> Check:
     return found
 
 
-def test_names_a_standby_whose_query_holds_a_snapshot(pair: Pair, primary: Connection) -> None:
+def test_names_a_standby_whose_query_holds_a_snapshot(pair, primary):
     before = the_check(primary)
     standby = pair.standby.dsn.replace("/postgres?", f"/{DATABASE}?")
     with closing(connect(standby)) as reader:

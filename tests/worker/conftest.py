@@ -12,13 +12,15 @@ import urllib.request
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import pytest
+from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import parse_dsn
 
 from haulier.domain.job import Job, NewJob
@@ -36,7 +38,7 @@ WOKEN_WITHIN = RARELY / 3
 
 
 class Clock:
-    """A clock that goes on when the test tells it to."""
+    """A clock that a test sets forward."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -68,15 +70,12 @@ class Ledger:
         self.path = path
 
     def entries(self, event: str | None = None, job: Job | None = None) -> list[Entry]:
-        """Return the entries, of one event or one job if told."""
-        # What follows the last end of a line is one that is being written at this moment.
+        """Return the entries, or only those of an event or a job."""
+        # What follows the last end of a line is being written at this moment.
         whole, _, _ = self.path.read_text().rpartition("\n") if self.path.exists() else ("", "", "")
-        found = [
-            Entry(e, j, int(a), int(p), float(at)) for e, j, a, p, at in (line.split() for line in whole.splitlines())
-        ]
-        return [
-            entry for entry in found if event in (None, entry.event) and (job is None or entry.job_id == str(job.id))
-        ]
+        lines = (line.split() for line in whole.splitlines())
+        entries = [Entry(e, j, int(a), int(p), float(at)) for e, j, a, p, at in lines]
+        return [each for each in entries if event in (None, each.event) and (job is None or each.job_id == str(job.id))]
 
     def counts(self, event: str) -> Counter[str]:
         """Return how often each job had this event."""
@@ -119,10 +118,8 @@ def ledger(tmp_path: Path) -> Ledger:
     return Ledger(tmp_path / "ledger")
 
 
-@pytest.fixture
-def spawn_worker(
-    database: str, direct: Callable[[str], str], ledger: Ledger, tmp_path: Path
-) -> Iterator[Callable[..., Process]]:
+@contextmanager
+def spawning(database: str, direct: str, ledger: Ledger, folder: Path) -> Iterator[Callable[..., Process]]:
     """Give a function that starts a worker process with these settings and waits until it works."""
     spawned: list[Process] = []
 
@@ -132,8 +129,8 @@ def spawn_worker(
             "PYTHONPATH": str(Path(__file__).parent),
             "PYTHONUNBUFFERED": "1",
             "DATABASE_URL": database,
-            # Where both are the same there is no pool, and workers listen as those without the setting do.
-            "DATABASE_DIRECT_URL": "" if direct(database) == database else direct(database),
+            # If both are the same there is no pool, and workers listen as those without the setting do.
+            "DATABASE_DIRECT_URL": "" if direct == database else direct,
             "HAULIER_KINDS": "kinds_of_tests",
             "TEST_LEDGER": str(ledger.path),
             "WORKER_METRICS_PORT": "0",
@@ -141,7 +138,7 @@ def spawn_worker(
             "LOG_LEVEL": "DEBUG",
             **{name: str(value) for name, value in settings.items()},
         }
-        log_file = tmp_path / f"worker-{len(spawned)}.log"
+        log_file = folder / f"worker-{len(spawned)}.log"
         with log_file.open("w") as log:
             popen = subprocess.Popen(
                 [sys.executable, "worker.py"],
@@ -162,6 +159,88 @@ def spawn_worker(
         if process.popen.poll() is None:
             process.kill()
         print(f"--- {process.log_file.name}\n{process.log[-6000:]}")
+
+
+@pytest.fixture
+def spawn_worker(
+    database: str, direct: Callable[[str], str], ledger: Ledger, tmp_path: Path
+) -> Iterator[Callable[..., Process]]:
+    """Give a function that starts a worker process with these settings and waits until it works."""
+    with spawning(database, direct(database), ledger, tmp_path) as spawn:
+        yield spawn
+
+
+def enqueue_on(conn: Connection, kind: str, payload: dict | None = None, **options: object) -> Job:
+    """Enqueue one job of a kind, with this payload and these options."""
+    [receipt] = queueing.enqueue(conn, [NewJob(kind, payload or {}, **options)])
+    assert receipt.job is not None
+    return receipt.job
+
+
+def finished_on(conn: Connection, job: Job, within: float = PATIENCE) -> Job:
+    """Wait until the job has ended, and return it."""
+    eventually(lambda: produce.get(conn, job.id).status.is_final, within=within)
+    return produce.get(conn, job.id)
+
+
+@dataclass(frozen=True)
+class SharedWorker:
+    """A worker process on a database of its own, for all tests of a module: a start takes longer than most jobs."""
+
+    process: Process
+    conn: Connection
+    ledger: Ledger
+
+    def enqueue(self, kind: str, payload: dict | None = None, **options: object) -> Job:
+        """Enqueue one job."""
+        return enqueue_on(self.conn, kind, payload, **options)
+
+    def finished(self, job: Job) -> Job:
+        """Wait until the job has ended, and return it."""
+        return finished_on(self.conn, job)
+
+    def run(self, kind: str, payload: dict | None = None, **options: object) -> Job:
+        """Enqueue one job, and return it when it has ended."""
+        return self.finished(self.enqueue(kind, payload, **options))
+
+    def start(self, kind: str, payload: dict | None = None, **options: object) -> tuple[Job, Entry]:
+        """Enqueue one job, and return it when its handler runs, with what the handler wrote."""
+        job = self.enqueue(kind, payload, **options)
+        [entry] = eventually(lambda: self.ledger.entries("start", job))
+        return job, entry
+
+    def cancel(self, job: Job) -> Job:
+        """Cancel a job that runs, and return it when it has ended."""
+        assert produce.cancel(self.conn, job.id) is False
+        return self.finished(job)
+
+
+@pytest.fixture(scope="module")
+def share_worker(
+    _make_migrated_database: Callable[[], str],
+    _drop_database: Callable[[str], None],
+    direct: Callable[[str], str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[..., SharedWorker]]:
+    """Give a function that starts a worker with these settings, which lives until the module's last test has ended."""
+    with ExitStack() as stack:
+
+        def share(**settings: object) -> SharedWorker:
+            dsn, folder = _make_migrated_database(), tmp_path_factory.mktemp("shared")
+            stack.callback(_drop_database, dsn)
+            conn, ledger = stack.enter_context(closing(connect(dsn))), Ledger(folder / "ledger")
+            spawn = stack.enter_context(spawning(dsn, direct(dsn), ledger, folder))
+            return SharedWorker(spawn(**settings), conn, ledger)
+
+        yield share
+
+
+@pytest.fixture
+def worker(shared: SharedWorker) -> Iterator[SharedWorker]:
+    """Give the module's worker, its fixture `shared`; it must outlive the test, which shows its log if it fails."""
+    yield shared
+    print(f"--- {shared.process.log_file}\n{shared.process.log[-6000:]}")
+    assert shared.process.popen.poll() is None
 
 
 @pytest.fixture
@@ -187,12 +266,12 @@ def few_connections(conn, database: str) -> Iterator[Callable[[int], str]]:
 
 @pytest.fixture
 def metric() -> Callable[[int, str], float]:
-    """Give a function that reads one metric without labels from a worker's port."""
+    """Give a function that reads one metric, named as the port shows it; NaN: it is not there."""
 
     def metric(port: int, name: str) -> float:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
-            [line] = [line for line in response.read().decode().splitlines() if line.startswith(name + " ")]
-        return float(line.split()[1])
+            values = dict(line.rsplit(" ", 1) for line in response.read().decode().splitlines())
+        return float(values.get(name, "nan"))
 
     return metric
 
@@ -207,36 +286,50 @@ def free_port() -> int:
 @pytest.fixture
 def enqueue(conn) -> Callable[..., Job]:
     """Give a function that enqueues one job of a kind, with this payload and these options."""
+    return partial(enqueue_on, conn)
 
-    def enqueue(kind: str, payload: dict | None = None, **options: object) -> Job:
-        [receipt] = queueing.enqueue(conn, [NewJob(kind, payload or {}, **options)])
-        assert receipt.job is not None
-        return receipt.job
 
-    return enqueue
+@pytest.fixture
+def start_job(enqueue, ledger) -> Callable[..., Job]:
+    """Give a function that enqueues one job of a kind, and returns it when its handler runs."""
+
+    def start_job(kind: str, payload: dict | None = None, **options: object) -> Job:
+        job = enqueue(kind, payload, **options)
+        eventually(lambda: ledger.entries("start", job))
+        return job
+
+    return start_job
+
+
+@pytest.fixture
+def start_jobs(enqueue, ledger) -> Callable[..., list[Job]]:
+    """Give a function that enqueues `count` jobs of a kind, and returns them when all their handlers run."""
+
+    def start_jobs(count: int, kind: str, payload: dict | None = None, **options: object) -> list[Job]:
+        jobs = [enqueue(kind, payload, **options) for _ in range(count)]
+        eventually(lambda: all(ledger.entries("start", job) for job in jobs))
+        return jobs
+
+    return start_jobs
 
 
 @pytest.fixture
 def finished(conn) -> Callable[..., Job]:
     """Give a function that waits until the job has ended, and returns it."""
-
-    def finished(job: Job, within: float = PATIENCE) -> Job:
-        eventually(lambda: produce.get(conn, job.id).status.is_final, within=within)
-        return produce.get(conn, job.id)
-
-    return finished
+    return partial(finished_on, conn)
 
 
 @pytest.fixture
 def sleepers(conn: Any) -> Callable[[], int]:
     """Give a function that returns how many workers sleep."""
 
-    def sleepers() -> int:
-        with conn.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM haulier.sleeper")
-            return cursor.fetchone()[0]
+    return lambda: _count(conn, "haulier.sleeper")
 
-    return sleepers
+
+def _count(conn: Connection, rows: str) -> int:
+    with conn.cursor() as cursor:
+        cursor.execute(f"SELECT count(*) FROM {rows}")
+        return cursor.fetchone()[0]
 
 
 @pytest.fixture
@@ -255,16 +348,8 @@ def latency(enqueue, ledger) -> Callable[[], float]:
 @pytest.fixture
 def fall_asleep(conn) -> Callable[[int], None]:
     """Give a function that returns when so many workers sleep, and have looked for the last time before they poll."""
-
-    def sleepers() -> int:
-        with conn.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM haulier.sleeper WHERE since < now() - interval '0.5 s'")
-            return cursor.fetchone()[0]
-
-    def fall_asleep(workers: int = 1) -> None:
-        eventually(lambda: sleepers() == workers)
-
-    return fall_asleep
+    asleep = "haulier.sleeper WHERE since < now() - interval '0.5 s'"
+    return lambda workers=1: eventually(lambda: _count(conn, asleep) == workers)
 
 
 @pytest.fixture
@@ -274,10 +359,5 @@ def heard(database, direct) -> Iterator[Callable[[], list[Knock]]]:
         listen(conn)
         ear = knocks(conn, wait=0.05, probe=10)
 
-        def heard() -> list[Knock]:
-            found = []
-            while (knock := next(ear)) is not None:
-                found.append(knock)
-            return found
-
-        yield heard
+        # None: nothing more has come.
+        yield lambda: list(iter(lambda: next(ear), None))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 
-import pytest
-
 from haulier.domain.job import NewJob
 from haulier.queue import produce
 from haulier.queue.produce import Changes
@@ -15,49 +13,34 @@ from tests.conftest import eventually
 from tests.worker.conftest import RARELY, WOKEN_WITHIN
 
 
-@pytest.mark.parametrize(
-    ("options", "changes"),
-    [
-        ({"delay": timedelta(hours=1)}, {"delay_seconds": 0}),
-        ({"delay": timedelta(hours=1), "priority": 5}, {"run_at": "2020-01-01T00:00:00Z", "priority": -5}),
-        ({"queue": "parked"}, {"queue": "default"}),
-        ({"queue": "parked", "priority": 7}, {"queue": "default", "priority": 0}),
-    ],
-)
 def test_an_idle_worker_starts_a_changed_job_within_a_second(
-    spawn_worker,
-    fall_asleep,
-    heard,
-    enqueue,
-    ledger,
-    latency,
-    conn,
-    options,
-    changes,
+    spawn_worker, fall_asleep, heard, enqueue, ledger, latency, conn
 ):
-    job = enqueue("t.note", **options)
+    later = timedelta(hours=1)
+    changes_of = [
+        (enqueue("t.note", delay=later), {"delay_seconds": 0}),
+        (enqueue("t.note", delay=later, priority=5), {"run_at": "2020-01-01T00:00:00Z", "priority": -5}),
+        (enqueue("t.note", queue="parked"), {"queue": "default"}),
+        (enqueue("t.note", queue="parked", priority=7), {"queue": "default", "priority": 0}),
+    ]
     spawn_worker(POLL_SECONDS=RARELY, WORKER_QUEUES="default")
-    # So that the worker's mark is behind the job's place.
-    latency()
-    fall_asleep()
-    heard()
-    changed = time.monotonic()
+    for job, changes in changes_of:
+        # So that the worker's mark is behind the job's place.
+        latency()
+        fall_asleep()
+        heard()
+        changed = time.monotonic()
 
-    produce.change(conn, job.id, Changes.of(**changes))
+        produce.change(conn, job.id, Changes.of(**changes))
 
-    [start] = eventually(lambda: ledger.entries("start", job))
-    assert start.at - changed < WOKEN_WITHIN
-    # A worker may look by itself at this very moment.
-    assert len(heard()) == 1
+        [start] = eventually(lambda job=job: ledger.entries("start", job))
+        assert start.at - changed < WOKEN_WITHIN, changes
+        # A worker may look by itself at this very moment.
+        assert len(heard()) == 1
 
 
 def test_an_idle_worker_learns_of_a_sooner_time_that_is_still_to_come(
-    spawn_worker,
-    fall_asleep,
-    heard,
-    enqueue,
-    ledger,
-    conn,
+    spawn_worker, fall_asleep, heard, enqueue, ledger, conn
 ):
     job = enqueue("t.note", delay=timedelta(hours=1))
     spawn_worker(POLL_SECONDS=RARELY)
@@ -72,21 +55,21 @@ def test_an_idle_worker_learns_of_a_sooner_time_that_is_still_to_come(
     assert heard()
 
 
-@pytest.mark.parametrize("priority", [0, 5])
 def test_beside_a_busy_lane_a_job_that_is_moved_before_its_mark_starts_within_a_second(
-    spawn_worker, enqueue, ledger, conn, priority
+    spawn_worker, enqueue, ledger, conn
 ):
-    job = enqueue("t.note", queue="parked")
+    jobs = {priority: enqueue("t.note", queue="parked") for priority in (0, 5)}
     spawn_worker(POLL_SECONDS=RARELY, WORKER_QUEUES="default", WORKER_THREADS=2)
     queueing.enqueue(conn, [NewJob("t.note", {"seconds": 0.05}) for _ in range(400)])
     eventually(lambda: len(ledger.entries("start")) > 20)
-    changed = time.monotonic()
+    for priority, job in jobs.items():
+        changed = time.monotonic()
 
-    produce.change(conn, job.id, Changes.of(queue="default", priority=priority))
+        produce.change(conn, job.id, Changes.of(queue="default", priority=priority))
 
-    [start] = eventually(lambda: ledger.entries("start", job))
-    # Two threads start 40 of the others in a second.
-    assert len([each for each in ledger.entries("start") if changed < each.at < start.at]) < 40
+        [start] = eventually(lambda job=job: ledger.entries("start", job))
+        # Two threads start 40 of the others in a second.
+        assert len([each for each in ledger.entries("start") if changed < each.at < start.at]) < 40
     with conn.cursor() as cursor:
         cursor.execute("SELECT count(*) > 0 FROM haulier.job")
         assert cursor.fetchone() == (True,)

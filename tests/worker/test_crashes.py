@@ -26,12 +26,9 @@ from tests.conftest import PATIENCE, eventually
 from tests.worker.waiting import let_pass
 
 
-def test_jobs_of_a_killed_worker_run_elsewhere_within_the_lease(
-    spawn_worker, enqueue, finished, ledger, conn, tmp_path
-):
+def test_jobs_of_a_killed_worker_run_elsewhere_within_the_lease(spawn_worker, start_jobs, finished, conn, tmp_path):
     doomed, killed = spawn_worker(WORKER_THREADS=4), tmp_path / "killed"
-    jobs = [enqueue("t.deaf", {"file": str(killed)}) for _ in range(4)]
-    eventually(lambda: len(ledger.entries("start")) == 4)
+    jobs = start_jobs(4, "t.deaf", {"file": str(killed)})
     claims = [produce.get(conn, job.id) for job in jobs]
     spawn_worker(WORKER_THREADS=4)
 
@@ -131,7 +128,7 @@ def test_a_suspect_that_runs_alone_for_long_does_not_look_like_a_worker_that_han
     spawn_worker(WORKER_METRICS_PORT=free_port)
     eventually(lambda: ledger.entries("start", suspect))
 
-    let_pass(2)
+    let_pass(1.2)
 
     eventually(lambda: metric(free_port, "worker_poll_age_seconds") < 1)
     (tmp_path / "go").touch()
@@ -179,12 +176,11 @@ def test_a_wait_to_be_alone_is_not_over_before_what_has_ended_could_be_settled(c
 
 
 def test_a_worker_paused_past_its_lease_changes_nothing_when_it_wakes(
-    spawn_worker, enqueue, finished, ledger, tmp_path
+    spawn_worker, start_job, enqueue, finished, ledger, tmp_path
 ):
     paused = spawn_worker(WORKER_THREADS=1)
     job = enqueue("t.note", {"seconds": 0.2})
-    slow = enqueue("t.deaf", {"file": str(tmp_path / "go")})
-    eventually(lambda: ledger.entries("start", slow))
+    slow = start_job("t.deaf", {"file": str(tmp_path / "go")})
     finished(job)
     spawn_worker(WORKER_THREADS=1)
 

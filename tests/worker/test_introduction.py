@@ -20,10 +20,9 @@ def test_says_its_version_and_the_kinds_that_it_knows(spawn_worker, sql):
     assert kinds == sorted(kinds)
 
 
-def test_says_that_it_stops_while_it_lets_its_jobs_finish(spawn_worker, enqueue, finished, sql, ledger, tmp_path):
+def test_says_that_it_stops_while_it_lets_its_jobs_finish(spawn_worker, start_job, finished, sql, tmp_path):
     process = spawn_worker()
-    job = enqueue("t.deaf", {"file": str(tmp_path / "go")})
-    eventually(lambda: ledger.entries("start", job))
+    job = start_job("t.deaf", {"file": str(tmp_path / "go")})
 
     process.terminate()
 

@@ -116,7 +116,7 @@ def test_go_on_soon_after_they_were_cut_off(spawn_worker, conn, sql, slow):
 def test_begin_when_it_is_due_and_let_another_go_on_when_they_stop(spawn_worker, conn, sql, slow):
     sql(FAILED, 1500)
     first = spawn_worker(**ELSEWHERE)
-    operation = retry(conn, starts_in=4)
+    operation = retry(conn, starts_in=2)
 
     eventually(lambda: ops.get_operation(conn, operation.id).started_at is not None)
     begun = ops.get_operation(conn, operation.id)

@@ -32,11 +32,12 @@ def test_jobs_whose_claim_was_never_answered_run_soon(spawn_worker, enqueue, fin
         worker.kill()
 
 
-def test_a_settle_whose_reply_was_lost_is_not_taken_for_a_lost_lease(spawn_worker, enqueue, finished, ledger, database):
+def test_a_settle_whose_reply_was_lost_is_not_taken_for_a_lost_lease(
+    spawn_worker, start_job, finished, ledger, database
+):
     with proxy_to(database) as proxy:
         worker = spawn_worker(DATABASE_URL=proxy.url, LEASE_SECONDS=30)
-        job = enqueue("t.note", {"seconds": 0.5})
-        eventually(lambda: ledger.entries("start", job))
+        job = start_job("t.note", {"seconds": 0.5})
 
         # The settle's own transaction ends with this message.
         proxy.cut_reply_to = b"COMMIT;"
@@ -50,12 +51,11 @@ def test_a_settle_whose_reply_was_lost_is_not_taken_for_a_lost_lease(spawn_worke
 
 
 def test_an_outcome_kept_through_an_outage_is_settled_and_not_taken_for_a_stuck_thread(
-    spawn_worker, enqueue, finished, ledger, database
+    spawn_worker, start_jobs, finished, ledger, database
 ):
     with proxy_to(database) as proxy:
         worker = spawn_worker(DATABASE_URL=proxy.url, LEASE_SECONDS=30, STUCK_SECONDS=0.1)
-        jobs = [enqueue("t.note", {"seconds": 0.5}, timeout_seconds=1) for _ in range(8)]
-        eventually(lambda: len(ledger.entries("start")) == 8)
+        jobs = start_jobs(8, "t.note", {"seconds": 0.5}, timeout_seconds=1)
 
         proxy.go_away()
         eventually(lambda: len(ledger.entries("end")) == 8)
@@ -119,12 +119,9 @@ def test_a_thread_that_gets_no_connection_does_not_hold_up_the_others(spawn_work
     assert "the database is away" not in worker.log
 
 
-def test_nobody_is_declared_dead_when_the_databases_clock_jumps(
-    spawn_worker, enqueue, finished, ledger, conn, tmp_path
-):
+def test_nobody_is_declared_dead_when_the_databases_clock_jumps(spawn_worker, start_jobs, finished, conn, tmp_path):
     workers = [spawn_worker(WORKER_THREADS=4) for _ in range(3)]
-    jobs = [enqueue("t.deaf", {"file": str(tmp_path / "go")}) for _ in range(12)]
-    eventually(lambda: len(ledger.entries("start")) == 12)
+    jobs = start_jobs(12, "t.deaf", {"file": str(tmp_path / "go")})
     # Until each worker has the right to rescue.
     let_pass(1.5 * LEASE)
 
@@ -141,11 +138,10 @@ def test_nobody_is_declared_dead_when_the_databases_clock_jumps(
     assert not any("declared dead" in worker.log for worker in workers)
 
 
-def test_no_live_workers_job_is_taken_after_an_outage(spawn_worker, enqueue, finished, ledger, database, tmp_path):
+def test_no_live_workers_job_is_taken_after_an_outage(spawn_worker, start_jobs, finished, ledger, database, tmp_path):
     with proxy_to(database) as proxy:
         workers = [spawn_worker(DATABASE_URL=proxy.url, WORKER_THREADS=4) for _ in range(4)]
-        jobs = [enqueue("t.deaf", {"file": str(tmp_path / "go")}) for _ in range(16)]
-        eventually(lambda: len(ledger.entries("start")) == 16)
+        jobs = start_jobs(16, "t.deaf", {"file": str(tmp_path / "go")})
         # Until each worker has the right to rescue.
         beats = {worker.pid: worker.log.count("registered as") for worker in workers}
 
@@ -181,10 +177,9 @@ def test_a_worker_whose_connections_are_terminated_goes_on(spawn_worker, enqueue
     assert worker.popen.poll() is None
 
 
-def test_a_worker_that_cannot_pass_a_knock_on_goes_on(spawn_worker, enqueue, finished, conn, ledger, tmp_path):
+def test_a_worker_that_cannot_pass_a_knock_on_goes_on(spawn_worker, start_job, enqueue, finished, conn, tmp_path):
     worker = spawn_worker(WORKER_THREADS=1)
-    job = enqueue("t.deaf", {"file": str(tmp_path / "go")})
-    eventually(lambda: ledger.entries("start", job))
+    job = start_job("t.deaf", {"file": str(tmp_path / "go")})
 
     # As a full disk answers.
     with conn.cursor() as cursor:
@@ -233,7 +228,8 @@ def _end_history_now(conn) -> None:
 
 def test_a_job_whose_claim_was_never_answered_keeps_its_place(spawn_worker, enqueue, finished, conn, ledger):
     enqueued = enqueue("t.note", delay=timedelta(hours=1))
-    worker = spawn_worker(LEASE_SECONDS=30)
+    # A third of a lease after the claim all claims are compared.
+    worker = spawn_worker(LEASE_SECONDS=12)
     with conn.cursor() as cursor:
         # What a claim leaves behind whose reply was lost.
         cursor.execute(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from haulier.domain.job import JobStatus
+from haulier.domain.job import Job, JobStatus
 from haulier.queue import produce
 from tests.conftest import eventually
 from tests.local.conftest import processes
@@ -61,16 +61,30 @@ def spawn_family(spawn_worker, tmp_path) -> Iterator[Callable[..., Process]]:
                 os.kill(pid, signal.SIGKILL)
 
 
-def test_has_two_processes_that_share_the_work(spawn_family, enqueue, finished, ledger, conn):
+@pytest.fixture
+def all_succeed(finished) -> Callable[[list[Job]], bool]:
+    """Give a function that waits until the jobs have ended, and tells whether each has succeeded in one attempt."""
+
+    def all_succeed(jobs: list[Job]) -> bool:
+        return {(job.status, job.attempts) for job in map(finished, jobs)} == {(JobStatus.SUCCEEDED, 1)}
+
+    return all_succeed
+
+
+def test_runs_two_processes_that_share_work_and_ends_once_both_have_stopped(
+    spawn_family, enqueue, all_succeed, ledger, conn
+):
     parent = spawn_family()
-    jobs = [enqueue("t.note", {"seconds": 0.5}) for _ in range(8)]
 
-    for job in jobs:
-        assert finished(job).status == JobStatus.SUCCEEDED
-
+    assert all_succeed([enqueue("t.note", {"seconds": 0.5}) for _ in range(8)])
     assert {entry.pid for entry in ledger.entries("start")} == set(born(parent))
     assert set(ledger.counts("start").values()) == {1}
     assert produce.overview(conn).health.workers == 2
+
+    for pid in born(parent):
+        os.kill(pid, signal.SIGTERM)
+    assert parent.wait() == 0
+    assert len(born(parent)) == 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -93,10 +107,9 @@ def test_opens_no_connection_and_starts_no_thread_of_its_own(spawn_family, enque
     assert "\nThreads:\t1\n" in Path(f"/proc/{parent.pid}/status").read_text()
 
 
-def test_replaces_a_process_that_is_killed_and_its_jobs_run_again(spawn_family, enqueue, finished, ledger):
+def test_replaces_a_process_that_is_killed_and_its_jobs_run_again(spawn_family, start_jobs, finished):
     parent = spawn_family()
-    jobs = [enqueue("t.note", {"seconds": 2}) for _ in range(4)]
-    eventually(lambda: len(ledger.entries("start")) == 4)
+    jobs = start_jobs(4, "t.note", {"seconds": 2})
     victim, other = born(parent)
 
     os.kill(victim, signal.SIGKILL)
@@ -109,10 +122,9 @@ def test_replaces_a_process_that_is_killed_and_its_jobs_run_again(spawn_family, 
     assert f"(pid {victim}) was killed by SIGKILL" in parent.log
 
 
-def test_replaces_a_process_with_a_stuck_thread(spawn_family, enqueue, ledger, tmp_path):
+def test_replaces_a_process_with_a_stuck_thread(spawn_family, start_job, ledger, tmp_path):
     parent = spawn_family(STUCK_SECONDS=0.2, SHUTDOWN_SECONDS=2)
-    job = enqueue("t.deaf", {"file": str(tmp_path / "never")}, timeout_seconds=1, max_attempts=1)
-    eventually(lambda: ledger.entries("start", job))
+    job = start_job("t.deaf", {"file": str(tmp_path / "never")}, timeout_seconds=1, max_attempts=1)
 
     eventually(lambda: "left with exit code 1" in parent.log)
 
@@ -121,49 +133,34 @@ def test_replaces_a_process_with_a_stuck_thread(spawn_family, enqueue, ledger, t
     assert parent.popen.poll() is None
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_does_not_replace_a_process_that_was_told_to_stop_itself(spawn_family, enqueue, finished, ledger, number):
+def test_does_not_replace_a_process_that_was_told_to_stop_itself(spawn_family, start_jobs, enqueue, all_succeed):
     parent = spawn_family()
-    jobs = [enqueue("t.note", {"seconds": 1}) for _ in range(4)]
-    eventually(lambda: len(ledger.entries("start")) == 4)
-    told, other = born(parent)
+    jobs = start_jobs(4, "t.note", {"seconds": 1})
+    stopping, other = born(parent)
 
-    os.kill(told, number)
+    os.kill(stopping, signal.SIGTERM)
 
-    eventually(lambda: f"(pid {told}) was told to stop, and gets no successor" in parent.log)
-    for job in (*jobs, enqueue("t.note")):
-        assert (finished(job).status, finished(job).attempts) == (JobStatus.SUCCEEDED, 1)
-    assert (born(parent), is_alive(other), parent.popen.poll()) == ([told, other], True, None)
+    eventually(lambda: f"(pid {stopping}) was told to stop, and gets no successor" in parent.log)
+    assert all_succeed([*jobs, enqueue("t.note")])
+    assert (born(parent), is_alive(other), parent.popen.poll()) == ([stopping, other], True, None)
 
 
-def test_ends_when_every_process_was_told_to_stop_itself(spawn_family):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_passes_a_signal_on_and_leaves_with_0(spawn_family, start_jobs, all_succeed, conn, number):
     parent = spawn_family()
-
-    for pid in born(parent):
-        os.kill(pid, signal.SIGTERM)
-
-    assert parent.wait() == 0
-    assert len(born(parent)) == 2
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_passes_a_signal_on_and_leaves_with_0(spawn_family, enqueue, finished, ledger, conn, number):
-    parent = spawn_family()
-    jobs = [enqueue("t.note", {"seconds": 1}) for _ in range(4)]
-    eventually(lambda: len(ledger.entries("start")) == 4)
+    jobs = start_jobs(4, "t.note", {"seconds": 1})
 
     os.kill(parent.pid, number)
 
     assert parent.wait() == 0
-    assert [(finished(job).status, finished(job).attempts) for job in jobs] == [(JobStatus.SUCCEEDED, 1)] * 4
+    assert all_succeed(jobs)
     assert not any(is_alive(pid) for pid in born(parent))
     assert produce.overview(conn).health.workers == 0
 
 
-def test_ends_in_time_however_often_it_is_told_to_and_charges_no_job(spawn_family, enqueue, conn, ledger, tmp_path):
+def test_ends_in_time_however_often_it_is_told_to_and_charges_no_job(spawn_family, start_jobs, enqueue, conn, tmp_path):
     parent = spawn_family(SHUTDOWN_SECONDS=4)
-    jobs = [enqueue("t.deaf", {"file": str(tmp_path / "never")}) for _ in range(4)]
-    eventually(lambda: len(ledger.entries("start")) == 4)
+    jobs = start_jobs(4, "t.deaf", {"file": str(tmp_path / "never")})
     jobs += [enqueue("t.note") for _ in range(10)]
 
     began = time.monotonic()
@@ -180,16 +177,15 @@ def test_ends_in_time_however_often_it_is_told_to_and_charges_no_job(spawn_famil
         assert (job.status, job.attempts, job.crashes) == (JobStatus.QUEUED, 0, 0)
 
 
-def test_takes_a_ctrl_c_that_reaches_the_whole_group_for_one(spawn_family, enqueue, finished, ledger):
+def test_takes_a_ctrl_c_that_reaches_the_whole_group_for_one(spawn_family, start_jobs, all_succeed):
     parent = spawn_family(own_group=True)
-    jobs = [enqueue("t.note", {"seconds": 1}) for _ in range(4)]
-    eventually(lambda: len(ledger.entries("start")) == 4)
+    jobs = start_jobs(4, "t.note", {"seconds": 1})
 
     # As a terminal does.
     os.killpg(parent.pid, signal.SIGINT)
 
     assert parent.wait() == 0
-    assert [(finished(job).status, finished(job).attempts) for job in jobs] == [(JobStatus.SUCCEEDED, 1)] * 4
+    assert all_succeed(jobs)
     assert len(born(parent)) == 2
 
 
@@ -205,11 +201,9 @@ def test_is_not_put_out_by_processes_that_stop_a_moment_before_it_is_told(spawn_
     assert len(born(parent)) == 2
 
 
-def test_leaves_at_once_at_a_second_ctrl_c(spawn_family, enqueue, ledger, tmp_path):
+def test_leaves_at_once_at_a_second_ctrl_c(spawn_family, start_jobs, tmp_path):
     parent = spawn_family()
-    for _ in range(4):
-        enqueue("t.deaf", {"file": str(tmp_path / "never")})
-    eventually(lambda: len(ledger.entries("start")) == 4)
+    start_jobs(4, "t.deaf", {"file": str(tmp_path / "never")})
 
     os.kill(parent.pid, signal.SIGINT)
     eventually(lambda: parent.log.count("stopping: ") == 2)
@@ -230,15 +224,14 @@ def test_kills_a_process_that_cannot_stop(spawn_family):
     assert not is_alive(frozen)
 
 
-def test_leaves_nothing_behind_when_it_is_killed(spawn_family, enqueue, finished, ledger, conn, free_port, tmp_path):
+def test_leaves_nothing_behind_when_it_is_killed(spawn_family, start_jobs, all_succeed, conn, free_port, tmp_path):
     parent = spawn_family(WORKER_METRICS_PORT=free_port)
-    jobs = [enqueue("t.note", {"seconds": 1}) for _ in range(4)]
-    eventually(lambda: len(ledger.entries("start")) == 4)
+    jobs = start_jobs(4, "t.note", {"seconds": 1})
 
     parent.kill()
 
     eventually(lambda: not any(is_alive(pid) for pid in born(parent)))
-    assert [(finished(job).status, finished(job).attempts) for job in jobs] == [(JobStatus.SUCCEEDED, 1)] * 4
+    assert all_succeed(jobs)
     assert produce.overview(conn).health.workers == 0
     assert list(tmp_path.glob("haulier-metrics-*")) == []
 
@@ -267,7 +260,7 @@ def test_starts_a_process_that_dies_at_once_ever_later_and_says_so_in_one_line(s
     assert len(born(parent)) == 6
 
 
-def test_leaves_with_1_where_the_schema_does_not_fit(spawn_family, fresh_database):
+def test_leaves_with_1_if_the_schema_does_not_fit(spawn_family, fresh_database):
     parent = spawn_family(DATABASE_URL=fresh_database, wait=False)
 
     assert parent.wait() == 1
@@ -276,7 +269,7 @@ def test_leaves_with_1_where_the_schema_does_not_fit(spawn_family, fresh_databas
 
 
 def test_adds_up_the_metrics_of_its_processes_also_of_the_dead(
-    spawn_family, enqueue, finished, free_port, metric, ledger
+    spawn_family, enqueue, all_succeed, free_port, metric, ledger
 ):
     parent = spawn_family(WORKER_METRICS_PORT=free_port, LEASE_SECONDS=2)
 
@@ -285,10 +278,9 @@ def test_adds_up_the_metrics_of_its_processes_also_of_the_dead(
             return response.read().decode()
 
     def counted(number: int) -> bool:
-        text = scrape()
         return all(
-            f"{line} {number}.0\n" in text
-            for line in (
+            metric(free_port, name) == number
+            for name in (
                 'worker_jobs_started_total{kind="t.note"}',
                 'worker_jobs_completed_total{kind="t.note",outcome="succeeded"}',
                 'worker_job_duration_seconds_count{kind="t.note"}',
@@ -296,8 +288,7 @@ def test_adds_up_the_metrics_of_its_processes_also_of_the_dead(
             )
         )
 
-    for job in [enqueue("t.note", {"seconds": 0.5}) for _ in range(8)]:
-        finished(job)
+    assert all_succeed([enqueue("t.note", {"seconds": 0.5}) for _ in range(8)])
     eventually(lambda: counted(8))
     assert metric(free_port, "worker_claim_size_jobs_sum") >= 8
     assert len({entry.pid for entry in ledger.entries("start")}) == 2
@@ -309,8 +300,7 @@ def test_adds_up_the_metrics_of_its_processes_also_of_the_dead(
 
     eventually(lambda: metric(free_port, "worker_threads") == 4)
     assert counted(8)
-    for job in [enqueue("t.note", {"seconds": 0.5}) for _ in range(8)]:
-        finished(job)
+    assert all_succeed([enqueue("t.note", {"seconds": 0.5}) for _ in range(8)])
     eventually(lambda: counted(16))
     assert "pid=" not in scrape()
     ages = dict(re.findall(r"^worker_(\w+)_age_seconds ([0-9.e+-]+)$", scrape(), flags=re.MULTILINE))
@@ -318,28 +308,24 @@ def test_adds_up_the_metrics_of_its_processes_also_of_the_dead(
     assert all(0 <= float(age) < 30 for age in ages.values())
 
 
-def test_forgets_what_a_process_held_that_has_gone(spawn_family, free_port, metric):
+def test_keeps_the_counts_of_living_processes_in_a_private_folder_until_it_ends(
+    spawn_family, free_port, metric, tmp_path
+):
     parent = spawn_family(WORKER_METRICS_PORT=free_port)
+    [folder] = tmp_path.glob("haulier-metrics-*")
+    assert folder.stat().st_mode & 0o077 == 0
     eventually(lambda: metric(free_port, "worker_threads") == 4)
 
     os.kill(born(parent)[0], signal.SIGTERM)
     eventually(lambda: "gets no successor" in parent.log)
-
     assert metric(free_port, "worker_threads") == 2
 
-
-def test_keeps_its_counts_in_a_folder_of_its_own_and_removes_it(spawn_family, free_port, tmp_path):
-    parent = spawn_family(WORKER_METRICS_PORT=free_port)
-    [folder] = tmp_path.glob("haulier-metrics-*")
-    assert folder.stat().st_mode & 0o077 == 0
-
     parent.terminate()
-
     assert parent.wait() == 0
     assert not folder.exists()
 
 
-def test_writes_no_files_where_nobody_reads_them(spawn_family, spawn_worker, enqueue, finished, tmp_path, free_port):
+def test_writes_no_files_if_nobody_reads_them(spawn_family, spawn_worker, enqueue, finished, tmp_path, free_port):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     spawn_family(PROMETHEUS_MULTIPROC_DIR=elsewhere)
@@ -352,15 +338,11 @@ def test_writes_no_files_where_nobody_reads_them(spawn_family, spawn_worker, enq
     assert list(elsewhere.iterdir()) == []
 
 
-def test_warns_of_threads_that_the_kinds_started_when_they_were_imported(spawn_family):
-    parent = spawn_family(TEST_THREAD_AT_IMPORT=1)
-
-    assert "the import of the kinds started threads, which the worker processes lack: ['of-a-kind']" in parent.log
-
-
-def test_says_what_the_connection_limit_leaves(spawn_family):
-    parent = spawn_family(WORKER_PROCESSES=3, DB_CONNECTION_LIMIT=12, WORKER_THREADS=8, wait=False)
+def test_says_what_the_connection_limit_leaves_and_which_threads_the_kinds_started(spawn_family):
+    limited = {"WORKER_PROCESSES": 3, "DB_CONNECTION_LIMIT": 12, "WORKER_THREADS": 8}
+    parent = spawn_family(**limited, TEST_THREAD_AT_IMPORT=1, wait=False)
     replaced(parent, 2)
 
     assert "WORKER_PROCESSES is reduced to 2 by DB_CONNECTION_LIMIT" in parent.log
     assert "starting 2 worker processes, with up to 10 database connections together" in parent.log
+    assert "the import of the kinds started threads, which the worker processes lack: ['of-a-kind']" in parent.log

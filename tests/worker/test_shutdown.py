@@ -21,10 +21,9 @@ from tests.conftest import eventually
 from tests.worker.waiting import AT_ONCE, GRANTED
 
 
-def test_lets_running_jobs_finish_and_exits_0(spawn_worker, enqueue, finished, ledger, conn):
+def test_lets_running_jobs_finish_and_exits_0(spawn_worker, start_job, finished, conn):
     worker = spawn_worker()
-    job = enqueue("t.note", {"seconds": 1})
-    eventually(lambda: ledger.entries("start", job))
+    job = start_job("t.note", {"seconds": 1})
 
     worker.terminate()
 
@@ -54,10 +53,9 @@ def test_gives_back_what_it_cannot_finish_in_time_without_blame(spawn_worker, en
     assert len(ledger.entries("stop:shutdown")) == 4
 
 
-def test_a_second_ctrl_c_exits_at_once_and_the_job_is_rescued(spawn_worker, enqueue, finished, ledger, tmp_path):
+def test_a_second_ctrl_c_exits_at_once_and_the_job_is_rescued(spawn_worker, start_job, finished, tmp_path):
     worker = spawn_worker()
-    job = enqueue("t.deaf", {"file": str(tmp_path / "go")})
-    eventually(lambda: ledger.entries("start", job))
+    job = start_job("t.deaf", {"file": str(tmp_path / "go")})
 
     os.kill(worker.pid, signal.SIGINT)
     eventually(lambda: "stopping" in worker.log)
@@ -71,12 +69,11 @@ def test_a_second_ctrl_c_exits_at_once_and_the_job_is_rescued(spawn_worker, enqu
 
 @pytest.mark.direct("looks at the server's own connections")
 def test_gives_back_what_it_cannot_finish_where_no_further_connection_is_to_be_had(
-    spawn_worker, enqueue, conn, ledger, few_connections, tmp_path
+    spawn_worker, start_jobs, conn, few_connections, tmp_path
 ):
     url = few_connections(6)
     worker = spawn_worker(DATABASE_URL=url, WORKER_THREADS=3, SHUTDOWN_SECONDS=3)
-    jobs = [enqueue("t.deaf", {"file": str(tmp_path / "never")}) for _ in range(3)]
-    eventually(lambda: len(ledger.entries("start")) == 3)
+    jobs = start_jobs(3, "t.deaf", {"file": str(tmp_path / "never")})
 
     with ExitStack() as taken:
         with pytest.raises(TooManyConnections):
@@ -91,10 +88,9 @@ def test_gives_back_what_it_cannot_finish_where_no_further_connection_is_to_be_h
     assert produce.overview(conn).health.workers == 0
 
 
-def test_does_not_charge_a_job_that_it_cut_off_with_the_error_this_provoked(spawn_worker, enqueue, conn, ledger):
+def test_does_not_charge_a_job_that_it_cut_off_with_the_error_this_provoked(spawn_worker, start_job, conn):
     worker = spawn_worker(SHUTDOWN_SECONDS=2)
-    job = enqueue("t.upset", max_attempts=1)
-    eventually(lambda: ledger.entries("start", job))
+    job = start_job("t.upset", max_attempts=1)
 
     worker.terminate()
 
@@ -103,10 +99,9 @@ def test_does_not_charge_a_job_that_it_cut_off_with_the_error_this_provoked(spaw
     assert (job.status, job.attempts) == (JobStatus.QUEUED, 0)
 
 
-def test_one_ctrl_c_after_sigterm_does_not_cut_it_short(spawn_worker, enqueue, finished, ledger):
+def test_one_ctrl_c_after_sigterm_does_not_cut_it_short(spawn_worker, start_job, finished):
     worker = spawn_worker()
-    job = enqueue("t.note", {"seconds": 2})
-    eventually(lambda: ledger.entries("start", job))
+    job = start_job("t.note", {"seconds": 2})
 
     worker.terminate()
     eventually(lambda: "stopping" in worker.log)
@@ -116,12 +111,11 @@ def test_one_ctrl_c_after_sigterm_does_not_cut_it_short(spawn_worker, enqueue, f
     assert finished(job).status == JobStatus.SUCCEEDED
 
 
-def test_stops_in_time_while_the_database_is_silent(spawn_worker, enqueue, database, ledger, tmp_path):
+def test_stops_in_time_while_the_database_is_silent(spawn_worker, start_job, database, tmp_path):
     with proxy_to(database) as proxy:
         worker = spawn_worker(DATABASE_URL=proxy.url, SHUTDOWN_SECONDS=3, STUCK_SECONDS=0.3)
         # Giving up its claim is a call that nobody answers.
-        job = enqueue("t.deaf", {"file": str(tmp_path / "never")}, timeout_seconds=1)
-        eventually(lambda: ledger.entries("start", job))
+        start_job("t.deaf", {"file": str(tmp_path / "never")}, timeout_seconds=1)
 
         proxy.silent = True
         began = time.monotonic()
@@ -131,11 +125,10 @@ def test_stops_in_time_while_the_database_is_silent(spawn_worker, enqueue, datab
         assert time.monotonic() - began < 3 + GRANTED
 
 
-def test_stops_in_time_while_the_database_is_away(spawn_worker, enqueue, database, ledger):
+def test_stops_in_time_while_the_database_is_away(spawn_worker, start_job, database):
     with proxy_to(database) as proxy:
         worker = spawn_worker(DATABASE_URL=proxy.url, SHUTDOWN_SECONDS=3)
-        job = enqueue("t.note", {"seconds": 0.5})
-        eventually(lambda: ledger.entries("start", job))
+        start_job("t.note", {"seconds": 0.5})
 
         proxy.go_away()
         worker.terminate()
@@ -152,26 +145,19 @@ def test_stops_before_it_ever_reached_the_database(spawn_worker):
     assert worker.wait(AT_ONCE) == 0
 
 
-def test_refuses_a_database_without_the_schema_in_one_line(spawn_worker, fresh_database):
-    worker = spawn_worker(DATABASE_URL=fresh_database, wait=False)
+def test_refuses_to_start_in_one_line_that_quotes_no_password(spawn_worker, fresh_database):
+    refusals = {
+        fresh_database: "the database holds no Haulier schema: run `python -m haulier migrate`",
+        "postgres://u:sword%fish@127.0.0.1/x": "DATABASE_URL cannot be read as a connection string",
+        "": "DATABASE_URL is not set",
+    }
+    workers = {url: spawn_worker(DATABASE_URL=url, wait=False) for url in refusals}
 
-    assert worker.wait() == 1
-    assert worker.log.strip() == "haulier worker: the database holds no Haulier schema: run `python -m haulier migrate`"
-
-
-def test_refuses_a_database_url_that_cannot_be_read_without_quoting_it(spawn_worker):
-    worker = spawn_worker(DATABASE_URL="postgres://u:sword%fish@127.0.0.1/x", wait=False)
-
-    assert worker.wait() == 1
-    assert worker.log.strip() == "haulier worker: DATABASE_URL cannot be read as a connection string"
-
-
-def test_refuses_to_start_without_a_database_url(spawn_worker):
-    worker = spawn_worker(DATABASE_URL="", wait=False)
-
-    assert worker.wait() == 1
-    assert worker.log.startswith("haulier worker: DATABASE_URL is not set")
-    assert len(worker.log.splitlines()) == 1
+    for url, says in refusals.items():
+        assert workers[url].wait() == 1
+        [line] = workers[url].log.splitlines()
+        assert line.startswith(f"haulier worker: {says}")
+        assert "fish" not in line
 
 
 def test_goes_on_measuring_while_it_drains_for_its_replacement(
@@ -188,13 +174,11 @@ def test_goes_on_measuring_while_it_drains_for_its_replacement(
     assert worker.wait() == 1
 
 
-def test_serves_its_metrics_and_goes_on_where_the_port_is_busy(spawn_worker, enqueue, finished):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    first = spawn_worker(WORKER_METRICS_PORT=port)
+def test_serves_its_metrics_and_goes_on_if_the_port_is_busy(spawn_worker, enqueue, finished, free_port):
+    first = spawn_worker(WORKER_METRICS_PORT=free_port)
     finished(enqueue("t.note"))
 
-    second = spawn_worker(WORKER_METRICS_PORT=port)
+    second = spawn_worker(WORKER_METRICS_PORT=free_port)
     first.terminate()
     eventually(lambda: "another process has it" in second.log)
 
@@ -216,29 +200,25 @@ def test_takes_the_next_free_metrics_port_where_none_was_asked_for(spawn_worker)
             assert "worker_threads" in response.read().decode()
 
 
-@pytest.mark.parametrize(("log_jobs", "is_told"), [("on", True), ("off", False)])
-def test_says_at_info_that_a_job_has_succeeded_where_it_is_to(spawn_worker, enqueue, finished, log_jobs, is_told):
-    worker = spawn_worker(LOG_JOBS=log_jobs, LOG_LEVEL="INFO")
-    job = enqueue("t.note")
+def test_says_at_info_that_a_job_has_succeeded_unless_log_jobs_is_off(spawn_worker, enqueue, finished):
+    workers = {queue: spawn_worker(WORKER_QUEUES=queue, LOG_JOBS=queue, LOG_LEVEL="INFO") for queue in ("on", "off")}
 
-    finished(job)
-    failed = enqueue("t.fails")
-    eventually(lambda: f"job_id={failed.id}" in worker.log)
+    jobs = {queue: [finished(enqueue(kind, queue=queue)) for kind in ("t.note", "t.fails")] for queue in workers}
 
-    found = re.search(rf"INFO .*completed in [\d.]+ s job_id={job.id}", worker.log)
-    assert bool(found) is is_told
+    for queue, (succeeded, failed) in jobs.items():
+        eventually(lambda failed=failed, queue=queue: f"job_id={failed.id}" in workers[queue].log)
+        told = re.search(rf"INFO .*completed in [\d.]+ s job_id={succeeded.id}", workers[queue].log)
+        assert bool(told) is (queue == "on")
 
 
-def test_counts_what_it_does(spawn_worker, enqueue, finished):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    spawn_worker(WORKER_METRICS_PORT=port)
+def test_counts_what_it_does(spawn_worker, enqueue, finished, free_port):
+    spawn_worker(WORKER_METRICS_PORT=free_port)
     finished(enqueue("t.note"))
     finished(enqueue("t.fails"))
     finished(enqueue("t.raises", max_attempts=2))
 
     def scrape() -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{free_port}/metrics") as response:
             return response.read().decode()
 
     eventually(lambda: 'worker_jobs_completed_total{kind="t.raises",outcome="failed_permanent"} 1.0' in scrape())
@@ -253,10 +233,9 @@ def test_counts_what_it_does(spawn_worker, enqueue, finished):
     assert all(0 <= float(age) < 30 for age in ages.values())
 
 
-def test_gives_back_the_others_where_somebody_has_locked_one(spawn_worker, enqueue, conn, ledger, database, tmp_path):
+def test_gives_back_the_others_where_somebody_has_locked_one(spawn_worker, start_jobs, conn, database, tmp_path):
     worker = spawn_worker(SHUTDOWN_SECONDS=2)
-    jobs = [enqueue("t.deaf", {"file": str(tmp_path / "never")}) for _ in range(4)]
-    eventually(lambda: len(ledger.entries("start")) == 4)
+    jobs = start_jobs(4, "t.deaf", {"file": str(tmp_path / "never")})
     with closing(connect(database)) as rival:
         rival.autocommit = False
         with rival.cursor() as cursor:

@@ -59,14 +59,13 @@ def test_nobody_is_woken_while_all_are_busy(spawn_worker, fall_asleep, conn, sle
 
 
 def test_a_knock_at_a_worker_without_a_free_thread_reaches_another(
-    spawn_worker, fall_asleep, enqueue, ledger, latency, tmp_path
+    spawn_worker, fall_asleep, start_job, latency, tmp_path
 ):
     for _ in range(3):
         spawn_worker(POLL_SECONDS=RARELY, WORKER_THREADS=1)
     fall_asleep(3)
     for _ in range(2):
-        deaf = enqueue("t.deaf", {"file": str(tmp_path / "go")})
-        eventually(lambda deaf=deaf: ledger.entries("start", deaf))
+        start_job("t.deaf", {"file": str(tmp_path / "go")})
 
     took = [latency() for _ in range(10)]
 
@@ -74,13 +73,10 @@ def test_a_knock_at_a_worker_without_a_free_thread_reaches_another(
     assert max(took) < WOKEN_WITHIN
 
 
-def test_a_knock_at_a_worker_that_is_stopping_reaches_another(
-    spawn_worker, fall_asleep, enqueue, ledger, latency, tmp_path
-):
+def test_a_knock_at_a_worker_that_is_stopping_reaches_another(spawn_worker, fall_asleep, start_job, latency, tmp_path):
     stopping = spawn_worker(POLL_SECONDS=RARELY)
     fall_asleep()
-    deaf = enqueue("t.deaf", {"file": str(tmp_path / "go")})
-    eventually(lambda: ledger.entries("start", deaf))
+    start_job("t.deaf", {"file": str(tmp_path / "go")})
     spawn_worker(POLL_SECONDS=RARELY)
     fall_asleep(2)
     stopping.terminate()
@@ -113,7 +109,7 @@ def test_a_worker_that_was_killed_in_its_sleep_is_woken_no_more_once_another_has
     spawn_worker, fall_asleep, latency, sleepers, conn
 ):
     # A job for which nobody is woken waits for most of a poll.
-    settings = {"LEASE_SECONDS": 24, "POLL_SECONDS": 4}
+    settings = {"LEASE_SECONDS": 18, "POLL_SECONDS": 4}
     workers = {worker.pid: worker for worker in (spawn_worker(**settings) for _ in range(2))}
     fall_asleep(2)
     with conn.cursor() as cursor:
@@ -124,7 +120,7 @@ def test_a_worker_that_was_killed_in_its_sleep_is_woken_no_more_once_another_has
         eventually(lambda: cursor.execute(fresher, [dead]) or cursor.rowcount)
 
     took = []
-    for _ in range(10):
+    for _ in range(6):
         # So that the next job is not found by a look after the last one.
         rested = time.monotonic() + 0.4
         eventually(lambda rested=rested: time.monotonic() > rested)
@@ -180,10 +176,9 @@ def test_without_wake_ups_nobody_listens_or_sleeps_and_a_job_starts_within_a_pol
         assert cursor.fetchone() == (0,)
 
 
-def test_without_wake_ups_a_cancel_is_heard_long_before_the_next_beat(spawn_worker, enqueue, ledger, finished, conn):
+def test_without_wake_ups_a_cancel_is_heard_long_before_the_next_beat(spawn_worker, start_job, ledger, finished, conn):
     spawn_worker(WAKE_UPS="off", LEASE_SECONDS=90)
-    job = enqueue("t.cancelled")
-    eventually(lambda: ledger.entries("start", job))
+    job = start_job("t.cancelled")
     asked = time.monotonic()
 
     produce.cancel(conn, job.id)

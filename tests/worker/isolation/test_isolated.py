@@ -31,13 +31,19 @@ def start(spawn_worker):
     return lambda **settings: spawn_worker(**{**KINDS, **settings})
 
 
-def test_runs_in_a_process_of_its_own_that_is_kept_for_the_next_job(start, enqueue, finished):
-    worker = start(WORKER_THREADS=4)
+@pytest.fixture(scope="module")
+def shared(share_worker):
+    # One process, so that each test knows which one runs its jobs; 4 threads that may want it.
+    return share_worker(
+        **KINDS, WORKER_THREADS=4, ISOLATED_PROCESSES=1, ISOLATED_MEMORY_MB=300, STUCK_SECONDS=1, LEASE_SECONDS=30
+    )
 
-    jobs = [finished(enqueue("i.note")) for _ in range(5)]
+
+def test_runs_in_a_process_of_its_own_that_is_kept_for_the_next_job(worker):
+    jobs = [worker.run("i.note") for _ in range(5)]
 
     assert {job.status for job in jobs} == {JobStatus.SUCCEEDED}
-    [reaper] = children_of(worker.pid)
+    [reaper] = children_of(worker.process.pid)
     assert {job.result["pid"] for job in jobs} == set(children_of(reaper))
     assert len({job.result["pid"] for job in jobs}) == 1
 
@@ -53,46 +59,39 @@ ENDS = {
 }
 
 
-def test_a_handler_ends_in_each_way_as_ever(start, enqueue, finished):
-    start(WORKER_THREADS=1)
-
-    jobs = {which: enqueue("i.ends", {"which": which}) for which in ENDS}
-
+def test_a_handler_ends_in_each_way_as_ever(worker):
     for which, (status, attempts, says) in ENDS.items():
-        job = finished(jobs[which])
+        job = worker.run("i.ends", {"which": which})
+
         assert (which, job.status, job.attempts) == (which, status, attempts)
         assert says in job.last_error if says else job.last_error is None
         assert status != JobStatus.SUCCEEDED or job.result == {"umlaut": "ä\n☃"}.get(which, which)
 
 
-def test_an_error_is_a_failed_attempt_after_which_the_kinds_back_off_comes(start, enqueue, conn):
-    start(WORKER_THREADS=1)
-    says = {"raise": "ValueError: no luck \ufffd this time (isolated_kinds.py:", "exit": "SystemExit: 3"}
+def test_an_error_is_a_failed_attempt_after_which_the_kinds_back_off_comes(worker):
+    for which, says in {
+        "raise": "ValueError: no luck \ufffd this time (isolated_kinds.py:",
+        "exit": "SystemExit: 3",
+    }.items():
+        job_id = worker.enqueue("i.ends", {"which": which}).id
 
-    jobs = {which: enqueue("i.ends", {"which": which}).id for which in says}
-
-    for which, job_id in jobs.items():
-        eventually(lambda job_id=job_id: produce.get(conn, job_id).status == JobStatus.RETRYING)
-        job = produce.get(conn, job_id)
-        assert says[which] in job.last_error
+        eventually(lambda job_id=job_id: produce.get(worker.conn, job_id).status == JobStatus.RETRYING)
+        job = produce.get(worker.conn, job_id)
+        assert says in job.last_error
         assert job.run_at - job.updated_at > timedelta(seconds=40)
 
 
-def test_a_payload_that_does_not_fit_is_final(start, enqueue, finished):
-    start()
-
-    job = finished(enqueue("i.ends", {"what": 1}))
+def test_a_payload_that_does_not_fit_is_final(worker):
+    job = worker.run("i.ends", {"what": 1})
 
     assert (job.status, job.attempts) == (JobStatus.FAILED_PERMANENT, 1)
     assert job.last_error.startswith("the payload does not fit i.ends: ")
 
 
-def test_what_a_handler_logs_carries_its_job(start, enqueue, finished):
-    worker = start()
+def test_what_a_handler_logs_carries_its_job(worker):
+    job = worker.run("i.ends", {"which": "log"})
 
-    job = finished(enqueue("i.ends", {"which": "log"}))
-
-    [line] = [line for line in worker.log.splitlines() if "said by the handler" in line]
+    [line] = [line for line in worker.process.log.splitlines() if "said by the handler" in line]
     assert f"job_id={job.id} kind=i.ends attempt=1" in line
 
 
@@ -123,101 +122,111 @@ DEATHS = {
 }
 
 
-def test_a_process_that_dies_is_a_failed_attempt_and_no_crash_of_the_worker(start, enqueue, finished, ledger):
-    worker = start(WORKER_THREADS=2)
-
+def test_a_process_that_dies_is_a_failed_attempt_and_no_crash_of_the_worker(worker):
     for which, says in DEATHS.items():
-        job = finished(enqueue("i.dies", {"which": which}, max_attempts=2))
+        job = worker.run("i.dies", {"which": which}, max_attempts=2)
 
         assert (which, job.status, job.attempts, job.crashes) == (which, JobStatus.FAILED_PERMANENT, 2, 0)
         assert says in job.last_error
-        assert len(ledger.entries("start", job)) == 2
-        assert finished(enqueue("i.note")).status == JobStatus.SUCCEEDED
-    assert worker.popen.poll() is None
+        assert len(worker.ledger.entries("start", job)) == 2
+        assert worker.run("i.note").status == JobStatus.SUCCEEDED
 
 
-def test_a_process_killed_from_outside_while_it_waits_costs_no_attempt(start, enqueue, finished):
-    worker = start()
-    first = finished(enqueue("i.note"))
+def test_a_process_killed_from_outside_while_it_waits_costs_no_attempt(worker):
+    first = worker.run("i.note")
 
     os.kill(first.result["pid"], signal.SIGKILL)
     eventually(lambda: not exists(first.result["pid"]))
-    second = finished(enqueue("i.note", max_attempts=1))
 
-    assert second.status == JobStatus.SUCCEEDED
-    assert worker.popen.poll() is None
+    assert worker.run("i.note", max_attempts=1).status == JobStatus.SUCCEEDED
 
 
-def test_a_process_killed_before_it_has_read_its_job_costs_no_attempt(start, enqueue, finished, conn):
-    start()
-    first = finished(enqueue("i.note"))
+def test_a_process_killed_before_it_has_read_its_job_costs_no_attempt(worker):
+    first = worker.run("i.note")
     # It takes nothing from its socket from now on, as one does that is being killed and has not ended.
     os.kill(first.result["pid"], signal.SIGSTOP)
-    job = enqueue("i.note", max_attempts=1)
-    eventually(lambda: produce.get(conn, job.id).status == JobStatus.RUNNING)
+    job = worker.enqueue("i.note", max_attempts=1)
+    eventually(lambda: produce.get(worker.conn, job.id).status == JobStatus.RUNNING)
 
     os.kill(first.result["pid"], signal.SIGKILL)
 
-    second = finished(job)
+    second = worker.finished(job)
     assert second.status == JobStatus.SUCCEEDED
     assert second.result["pid"] != first.result["pid"]
 
 
-def test_a_cancel_reaches_the_handler(start, enqueue, finished, conn, ledger):
-    start()
-    job = enqueue("i.note", {"seconds": 600})
-    eventually(lambda: ledger.entries("start", job))
+def test_a_cancel_reaches_the_handler(worker):
+    job, _ = worker.start("i.note", {"seconds": 600})
 
-    produce.cancel(conn, job.id)
-
-    assert finished(job).status == JobStatus.CANCELLED
-    assert len(ledger.entries("stop:cancelled", job)) == 1
+    assert worker.cancel(job).status == JobStatus.CANCELLED
+    assert len(worker.ledger.entries("stop:cancelled", job)) == 1
 
 
-def test_a_cancel_ends_a_handler_that_never_looks(start, enqueue, finished, conn, ledger):
-    worker = start()
-    job = enqueue("i.holds", {"seconds": 600})
-    [started] = eventually(lambda: ledger.entries("start", job))
+def test_a_cancel_ends_a_handler_that_never_looks(worker):
+    job, started = worker.start("i.holds", {"seconds": 600})
 
-    produce.cancel(conn, job.id)
-
-    assert finished(job).status == JobStatus.CANCELLED
+    assert worker.cancel(job).status == JobStatus.CANCELLED
     assert not exists(started.pid)
-    assert worker.popen.poll() is None
 
 
-def test_a_handler_that_never_looks_is_killed_at_its_timeout_and_the_worker_goes_on(start, enqueue, finished, ledger):
-    worker = start(STUCK_SECONDS=1)
-
-    job = finished(enqueue("i.holds", {"seconds": 60}, timeout_seconds=1, max_attempts=2))
+def test_a_handler_that_never_looks_is_killed_at_its_timeout_and_the_worker_goes_on(worker):
+    job = worker.run("i.holds", {"seconds": 60}, timeout_seconds=1, max_attempts=2)
 
     assert (job.status, job.attempts, job.last_error) == (JobStatus.FAILED_PERMANENT, 2, "timed out after 1 s")
-    assert not any(exists(entry.pid) for entry in ledger.entries("start", job))
-    assert worker.popen.poll() is None
-    assert "stuck" not in worker.log
+    assert not any(exists(entry.pid) for entry in worker.ledger.entries("start", job))
+    assert "stuck" not in worker.process.log
 
 
-def test_a_handler_that_looks_stops_at_its_timeout(start, enqueue, finished, ledger):
-    start()
+def test_a_handler_that_looks_stops_at_its_timeout(worker):
     # The process is there already: its start would take some of the time.
-    finished(enqueue("i.note"))
+    worker.run("i.note")
 
-    job = finished(enqueue("i.note", {"seconds": 60}, timeout_seconds=1, max_attempts=1))
+    job = worker.run("i.note", {"seconds": 60}, timeout_seconds=1, max_attempts=1)
 
     assert (job.status, job.last_error) == (JobStatus.FAILED_PERMANENT, "timed out after 1 s")
-    [stopped] = ledger.entries("stop:timeout", job)
+    [stopped] = worker.ledger.entries("stop:timeout", job)
     assert exists(stopped.pid)  # and is kept
 
 
-def test_what_a_handler_has_started_ends_with_it(start, enqueue, finished, ledger):
-    start(STUCK_SECONDS=1)
-    finished(enqueue("i.note"))
+def test_what_a_handler_has_started_ends_with_it(worker):
+    job = worker.enqueue("i.starts", max_attempts=1)
+    [entry] = eventually(lambda: worker.ledger.entries(job=job))
 
-    job = finished(enqueue("i.starts", timeout_seconds=5, max_attempts=1))
+    assert worker.cancel(job).status == JobStatus.CANCELLED
 
-    assert job.last_error == "timed out after 5 s"
-    [entry] = ledger.entries(job=job)
     eventually(lambda: not exists(int(entry.event.removeprefix("child:"))))
+
+
+def test_memory_beyond_the_limit_is_final(worker):
+    job = worker.run("i.takes", {"megabytes": 400}, max_attempts=5)
+
+    assert (job.status, job.attempts) == (JobStatus.FAILED_PERMANENT, 1)
+    assert job.last_error == "it needs more memory than ISOLATED_MEMORY_MB allows (300 MB)"
+    assert len(worker.ledger.entries("start", job)) == 1
+
+
+def test_what_earlier_jobs_have_leaked_is_not_the_fault_of_the_next(worker):
+    leaky = worker.run("i.takes", {"megabytes": 100, "kept": True})
+
+    big = worker.run("i.takes", {"megabytes": 180}, max_attempts=1)
+
+    assert (big.status, big.attempts) == (JobStatus.SUCCEEDED, 1)
+    assert big.result["pid"] != leaky.result["pid"]
+
+
+def test_a_process_that_leaks_is_replaced(worker):
+    jobs = [worker.run("i.takes", {"megabytes": 60, "kept": True}) for _ in range(8)]
+
+    assert {job.status for job in jobs} == {JobStatus.SUCCEEDED}
+    assert 2 <= len({job.result["pid"] for job in jobs}) <= 4
+
+
+def test_a_process_of_another_kind_makes_room(worker):
+    first = worker.run("i.note")
+
+    assert worker.run("i.ends", {"which": "umlaut"}).status == JobStatus.SUCCEEDED
+    assert not exists(first.result["pid"])
+    assert len(children_of(worker.process.pid)) == 1
 
 
 def test_the_interpreter_held_for_twice_the_lease_holds_up_no_heartbeat(start, enqueue, finished, ledger):
@@ -228,36 +237,6 @@ def test_the_interpreter_held_for_twice_the_lease_holds_up_no_heartbeat(start, e
 
     assert (job.status, job.result, job.crashes) == (JobStatus.SUCCEEDED, "held", 0)
     assert len(ledger.entries("start", job)) == 1
-
-
-def test_memory_beyond_the_limit_is_final(start, enqueue, finished, ledger):
-    worker = start(ISOLATED_MEMORY_MB=200)
-
-    job = finished(enqueue("i.takes", {"megabytes": 300}, max_attempts=5))
-
-    assert (job.status, job.attempts) == (JobStatus.FAILED_PERMANENT, 1)
-    assert job.last_error == "it needs more memory than ISOLATED_MEMORY_MB allows (200 MB)"
-    assert len(ledger.entries("start", job)) == 1
-    assert worker.popen.poll() is None
-
-
-def test_what_earlier_jobs_have_leaked_is_not_the_fault_of_the_next(start, enqueue, finished):
-    start(ISOLATED_MEMORY_MB=300)
-    leaky = finished(enqueue("i.takes", {"megabytes": 100, "kept": True}))
-
-    big = finished(enqueue("i.takes", {"megabytes": 180}, max_attempts=1))
-
-    assert (big.status, big.attempts) == (JobStatus.SUCCEEDED, 1)
-    assert big.result["pid"] != leaky.result["pid"]
-
-
-def test_a_process_that_leaks_is_replaced(start, enqueue, finished):
-    start(ISOLATED_MEMORY_MB=300)
-
-    jobs = [finished(enqueue("i.takes", {"megabytes": 60, "kept": True})) for _ in range(8)]
-
-    assert {job.status for job in jobs} == {JobStatus.SUCCEEDED}
-    assert 2 <= len({job.result["pid"] for job in jobs}) <= 4
 
 
 @pytest.mark.parametrize("count", [2000, pytest.param(10_000, marks=pytest.mark.slow)])
@@ -294,15 +273,6 @@ def test_jobs_that_find_no_process_free_come_back_uncharged_and_hold_up_no_other
         finished(job)
 
 
-def test_a_process_of_another_kind_makes_room(start, enqueue, finished):
-    worker = start(ISOLATED_PROCESSES=1)
-    first = finished(enqueue("i.note"))
-
-    assert finished(enqueue("i.ends", {"which": "umlaut"})).status == JobStatus.SUCCEEDED
-    assert not exists(first.result["pid"])
-    assert len(children_of(worker.pid)) == 1
-
-
 def test_a_stop_lets_them_finish(start, enqueue, finished, ledger):
     worker = start()
     job = enqueue("i.note", {"seconds": 1}, max_attempts=1)
@@ -317,34 +287,33 @@ def test_a_stop_lets_them_finish(start, enqueue, finished, ledger):
     eventually(lambda: not exists(entry.pid))
 
 
-@pytest.mark.parametrize("kind", ["i.note", "i.holds"])
-def test_a_stop_gives_back_what_does_not_finish_and_leaves_no_process(start, enqueue, conn, ledger, kind):
-    worker = start(SHUTDOWN_SECONDS=4)
-    job = enqueue(kind, {"seconds": 60})
-    [entry] = eventually(lambda: ledger.entries("start", job))
+def test_a_stop_gives_back_what_does_not_finish_and_leaves_no_process(start, enqueue, conn, ledger):
+    worker = start(SHUTDOWN_SECONDS=4, ISOLATED_PROCESSES=2)
+    jobs = [enqueue(kind, {"seconds": 60}) for kind in ("i.note", "i.holds")]
+    eventually(lambda: len(ledger.entries("start")) == 2)
 
     worker.terminate()
 
     assert worker.wait() == 0
-    job = produce.get(conn, job.id)
-    assert (job.status, job.attempts, job.crashes) == (JobStatus.QUEUED, 0, 0)
-    eventually(lambda: not exists(entry.pid))
+    for job in (produce.get(conn, job.id) for job in jobs):
+        assert (job.status, job.attempts, job.crashes) == (JobStatus.QUEUED, 0, 0)
+    eventually(lambda: not any(exists(entry.pid) for entry in ledger.entries()))
 
 
-@pytest.mark.parametrize("kind", ["i.note", "i.holds"])
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_worker_killed_leaves_no_process(start, enqueue, finished, conn, ledger, kind, processes):
-    worker = start(WORKER_PROCESSES=processes)
+def test_a_worker_killed_leaves_no_process(start, enqueue, finished, conn, ledger, processes):
+    worker = start(WORKER_PROCESSES=processes, WORKER_THREADS=4, ISOLATED_PROCESSES=4)
     idle = finished(enqueue("i.note")).result["pid"]
-    job = enqueue(kind, {"seconds": 60})
-    [entry] = eventually(lambda: ledger.entries("start", job))
+    jobs = [enqueue(kind, {"seconds": 60}) for kind in ("i.note", "i.holds")]
+    eventually(lambda: len(ledger.entries("start")) == 3)
     workers = [worker.pid] if processes == 1 else children_of(worker.pid)
 
     for pid in workers:
         os.kill(pid, signal.SIGKILL)
 
-    eventually(lambda: not exists(entry.pid) and not exists(idle))
-    produce.cancel(conn, job.id)
+    eventually(lambda: not any(map(exists, (idle, *(entry.pid for entry in ledger.entries("start"))))))
+    for job in jobs:
+        produce.cancel(conn, job.id)
 
 
 def test_a_kind_whose_module_cannot_be_imported_there_says_why(start, enqueue, finished, tmp_path):

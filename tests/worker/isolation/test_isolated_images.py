@@ -17,11 +17,15 @@ def data_url(content: bytes) -> str:
     return "data:;base64," + base64.b64encode(content).decode()
 
 
-@pytest.fixture
-def start(spawn_worker, tmp_path):
-    """Give a function that starts a worker which keeps images in a folder of the test's own."""
-    (tmp_path / "images").mkdir()
-    return lambda **settings: spawn_worker(**{"STORAGE_URL": f"file://{tmp_path}/images", **settings})
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Path:
+    """Give the folder in which the worker keeps images."""
+    return tmp_path_factory.mktemp("images")
+
+
+@pytest.fixture(scope="module")
+def shared(share_worker, images):
+    return share_worker(STORAGE_URL=images.as_uri(), STUCK_SECONDS=2)
 
 
 def resident(pid: int) -> int:
@@ -30,32 +34,27 @@ def resident(pid: int) -> int:
     return int(line.split()[1]) // 1024
 
 
-def test_an_image_is_resized_in_a_process_of_its_own(start, enqueue, finished):
-    start()
-
-    job = finished(enqueue("resize_image", {"source": data_url(picture("PNG", 200, 100)), "width": 20}))
+def test_an_image_is_resized_in_a_process_of_its_own(worker):
+    job = worker.run("resize_image", {"source": data_url(picture("PNG", 200, 100)), "width": 20})
 
     assert job.status == JobStatus.SUCCEEDED
     assert (job.result["width"], job.result["height"]) == (20, 10)
     assert Path(unquote(urlsplit(job.result["location"]).path)).stat().st_size == job.result["bytes"]
 
 
-def test_an_image_that_outlasts_its_timeout_is_killed_and_the_worker_goes_on(start, enqueue, finished):
-    worker = start(STUCK_SECONDS=2)
+def test_an_image_that_outlasts_its_timeout_is_killed_and_the_worker_goes_on(worker):
     payload = {"source": data_url(noise(220)), "width": 7000, "height": 7000, "format": "png"}
 
-    job = finished(enqueue("resize_image", payload, timeout_seconds=1, max_attempts=1))
+    job = worker.run("resize_image", payload, timeout_seconds=1, max_attempts=1)
 
     assert (job.status, job.last_error) == (JobStatus.FAILED_PERMANENT, "timed out after 1 s")
-    assert worker.popen.poll() is None
-    assert "stuck" not in worker.log
-    small = finished(enqueue("resize_image", {"source": data_url(picture("PNG"))}))
-    assert small.status == JobStatus.SUCCEEDED
+    assert "stuck" not in worker.process.log
+    assert worker.run("resize_image", {"source": data_url(picture("PNG"))}).status == JobStatus.SUCCEEDED
 
 
-def test_an_image_that_memory_does_not_hold_is_final(start, enqueue, finished, tmp_path):
-    worker = start(ISOLATED_MEMORY_MB=128)
-    (tmp_path / "images" / "big.png").write_bytes(picture("PNG", 7_000, 7_000))
+def test_an_image_that_memory_does_not_hold_is_final(spawn_worker, enqueue, finished, images):
+    worker = spawn_worker(STORAGE_URL=images.as_uri(), ISOLATED_MEMORY_MB=128)
+    (images / "big.png").write_bytes(picture("PNG", 7_000, 7_000))
 
     job = finished(enqueue("resize_image", {"source": "file:big.png", "width": 9}, max_attempts=5))
 
@@ -72,33 +71,27 @@ def test_an_image_that_memory_does_not_hold_is_final(start, enqueue, finished, t
         pytest.param("png", "png", marks=pytest.mark.slow),
     ],
 )
-def test_a_photograph_of_fifty_million_pixels_fits_into_the_default_limit(
-    start, enqueue, finished, tmp_path, source, made
-):
-    start()
-    (tmp_path / "images" / "big").write_bytes(picture(source.upper(), 8_192, 6_144))
+def test_a_photograph_of_fifty_million_pixels_fits_into_the_default_limit(worker, images, source, made):
+    (images / "photograph").write_bytes(picture(source.upper(), 8_192, 6_144))
 
-    job = finished(enqueue("resize_image", {"source": "file:big", "format": made}))
+    job = worker.run("resize_image", {"source": "file:photograph", "format": made})
 
     assert (job.status, job.last_error) == (JobStatus.SUCCEEDED, None)
 
 
-def test_the_worker_itself_never_holds_an_image(start, enqueue, finished, tmp_path):
-    worker = start()
-    (tmp_path / "images" / "big.png").write_bytes(picture("PNG", 7_000, 7_000))
-    finished(enqueue("t.note"))
-    before = resident(worker.pid)
+def test_the_worker_itself_never_holds_an_image(worker, images):
+    (images / "big.png").write_bytes(picture("PNG", 7_000, 7_000))
+    worker.run("t.note")
+    before = resident(worker.process.pid)
 
     for _ in range(2):
-        assert finished(enqueue("resize_image", {"source": "file:big.png", "width": 9})).status == "succeeded"
+        assert worker.run("resize_image", {"source": "file:big.png", "width": 9}).status == "succeeded"
 
-    assert resident(worker.pid) - before < 15
+    assert resident(worker.process.pid) - before < 15
 
 
-def test_a_small_wide_image_of_a_stranger_is_final_at_once(start, enqueue, finished):
-    start()
-
-    job = finished(enqueue("resize_image", {"source": data_url(png_of(1, 11_990_000)), "width": 1}))
+def test_a_small_wide_image_of_a_stranger_is_final_at_once(worker):
+    job = worker.run("resize_image", {"source": data_url(png_of(1, 11_990_000)), "width": 1})
 
     assert (job.status, job.attempts) == (JobStatus.FAILED_PERMANENT, 1)
     assert "16383 pixels a side" in job.last_error

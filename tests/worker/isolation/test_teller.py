@@ -47,42 +47,25 @@ def a_context() -> _Context:
     return context
 
 
-def test_says_what_is_new_once(teller, heard):
-    context = a_context()
-    teller.begin(7, context)
-    tells = [teller._tell()]
-    context.progress(1, 2, "ä")
-    tells += [teller._tell(), teller._tell()]
-    context.progress(2)
-    tells += [teller._tell()]
-
-    assert tells == [False, True, True, True]
-    assert heard() == {"number": 7, "progress": [1, 2, "ä"]}
-    assert heard() == {"number": 7, "progress": [2, None, None]}
-    assert heard() is None
-
-
-def test_says_nothing_of_a_job_that_has_ended(teller, heard):
-    context = a_context()
-    teller.begin(7, context)
-    context.progress(1)
-
-    teller.end()
-
-    # The worker would take it for a word on the next job.
-    assert teller._tell() is False
-    assert heard() is None
-
-
-def test_says_the_same_of_the_next_job_again(teller, heard):
-    for number in (1, 2):
+def test_says_what_is_new_once_and_nothing_of_a_job_that_has_ended(teller, heard):
+    # The same again of the next job.
+    for number in (7, 8):
         context = a_context()
         teller.begin(number, context)
-        context.progress(1)
-        teller._tell()
+        tells = [teller._tell()]
+        context.progress(1, 2, "ä")
+        tells += [teller._tell(), teller._tell()]
+        context.progress(2)
+        tells += [teller._tell()]
+        context.progress(3)
         teller.end()
+        # The worker would take it for a word on the next job.
+        tells += [teller._tell()]
 
-        assert heard() == {"number": number, "progress": [1, None, None]}
+        assert tells == [False, True, True, True, False]
+        assert heard() == {"number": number, "progress": [1, 2, "ä"]}
+        assert heard() == {"number": number, "progress": [2, None, None]}
+        assert heard() is None
 
 
 def test_a_job_whose_progress_no_thread_can_be_had_for_runs_on(teller, monkeypatch):

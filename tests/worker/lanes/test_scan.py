@@ -45,12 +45,21 @@ def enqueue(sql, queue: str, due_in: float = 0.0, created: float = 0.0, priority
     )  # fmt: skip
 
 
-@pytest.fixture(params=[(), ("many", *(f"flood.{n}" for n in range(LANES)), "zebra")], ids=["all queues", "named"])
+@pytest.fixture
 def scanner(config: Config, request: pytest.FixtureRequest) -> Iterator[Scanner]:
-    scanner = Scanner(Database(config.database_url), Marks(), request.param)
+    scanner = Scanner(Database(config.database_url), Marks(), getattr(request, "param", ()))
     scanner.marks.most = AT_ONCE
     yield scanner
     scanner.database.close()
+
+
+# A worker of all queues, and one of all these by their names.
+all_queues_or_named = pytest.mark.parametrize(
+    "scanner",
+    [(), ("many", *(f"flood.{n}" for n in range(LANES)), "zebra")],
+    ids=["all queues", "named"],
+    indirect=True,
+)
 
 
 def look(scanner: Scanner, times: int = 1) -> list[tuple[str, int]]:
@@ -101,6 +110,7 @@ def test_counts_the_seconds_until_a_job_is_due_from_its_own_end(conn, sql):
     assert lane.seconds <= due_in - 0.05
 
 
+@all_queues_or_named
 def test_finds_a_new_job_with_its_next_look_wherever_its_lane_is(scanner, sql):
     flood(sql)
     look(scanner, 2)
@@ -110,6 +120,7 @@ def test_finds_a_new_job_with_its_next_look_wherever_its_lane_is(scanner, sql):
     assert look(scanner) == [("zebra", -7)]
 
 
+@all_queues_or_named
 def test_finds_a_new_job_between_scans_beside_any_number_of_lanes(scanner, sql):
     for count in (10, 90, 300):
         flood(sql, count)
@@ -160,6 +171,7 @@ def test_moves_a_mark_back_only_for_a_new_job_before_it(scanner, sql):
     assert mark.run_at < claimed.run_at
 
 
+@all_queues_or_named
 def test_finds_an_old_job_by_going_round(scanner, sql):
     flood(sql)
     look(scanner, 2)

@@ -14,7 +14,7 @@ from haulier.postgres.statements import transaction
 from haulier.queue import firing
 from haulier.worker.link.outage import Outage
 from haulier.worker.steps.fire import LOCKED_SECONDS, LOOK_SECONDS, Firing
-from tests.queue.schedules import Sql, plant, ticks
+from tests.queue.schedules import plant, ticks
 from tests.worker.waiting import let_pass
 
 
@@ -39,9 +39,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
     return seen
 
 
-def test_goes_on_at_once_and_without_asking_where_more_is_due_than_one_turn_decides(
-    step: Firing, looks: list[float | None], sql: Sql, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_goes_on_at_once_and_without_asking_where_more_is_due_than_one_turn_decides(step, looks, sql, monkeypatch):
     monkeypatch.setattr(firing, "AT_ONCE", 2)
     for number in range(5):
         plant(sql, f"s{number}", seconds_ago=30, every_seconds=20)
@@ -55,7 +53,7 @@ def test_goes_on_at_once_and_without_asking_where_more_is_due_than_one_turn_deci
     assert len(looks) == 2
 
 
-def test_fires_what_it_has_waited_for_without_asking_again(step: Firing, looks: list[float | None], sql: Sql) -> None:
+def test_fires_what_it_has_waited_for_without_asking_again(step, looks, sql):
     plant(sql, seconds_ago=0)
     seconds = step.turn()
     before = len(ticks(sql))
@@ -69,9 +67,7 @@ def test_fires_what_it_has_waited_for_without_asking_again(step: Firing, looks: 
     assert len(looks) == 1
 
 
-def test_asks_again_where_what_it_has_waited_for_is_no_longer_due(
-    step: Firing, looks: list[float | None], sql: Sql
-) -> None:
+def test_asks_again_where_what_it_has_waited_for_is_no_longer_due(step, looks, sql):
     plant(sql, seconds_ago=0)
     step.turn()
     sql("UPDATE haulier.schedule SET look_at = '2100-01-01'")
@@ -83,9 +79,7 @@ def test_asks_again_where_what_it_has_waited_for_is_no_longer_due(
     assert [seconds is not None and seconds > LOOK_SECONDS for seconds in looks] == [True, True]
 
 
-def test_asks_first_once_others_have_fired_what_was_locked(
-    step: Firing, looks: list[float | None], database: str, sql: Sql, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_asks_first_once_others_have_fired_what_was_locked(step, looks, database, sql, monkeypatch):
     plant(sql, seconds_ago=30, every_seconds=20)
     step._is_due = True
     with closing(connect(database)) as other, transaction(other):
@@ -97,9 +91,7 @@ def test_asks_first_once_others_have_fired_what_was_locked(
     assert 0 < (step.turn() or 0) <= LOOK_SECONDS
 
 
-def test_looks_once_a_second_and_fires_nothing_while_nothing_is_due(
-    step: Firing, looks: list[float | None], sql: Sql, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_looks_once_a_second_and_fires_nothing_while_nothing_is_due(step, looks, sql, monkeypatch):
     plant(sql, every_seconds=3600)
     step.turn()
     looks.clear()

@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from psycopg2.extensions import connection as Connection
 
 from haulier.domain.errors import DatabaseUnavailable
 from haulier.postgres.connection import connect
@@ -64,9 +63,7 @@ def orphan(sql: Any, queue: str, size: int) -> UUID:
     return job_id
 
 
-def test_ends_a_job_without_its_payload_after_long_failure_to_move(
-    rescuer: Rescuer, conn: Connection, sql: Any, as_stored: None, clock: Clock, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_ends_a_job_without_its_payload_after_long_failure_to_move(rescuer, conn, sql, as_stored, clock, caplog):
     large, small = orphan(sql, "large", 9000), orphan(sql, "small", 10)
     with refusing(conn, "finished_job", "INSERT", "length(NEW.payload::text) > 5000", "57014"):
         for _ in range(9):
@@ -85,9 +82,7 @@ def test_ends_a_job_without_its_payload_after_long_failure_to_move(
     assert f"job {large} could not be moved to the history for" in caplog.text
 
 
-def test_keeps_the_payload_of_a_job_that_a_trigger_refuses(
-    rescuer: Rescuer, conn: Connection, sql: Any, as_stored: None, clock: Clock
-) -> None:
+def test_keeps_the_payload_of_a_job_that_a_trigger_refuses(rescuer, conn, sql, as_stored, clock):
     refused = orphan(sql, "large", 9000)
     with refusing(conn, "finished_job", "INSERT", "true", "55000"):
         for _ in range(9):
@@ -99,9 +94,7 @@ def test_keeps_the_payload_of_a_job_that_a_trigger_refuses(
     assert (str(ended.status), len(ended.payload["text"])) == ("failed_permanent", 9000)
 
 
-def test_names_the_job_that_cost_the_connection_and_takes_the_others(
-    rescuer: Rescuer, database: str, conn: Connection, sql: Any, as_stored: None, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_names_the_job_that_cost_the_connection_and_takes_the_others(rescuer, database, conn, sql, as_stored, caplog):
     large = orphan(sql, "large", 9000)
     with proxy_to(database) as proxy:
         # As where the server runs out of memory with this job, and is killed.
@@ -116,9 +109,7 @@ def test_names_the_job_that_cost_the_connection_and_takes_the_others(
     assert f"refuses to rescue job {large}" in caplog.text
 
 
-def test_takes_orphans_while_a_worker_cannot_be_declared_dead(
-    rescuer: Rescuer, conn: Connection, sql: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_takes_orphans_while_a_worker_cannot_be_declared_dead(rescuer, conn, sql, caplog):
     dead = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=1)
     sql("UPDATE haulier.worker SET beat_at = now() - interval '1 minute'")
     job = orphan(sql, "small", 10)

@@ -37,20 +37,33 @@ def tick(heartbeat):
     return tick
 
 
-def test_gives_back_what_an_unanswered_claim_has_brought_however_late_it_is_committed(heartbeat, tick, conn, enqueue):
-    job, claim_id = enqueue("t.note"), uuid4()
+@pytest.fixture
+def commit_unanswered(heartbeat, tick, conn):
+    """Give a function with which a claim of all jobs is committed that was never answered; call `tick` before it."""
+    claim_id = uuid4()
+
+    def commit_unanswered() -> None:
+        with conn.cursor() as cursor:
+            cursor.execute(
+                "UPDATE haulier.job SET status = 'running', worker_id = %s, claim = %s, attempt = 1, attempts = 1,"
+                " started_at = now()",
+                [heartbeat.link.lease.registered_as, claim_id],
+            )
+
     tick()
     heartbeat.held.begin_claim(claim_id)
     heartbeat.held.end_claim(claim_id, None)
+    return commit_unanswered
+
+
+def test_gives_back_what_an_unanswered_claim_has_brought_however_late_it_is_committed(
+    heartbeat, tick, conn, enqueue, commit_unanswered
+):
+    job = enqueue("t.note")
     tick()
     before = produce.get(conn, job.id)
-    with conn.cursor() as cursor:
-        # The round that compares everything is seconds away.
-        cursor.execute(
-            "UPDATE haulier.job SET status = 'running', worker_id = %s, claim = %s, attempt = 1, attempts = 1,"
-            " started_at = now()",
-            [heartbeat.link.lease.registered_as, claim_id],
-        )
+    # The round that compares everything is seconds away.
+    commit_unanswered()
 
     tick()
 
@@ -59,17 +72,10 @@ def test_gives_back_what_an_unanswered_claim_has_brought_however_late_it_is_comm
     assert heartbeat.held.unsure() == []
 
 
-def test_looks_on_for_a_claim_of_which_somebody_has_locked_a_job(heartbeat, tick, conn, enqueue, database):
-    first, second, claim_id = enqueue("t.note"), enqueue("t.note"), uuid4()
-    tick()
-    heartbeat.held.begin_claim(claim_id)
-    heartbeat.held.end_claim(claim_id, None)
+def test_looks_on_for_a_claim_of_which_somebody_has_locked_a_job(tick, conn, enqueue, commit_unanswered):
+    first, second = enqueue("t.note"), enqueue("t.note")
+    commit_unanswered()
     with conn.cursor() as cursor:
-        cursor.execute(
-            "UPDATE haulier.job SET status = 'running', worker_id = %s, claim = %s, attempt = 1, attempts = 1,"
-            " started_at = now()",
-            [heartbeat.link.lease.registered_as, claim_id],
-        )
         cursor.execute("BEGIN; SELECT FROM haulier.job WHERE id = %s FOR UPDATE", [second.id])
         tick()
         left = [produce.get(conn, job.id).status for job in (first, second)]
@@ -81,22 +87,16 @@ def test_looks_on_for_a_claim_of_which_somebody_has_locked_a_job(heartbeat, tick
     assert produce.get(conn, second.id).status is JobStatus.QUEUED
 
 
-def test_goes_on_with_the_rest_where_one_statement_is_refused(heartbeat, tick, conn, enqueue, monkeypatch):
-    job, claim_id = enqueue("t.note"), uuid4()
-    tick()
-    beat_at = _beat_at(conn)
-    heartbeat.held.begin_claim(claim_id)
-    heartbeat.held.end_claim(claim_id, None)
+def test_goes_on_with_the_rest_if_one_statement_is_refused(
+    heartbeat, tick, conn, enqueue, commit_unanswered, monkeypatch
+):
+    job, beat_at = enqueue("t.note"), _beat_at(conn)
     # Long enough ago for both to be due.
     heartbeat.link.lease._beat_at = heartbeat._suspects_at = float("-inf")
-    with conn.cursor() as cursor:
-        cursor.execute(
-            "UPDATE haulier.job SET status = 'running', worker_id = %s, claim = %s, attempt = 1, attempts = 1,"
-            " started_at = now()",
-            [heartbeat.link.lease.registered_as, claim_id],
-        )
+    commit_unanswered()
     # The look for suspects, which reads nothing that the others do not.
     monkeypatch.setitem(SQL, "lanes_and_operations", "SELECT FROM haulier.elsewhere")
+
     tick()
 
     assert _beat_at(conn) > beat_at
