@@ -36,7 +36,7 @@ LEFT_OUT = {
     "count_by_kind": "a preview asks, which the API makes",
     "count_tagged_by_kind": "as count_by_kind",
     "arrivals": "only where an operation's look for a rare kind is long: tests/queue/produce/test_look_back.py",
-    "leave_operations": "only while the process stops, and then nobody waits for it: tests/worker/test_operations.py",
+    "leave_operations": "only while a process stops, and nobody waits for it: tests/worker/threads/test_operations.py",
     "delay_operation": "only where a chunk was refused: tests/queue/produce/test_operations.py",
     "cancel": "only the API acts on a single job",
     "change": "as cancel",
