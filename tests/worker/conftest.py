@@ -27,6 +27,7 @@ from haulier.domain.job import Job, NewJob
 from haulier.postgres.connection import connect
 from haulier.queue import produce
 from haulier.queue.consume.wakeups import Knock, knocks, listen
+from lab.proxy import Proxy, proxy_to
 from tests import queueing
 from tests.conftest import PATIENCE, eventually
 
@@ -159,6 +160,13 @@ def spawning(database: str, direct: str, ledger: Ledger, folder: Path) -> Iterat
         if process.popen.poll() is None:
             process.kill()
         print(f"--- {process.log_file.name}\n{process.log[-6000:]}")
+
+
+@pytest.fixture
+def proxy(database: str) -> Iterator[Proxy]:
+    """Give a way to the database that can be cut; ask for it before `spawn_worker`, so that it outlives the workers."""
+    with proxy_to(database) as proxy:
+        yield proxy
 
 
 @pytest.fixture

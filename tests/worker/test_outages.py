@@ -9,99 +9,86 @@ from uuid import uuid4
 import pytest
 
 from haulier.domain.job import JobStatus
-from lab.proxy import proxy_to
 from tests.conftest import eventually
 from tests.worker.waiting import AT_ONCE, LEASE, let_pass
 
 
-def test_jobs_whose_claim_was_never_answered_run_soon(spawn_worker, enqueue, finished, ledger, database):
-    with proxy_to(database) as proxy:
-        worker = spawn_worker(DATABASE_URL=proxy.url, LEASE_SECONDS=30, WORKER_THREADS=2)
+def test_jobs_whose_claim_was_never_answered_run_soon(proxy, spawn_worker, enqueue, finished, ledger):
+    worker = spawn_worker(DATABASE_URL=proxy.url, LEASE_SECONDS=30, WORKER_THREADS=2)
 
-        # Only of a claim that finds one of the jobs.
-        proxy.cut_reply_with = b"t.note"
-        proxy.cut_reply_to = b"pg_temp;\n"
-        jobs = [enqueue("t.note") for _ in range(5)]
+    # Only of a claim that finds one of the jobs.
+    proxy.cut_reply_with = b"t.note"
+    proxy.cut_reply_to = b"pg_temp;\n"
+    jobs = [enqueue("t.note") for _ in range(5)]
 
-        for job in jobs:
-            job = finished(job)
-            assert (job.status, job.attempts) == (JobStatus.SUCCEEDED, 1)
-        assert proxy.cuts == 1
-        assert "claim was never answered" in worker.log
-        assert set(ledger.counts("start").values()) == {1}
-        worker.kill()
+    for job in jobs:
+        job = finished(job)
+        assert (job.status, job.attempts) == (JobStatus.SUCCEEDED, 1)
+    assert proxy.cuts == 1
+    assert "claim was never answered" in worker.log
+    assert set(ledger.counts("start").values()) == {1}
 
 
-def test_a_settle_whose_reply_was_lost_is_not_taken_for_a_lost_lease(
-    spawn_worker, start_job, finished, ledger, database
-):
-    with proxy_to(database) as proxy:
-        worker = spawn_worker(DATABASE_URL=proxy.url, LEASE_SECONDS=30)
-        job = start_job("t.note", {"seconds": 0.5})
+def test_a_settle_whose_reply_was_lost_is_not_taken_for_a_lost_lease(proxy, spawn_worker, start_job, finished, ledger):
+    worker = spawn_worker(DATABASE_URL=proxy.url, LEASE_SECONDS=30)
+    job = start_job("t.note", {"seconds": 0.5})
 
-        # The settle's own transaction ends with this message.
-        proxy.cut_reply_to = b"COMMIT;"
+    # The settle's own transaction ends with this message.
+    proxy.cut_reply_to = b"COMMIT;"
 
-        assert finished(job).status == JobStatus.SUCCEEDED
-        eventually(lambda: "completed" in worker.log)
-        assert proxy.cuts == 1
-        assert "lost the claim" not in worker.log
-        assert len(ledger.entries("start", job)) == 1
-        worker.kill()
+    assert finished(job).status == JobStatus.SUCCEEDED
+    eventually(lambda: "completed" in worker.log)
+    assert proxy.cuts == 1
+    assert "lost the claim" not in worker.log
+    assert len(ledger.entries("start", job)) == 1
 
 
 def test_an_outcome_kept_through_an_outage_is_settled_and_not_taken_for_a_stuck_thread(
-    spawn_worker, start_jobs, finished, ledger, database
+    proxy, spawn_worker, start_jobs, finished, ledger
 ):
-    with proxy_to(database) as proxy:
-        worker = spawn_worker(DATABASE_URL=proxy.url, LEASE_SECONDS=30, STUCK_SECONDS=0.1)
-        jobs = start_jobs(8, "t.note", {"seconds": 0.5}, timeout_seconds=1)
+    worker = spawn_worker(DATABASE_URL=proxy.url, LEASE_SECONDS=30, STUCK_SECONDS=0.1)
+    jobs = start_jobs(8, "t.note", {"seconds": 0.5}, timeout_seconds=1)
 
-        proxy.go_away()
-        eventually(lambda: len(ledger.entries("end")) == 8)
-        let_pass(2)
-        proxy.come_back()
+    proxy.go_away()
+    eventually(lambda: len(ledger.entries("end")) == 8)
+    let_pass(2)
+    proxy.come_back()
 
-        for job in jobs:
-            job = finished(job)
-            assert (job.status, job.attempts, job.last_error) == (JobStatus.SUCCEEDED, 1, None)
-        assert worker.popen.poll() is None
-        worker.kill()
+    for job in jobs:
+        job = finished(job)
+        assert (job.status, job.attempts, job.last_error) == (JobStatus.SUCCEEDED, 1, None)
+    assert worker.popen.poll() is None
 
 
 def test_a_settle_cut_off_while_it_holds_the_row_does_not_hold_it_for_ever(
-    spawn_worker, enqueue, finished, ledger, database
+    proxy, spawn_worker, enqueue, finished, ledger
 ):
-    with proxy_to(database) as proxy:
-        worker = spawn_worker(DATABASE_URL=proxy.url, LEASE_SECONDS=30)
+    spawn_worker(DATABASE_URL=proxy.url, LEASE_SECONDS=30)
 
-        # The transaction is open, and neither side learns that the other is gone.
-        proxy.strand_after = b"WITH outcome AS MATERIALIZED"
-        job = enqueue("t.note")
-        eventually(lambda: proxy.stranded)
+    # The transaction is open, and neither side learns that the other is gone.
+    proxy.strand_after = b"WITH outcome AS MATERIALIZED"
+    job = enqueue("t.note")
+    eventually(lambda: proxy.stranded)
 
-        job = finished(job)
-        assert (job.status, job.attempts) == (JobStatus.SUCCEEDED, 1)
-        assert len(ledger.entries("start", job)) == 1
-        worker.kill()
+    job = finished(job)
+    assert (job.status, job.attempts) == (JobStatus.SUCCEEDED, 1)
+    assert len(ledger.entries("start", job)) == 1
 
 
 @pytest.mark.slow
-def test_connections_that_all_fall_silent_are_found_out_together(spawn_worker, enqueue, finished, database):
-    with proxy_to(database) as proxy:
-        worker = spawn_worker(DATABASE_URL=proxy.url, LEASE_SECONDS=30, WORKER_THREADS=6)
-        # So that each thread has a connection.
-        for job in [enqueue("t.note", {"seconds": 1}) for _ in range(6)]:
-            finished(job)
+def test_connections_that_all_fall_silent_are_found_out_together(proxy, spawn_worker, enqueue, finished):
+    spawn_worker(DATABASE_URL=proxy.url, LEASE_SECONDS=30, WORKER_THREADS=6)
+    # So that each thread has a connection.
+    for job in [enqueue("t.note", {"seconds": 1}) for _ in range(6)]:
+        finished(job)
 
-        proxy.strand()
-        began = time.monotonic()
-        for job in [enqueue("t.note", {"seconds": 1}) for _ in range(6)]:
-            finished(job)
+    proxy.strand()
+    began = time.monotonic()
+    for job in [enqueue("t.note", {"seconds": 1}) for _ in range(6)]:
+        finished(job)
 
-        # One deadline of a call; one after the other they took 42 s.
-        assert time.monotonic() - began < 20
-        worker.kill()
+    # One deadline of a call; one after the other they took 42 s.
+    assert time.monotonic() - began < 20
 
 
 def test_a_thread_that_gets_no_connection_does_not_hold_up_the_others(spawn_worker, enqueue, finished, few_connections):
@@ -138,28 +125,25 @@ def test_nobody_is_declared_dead_when_the_databases_clock_jumps(spawn_worker, st
     assert not any("declared dead" in worker.log for worker in workers)
 
 
-def test_no_live_workers_job_is_taken_after_an_outage(spawn_worker, start_jobs, finished, ledger, database, tmp_path):
-    with proxy_to(database) as proxy:
-        workers = [spawn_worker(DATABASE_URL=proxy.url, WORKER_THREADS=4) for _ in range(4)]
-        jobs = start_jobs(16, "t.deaf", {"file": str(tmp_path / "go")})
-        # Until each worker has the right to rescue.
-        beats = {worker.pid: worker.log.count("registered as") for worker in workers}
+def test_no_live_workers_job_is_taken_after_an_outage(proxy, spawn_worker, start_jobs, finished, ledger, tmp_path):
+    workers = [spawn_worker(DATABASE_URL=proxy.url, WORKER_THREADS=4) for _ in range(4)]
+    jobs = start_jobs(16, "t.deaf", {"file": str(tmp_path / "go")})
+    # Until each worker has the right to rescue.
+    beats = {worker.pid: worker.log.count("registered as") for worker in workers}
 
-        proxy.go_away()
-        eventually(lambda: all("the database is away" in worker.log for worker in workers))
-        let_pass(1.5 * LEASE)
-        proxy.come_back()
-        eventually(lambda: all("the database is back" in worker.log for worker in workers))
-        let_pass(2.0 * LEASE)
-        (tmp_path / "go").touch()
+    proxy.go_away()
+    eventually(lambda: all("the database is away" in worker.log for worker in workers))
+    let_pass(1.5 * LEASE)
+    proxy.come_back()
+    eventually(lambda: all("the database is back" in worker.log for worker in workers))
+    let_pass(2.0 * LEASE)
+    (tmp_path / "go").touch()
 
-        for job in jobs:
-            job = finished(job)
-            assert (job.status, job.attempts, job.crashes) == (JobStatus.SUCCEEDED, 1, 0)
-        assert set(ledger.counts("start").values()) == {1}
-        assert {worker.pid: worker.log.count("registered as") for worker in workers} == beats
-        for worker in workers:
-            worker.kill()
+    for job in jobs:
+        job = finished(job)
+        assert (job.status, job.attempts, job.crashes) == (JobStatus.SUCCEEDED, 1, 0)
+    assert set(ledger.counts("start").values()) == {1}
+    assert {worker.pid: worker.log.count("registered as") for worker in workers} == beats
 
 
 @pytest.mark.direct("looks at the server's own connections")

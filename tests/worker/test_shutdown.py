@@ -16,7 +16,6 @@ from haulier.domain.errors import TooManyConnections
 from haulier.domain.job import JobStatus
 from haulier.postgres.connection import connect
 from haulier.queue import produce
-from lab.proxy import proxy_to
 from tests.conftest import eventually
 from tests.worker.waiting import AT_ONCE, GRANTED
 
@@ -111,29 +110,27 @@ def test_one_ctrl_c_after_sigterm_does_not_cut_it_short(spawn_worker, start_job,
     assert finished(job).status == JobStatus.SUCCEEDED
 
 
-def test_stops_in_time_while_the_database_is_silent(spawn_worker, start_job, database, tmp_path):
-    with proxy_to(database) as proxy:
-        worker = spawn_worker(DATABASE_URL=proxy.url, SHUTDOWN_SECONDS=3, STUCK_SECONDS=0.3)
-        # Giving up its claim is a call that nobody answers.
-        start_job("t.deaf", {"file": str(tmp_path / "never")}, timeout_seconds=1)
+def test_stops_in_time_while_the_database_is_silent(proxy, spawn_worker, start_job, tmp_path):
+    worker = spawn_worker(DATABASE_URL=proxy.url, SHUTDOWN_SECONDS=3, STUCK_SECONDS=0.3)
+    # Giving up its claim is a call that nobody answers.
+    start_job("t.deaf", {"file": str(tmp_path / "never")}, timeout_seconds=1)
 
-        proxy.silent = True
-        began = time.monotonic()
-        worker.terminate()
+    proxy.silent = True
+    began = time.monotonic()
+    worker.terminate()
 
-        worker.wait()
-        assert time.monotonic() - began < 3 + GRANTED
+    worker.wait()
+    assert time.monotonic() - began < 3 + GRANTED
 
 
-def test_stops_in_time_while_the_database_is_away(spawn_worker, start_job, database):
-    with proxy_to(database) as proxy:
-        worker = spawn_worker(DATABASE_URL=proxy.url, SHUTDOWN_SECONDS=3)
-        start_job("t.note", {"seconds": 0.5})
+def test_stops_in_time_while_the_database_is_away(proxy, spawn_worker, start_job):
+    worker = spawn_worker(DATABASE_URL=proxy.url, SHUTDOWN_SECONDS=3)
+    start_job("t.note", {"seconds": 0.5})
 
-        proxy.go_away()
-        worker.terminate()
+    proxy.go_away()
+    worker.terminate()
 
-        assert worker.wait(3 + GRANTED) == 0
+    assert worker.wait(3 + GRANTED) == 0
 
 
 def test_stops_before_it_ever_reached_the_database(spawn_worker):
