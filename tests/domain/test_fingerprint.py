@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,46 +12,31 @@ from haulier.domain.fingerprint import MOST_CHARACTERS, OTHER_TEXT, fingerprint,
 UUID_TEXT = "01a2108e-9bc5-7a10-8f00-0123456789ab"
 
 
-@pytest.mark.parametrize(
-    ("error", "text"),
-    [
-        ("ValueError: no luck", "ValueError: no luck"),
-        ("  ValueError: first\nsecond", "ValueError: first"),
-        ("", ""),
-        ("no row 4711 of 1,000.5", "no row … of …"),
-        ("-5 is less than 0, and [-1, 2e-7] too", "… is less than …, and […, …] too"),
-        ("user_17 of worker-3", "user_… of worker-…"),
-        (f"no order {UUID_TEXT}", "no order …"),
-        ("commit 9bc57a10 of 0xDEADBEEF and deadbeef", "commit … of … and deadbeef"),
-        ("<Order object at 0x7f3c2a>", "<Order object at …>"),
-        ("KeyError: 'abc' (handlers2.py:42)", "KeyError: '…' (handlers2.py:…)"),
-        ("can't open \"a b\" or `c` or “d” or b'e'", 'can\'t open "…" or `…` or “…” or b\'…\''),
-        ("it's Ann's", "it's Ann's"),
-        ("no mailbox ann.b+c@mail.example.com here", "no mailbox … here"),
-        ("GET https://api2.example.com:8443/orders/7?x=1 gave 503", "GET https://api2.example.com:…/… gave …"),
-        ("https://ann:secret@api.example.com/", "https://api.example.com/"),
-        ("timed out: https://api.example.com", "timed out: https://api.example.com"),
-        ("Pool(host='db1.example.com', port=5432): refused", "Pool(host='db1.example.com', port=…): refused"),
-        ("db1.example.com:5432 refused", "db1.example.com:… refused"),
-        ("timed out after 60 s", "timed out after … s"),
-    ],
-)  # fmt: skip
-def test_leaves_out_what_differs_and_keeps_the_rest(error, text):
-    assert normalised(error) == text
+TEXTS_OF_ERRORS = {
+    "ValueError: no luck": "ValueError: no luck",
+    "  ValueError: first\nsecond": "ValueError: first",
+    "": "",
+    "no row 4711 of 1,000.5": "no row … of …",
+    "-5 is less than 0, and [-1, 2e-7] too": "… is less than …, and […, …] too",
+    "user_17 of worker-3": "user_… of worker-…",
+    f"no order {UUID_TEXT}": "no order …",
+    "commit 9bc57a10 of 0xDEADBEEF and deadbeef": "commit … of … and deadbeef",
+    "<Order object at 0x7f3c2a>": "<Order object at …>",
+    "KeyError: 'abc' (handlers2.py:42)": "KeyError: '…' (handlers2.py:…)",
+    "can't open \"a 7\" or `c` or “d” or b'e'": "can't open \"…\" or `…` or “…” or b'…'",
+    "it's Ann's": "it's Ann's",
+    "no mailbox ann.b+c@mail.example.com here": "no mailbox … here",
+    "GET https://api2.example.com:8443/orders/7?x=1#f gave 503": "GET https://api2.example.com:…/… gave …",
+    "https://ann:secret@api.example.com/": "https://api.example.com/",
+    "timed out: https://api.example.com": "timed out: https://api.example.com",
+    "Pool(host='db1.example.com', port=5432): refused": "Pool(host='db1.example.com', port=…): refused",
+    "db1.example.com:5432 refused": "db1.example.com:… refused",
+    "timed out after 60 s": "timed out after … s",
+}
 
 
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("took 3 s", "took 1234.5 s"),
-        ("no 'a'", "no 'something else 7'"),
-        (f"job {UUID_TEXT}", f"job {UUID_TEXT.replace('7', 'f')}"),
-        ("to a@b.de", "to somebody.else@mail.example.org"),
-        ("https://x.example/a/b", "https://x.example/c?d=e#f"),
-    ],
-)
-def test_is_the_same_where_only_that_differs(one, other):
-    assert fingerprint("mail", one) == fingerprint("mail", other)
+def test_leaves_out_what_differs_and_keeps_the_rest():
+    assert {error: normalised(error) for error in TEXTS_OF_ERRORS} == TEXTS_OF_ERRORS
 
 
 def test_is_another_for_another_kind_host_file_or_exception():
@@ -79,7 +63,7 @@ TEXTS = st.one_of(st.lists(PIECES, max_size=40).map("".join), st.text())
 
 
 @given(TEXTS)
-def test_of_what_it_has_made_makes_the_same(error):
+def test_of_its_own_text_makes_the_same(error):
     text = normalised(error)
 
     assert normalised(text) == text
@@ -98,34 +82,17 @@ def test_two_that_differ_only_in_their_numbers_share_one(words, numbers, data):
     assert fingerprint("mail", one) == fingerprint("mail", other)
 
 
-@pytest.mark.parametrize(
-    "piece",
-    [
-        "'",
-        "a@",
-        "1",
-        "a.",
-        "http://",
-        "-",
-        "x.py:",
-        "'a",
-        "0x",
-        "host='",
-        "`\"'",
-        "e1",
-        "a",
-        ".",
-        "abcdef",
-        "a+",
-        "“",
-        "f1-",
-    ]
-    + ["1,", "@a", "a@b.", "//", "h://a@", "\\'", "Ä", "…"],
-)
-def test_takes_no_longer_for_a_hostile_text(piece):
-    text = (piece * 4096)[:4096]
-    began_at = time.process_time()
+HOSTILE = [
+    *("'", "a@", "1", "a.", "http://", "-", "x.py:", "'a", "0x", "host='", "`\"'", "e1", "a", ".", "abcdef", "a+", "“"),
+    *("f1-", "1,", "@a", "a@b.", "//", "h://a@", "\\'", "Ä", "…"),
+]
 
-    normalised(text)
 
-    assert time.process_time() - began_at < 0.05
+def test_takes_no_longer_for_a_hostile_text():
+    slow = {}
+    for piece in HOSTILE:
+        began_at = time.process_time()
+        normalised((piece * 4096)[:4096])
+        slow[piece] = time.process_time() - began_at
+
+    assert {piece: seconds for piece, seconds in slow.items() if seconds >= 0.05} == {}

@@ -6,8 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import pytest
-
 from haulier.domain.schedule import Overlap, Refused, Rule, Schedule
 from haulier.domain.schedule_waiting import ScheduleCode, Unfired
 
@@ -21,10 +19,15 @@ def at(minutes: float) -> datetime:
     return NOON + timedelta(minutes=minutes)
 
 
+WAITS: dict[str, Any] = {
+    "overlap": Overlap.QUEUE_ONE, "live_job": JOB, "pending_at": at(10), "decided_to": at(10),
+}  # fmt: skip
+
+
 def unfired(
     now: float = 5, *, looked_for: float = 10, live_job: UUID | None = None, workers: int = 2, **known: Any
 ) -> Unfired:
-    """Return what is known, so many minutes after noon, of a schedule of ten minutes that has last fired at noon."""
+    """Return what is known, `now` minutes after noon, of a 10-minute schedule that last fired at noon."""
     of_rule = {name: known.pop(name) for name in ("overlap", "jitter_seconds", "time_zone") if name in known}
     rule = {"every_seconds": None if "cron" in known else 600, "cron": known.pop("cron", None), **of_rule}
     schedule = Schedule("nightly", Rule(job={}, **rule), **{"counts_from": at(-60), "decided_to": NOON, **known})
@@ -52,13 +55,13 @@ def test_include_the_jitter_that_firing_waits_for() -> None:
     assert (reason.code, reason.until) == (NOT_DUE, due.fires_at)
 
 
-@pytest.mark.parametrize(
-    ("until", "reasons"), [(None, [NOT_DUE, PAUSED]), (11, [NOT_DUE, PAUSED]), (10, [NOT_DUE]), (9, [NOT_DUE])]
-)
-def test_name_a_pause_only_where_the_next_tick_falls_into_it(until: float | None, reasons: list[str]) -> None:
-    found = unfired(paused_since=at(1), paused_until=None if until is None else at(until))
+def test_name_a_pause_only_if_the_next_tick_falls_into_it() -> None:
+    reasons = {None: [NOT_DUE, PAUSED], 11: [NOT_DUE, PAUSED], 10: [NOT_DUE], 9: [NOT_DUE]}
 
-    assert codes(found) == reasons
+    assert {
+        until: codes(unfired(paused_since=at(1), paused_until=None if until is None else at(until)))
+        for until in reasons
+    } == reasons
 
 
 def test_name_a_pause_into_which_the_tick_falls_or_the_end_of_its_jitter() -> None:
@@ -76,55 +79,40 @@ def test_say_since_when_and_until_when_it_is_paused() -> None:
     assert (reason.since, reason.until) == (at(1), at(30))
 
 
-@pytest.mark.parametrize(
-    ("overlap", "reasons"),
-    [(Overlap.ALLOW, [NOT_DUE]), (Overlap.SKIP, [NOT_DUE, OVERLAP]), (Overlap.QUEUE_ONE, [NOT_DUE, OVERLAP])],
-)
-def test_name_a_live_job_where_its_overlap_is_not_allowed(overlap: Overlap, reasons: list[str]) -> None:
-    assert codes(unfired(overlap=overlap, live_job=JOB)) == reasons
-    assert codes(unfired(overlap=overlap)) == [NOT_DUE]
+def test_name_a_live_job_if_its_overlap_is_not_allowed() -> None:
+    assert codes(unfired(overlap=Overlap.ALLOW, live_job=JOB)) == [NOT_DUE]
+    for overlap in (Overlap.SKIP, Overlap.QUEUE_ONE):
+        assert codes(unfired(overlap=overlap, live_job=JOB)) == [NOT_DUE, OVERLAP]
+        assert codes(unfired(overlap=overlap)) == [NOT_DUE]
 
 
-def test_of_a_tick_that_waits_name_the_job_and_since_when() -> None:
-    found = unfired(15, overlap=Overlap.QUEUE_ONE, live_job=JOB, pending_at=at(10), decided_to=at(10), looked_for=15.01)
-
-    [_, reason] = found.reasons()
+def test_name_the_job_and_since_when_a_tick_waits_for_it() -> None:
+    [_, reason] = unfired(15, looked_for=15.01, **WAITS).reasons()
 
     assert (reason.code, reason.since, reason.link) == (OVERLAP, at(10), f"/jobs/{JOB}")
 
 
-def test_of_a_tick_that_waits_while_it_is_paused_say_that_it_passes() -> None:
-    found = unfired(15, overlap=Overlap.QUEUE_ONE, live_job=JOB, pending_at=at(10), decided_to=at(10), workers=0)
-    paused = unfired(
-        15,
-        overlap=Overlap.QUEUE_ONE,
-        live_job=JOB,
-        pending_at=at(10),
-        decided_to=at(10),
-        workers=0,
-        paused_since=at(14),
-    )
-
-    # The job keeps it; once it is paused, only that nobody is there to let it pass.
-    assert codes(found) == [NOT_DUE, OVERLAP]
-    assert codes(paused) == [NOT_DUE, PAUSED, OVERLAP, NO_WORKER]
+def test_say_that_a_waiting_tick_is_skipped_while_its_schedule_is_paused() -> None:
+    # The job keeps it; once it is paused, only the missing worker keeps it from being skipped.
+    assert codes(unfired(15, workers=0, **WAITS)) == [NOT_DUE, OVERLAP]
+    assert codes(unfired(15, workers=0, paused_since=at(14), **WAITS)) == [NOT_DUE, PAUSED, OVERLAP, NO_WORKER]
 
 
-def test_where_it_is_due_are_none_at_first_and_then_that_nobody_knows() -> None:
+def test_are_none_when_it_becomes_due_and_later_unknown() -> None:
     assert codes(unfired(10.1)) == []
     assert codes(unfired(10.2, looked_for=10)) == [UNKNOWN]
     # Many ticks are being decided, in turns.
     assert codes(unfired(300, looked_for=299.99)) == []
 
 
-def test_where_it_is_due_and_no_worker_lives_say_that_and_since_when() -> None:
+def test_say_since_when_it_is_due_without_a_live_worker() -> None:
     [reason] = unfired(10.1, workers=0).reasons()
 
     assert (reason.code, reason.since, reason.link) == (NO_WORKER, at(10), "/workers")
     assert codes(unfired(9, workers=0)) == [NOT_DUE]
 
 
-def test_say_that_there_is_no_further_tick_or_that_its_zone_is_not_known() -> None:
+def test_say_that_there_is_no_further_tick_or_no_such_zone() -> None:
     ended = unfired(decided_to=datetime(9900, 1, 1, tzinfo=UTC))
     nowhere = unfired(cron="0 2 * * *", time_zone="Mars/Olympus")
 
@@ -141,12 +129,12 @@ def test_say_that_the_database_refuses_its_job_and_when_it_is_tried_again() -> N
 
     assert (reason.code, reason.since, reason.until) == (ScheduleCode.REFUSED, at(10), at(13))
     assert reason.message.endswith("2 times in a row, and it is tried again: no such customer")
-    # A pause lets its ticks pass, whatever the database says; and without workers nobody tries.
+    # A pause skips its ticks, whatever the database says; and without workers nothing is tried.
     assert codes(unfired(12, looked_for=13, refused=refused, paused_since=at(11))) == [PAUSED]
     assert codes(unfired(12, looked_for=13, refused=refused, workers=0)) == [ScheduleCode.REFUSED, NO_WORKER]
     assert codes(unfired(13.2, looked_for=13, refused=refused)) == [ScheduleCode.REFUSED, UNKNOWN]
 
 
-def test_say_that_the_clock_was_set_back_only_if_it_was_by_more_than_a_moment() -> None:
+def test_say_that_the_clock_was_set_back_by_more_than_a_moment() -> None:
     assert codes(unfired(5, decided_to=at(20))) == [ScheduleCode.CLOCK_SET_BACK, NOT_DUE]
     assert codes(unfired(9.99, decided_to=at(10))) == [NOT_DUE]
