@@ -8,9 +8,12 @@ from contextlib import ExitStack, closing
 from uuid import UUID, uuid4
 
 import pytest
+from flask.testing import FlaskClient
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import make_dsn
 
+from app.api import build
+from haulier.config import Config
 from haulier.postgres.connection import connect
 from haulier.queue import consume
 from haulier.queue.consume.wakeups import fall_asleep
@@ -59,6 +62,14 @@ def urls(roles: Roles, super_conn: Connection, fresh_database: str) -> Iterator[
     sql(f"ALTER ROLE {name} PASSWORD 'swordfish'")
     yield {"web": roles.web, "worker": roles.worker, "application": url_as(fresh_database, name)}
     sql(f"DROP OWNED BY {name}; DROP ROLE {name}")
+
+
+@pytest.fixture
+def client(roles: Roles) -> Iterator[FlaskClient]:
+    """Give a client of an API under its own role."""
+    app = build(Config(database_url=roles.web))
+    yield app.test_client()
+    app.extensions["haulier"].database.close()
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
-"""The rights of grants.sql where an owner's default privileges give nobody else a new function."""
+"""The rights of grants.sql if an owner's default privileges give new functions to no other role."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from uuid import uuid4
 
@@ -10,28 +9,17 @@ import pytest
 from flask.testing import FlaskClient
 from psycopg2.extensions import connection as Connection
 
-from app.api import build
-from haulier.config import Config
 from haulier.postgres.connection import connect
 from haulier.queue import consume
 from haulier.queue.upkeep import partitions
 from tests import queueing
 from tests.roles import Roles, apply_grants
+from tests.schema.inserting import EMAIL
 
 pytestmark = pytest.mark.direct("is about roles and their own connections; a pool has one role for all")
 
-EMAIL = {"kind": "send_email", "payload": {"to": "a@b.c", "subject": "Hi", "body": "Hello."}}
 
-
-@pytest.fixture
-def client(roles: Roles) -> Iterator[FlaskClient]:
-    """Give a client of an API under its own role."""
-    app = build(Config(database_url=roles.web))
-    yield app.test_client()
-    app.extensions["haulier"].database.close()
-
-
-def test_they_are_enough_where_new_functions_are_for_nobody(
+def test_they_are_enough_if_no_role_may_call_new_functions(
     roles: Roles, super_conn: Connection, client: FlaskClient
 ) -> None:
     # As the owner's ALTER DEFAULT PRIVILEGES would have done before; migrate itself grants what a CHECK calls.

@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -30,25 +30,12 @@ from haulier.queue.upkeep.migrate import migrate
 from tests import queueing
 from tests.conftest import PATIENCE
 from tests.roles import GRANTS, Roles, apply_grants
+from tests.schema.inserting import EMAIL
+from tests.schema.permitted import ask
 
 pytestmark = pytest.mark.direct("is about roles and their own connections; a pool has one role for all")
 
 ROOT = Path(__file__).parents[2]
-EMAIL = {"kind": "send_email", "payload": {"to": "a@b.c", "subject": "Hi", "body": "Hello."}}
-
-
-@pytest.fixture
-def client(roles: Roles) -> Iterator[FlaskClient]:
-    """Give a client of an API under its own role."""
-    app = build(Config(database_url=roles.web))
-    yield app.test_client()
-    app.extensions["haulier"].database.close()
-
-
-def ask(conn: Connection, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
-    with conn.cursor() as cursor:
-        cursor.execute(statement, parameters or None)
-        return cursor.fetchall() if cursor.description else []
 
 
 def path_of(answer: Any) -> str:
@@ -283,9 +270,7 @@ def test_a_worker_rescues_and_forgets_under_its_own_role(roles: Roles, super_con
         assert purge.purge_queues(conn) == 1
 
 
-def test_the_role_of_the_api_can_reuse_an_id_as_the_page_says_and_a_retry_of_it_is_a_conflict(
-    roles: Roles, client: FlaskClient
-) -> None:
+def test_an_id_that_the_role_of_the_api_reuses_makes_a_retry_a_conflict(roles: Roles, client: FlaskClient) -> None:
     job = path_of(client.post("/jobs", json=EMAIL))
     client.post(f"{job}/cancel")
 
@@ -314,7 +299,7 @@ def test_a_superusers_schema_is_refused(super_conn: Connection) -> None:
         ask(super_conn, "DROP ROLE haulier_test_lonely")
 
 
-def test_every_table_is_somebodys_or_left_out_on_purpose(roles: Roles, super_conn: Connection) -> None:
+def test_names_every_table_to_grant_it_or_leave_it_out(roles: Roles, super_conn: Connection) -> None:
     found = ask(
         super_conn,
         "SELECT relname FROM pg_class WHERE relnamespace = 'haulier'::regnamespace AND relkind IN ('r', 'v', 'p')"

@@ -1,18 +1,14 @@
-"""Operations under the rights of grants.sql: the API starts them, a worker works them off, none does more. It ..."""
+"""Operations under the rights of grants.sql: the API starts them, a worker works them off. It ..."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from uuid import UUID, uuid4
 
 import pytest
 from flask.testing import FlaskClient
-from psycopg2.errors import InsufficientPrivilege
 from psycopg2.extensions import connection as Connection
 
-from app.api import build
-from haulier.config import Config
 from haulier.domain.job import JobStatus, NewJob
 from haulier.domain.operation import OperationAction
 from haulier.postgres.connection import connect
@@ -27,14 +23,6 @@ from tests import queueing
 from tests.roles import Roles
 
 pytestmark = pytest.mark.direct("is about roles and their own connections; a pool has one role for all")
-
-
-@pytest.fixture
-def client(roles: Roles) -> Iterator[FlaskClient]:
-    """Give a client of an API under its own role."""
-    app = build(Config(database_url=roles.web))
-    yield app.test_client()
-    app.extensions["haulier"].database.close()
 
 
 def cancelled(conn: Connection, kind: str) -> UUID:
@@ -97,19 +85,3 @@ def test_a_worker_finds_the_jobs_of_a_rare_tag(roles: Roles, monkeypatch: pytest
 
         ended = [(each.status, each.done, each.error) for each in ops.list_operations(owner)[0]]
         assert ended == [("done", 2, None)] * 2
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "UPDATE haulier.operation SET filter = '{\"all\": true}'",
-        "UPDATE haulier.operation SET action = 'delete'",
-        "UPDATE haulier.operation SET changes = '{}'",
-        "UPDATE haulier.operation SET unseen = '{}'",
-        "INSERT INTO haulier.operation DEFAULT VALUES",
-        "INSERT INTO haulier.preview DEFAULT VALUES",
-    ],
-)
-def test_a_worker_starts_none_and_changes_what_none_says(roles: Roles, statement: str) -> None:
-    with closing(connect(roles.worker)) as worker, worker.cursor() as cursor, pytest.raises(InsufficientPrivilege):
-        cursor.execute(statement)
