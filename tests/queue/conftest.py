@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,7 +17,8 @@ from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
 from haulier.queue import consume
 from tests import queueing
-from tests.conftest import PATIENCE, eventually
+from tests.conftest import eventually
+from tests.rivals import at_the_same_moment
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def worker(register: Callable[..., UUID]) -> UUID:
 
 @pytest.fixture
 def claim(conn: Connection, worker: UUID) -> Callable[..., Job | None]:
-    """Give a function that claims one job, for `worker` unless told otherwise."""
+    """Give a function that claims one job, for `worker` unless another is given."""
 
     def claim(by: UUID | None = None, *, queues: tuple[str, ...] = (), suspect: bool = False) -> Job | None:
         jobs = queueing.claim(conn, worker_id=by or worker, claim_id=uuid4(), queues=queues, suspect=suspect)
@@ -83,7 +84,7 @@ def running(enqueue: Callable[..., Job], claim: Callable[..., Job | None]) -> Ca
 
 @pytest.fixture
 def settle(conn: Connection) -> Callable[..., JobStatus | None]:
-    """Give a function that settles one claimed job; it returns None where the claim is no longer the current one."""
+    """Give a function that settles one claimed job; it returns None if the claim is no longer the current one."""
 
     def settle(job: Job, outcome: Outcome) -> JobStatus | None:
         return consume.settle(conn, [Settlement(Fence.of(job), outcome)]).get(job.id)
@@ -124,29 +125,17 @@ def at_once(database: str) -> Callable[..., list[Any]]:
     """
 
     def at_once(threads: int, call: Callable[[int, Connection], Any]) -> list[Any]:
-        barrier, results = threading.Barrier(threads), [None] * threads
-
-        def run(number: int) -> None:
-            with closing(connect(database, application_name=f"haulier test rival {number}")) as mine:
-                barrier.wait(PATIENCE)
-                try:
-                    results[number] = call(number, mine)
-                except Exception as error:
-                    results[number] = error
-
-        started = [threading.Thread(target=run, args=(number,)) for number in range(threads)]
-        for thread in started:
-            thread.start()
-        for thread in started:
-            thread.join(PATIENCE)
-        return results
+        # Connected before any of them begins.
+        with ExitStack() as opened:
+            conns = [opened.enter_context(closing(connect(database))) for _ in range(threads)]
+            return at_the_same_moment(*(partial(call, *each) for each in enumerate(conns)))
 
     return at_once
 
 
 @pytest.fixture
 def until_somebody_waits(conn: Connection) -> Callable[..., None]:
-    """Give a function that returns once so many calls in this database wait for a lock."""
+    """Give a function that returns once this many calls in this database wait for a lock."""
     waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 
     def until_somebody_waits(calls: int = 1) -> None:

@@ -38,5 +38,5 @@ def buffers(nodes: list[dict[str, Any]]) -> int:
 
 
 def parameters_of_claim(worker: UUID, lanes: list[Lane], batch: int) -> dict[str, Any]:
-    """Return what a claim of so many jobs from the head of these lanes is sent with."""
+    """Return the parameters of a claim of up to `batch` jobs from the heads of these lanes."""
     return claim_parameters(ClaimRequest(worker, uuid4(), [lane.head for lane in lanes], batch, batch))

@@ -11,7 +11,7 @@ Sql = Callable[..., list[tuple[Any, ...]]]
 
 
 def plant(sql: Sql, name: str = "nightly", *, seconds_ago: float = 0, **columns: Any) -> None:
-    """Add a schedule that was made so many seconds ago, at a whole second, and is due to be looked at."""
+    """Add a schedule that was made `seconds_ago`, at a whole second, and is due to be looked at."""
     rule = {
         "time_zone": "UTC",
         "overlap": "allow",
@@ -79,7 +79,7 @@ def account(sql: Sql) -> dict[str, Any]:
 # A kind of job that `refuse` has the database refuse, and one that it accepts.
 REFUSED: dict[str, Any] = {"job": {"kind": "t.note", "payload": {"refused": True}}}
 HEALTHY: dict[str, Any] = {"job": {"kind": "t.note", "payload": {}}}
-# What a trigger of the owner's may raise: values, rights, a state, its own; and what else tells of an outage.
+# What a trigger of the owner's may raise: values, rights, a state, its own; and what elsewhere means an outage.
 OF_A_ROW = ("22023", "23514", "42501", "P0001", "P0004", "MY001", "XX000")
 SQLSTATES = (*OF_A_ROW, "55000", "55P03", "40001", "53100", "57014", "08006", "25006")
 

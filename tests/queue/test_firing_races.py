@@ -5,21 +5,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.schedule import Missed, Overlap, Rule, TickOutcome
 from haulier.postgres.database import Database
-from haulier.postgres.statements import transaction
+from haulier.postgres.statements import bounded, transaction
 from haulier.queue.firing import BYTES_AT_ONCE, fire_due
 from haulier.queue.produce.schedules import delete_schedule, put_schedule
 from haulier.worker.link.outage import Outage
 from haulier.worker.steps.fire import LOOK_SECONDS, Firing
-from tests.conftest import PATIENCE, eventually, sql_on
+from tests.conftest import eventually, sql_on
 from tests.queue.schedules import Sql, account, plant, set_time, ticks
+from tests.rivals import beside
 
-# So many seconds of schedules pass in one of ours.
+# Seconds of schedules that pass in one of ours.
 FASTER = 100
 OpenConn = Callable[[], Connection]
 
@@ -35,25 +37,18 @@ def fast(sql: Sql) -> Iterator[None]:
 @contextmanager
 def two_firers(open_conn: OpenConn) -> Iterator[list[int]]:
     """Let two fire what is due as fast as they can. Shape: a number is added for each turn of either."""
-    over, turns, failed = threading.Event(), [], []
+    over, turns = threading.Event(), list[int]()
 
     def fire(conn: Connection) -> None:
-        try:
-            while not over.is_set():
-                turns.append(fire_due(conn, retention_days=30).fired)
-        except Exception as error:
-            failed.append(error)
+        while not over.is_set():
+            turns.append(fire_due(conn, retention_days=30).fired)
 
-    threads = [threading.Thread(target=fire, args=(open_conn(),)) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield turns
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join(PATIENCE)
-    assert failed == []
+    with beside(*(partial(fire, open_conn()) for _ in range(2))) as results:
+        try:
+            yield turns
+        finally:
+            over.set()
+    assert results == [None, None]
 
 
 def rule(number: int) -> Rule:
@@ -119,35 +114,23 @@ def test_fires_nothing_of_a_schedule_once_its_deletion_at_a_tick_was_answered(
     assert found["ticks"] == found["fired"] == found["jobs"] == found["distinct"] >= 30
 
 
-def test_locks_tables_in_the_order_in_which_schema_sql_does_when_it_is_applied_again(
-    conn: Connection, sql: Sql, open_conn: OpenConn
-) -> None:
+def test_locks_tables_in_the_order_of_schema_sql(conn: Connection, sql: Sql, open_conn: OpenConn) -> None:
     plant(sql, seconds_ago=60, every_seconds=20, overlap="skip")
-    other, failed = open_conn(), []
+    other = open_conn()
+    conn.autocommit = False
+    sql("LOCK TABLE haulier.schedule IN SHARE MODE")
+    with beside(lambda: fire_due(other, retention_days=30).fired) as fired:
+        waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'haulier.schedule'::regclass"
+        eventually(lambda: sql(waits) == [(1,)])
+        # It has none of them yet; else each would wait for the other now.
+        sql("SET LOCAL lock_timeout = '200ms'; LOCK TABLE haulier.tick, haulier.job IN SHARE MODE")
+        conn.commit()
 
-    def fire() -> None:
-        try:
-            fire_due(other, retention_days=30)
-        except Exception as error:
-            failed.append(error)
-
-    firer = threading.Thread(target=fire)
-    try:
-        with transaction(conn):
-            sql("LOCK TABLE haulier.schedule IN SHARE MODE")
-            firer.start()
-            waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'haulier.schedule'::regclass"
-            eventually(lambda: sql(waits) == [(1,)])
-            # It has none of them yet; else each would wait for the other now.
-            sql("SET LOCAL lock_timeout = '200ms'; LOCK TABLE haulier.tick, haulier.job IN SHARE MODE")
-    finally:
-        firer.join(PATIENCE)
-
-    assert failed == []
+    assert fired == [1]
     assert [outcome for outcome, _ in ticks(sql)] == ["fired", "skipped_overlap", "skipped_overlap"]
 
 
-def test_passes_over_no_schedule_where_a_table_is_locked(database: str, sql: Sql, open_conn: OpenConn) -> None:
+def test_skips_no_schedule_while_a_table_is_locked(database: str, sql: Sql, open_conn: OpenConn) -> None:
     plant(sql, seconds_ago=60, every_seconds=20)
     step = Firing(Database(database), Outage(threading.Event(), threads=1), retention_days=30)
     other = open_conn()
@@ -155,16 +138,15 @@ def test_passes_over_no_schedule_where_a_table_is_locked(database: str, sql: Sql
         with transaction(other):
             # As a migration that builds an index.
             sql_on(other)("LOCK TABLE haulier.job IN SHARE MODE")
-            assert step.turn() == LOOK_SECONDS
+            with bounded(seconds=5, lock_seconds=0.1):
+                assert step.turn() == LOOK_SECONDS
         step.turn()
         assert [outcome for outcome, _ in ticks(sql)] == [TickOutcome.FIRED] * 3
     finally:
         step.database.close()
 
 
-def test_writes_no_more_of_large_jobs_in_one_transaction_than_the_server_can_in_time(
-    conn: Connection, sql: Sql
-) -> None:
+def test_writes_a_bounded_amount_of_large_jobs_in_one_transaction(conn: Connection, sql: Sql) -> None:
     job = {"kind": "mail", "payload": {"text": "x" * 2_000_000}}
     plant(sql, seconds_ago=20, job=job)
     plant(sql, "other", seconds_ago=20, job=job)
@@ -179,13 +161,13 @@ def test_writes_no_more_of_large_jobs_in_one_transaction_than_the_server_can_in_
     assert found["ticks"] == found["fired"] == found["jobs"] >= 40
 
 
-def test_decides_of_a_job_larger_than_a_transaction_may_write_one_tick_at_a_time(conn: Connection, sql: Sql) -> None:
+def test_decides_one_tick_at_a_time_of_a_huge_job(conn: Connection, sql: Sql) -> None:
     plant(sql, seconds_ago=3, job={"kind": "mail", "payload": {"text": "x" * (BYTES_AT_ONCE + 1)}})
 
     assert [fire_due(conn, retention_days=30).fired for _ in range(3)] == [1, 1, 1]
 
 
-def test_an_overlap_is_seen_by_the_one_that_fires_next(conn: Connection, sql: Sql, open_conn: OpenConn) -> None:
+def test_an_overlap_is_seen_by_the_next_to_fire(conn: Connection, sql: Sql, open_conn: OpenConn) -> None:
     with_skip = Rule(rule(0).job, every_seconds=1, overlap=Overlap.SKIP)
     put_schedule(conn, "nightly", with_skip, retention_days=30)
     sql(

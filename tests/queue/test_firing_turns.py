@@ -1,4 +1,4 @@
-"""What one turn of firing decides: those that are alike once, and no more than it has room for. It ..."""
+"""What one turn of firing decides: equal schedules once, and no more than it has room for. It ..."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def at_noon(sql: Sql) -> Iterator[None]:
     set_time(sql)
 
 
-def test_decides_those_that_are_alike_once_and_all_others_each_by_itself(
+def test_decides_equal_schedules_once_and_each_other_one_by_itself(
     conn: Connection, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alike = {"seconds_ago": 300, "every_seconds": 20}
@@ -77,7 +77,7 @@ def test_decides_those_that_are_alike_once_and_all_others_each_by_itself(
 
 
 @pytest.mark.usefixtures("at_noon")
-def test_those_that_are_alike_and_far_behind_share_the_room_of_one_transaction(
+def test_equal_schedules_far_behind_share_the_room_of_one_transaction(
     conn: Connection, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(firing, "TICKS_AT_ONCE", 50)

@@ -14,6 +14,7 @@ from haulier.queue.firing import fire_due
 from haulier.queue.produce import schedules
 from haulier.queue.produce.schedule_health import failures, unfired
 from haulier.queue.upkeep.purge import purge_ticks
+from tests.queue.filling import copy_to_history
 from tests.queue.schedules import HEALTHY, Sql, set_time, ticks
 
 # Each tick fires, however late.
@@ -109,13 +110,8 @@ def test_a_new_schedule_has_no_last_tick_and_no_failures_of_the_deleted_one(
     make(conn)
     at("01 15:00:01")
     fire(conn)
-    sql(
-        "WITH ended AS (DELETE FROM haulier.job RETURNING id)"
-        " INSERT INTO haulier.finished_job (id, status, kind, queue, priority, run_at, attempt, attempts, max_attempts,"
-        " crashes, snoozes, cancel_requested, payload, errors, created_at, updated_at, finished_at)"
-        " SELECT id, 'failed_permanent', 't.note', 'default', 0, now(), 1, 1, 3, 0, 0, false, '{}', '[]', now(), now(),"
-        " now() FROM ended"
-    )
+    copy_to_history(sql, "'failed_permanent'")
+    sql("DELETE FROM haulier.job")
     failed = failures(conn).in_a_row, list(schedules.last_ticks(conn, ["nightly"]))
     schedules.delete_schedule(conn, "nightly")
     make(conn)

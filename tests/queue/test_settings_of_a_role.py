@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import timedelta
 from uuid import uuid4
 
@@ -26,63 +26,64 @@ from tests import queueing
 
 pytestmark = pytest.mark.direct("a pool's connections may be from before the setting was made")
 
-SETTINGS = [
-    ("array_nulls", "off"),
-    ("backslash_quote", "off"),
-    ("bytea_output", "escape"),
-    ("client_encoding", "LATIN1"),
-    ("client_min_messages", "debug5"),
-    ("datestyle", "German, DMY"),
-    ("datestyle", "SQL, MDY"),
-    ("datestyle", "Postgres, YMD"),
-    ("default_transaction_deferrable", "on"),
-    ("default_transaction_isolation", "serializable"),
-    ("default_transaction_isolation", "repeatable read"),
-    ("enable_indexscan", "off"),
-    ("escape_string_warning", "off"),
-    ("extra_float_digits", "-15"),
-    ("intervalstyle", "iso_8601"),
-    ("intervalstyle", "sql_standard"),
-    ("plan_cache_mode", "force_custom_plan"),
-    ("quote_all_identifiers", "on"),
-    ("row_security", "off"),
-    ("search_path", "nowhere"),
-    ("session_replication_role", "replica"),
-    ("standard_conforming_strings", "off"),
-    ("timezone", "Asia/Kolkata"),
-    ("timezone", "America/St_Johns"),
-    ("transform_null_equals", "on"),
-    ("xmlbinary", "hex"),
+# Each setting is in the first of them that has no other value for it.
+SETTINGS: list[dict[str, str]] = [
+    {
+        "array_nulls": "off",
+        "backslash_quote": "off",
+        "bytea_output": "escape",
+        "client_encoding": "LATIN1",
+        "client_min_messages": "debug5",
+        "datestyle": "German, DMY",
+        "default_transaction_deferrable": "on",
+        "default_transaction_isolation": "serializable",
+        "escape_string_warning": "off",
+        "extra_float_digits": "-15",
+        "intervalstyle": "iso_8601",
+        "plan_cache_mode": "force_custom_plan",
+        "search_path": "nowhere",
+        "standard_conforming_strings": "off",
+        "timezone": "Asia/Kolkata",
+        "xmlbinary": "hex",
+    },
+    {
+        "datestyle": "SQL, MDY",
+        "default_transaction_isolation": "repeatable read",
+        "enable_indexscan": "off",
+        "intervalstyle": "sql_standard",
+        "quote_all_identifiers": "on",
+        "row_security": "off",
+        "session_replication_role": "replica",
+        "timezone": "America/St_Johns",
+        "transform_null_equals": "on",
+    },
+    {"datestyle": "Postgres, YMD"},
 ]
 
 
 @pytest.fixture
-def under(database: str) -> Iterator[Callable[[str, str], Connection]]:
-    """Give a function that returns a connection to the test's database, which has this setting until the test ends."""
+def under(database: str) -> Iterator[Callable[[dict[str, str]], Connection]]:
+    """Give a function that connects to the test's database, which has these settings until the test ends."""
     name_of_it = composed.Identifier(parse_dsn(database)["dbname"])
-    with closing(connect(database)) as conn:
-        opened: list[Connection] = []
+    with closing(connect(database)) as conn, ExitStack() as opened:
 
-        def under(name: str, value: str) -> Connection:
-            # One that takes a list is not to be quoted as a whole.
-            said = composed.SQL(value if name == "datestyle" else composed.Literal(value).as_string(conn))
-            with conn.cursor() as cursor:
-                cursor.execute(
-                    composed.SQL("ALTER DATABASE {} SET {} = {}").format(name_of_it, composed.SQL(name), said)
-                )
-            opened.append(connect(database))
-            return opened[-1]
+        def under(settings: dict[str, str]) -> Connection:
+            for name, value in settings.items():
+                # One that takes a list is not to be quoted as a whole.
+                said = composed.SQL(value if name == "datestyle" else composed.Literal(value).as_string(conn))
+                statement = composed.SQL("ALTER DATABASE {} SET {} = {}")
+                with conn.cursor() as cursor:
+                    cursor.execute(statement.format(name_of_it, composed.SQL(name), said))
+            return opened.enter_context(closing(connect(database)))
 
         yield under
-        for each in opened:
-            each.close()
         with conn.cursor() as cursor:
             cursor.execute(composed.SQL("ALTER DATABASE {} RESET ALL").format(name_of_it))
 
 
-@pytest.mark.parametrize(("name", "value"), SETTINGS)
-def test_a_job_lives_its_life_under_any_setting_of_a_role(under, name, value):
-    conn = under(name, value)
+@pytest.mark.parametrize("settings", SETTINGS, ids=["first", "second", "third"])
+def test_a_job_lives_its_life_under_any_setting_of_a_role(under, settings):
+    conn = under(settings)
     text = "NULL, \\ and \"quotes\" and 'more' and \t"
 
     asked = [NewJob("mail", {"text": text}, idempotency_key=f'k\\"{n}', tags=["NULL", text]) for n in range(3)]
@@ -111,6 +112,7 @@ def test_a_job_lives_its_life_under_any_setting_of_a_role(under, name, value):
     assert produce.get(conn, claimed[1].id).last_error == text
     assert produce.get(conn, claimed[2].id).last_error == "NULL"
     assert found[0].run_at - found[0].created_at == timedelta(seconds=90.5)
+    assert found[0].created_at.utcoffset() == timedelta(0)
     assert [each.receipt for each in queueing.enqueue(conn, asked)] == [produce.Receipt.REPLAYED] * 3
     assert api_keys.find(conn, key.id).key == key
     assert queueing.rescue(conn).jobs == {}
@@ -119,7 +121,7 @@ def test_a_job_lives_its_life_under_any_setting_of_a_role(under, name, value):
 
 
 def test_a_read_only_database_is_an_outage_and_stays_as_it_is(under):
-    conn = under("default_transaction_read_only", "on")
+    conn = under({"default_transaction_read_only": "on"})
 
     # Whoever set it, a provider whose disk is full for one, did so on purpose.
     with pytest.raises(DatabaseUnavailable), translated():

@@ -62,24 +62,11 @@ def test_reads_of_many_entries_no_more_than_a_page_takes(conn, crowd):
     assert scan["Actual Rows"] <= 60
 
 
-@pytest.mark.parametrize("rare", [{"actor": "rare"}, {"acts": array(["retry"])}], ids=["actor", "action"])
-def test_looks_for_what_is_rare_among_a_bounded_number_of_entries(conn, crowd, rare):
-    _, nodes = explain(conn, "list_audit", {**NO_FILTER, **rare})
-
-    [scan] = scans(nodes)
-    assert (scan["Index Name"], scan["Actual Rows"]) == ("audit_oldest", LOOK_ROWS)
-
-
-def test_says_where_a_look_ended_and_goes_on_from_there_to_the_end(conn, crowd):
-    pages, after = [], None
-    while not pages or after:
-        pages.append(find_actions(conn, ActionFilter(actor="rare", after=after)))
-        after = pages[-1].after
-
-    assert [len(page.actions) for page in pages] == [0] * 4 + [1, 0]
-    assert [page.looked_back_to for page in pages] == [page.after and page.after[0] for page in pages]
-    ended = [page.looked_back_to for page in pages[:-1]]
-    assert ended == sorted(ended, reverse=True)
+def test_looks_for_what_is_rare_among_a_bounded_number_of_entries(conn, crowd):
+    for rare in ({"actor": "rare"}, {"acts": array(["retry"])}):
+        _, nodes = explain(conn, "list_audit", {**NO_FILTER, **rare})
+        [scan] = scans(nodes)
+        assert (scan["Index Name"], scan["Actual Rows"]) == ("audit_oldest", LOOK_ROWS)
 
 
 def test_the_time_is_found_by_an_index(conn, crowd, sql):
@@ -92,7 +79,7 @@ def test_the_time_is_found_by_an_index(conn, crowd, sql):
     assert buffers(nodes) < 20
 
 
-def test_the_last_entry_that_was_looked_at_is_on_the_page_where_it_matches(conn, sql, monkeypatch):
+def test_the_last_entry_of_a_look_is_on_its_page_if_it_matches(conn, sql, monkeypatch):
     monkeypatch.setattr(audit, "LOOK_ROWS", 3)
     for actor in ("a", "a", "b", "a", "b"):
         sql("INSERT INTO haulier.audit (actor, action, target) VALUES (%s, 'mute', 't') RETURNING 1", actor)
@@ -104,12 +91,3 @@ def test_the_last_entry_that_was_looked_at_is_on_the_page_where_it_matches(conn,
     assert [len(page.actions) for page in (first, second, full)] == [2, 0, 1]
     assert first.after == (first.actions[-1].at, first.actions[-1].id)
     assert second.after is None
-
-
-def test_finds_what_was_done_to_a_queue_or_a_key(conn, sql):
-    for column, value in (("target", "mail"), ("target", "mailing"), ("key_id", "mail"), ("job_id", str(JOB))):
-        sql(f"INSERT INTO haulier.audit (actor, action, {column}) VALUES ('a', 'mute', %s) RETURNING 1", value)
-
-    found = find_actions(conn, ActionFilter(target="mail")).actions
-
-    assert [(each.target, each.key_id) for each in found] == [(None, "mail"), ("mail", None)]

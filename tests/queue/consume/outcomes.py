@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from haulier.domain.outcome import Outcome, Verb
 
 OUTCOMES = {
@@ -14,4 +12,3 @@ OUTCOMES = {
     "snooze": Outcome.snooze(1.0),
     "crash": Outcome(Verb.CRASH, error="crashed", delay=0.0),
 }
-every_outcome = pytest.mark.parametrize("outcome", OUTCOMES.values(), ids=OUTCOMES.keys())

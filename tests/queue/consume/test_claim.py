@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
-from contextlib import closing
 from datetime import timedelta
 from uuid import RFC_4122, uuid4
 
@@ -14,10 +12,9 @@ import pytest
 from haulier.domain.claim import Fence, Settlement
 from haulier.domain.job import JobStatus, NewJob
 from haulier.domain.outcome import Outcome
-from haulier.postgres.connection import connect
 from haulier.queue import consume, produce
 from tests import queueing
-from tests.conftest import PATIENCE, eventually
+from tests.conftest import eventually
 
 
 def test_hands_over_a_running_job_with_this_attempt_counted(claim, enqueue, worker, conn):
@@ -32,9 +29,6 @@ def test_hands_over_a_running_job_with_this_attempt_counted(claim, enqueue, work
     assert job.started_at == job.updated_at
     assert job.started_at >= job.created_at
     assert produce.get(conn, job.id).read() == job
-
-
-def test_returns_nothing_where_nothing_waits(claim):
     assert claim() is None
 
 
@@ -88,7 +82,7 @@ def test_does_not_let_a_flood_in_one_queue_starve_another(claim, conn, enqueue):
     assert flood == {"a.flood": 200, "z.trickle": 1}
 
 
-def test_takes_from_the_named_queues_alone(claim, enqueue):
+def test_takes_only_from_the_named_queues(claim, enqueue):
     enqueue(queue="bulk", priority=50)
     mail, image = enqueue(queue="mail"), enqueue(queue="image")
 
@@ -107,12 +101,6 @@ def test_takes_several_up_to_the_limit_the_best_ones(conn, worker, enqueue):
     assert len({job.claim for job in jobs}) == 1
 
 
-def test_leaves_a_job_that_has_been_claimed(claim, running):
-    running()
-
-    assert claim() is None
-
-
 def test_takes_a_retrying_job_once_it_is_due(claim, running, settle, make_due):
     job = running()
     settle(job, Outcome.fail("no luck", delay=60))
@@ -126,7 +114,7 @@ def test_takes_a_retrying_job_once_it_is_due(claim, running, settle, make_due):
     assert again.claim != job.claim
 
 
-def test_skips_what_somebody_else_has_locked_without_waiting(claim, enqueue, open_conn):
+def test_skips_locked_jobs_without_waiting(claim, enqueue, open_conn):
     first, second = enqueue(), enqueue()
     rival = open_conn()
     rival.autocommit = False
@@ -165,7 +153,7 @@ def test_gives_nothing_to_a_worker_that_was_declared_dead(claim, enqueue, worker
     assert (dead, stranger) == (None, None)
 
 
-def test_gives_a_job_that_has_crashed_only_to_who_asks_for_suspects(claim, enqueue, sql):
+def test_gives_a_job_that_has_crashed_only_to_claims_for_suspects(claim, enqueue, sql):
     suspect, good, urgent_suspect = enqueue(), enqueue(), enqueue(priority=100)
     sql("UPDATE haulier.job SET crashes = 1 WHERE id = ANY(%s)", [suspect.id, urgent_suspect.id])
 
@@ -176,41 +164,26 @@ def test_gives_a_job_that_has_crashed_only_to_who_asks_for_suspects(claim, enque
     assert [job and job.id for job in suspects] == [urgent_suspect.id, suspect.id, None]
 
 
-def test_does_not_take_the_suspect_next_to_a_job_that_is_none(conn, worker, enqueue, sql):
-    suspect, good = enqueue(), enqueue()
+def test_takes_neither_suspects_nor_jobs_before_their_time_beside_due_ones(conn, worker, enqueue, sql):
+    suspect, due, _early = enqueue(), enqueue(), enqueue(delay=timedelta(hours=1))
     sql("UPDATE haulier.job SET crashes = 1 WHERE id = %s", suspect.id)
-
-    claimed = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=10)
-
-    assert [job.id for job in claimed] == [good.id]
-
-
-def test_does_not_take_the_job_behind_a_due_one_before_its_time(conn, worker, enqueue):
-    due, _early = enqueue(), enqueue(delay=timedelta(hours=1))
 
     claimed = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=10)
 
     assert [job.id for job in claimed] == [due.id]
 
 
-def test_gives_each_job_once_to_many_workers(database, conn, register, sql):
+def test_gives_each_job_once_to_many_workers(at_once, conn, register, sql):
     queueing.enqueue(conn, [NewJob("mail", {}, queue=f"q{n % 3}", priority=n % 2) for n in range(300)])
     workers = [register() for _ in range(4)]
-    barrier, claimed = threading.Barrier(8), []
 
-    def work(number: int) -> None:
-        with closing(connect(database)) as mine:
-            barrier.wait(PATIENCE)
-            while jobs := queueing.claim(
-                mine, worker_id=workers[number % 4], claim_id=uuid4(), queues=(), limit=1 + number
-            ):
-                claimed.extend(job.id for job in jobs)
+    def work(number: int, mine) -> list:
+        ids, asked = [], {"worker_id": workers[number % 4], "queues": (), "limit": 1 + number}
+        while jobs := queueing.claim(mine, claim_id=uuid4(), **asked):
+            ids += [job.id for job in jobs]
+        return ids
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE)
+    claimed = [job_id for ids in at_once(8, work) for job_id in ids]
 
     assert len(claimed) == len(set(claimed)) == 300
     assert sql("SELECT DISTINCT attempt, attempts, status FROM haulier.job") == [(1, 1, "running")]
@@ -235,7 +208,7 @@ def test_claims_go_on_beside_settles_without_a_deadlock_or_a_second_run(at_once,
     assert produce.overview(conn).depths == []
 
 
-def test_tells_how_long_until_a_job_is_due(conn, enqueue, claim, running):
+def test_says_how_long_until_a_job_is_due(conn, enqueue, claim, running):
     nothing = queueing.seconds_until_due(conn, queues=())
     enqueue(delay=timedelta(seconds=100), queue="mail", priority=7)
     enqueue(delay=timedelta(seconds=50), queue="image")
@@ -252,12 +225,12 @@ def test_tells_how_long_until_a_job_is_due(conn, enqueue, claim, running):
     assert queueing.seconds_until_due(conn, queues=(), suspect=True) is None
 
 
-@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
 @pytest.mark.direct("what it sets for its session would be its neighbours' too")
-def test_gives_each_job_once_whatever_level_the_database_defaults_to(at_once, conn, register, level):
+def test_gives_each_job_once_whatever_level_the_database_defaults_to(at_once, conn, register):
     queueing.enqueue(conn, [NewJob("mail", {}) for _ in range(2000)])
 
     def take_all(number, mine):
+        level = "serializable" if number % 2 else "repeatable read"
         with mine.cursor() as cursor:
             cursor.execute(f"SET default_transaction_isolation = '{level}'")
         by, taken = register(), []

@@ -20,13 +20,13 @@ from tests import queueing
 
 
 def wish_for(conn, worker, limit: int, **given) -> ClaimRequest:
-    """Return a claim of so many jobs, from the start of all lanes."""
+    """Return a claim of up to `limit` jobs, from the start of all lanes."""
     marks = [lane.head for lane in consume.lanes(conn, queues=()) if lane.seconds <= 0]
     return ClaimRequest(worker, uuid4(), marks, limit, limit, **given)
 
 
 @pytest.mark.parametrize("letters", [string.ascii_letters, "a"], ids=["at random", "one letter"])
-def test_takes_no_more_than_so_many_bytes_however_well_they_are_compressed(conn, worker, letters):
+def test_takes_a_bounded_number_of_bytes_however_well_they_are_compressed(conn, worker, letters):
     payload = "".join(random.Random(7).choices(letters, k=250_000))
     queueing.enqueue(conn, [NewJob("mail", {"text": payload})] * 60)
 
@@ -39,7 +39,7 @@ def test_takes_no_more_than_so_many_bytes_however_well_they_are_compressed(conn,
     assert not claimed.has_all(wish)
 
 
-def test_takes_numbers_that_are_long_as_text_for_what_they_are_then(conn, worker):
+def test_counts_numbers_by_their_length_as_text(conn, worker):
     with conn.cursor() as cursor:
         cursor.execute(
             "INSERT INTO haulier.job (kind, payload)"
@@ -72,17 +72,17 @@ def test_knows_when_letters_of_four_bytes_were_too_many(conn, worker):
     assert not claimed.has_all(wish)
 
 
-@pytest.mark.parametrize(("lasts", "free", "is_certain"), [(2, 3, True), (3, 3, True), (5, 3, False)])
-def test_knows_when_last_attempts_were_left(conn, worker, enqueue, lasts, free, is_certain):
-    for _ in range(lasts):
-        enqueue(max_attempts=1)
-    enqueue()
+def test_knows_when_last_attempts_were_left(conn, worker, enqueue, sql):
+    for lasts, free, is_certain in ((2, 3, True), (3, 3, True), (5, 3, False)):
+        for _ in range(lasts):
+            enqueue(max_attempts=1)
+        enqueue()
+        wish = replace(wish_for(conn, worker, 10), free=free)
+        _, claimed = consume.settle_and_claim(conn, [], wish)
 
-    wish = replace(wish_for(conn, worker, 10), free=free)
-    _, claimed = consume.settle_and_claim(conn, [], wish)
-
-    assert len(claimed.jobs) == min(lasts, free) + 1
-    assert claimed.has_all(wish) is is_certain
+        assert len(claimed.jobs) == min(lasts, free) + 1
+        assert claimed.has_all(wish) is is_certain
+        sql("DELETE FROM haulier.job")
 
 
 def test_takes_no_more_than_it_can_measure_in_time(conn, worker, monkeypatch):
@@ -99,7 +99,7 @@ def test_takes_no_more_than_it_can_measure_in_time(conn, worker, monkeypatch):
     assert (len(rest.jobs), rest.has_all(wish)) == (3, True)
 
 
-def test_leaves_the_jobs_that_it_is_to_pass_over(conn, worker, enqueue):
+def test_skips_the_jobs_that_it_is_given_to_skip(conn, worker, enqueue):
     jobs = [enqueue() for _ in range(3)]
 
     _, claimed = consume.settle_and_claim(conn, [], wish_for(conn, worker, 10, passed_over=[jobs[1].id]))
@@ -131,7 +131,7 @@ def test_a_claim_of_one_says_which_job_cannot_be_claimed(conn, worker, enqueue, 
     assert consume.claim_next(conn, wish_for(conn, worker, 10, passed_over=[bad.id])).jobs == []
 
 
-def test_a_claim_of_one_tells_a_statement_that_is_refused_from_a_job(conn, worker, enqueue, sql):
+def test_a_claim_of_one_distinguishes_a_refused_statement_from_a_refused_job(conn, worker, enqueue, sql):
     enqueue()
     wish = wish_for(conn, worker, 10)
     # Whatever is claimed: the table that says who may has gone.

@@ -17,10 +17,8 @@ from haulier.domain.job import JobStatus, NewJob
 from haulier.domain.outcome import Outcome, Verb
 from haulier.postgres.connection import connect
 from haulier.queue import consume, produce
-from haulier.queue.consume.settle import SETTLE, settling
 from tests import queueing
 from tests.conftest import sql_on
-from tests.queue.consume.outcomes import OUTCOMES
 
 NAME = "dock:7"
 IDS = "SELECT id, error_id FROM haulier.job UNION ALL SELECT id, error_id FROM haulier.finished_job"
@@ -33,21 +31,26 @@ def failed(job, outcome: Outcome, error: str | None = None) -> Settlement:
     return Settlement(Fence.of(job), outcome, failure=Failure(fingerprint(job.kind, text), job.queue, text))
 
 
-@pytest.fixture(params=["alone", "free", "with a claim"])
+@pytest.fixture
 def settle_all(request, conn) -> Callable[..., list[JobStatus | None]]:
-    """Give each of the three ways to settle."""
+    """Give a function that settles, in the way that `in_each_way` names or else each by itself."""
+    way = getattr(request, "param", "each")
 
     def settle_all(*settlements: Settlement) -> list[JobStatus | None]:
-        if request.param == "alone":
+        if way == "together":
             found = consume.settle(conn, settlements, worker_name=NAME)
             return [found.get(each.fence.id) for each in settlements]
-        if request.param == "free":
+        if way == "each":
             return consume.settle_each(conn, settlements, worker_name=NAME)
         return consume.settle_and_claim(conn, settlements, None, worker_name=NAME)[0]
 
     return settle_all
 
 
+in_each_way = pytest.mark.parametrize("settle_all", ["together", "each", "with a claim"], indirect=True)
+
+
+@in_each_way
 def test_counts_what_is_to_be_tried_again_and_what_has_failed_for_good(running, settle_all, sql):
     one, two, three, four = running(), running(queue="bulk"), running(max_attempts=1), running(kind="hook")
     ok = running()
@@ -87,25 +90,23 @@ def test_adds_up_and_keeps_the_first_example(running, settle_all, sql, make_due,
     assert sql(GROUPS) == [first]
 
 
-@pytest.mark.parametrize("is_counted", [True, False])
-def test_notes_when_each_attempt_began_and_whose_it_was(running, settle_all, conn, make_due, claim, is_counted):
-    first, ok = running(), running()
-    settle_all(Settlement(Fence.of(ok), Outcome.complete()), ended(first, Outcome.fail("one", delay=0), is_counted))
+@in_each_way
+def test_notes_when_each_attempt_began_and_whose_it_was(running, settle_all, conn, make_due, claim):
+    first, ok, lost = running(), running(), running(max_attempts=9)
+    settle_all(Settlement(Fence.of(ok), Outcome.complete()), failed(first, Outcome.fail("one", delay=0)))
     make_due(first)
     second = claim()
 
-    settle_all(ended(second, Outcome.fail_for_good("two"), is_counted))
+    settle_all(failed(second, Outcome.fail_for_good("two")), failed(lost, Outcome.fail("three", delay=9)).uncounted)
 
     noted = produce.get(conn, first.id).errors
     assert [entry["worker"] for entry in noted] == [NAME, NAME]
     assert [datetime.fromisoformat(entry["started_at"]) for entry in noted] == [first.started_at, second.started_at]
     assert all(entry["started_at"] < entry["at"] for entry in noted)
     assert produce.get(conn, ok.id).errors == []
-
-
-def ended(job, outcome: Outcome, is_counted: bool) -> Settlement:
-    settlement = failed(job, outcome)
-    return settlement if is_counted else settlement.uncounted
+    # The same is noted of a failure that is not counted.
+    [uncounted] = produce.get(conn, lost.id).errors
+    assert (uncounted["worker"], datetime.fromisoformat(uncounted["started_at"])) == (NAME, lost.started_at)
 
 
 def test_counts_nothing_of_a_claim_that_is_no_longer_the_current_one(running, settle_all, sql):
@@ -139,15 +140,6 @@ def test_of_a_job_that_then_succeeds_keeps_the_count_and_not_the_id(running, set
     assert sql("SELECT status, error_id FROM haulier.finished_job") == [("succeeded", None)]
 
 
-def test_sends_what_it_always_sent_where_nothing_has_failed(running):
-    settlements = [Settlement(Fence.of(running()), outcome) for outcome in OUTCOMES.values()]
-
-    names, parameters = settling(settlements)
-
-    assert names == SETTLE
-    assert "error_ids" not in parameters
-
-
 @pytest.mark.parametrize(
     "fault",
     [
@@ -156,37 +148,37 @@ def test_sends_what_it_always_sent_where_nothing_has_failed(running):
         "ALTER TABLE haulier.job DROP COLUMN error_id CASCADE",
     ],
 )
-def test_settles_where_the_failure_cannot_be_counted(fault, migrated_database):
+def test_settles_even_if_the_failure_cannot_be_counted(fault, migrated_database):
     with closing(connect(migrated_database)) as conn:
         sql = sql_on(conn)
         worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
         queueing.enqueue(conn, [NewJob("mail", {}), NewJob("mail", {})])
         jobs = [queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())[0] for _ in range(2)]
         sql(fault)
-        told: list[Any] = []
+        complaints: list[Any] = []
 
         became = consume.settle_each(
             conn,
             [failed(jobs[0], Outcome.fail("no luck", delay=9)), Settlement(Fence.of(jobs[1]), Outcome.complete())],
-            uncounted=told.append,
+            uncounted=complaints.append,
         )
 
     assert became == [JobStatus.RETRYING, JobStatus.SUCCEEDED]
-    assert len(told) == 1
+    assert len(complaints) == 1
 
 
 def test_waits_only_for_a_moment_for_a_lock_on_the_counts(running, conn, open_conn):
-    job, rival, told = running(), open_conn(), []
+    job, rival, complaints = running(), open_conn(), []
     with rival.cursor() as cursor:
         cursor.execute("BEGIN; LOCK TABLE haulier.error_group")
 
         became = consume.settle_each(
-            conn, [failed(job, Outcome.fail("no luck", delay=9))], seconds=2, uncounted=told.append
+            conn, [failed(job, Outcome.fail("no luck", delay=9))], seconds=2, uncounted=complaints.append
         )
 
         cursor.execute("ROLLBACK")
     assert became == [JobStatus.RETRYING]
-    [refused] = told
+    [refused] = complaints
     assert isinstance(refused, RefusedForNow)
 
 
@@ -234,6 +226,6 @@ def test_the_example_is_of_an_attempt_that_was_counted(running, conn, sql):
     consume.settle(conn, [stale, failed(counted, Outcome.fail("no luck 2", delay=9))])
 
     assert sql("SELECT example, example_job, example_queue FROM haulier.error_group") == [
-        # The error that was told first is not this job's; what all of the group have in common is.
+        # The first error text is of the stale claim; the group text is common to both.
         ("no luck …", counted.id, "default")
     ]

@@ -93,7 +93,7 @@ def test_writes_nothing_of_a_claim_that_is_over(running, settle, write, sql):
     assert sql("SELECT count(*) FROM haulier.progress") == [(0,)]
 
 
-def test_a_stale_worker_changes_nothing_of_what_the_new_one_has_written(running, register, claim, conn, write, shown):
+def test_a_stale_worker_changes_nothing_that_the_new_one_wrote(running, register, claim, conn, write, shown):
     stale = running()
     write((stale, word(50)))
     consume.settle(conn, [Settlement(Fence.of(stale), Outcome.release())])
@@ -107,24 +107,26 @@ def test_a_stale_worker_changes_nothing_of_what_the_new_one_has_written(running,
     assert (before, shown(fresh)) == (None, (1, None, None))
 
 
-@pytest.mark.parametrize("wrong", ["worker", "attempt", "claim"])
-def test_writes_nothing_without_the_whole_fence(running, register, conn, sql, wrong):
+def test_writes_nothing_without_the_whole_fence(running, register, conn, sql):
     job = running()
-    fence = Fence.of(job)._replace(**{"attempt": {"attempt": 2}, "claim": {"claim": uuid4()}}.get(wrong, {}))
+    fence = Fence.of(job)
 
-    consume.write_progress(conn, register() if wrong == "worker" else job.worker_id, {fence: word(1)}, seconds=2)
+    for worker, wrong in (
+        (register(), fence),
+        (job.worker_id, fence._replace(attempt=2)),
+        (job.worker_id, fence._replace(claim=uuid4())),
+    ):
+        consume.write_progress(conn, worker, {wrong: word(1)}, seconds=2)
 
     assert sql("SELECT count(*) FROM haulier.progress") == [(0,)]
 
 
-@pytest.mark.parametrize("outcome", [Outcome.complete(), Outcome.fail("no luck", 0), Outcome.release()], ids=str)
-def test_shows_nothing_of_a_job_that_does_not_run(running, settle, write, shown, outcome):
-    job = running()
-    write((job, word(1)))
-
-    settle(job, outcome)
-
-    assert shown(job) is None
+def test_shows_nothing_of_a_job_that_does_not_run(running, settle, write, shown):
+    for outcome in (Outcome.complete(), Outcome.fail("no luck", 60), Outcome.release(60)):
+        job = running()
+        write((job, word(1)))
+        settle(job, outcome)
+        assert shown(job) is None
 
 
 def test_takes_away_what_was_said_under_a_claim_that_has_ended(running, settle, worker, write, sql):
@@ -137,7 +139,7 @@ def test_takes_away_what_was_said_under_a_claim_that_has_ended(running, settle, 
     assert sql("SELECT job_id FROM haulier.progress") == [(other.id,)]
 
 
-def test_neither_waits_for_a_job_that_somebody_has_locked_nor_locks_one(running, open_conn, conn, worker, shown):
+def test_neither_waits_for_a_locked_job_nor_locks_one(running, open_conn, conn, worker, shown):
     job, rival = running(), open_conn()
     with rival.cursor() as cursor:
         cursor.execute("BEGIN; SELECT FROM haulier.job FOR UPDATE")
@@ -153,7 +155,7 @@ def test_neither_waits_for_a_job_that_somebody_has_locked_nor_locks_one(running,
     assert settled == {job.id: JobStatus.SUCCEEDED}
 
 
-def test_gives_up_soon_where_somebody_has_locked_the_table(running, open_conn, conn, worker):
+def test_gives_up_soon_if_the_table_is_locked(running, open_conn, conn, worker):
     job, rival = running(), open_conn()
     with rival.cursor() as cursor:
         cursor.execute("BEGIN; LOCK TABLE haulier.progress")
@@ -166,7 +168,7 @@ def test_gives_up_soon_where_somebody_has_locked_the_table(running, open_conn, c
     assert waited < 30
 
 
-def test_is_understood_where_a_role_reads_arrays_in_another_way(running, conn, worker, sql, shown):
+def test_is_understood_if_a_role_reads_arrays_in_another_way(running, conn, worker, sql, shown):
     job = running()
     sql("SET array_nulls = off")
 

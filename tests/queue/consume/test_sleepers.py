@@ -54,7 +54,7 @@ def asleep(sql: Callable[..., list[tuple[UUID]]]) -> Callable[[], set[UUID]]:
     return lambda: {worker for [worker] in sql("SELECT worker_id FROM haulier.sleeper")}
 
 
-def test_sends_nothing_while_nobody_sleeps(heard, register, sleeper, conn, sql):
+def test_sends_nothing_while_no_worker_sleeps(heard, register, sleeper, conn, sql):
     register()
     get_up(conn, sleeper())
 
@@ -87,7 +87,7 @@ def test_wakes_the_one_whose_beat_is_the_freshest(heard, sleeper, conn, sql):
     assert [knock.worker_id for knock in heard()] == [three[1]] * 11 + [three[0]] * 2
 
 
-def test_wakes_now_this_one_and_now_that_of_those_that_beat_at_once(heard, sleeper, sql):
+def test_spreads_wake_ups_over_workers_that_beat_at_the_same_time(heard, sleeper, sql):
     three = {sleeper() for _ in range(3)}
     sql("UPDATE haulier.worker SET beat_at = now() RETURNING id")
 
@@ -100,7 +100,7 @@ def test_wakes_now_this_one_and_now_that_of_those_that_beat_at_once(heard, sleep
     assert max(woken.values()) < 45
 
 
-def test_wakes_one_for_each_set_of_queues_that_has_the_jobs(heard, sleeper, sql):
+def test_wakes_one_worker_for_each_set_of_queues_that_has_the_jobs(heard, sleeper, sql):
     everything = {sleeper(), sleeper()}
     default = {sleeper("default"), sleeper("default")}
     both = {sleeper("mail", "default")}
@@ -121,7 +121,7 @@ def test_wakes_for_every_queue_that_the_statement_brings_jobs_of(heard, sleeper,
     assert {knock.worker_id for knock in heard()} == {mail, bulk}
 
 
-def test_wakes_nobody_for_a_statement_that_brings_no_job(heard, sleeper, sql):
+def test_wakes_no_worker_for_a_statement_that_brings_no_job(heard, sleeper, sql):
     sleeper("default")
 
     sql(INSERT.replace("VALUES ('mail', '{}')", "SELECT 'mail', '{}' WHERE false"))
@@ -129,7 +129,7 @@ def test_wakes_nobody_for_a_statement_that_brings_no_job(heard, sleeper, sql):
     assert heard() == []
 
 
-def test_wakes_nobody_who_has_got_up(heard, sleeper, conn, sql):
+def test_wakes_no_worker_that_has_got_up(heard, sleeper, conn, sql):
     awake, asleep = sleeper(), sleeper()
     get_up(conn, awake)
 
@@ -150,19 +150,12 @@ def test_falling_asleep_twice_is_sleeping_once(sleeper, conn, asleep, sql, heard
     assert heard() == [Knock(worker)]
 
 
-def test_a_worker_that_was_declared_dead_sleeps_no_more(sleeper, asleep, let_lease_run_out, conn):
-    dead, alive = sleeper(), sleeper()
+def test_a_worker_that_left_or_was_declared_dead_sleeps_no_more(sleeper, asleep, let_lease_run_out, conn):
+    left, dead, alive = sleeper(), sleeper(), sleeper()
     let_lease_run_out(dead)
 
-    queueing.rescue(conn)
-
-    assert asleep() == {alive}
-
-
-def test_a_worker_that_left_sleeps_no_more(sleeper, asleep, conn):
-    left, alive = sleeper(), sleeper()
-
     consume.deregister(conn, left)
+    queueing.rescue(conn)
 
     assert asleep() == {alive}
 
@@ -176,7 +169,7 @@ def test_a_worker_that_has_no_row_cannot_fall_asleep(register, conn, asleep):
     assert asleep() == set()
 
 
-def test_falling_asleep_while_somebody_declares_one_dead_waits_and_then_does_nothing(
+def test_falling_asleep_waits_for_a_burial_under_way_and_then_does_nothing(
     register, open_conn, at_once, until_somebody_waits, asleep, sql
 ):
     worker, grave = register(), open_conn()
@@ -211,7 +204,7 @@ def test_an_insert_that_looked_before_is_found_by_a_look_after_falling_asleep(
     assert claim(by=worker) is not None
 
 
-def test_an_application_in_repeatable_read_wakes_only_who_slept_when_it_began(heard, sleeper, open_conn):
+def test_an_application_in_repeatable_read_wakes_only_earlier_sleepers(heard, sleeper, open_conn):
     early, application = sleeper("default"), open_conn()
     application.set_session(isolation_level="REPEATABLE READ", autocommit=False)
     application.cursor().execute("SELECT 1")
@@ -223,30 +216,17 @@ def test_an_application_in_repeatable_read_wakes_only_who_slept_when_it_began(he
     assert heard() == [Knock(early)]
 
 
-def test_a_worker_wakes_another_of_its_queues(heard, sleeper, conn):
-    worker, other, _ = sleeper("mail"), sleeper("mail"), sleeper("bulk")
+def test_a_worker_wakes_another_of_its_queues(heard, register, sleeper, conn):
+    of_all, of_mail = register(), register(queues=("mail",))
+    sleeper("bulk")
+    without = wake_another(conn, of_all), wake_another(conn, of_mail), heard()
+    other, mail = sleeper(), sleeper("mail")
 
-    woken = wake_another(conn, worker)
+    woken = wake_another(conn, of_all), wake_another(conn, of_mail)
 
-    assert woken
-    assert heard() == [Knock(other)]
-
-
-def test_a_worker_of_all_queues_wakes_another_one(heard, register, sleeper, conn):
-    worker, other, _ = register(), sleeper(), sleeper("bulk")
-
-    wake_another(conn, worker)
-
-    assert heard() == [Knock(other)]
-
-
-def test_a_worker_wakes_nobody_where_nobody_else_sleeps(heard, sleeper, conn):
-    worker, _ = sleeper("mail"), sleeper("bulk")
-
-    woken = wake_another(conn, worker)
-
-    assert not woken
-    assert heard() == []
+    assert without == (False, False, [])
+    assert woken == (True, True)
+    assert heard() == [Knock(other), Knock(mail)]
 
 
 def test_a_worker_that_passes_a_knock_on_gets_up(heard, sleeper, conn, asleep):
@@ -259,7 +239,7 @@ def test_a_worker_that_passes_a_knock_on_gets_up(heard, sleeper, conn, asleep):
     assert asleep() == {other}
 
 
-def test_a_knock_that_nobody_can_take_is_passed_on_no_more_often_than_there_are_sleepers(heard, sleeper, conn, asleep):
+def test_a_knock_is_passed_on_at_most_once_per_sleeper(heard, sleeper, conn, asleep):
     three = {sleeper() for _ in range(3)}
 
     passed = [pass_on(conn, worker) for worker in three]

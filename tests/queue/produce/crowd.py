@@ -15,6 +15,7 @@ from psycopg2.extensions import connection as Connection
 from haulier.domain.job import Job, JobStatus, NewJob
 from haulier.postgres.connection import connect
 from haulier.queue import consume, produce
+from haulier.queue.produce import look_back
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.look import Page
 from tests import queueing
@@ -35,7 +36,7 @@ WAITING = """
     FROM unnest(%s::text[], %s::text[], %s::text[], %s::float[]) AS job (queue, kind, status, ago)
     RETURNING 1
 """
-# Payloads, keys and errors, which tell some of the jobs apart.
+# Payloads, keys and errors that some of the jobs share.
 GIVEN = """
     WITH numbered AS (SELECT id, row_number() OVER (ORDER BY created_at, id) AS n FROM haulier.jobs),
     given AS (
@@ -119,6 +120,19 @@ def fill(conn: Connection) -> list[Job]:
     return sorted(jobs, key=lambda job: (job.created_at, job.id), reverse=True)
 
 
+# How a look goes about it: rows of its first statement, seconds, the most jobs of rare tags, and a page's limit. The
+# first looks end at once, the second ones after a while, and the last ones never.
+LOOKS = ((5, -1.0, 50, 4), (3, 0.003, 3, 50), (2, 60.0, 2, 7))
+
+
+def set_look(monkeypatch: pytest.MonkeyPatch, rows: int, seconds: float, tagged: int) -> None:
+    """Let looks begin with this many rows, start no statement after this time, and take more tagged jobs for common."""
+    monkeypatch.setattr(look_back, "FIRST_ROWS", rows)
+    monkeypatch.setattr(look_back, "MOST_ROWS", 8 * rows)
+    monkeypatch.setattr(look_back, "LOOK_SECONDS", seconds)
+    monkeypatch.setattr(look_back, "MOST_TAGGED", tagged)
+
+
 FAILED = (JobStatus.FAILED_PERMANENT, JobStatus.RETRYING)
 
 
@@ -130,7 +144,7 @@ def many(conn):
 
 @pytest.fixture(scope="module", params=[False, True], ids=["not counted", "counted"])
 def crowd(request, _make_migrated_database):
-    """Give a connection to a database with such jobs, counted or not, for those who only read, and the jobs."""
+    """Give a connection to a database with such jobs, counted or not, for tests that only read, and the jobs."""
     with closing(connect(_make_migrated_database())) as conn:
         jobs = fill(conn)
         if request.param:

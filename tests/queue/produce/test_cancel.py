@@ -6,36 +6,23 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
+from functools import partial
 from uuid import UUID, uuid4
 
 import pytest
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.claim import Fence, Settlement
-from haulier.domain.errors import DatabaseUnavailable, InvalidTransition, JobNotFound, RowRefused
+from haulier.domain.errors import DatabaseUnavailable, InvalidTransition, RowRefused
 from haulier.domain.job import FINAL_STATUSES, JobStatus, NewJob
 from haulier.domain.outcome import Outcome
-from haulier.postgres.connection import connect
 from haulier.postgres.errors import translated
 from haulier.postgres.statements import transaction
 from haulier.queue import consume, produce
 from tests import queueing
 from tests.conftest import PATIENCE, eventually
-
-
-def test_ends_a_queued_job_at_once(enqueue, conn, sql):
-    job = enqueue(idempotency_key="order-7", priority=3, tags=["vip"])
-
-    done = produce.cancel(conn, job.id)
-
-    ended = produce.get(conn, job.id)
-    assert done is True
-    assert (ended.status, ended.cancel_requested, ended.attempts) == (JobStatus.CANCELLED, True, 0)
-    assert ended.finished_at == ended.updated_at
-    assert (ended.idempotency_key, ended.priority, ended.tags) == ("order-7", 3, ["vip"])
-    assert ended.created_at == job.created_at
-    assert sql("SELECT count(*) FROM haulier.job") == [(0,)]
+from tests.rivals import beside, connected
 
 
 def test_notifies_nobody_of_a_job_that_waited(enqueue, conn, sql):
@@ -66,40 +53,21 @@ def test_loses_no_job_that_a_trigger_drops_on_its_way(enqueue, conn, sql, act):
     assert produce.get(conn, job.id) == before
 
 
-def test_ends_a_retrying_job_at_once_and_keeps_its_errors(running, settle, conn):
-    job = running()
-    settle(job, Outcome.fail("no luck", delay=60))
-
-    done = produce.cancel(conn, job.id)
-
-    ended = produce.get(conn, job.id)
-    assert done is True
-    assert (ended.status, ended.attempts, ended.last_error) == (JobStatus.CANCELLED, 1, "no luck")
-    assert len(ended.errors) == 1
-
-
-def test_asks_a_running_job_to_stop_and_is_pending_each_time(running, conn):
+def test_asks_a_running_job_to_stop_and_changes_nothing_when_repeated(running, conn):
     job = running()
 
-    answers = [produce.cancel(conn, job.id), produce.cancel(conn, job.id)]
+    first = produce.cancel(conn, job.id)
+    requested = produce.get(conn, job.id)
+    again = produce.cancel(conn, job.id)
 
-    asked = produce.get(conn, job.id)
-    assert answers == [False, False]
-    assert (asked.status, asked.cancel_requested, asked.worker_id) == (JobStatus.RUNNING, True, job.worker_id)
-    assert asked.updated_at > job.updated_at
-
-
-def test_does_not_touch_updated_at_when_asked_again(running, conn):
-    job = running()
-    produce.cancel(conn, job.id)
-    first = produce.get(conn, job.id)
-
-    produce.cancel(conn, job.id)
-
-    assert produce.get(conn, job.id) == first
+    assert (first, again) == (False, False)
+    assert (requested.status, requested.cancel_requested) == (JobStatus.RUNNING, True)
+    assert requested.worker_id == job.worker_id
+    assert requested.updated_at > job.updated_at
+    assert produce.get(conn, job.id) == requested
 
 
-def test_tells_the_worker_what_to_stop(running, conn, worker):
+def test_lets_the_worker_know_what_to_stop(running, conn, worker):
     stopping, going_on = running(), running()
 
     produce.cancel(conn, stopping.id)
@@ -112,32 +80,19 @@ def test_tells_the_worker_what_to_stop(running, conn, worker):
     }
 
 
-@pytest.mark.parametrize("status", FINAL_STATUSES)
-def test_refuses_a_job_that_has_ended(running, settle, conn, status):
-    job = running()
-    if status is JobStatus.CANCELLED:
-        produce.cancel(conn, job.id)
-    settle(job, Outcome.complete(1) if status is not JobStatus.FAILED_PERMANENT else Outcome.fail_for_good("no"))
-    ended = produce.get(conn, job.id)
+def test_refuses_a_job_that_has_ended(running, settle, conn):
+    for status in FINAL_STATUSES:
+        job = running()
+        if status is JobStatus.CANCELLED:
+            produce.cancel(conn, job.id)
+        settle(job, Outcome.fail_for_good("no") if status is JobStatus.FAILED_PERMANENT else Outcome.complete(1))
+        ended = produce.get(conn, job.id)
 
-    with pytest.raises(InvalidTransition, match=f"cannot cancel when status={status}"):
-        produce.cancel(conn, job.id)
+        with pytest.raises(InvalidTransition, match=f"cannot cancel when status={status}"):
+            produce.cancel(conn, job.id)
 
-    assert ended.status is status
-    assert produce.get(conn, job.id) == ended
-
-
-def test_does_not_know_an_unknown_job(conn):
-    with pytest.raises(JobNotFound):
-        produce.cancel(conn, uuid4())
-
-
-def test_a_cancelled_job_is_not_claimed(enqueue, claim, conn):
-    job = enqueue()
-
-    produce.cancel(conn, job.id)
-
-    assert claim() is None
+        assert ended.status is status
+        assert produce.get(conn, job.id) == ended
 
 
 def test_waits_for_a_settle_under_way_and_then_sees_where_the_job_went(
@@ -159,7 +114,7 @@ def test_waits_for_a_settle_under_way_and_then_sees_where_the_job_went(
     assert "succeeded" in str(refused)
 
 
-def test_gives_up_where_somebody_holds_the_row(enqueue, open_conn, conn):
+def test_gives_up_if_the_row_stays_locked(enqueue, open_conn, conn):
     job, rival = enqueue(), open_conn()
     rival.autocommit = False
     with rival.cursor() as cursor:
@@ -224,29 +179,24 @@ def test_races_with_settles_leave_each_job_one_end_and_readers_always_see_it_onc
     ids = [r.job.id for r in queueing.enqueue(conn, [NewJob("mail", {}, max_attempts=1000) for _ in range(120)])]
     race, barrier = Race(ids, [register() for _ in range(4)]), threading.Barrier(9)
 
-    def run(role: Callable[[int, Connection], None], number: int) -> None:
+    def run(role: Callable[[int, Connection], None], number: int, mine: Connection) -> None:
+        barrier.wait(PATIENCE)
         try:
-            with closing(connect(database)) as mine:
-                barrier.wait(PATIENCE)
-                role(number, mine)
+            role(number, mine)
         except Exception as error:
             race.problems.append(error)
 
     roles = [(role, n) for role, count in ((race.work, 4), (race.cancel, 3), (race.read, 2)) for n in range(count)]
-    threads = [threading.Thread(target=run, args=each) for each in roles]
-    for thread in threads:
-        thread.start()
-    try:
-        eventually(lambda: race.problems or produce.overview(conn).depths == [])
-    finally:
-        race.over.set()
-        for thread in threads:
-            thread.join(PATIENCE)
+    with beside(*(connected(database, partial(run, *each)) for each in roles)):
+        try:
+            eventually(lambda: race.problems or produce.overview(conn).depths == [])
+        finally:
+            race.over.set()
 
     assert race.problems == []
     ended = {job_id: produce.get(conn, job_id) for job_id in ids}
     assert all(job.status.is_final for job in ended.values())
-    # A cancel that was accepted has won, and nothing was cancelled that nobody cancelled.
+    # A cancel that was accepted has won, and no other job was cancelled.
     assert {job_id for job_id, job in ended.items() if job.status is JobStatus.CANCELLED} == race.accepted
     with conn.cursor() as cursor:
         cursor.execute("SELECT id FROM haulier.finished_job")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -23,9 +22,10 @@ from haulier.postgres.scratch import create_database
 from haulier.queue import consume
 from haulier.queue.produce.checks import EFFECTS, THRESHOLDS, check_database
 from haulier.queue.upkeep.migrate import migrate
-from tests.conftest import PATIENCE, Sql, eventually, sql_on
+from tests.conftest import Sql, eventually, sql_on
 from tests.queue.schedules import plant
 from tests.queue.upkeep.archive import Archive
+from tests.rivals import beside
 
 pytestmark = pytest.mark.direct("is about a server of its own, and its sessions")
 
@@ -96,9 +96,9 @@ def test_finds_nothing_in_a_healthy_database(checked: Connection) -> None:
     ]
     assert all(check.message and check.effect == EFFECTS[check.name] for check in found.checks)
     # Numbers as people read them, however large: sizes with their units, and thousands apart.
-    told = {check.name: check.message for check in found.checks}
-    assert re.fullmatch(r"the tables have \d+ [kM]B, of which \d+ (bytes|[kM]B) are history", told["size"])
-    assert [text for text in told.values() if re.search(r"\d{5}", text)] == []
+    messages = {check.name: check.message for check in found.checks}
+    assert re.fullmatch(r"the tables have \d+ [kM]B, of which \d+ (bytes|[kM]B) are history", messages["size"])
+    assert [text for text in messages.values() if re.search(r"\d{5}", text)] == []
 
 
 def test_finds_nothing_while_workers_work(checked: Connection, run: Sql) -> None:
@@ -216,12 +216,12 @@ def test_says_that_the_connections_are_used_up_and_what_to_lower(
     assert "DB_CONNECTION_LIMIT" in check.fix
 
 
-def test_names_who_waits_for_a_lock_and_for_whom(checked: Connection, rival: Callable[[], Connection]) -> None:
+def test_names_the_process_that_waits_for_a_lock_and_its_holder(
+    checked: Connection, rival: Callable[[], Connection]
+) -> None:
     holder, waiter = rival(), rival()
     sql_on(holder)("BEGIN; LOCK TABLE haulier.worker IN ACCESS EXCLUSIVE MODE")
     pid = waiter.info.backend_pid
-    waits = threading.Thread(target=lambda: sql_on(waiter)("SELECT count(*) FROM haulier.worker"))
-    waits.start()
     # Of the checks only this one: others read that table too.
     wanted = {"locks": AT_ONCE["locks"]}
 
@@ -229,11 +229,11 @@ def test_names_who_waits_for_a_lock_and_for_whom(checked: Connection, rival: Cal
         [check] = check_database(checked, retention_days=30, thresholds=wanted).checks
         return check if check.state is CheckState.BAD else None
 
-    try:
-        found = eventually(is_found)
-    finally:
-        sql_on(holder)("ROLLBACK")
-        waits.join(PATIENCE)
+    with beside(lambda: sql_on(waiter)("SELECT count(*) FROM haulier.worker")):
+        try:
+            found = eventually(is_found)
+        finally:
+            sql_on(holder)("ROLLBACK")
 
     assert found.message.startswith(f"process {pid} of the server has waited")
     assert found.fix.endswith(f"SELECT pg_terminate_backend({holder.info.backend_pid});")
@@ -264,7 +264,7 @@ def test_says_that_the_numbers_are_old(checked: Connection, run: Sql) -> None:
 
 
 @pytest.mark.parametrize("has_worker", [False, True])
-def test_says_that_ticks_are_overdue_and_whether_anybody_is_there_to_fire_them(
+def test_says_that_ticks_are_overdue_and_whether_a_worker_lives(
     checked: Connection, run: Sql, has_worker: bool
 ) -> None:
     plant(run, seconds_ago=400)
@@ -289,7 +289,7 @@ def test_names_an_index_that_a_failed_reindex_left_over(archive: Archive) -> Non
     assert (check.state, check.fix) == (CheckState.WARN, "Drop it: DROP INDEX CONCURRENTLY haulier.job_claim_ccnew;")
 
 
-def test_counts_dead_rows_where_they_outnumber_the_live(checked: Connection, run: Sql) -> None:
+def test_counts_dead_rows_that_outnumber_the_live(checked: Connection, run: Sql) -> None:
     run("ALTER SYSTEM SET autovacuum_naptime = '1 h'")
     run("SELECT pg_reload_conf()")
     run(

@@ -1,4 +1,4 @@
-"""The depths that a worker has counted, in place of those that are counted for each scrape: they ..."""
+"""The depths that a worker has counted, used instead of counting anew for each scrape: they ..."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FILL = """
 
 @pytest.fixture
 def crowd(conn, sql):
-    """Give a function that stores jobs of so many queues and counts them."""
+    """Give a function that stores jobs of this many queues and counts them."""
 
     def crowd(queues: int, *, jobs: int = 400, seed: int = 1) -> None:
         chance = random.Random(seed)
@@ -50,8 +50,9 @@ def ageless(depths: Collection[QueueDepth]) -> list[QueueDepth]:
     ]
 
 
-@pytest.mark.parametrize("queues", [3, 150])
-@pytest.mark.parametrize("served", [None, (), ("queue-0", "queue-2")], ids=["nobody", "all", "some"])
+@pytest.mark.parametrize(
+    ("queues", "served"), [(3, None), (150, ()), (150, ("queue-0", "queue-2"))], ids=["nobody", "all", "some"]
+)
 def test_say_what_counting_all_jobs_says(conn, crowd, queues, served):
     if served is not None:
         consume.register(conn, host="dock", pid=7, threads=8, queues=served, lease_seconds=300)
@@ -63,7 +64,7 @@ def test_say_what_counting_all_jobs_says(conn, crowd, queues, served):
     assert ageless(counted.depths) == ageless(exact.depths)
 
 
-def test_hold_what_no_queue_has_a_row_for_among_the_others(conn, crowd, monkeypatch):
+def test_include_queues_without_a_row_of_their_own(conn, crowd, monkeypatch):
     monkeypatch.setattr(depths, "MOST_DEPTHS", 5)
     crowd(50)
 
@@ -74,19 +75,12 @@ def test_hold_what_no_queue_has_a_row_for_among_the_others(conn, crowd, monkeypa
     assert sum(depth.unserved for depth in counted.depths) == sum(depth.unserved for depth in exact.depths)
 
 
-@pytest.mark.parametrize(("ago", "is_used"), [("30 s", True), ("61 s", False), (None, False)])
-def test_are_used_for_a_minute_after_they_were_counted(conn, sql, crowd, enqueue, ago, is_used):
-    crowd(3)
-    enqueue(queue="new")
-    sql("UPDATE haulier.counting SET depth_at = now() - %s::interval", ago)
-
-    found = {depth.queue for depth in produce.overview(conn, as_counted=True).depths}
-
-    assert ("new" not in found) is is_used
-
-
-def test_are_not_used_unless_asked_for(conn, crowd, enqueue):
+def test_are_used_for_a_minute_after_they_were_counted_if_asked_for(conn, sql, crowd, enqueue):
     crowd(3)
     enqueue(queue="new")
 
+    for ago, is_used in (("30 s", True), ("61 s", False), (None, False)):
+        sql("UPDATE haulier.counting SET depth_at = now() - %s::interval", ago)
+        queues = {depth.queue for depth in produce.overview(conn, as_counted=True).depths}
+        assert ("new" not in queues) is is_used
     assert "new" in {depth.queue for depth in produce.overview(conn).depths}

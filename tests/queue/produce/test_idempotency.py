@@ -11,10 +11,15 @@ from haulier.queue.upkeep import purge
 from haulier.queue.upkeep.purge import purge_idempotency
 from tests import queueing
 
+OLD_KEYS = """
+    INSERT INTO haulier.idempotency (key, fingerprint, job_id, created_at)
+    SELECT 'k' || n, '', haulier.uuidv7(), now() - interval '40 days' FROM generate_series(1, %s) AS n
+"""
+
 
 @pytest.fixture
 def age(sql):
-    """Give a function that makes a key so many days old."""
+    """Give a function that makes a key this many days old."""
 
     def age(key, days):
         assert sql(
@@ -68,10 +73,7 @@ def test_forgets_an_old_key_whose_job_is_nowhere(enqueue, conn, age, keys, sql):
 
 def test_takes_all_of_them_a_bounded_number_at_a_time(conn, sql, keys, monkeypatch):
     monkeypatch.setattr(purge, "AT_ONCE", 4)
-    sql(
-        "INSERT INTO haulier.idempotency (key, fingerprint, job_id, created_at)"
-        " SELECT 'k' || n, '', haulier.uuidv7(), now() - interval '40 days' FROM generate_series(1, 10) AS n"
-    )
+    sql(OLD_KEYS, 10)
 
     purged = purge_idempotency(conn, idempotency_days=30)
 
@@ -80,10 +82,7 @@ def test_takes_all_of_them_a_bounded_number_at_a_time(conn, sql, keys, monkeypat
 
 
 def test_several_purge_at_once_without_waiting_for_each_other(at_once, sql, keys):
-    sql(
-        "INSERT INTO haulier.idempotency (key, fingerprint, job_id, created_at)"
-        " SELECT 'k' || n, '', haulier.uuidv7(), now() - interval '40 days' FROM generate_series(1, 500) AS n"
-    )
+    sql(OLD_KEYS, 500)
 
     purged = at_once(4, lambda number, mine: purge_idempotency(mine, idempotency_days=30))
 
@@ -103,11 +102,8 @@ def test_a_forgotten_key_may_be_used_again(running, settle, conn, age):
     assert again.job.id != first.id
 
 
-def test_leaves_what_somebody_else_is_just_purging_without_waiting(conn, sql, open_conn, keys):
-    sql(
-        "INSERT INTO haulier.idempotency (key, fingerprint, job_id, created_at)"
-        " SELECT 'k' || n, '', haulier.uuidv7(), now() - interval '40 days' FROM generate_series(1, 5) AS n"
-    )
+def test_leaves_locked_keys_to_their_purger_without_waiting(conn, sql, open_conn, keys):
+    sql(OLD_KEYS, 5)
     rival = open_conn()
     rival.autocommit = False
     with rival.cursor() as cursor:

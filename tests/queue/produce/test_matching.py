@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from uuid import uuid4
 
 import pytest
@@ -10,47 +11,45 @@ import pytest
 from haulier.domain.operation import OperationAction
 from haulier.postgres.statements import transaction
 from haulier.postgres.values import array
-from haulier.queue.produce import look_back
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.look_back import sent_with
 from haulier.queue.produce.matching import count_by_kind, find_jobs
 from haulier.queue.produce.operation_step import Step, locking
 from haulier.queue.produce.stored_filter import as_stored, from_stored
-from tests.queue.produce.crowd import FILTERS, matching
+from tests.queue.produce.crowd import FILTERS, LOOKS, matching, set_look
+
+NOT_COUNTED = pytest.mark.parametrize("crowd", [False], ids=["not counted"], indirect=True)
 
 
-@pytest.mark.parametrize("crowd", [False], ids=["not counted"], indirect=True)
-@pytest.mark.parametrize("wanted", FILTERS[::3], ids=str)
-def test_finds_each_job_once_in_however_many_looks(crowd, monkeypatch, wanted):
+def found_in_steps(conn, wanted, limit):
+    """Return the ids of all jobs that match, found as an operation finds them: this many at most in a step."""
+    asked, ids = JobFilter(**wanted, limit=limit), []
+    while True:
+        found = find_jobs(conn, asked, most_bytes=10**9)
+        assert len(found.jobs) <= limit
+        ids += [job.id for job in found.jobs]
+        if found.after is None:
+            return ids
+        asked = replace(asked, after=found.after)
+
+
+@NOT_COUNTED
+def test_finds_each_job_once_and_counts_its_kind_in_however_many_looks(crowd, monkeypatch):
     conn, many = crowd
-    for rows, seconds, limit, tagged in ((5, -1.0, 4, 50), (3, 0.003, 50, 3), (2, 60.0, 7, 2)):
-        monkeypatch.setattr(look_back, "MOST_TAGGED", tagged)
-        monkeypatch.setattr(look_back, "FIRST_ROWS", rows)
-        monkeypatch.setattr(look_back, "MOST_ROWS", 8 * rows)
-        monkeypatch.setattr(look_back, "LOOK_SECONDS", seconds)
-        asked, ids = JobFilter(**wanted, limit=limit), []
+    wrong = []
+    for rows, seconds, tagged, limit in LOOKS:
+        set_look(monkeypatch, rows, seconds, tagged)
+        for wanted in FILTERS[::3]:
+            if found_in_steps(conn, wanted, limit) != [job.id for job in matching(many, wanted)]:
+                wrong.append((wanted, rows))
+    monkeypatch.undo()
+    for wanted in FILTERS[::3]:
+        kinds = [job.kind for job in matching(many, wanted)]
+        counted = count_by_kind(conn, JobFilter(**wanted), seconds=60.0)
+        if (counted.is_whole, counted.jobs) != (True, {kind: kinds.count(kind) for kind in kinds}):
+            wrong.append((wanted, counted))
 
-        while True:
-            found = find_jobs(conn, asked, most_bytes=10**9)
-            ids += [job.id for job in found.jobs]
-            assert len(found.jobs) <= limit
-            if found.after is None:
-                break
-            asked = replace(asked, after=found.after)
-
-        assert ids == [job.id for job in matching(many, wanted)]
-
-
-@pytest.mark.parametrize("crowd", [False], ids=["not counted"], indirect=True)
-@pytest.mark.parametrize("wanted", FILTERS[::3], ids=str)
-def test_counts_each_kind(crowd, wanted):
-    conn, many = crowd
-
-    counted = count_by_kind(conn, JobFilter(**wanted), seconds=60.0)
-
-    kinds = [job.kind for job in matching(many, wanted)]
-    assert counted.is_whole
-    assert counted.jobs == {kind: kinds.count(kind) for kind in kinds}
+    assert wrong == []
 
 
 def test_ends_with_the_job_that_reaches_some_bytes(conn, enqueue):
@@ -70,18 +69,17 @@ MANY_WAIT = """
 READ = "SELECT sum(seq_tup_read + idx_tup_fetch) FROM pg_stat_xact_user_tables WHERE relid = 'haulier.job'::regclass"
 
 
-@pytest.mark.parametrize("wanted", [{}, {"queues": ["bulk"]}, {"attempts_min": 0}], ids=str)
-def test_reads_few_more_jobs_than_it_returns_where_all_are_wanted(conn, wanted):
+def test_reads_few_more_jobs_than_it_returns_if_all_match(conn):
     with conn.cursor() as cursor:
         cursor.execute(MANY_WAIT)
         cursor.execute("ANALYZE haulier.job")
-        with transaction(conn):
-            found = find_jobs(conn, JobFilter(**wanted, limit=300), most_bytes=10**9)
-            cursor.execute(READ)
-            [(read,)] = cursor.fetchall()
-
-    assert len(found.jobs) == 300
-    assert read < 1000
+        for wanted in ({}, {"queues": ["bulk"]}, {"attempts_min": 0}):
+            with transaction(conn):
+                found = find_jobs(conn, JobFilter(**wanted, limit=300), most_bytes=10**9)
+                cursor.execute(READ)
+                [(read,)] = cursor.fetchall()
+            assert len(found.jobs) == 300
+            assert read < 1000
 
 
 TAKEN = """
@@ -93,26 +91,23 @@ TAKEN = """
 """
 
 
-@pytest.mark.parametrize("crowd", [False], ids=["not counted"], indirect=True)
-@pytest.mark.parametrize("queues", [None, ["bulk"]], ids=str)
-@pytest.mark.parametrize("action", OperationAction)
-def test_finds_what_an_operation_then_acts_on(crowd, action, queues):
+@NOT_COUNTED
+def test_finds_what_an_operation_then_acts_on(crowd):
     conn, many = crowd
-    me = uuid4()
-    with conn.cursor() as cursor:
-        cursor.execute(TAKEN, (str(action), me))
-        [(operation,)] = cursor.fetchall()
-        try:
+    wrong, me = [], uuid4()
+    for action, queues in product(OperationAction, (None, ["bulk"])):
+        with conn.cursor() as cursor:
+            cursor.execute(TAKEN, (str(action), me))
+            [(operation,)] = cursor.fetchall()
             for given in FILTERS:
                 wanted = from_stored(as_stored(JobFilter(**given)), action, queues)
                 asked, ids = sent_with(wanted, None, None, 0), [job.id for job in many]
                 step = Step(operation, action, asked, {}, 0, me, 8.0, ids, None, None, None, None, is_walked=True)
-
                 found = find_jobs(conn, replace(wanted, limit=10_000), most_bytes=10**9)
                 with locking(conn, step) as begun:
                     [locked] = begun.rows
-
-                assert found.after is None
-                assert locked["taken"] == array(sorted(job.id for job in found.jobs)), given
-        finally:
+                if found.after or locked["taken"] != array(sorted(job.id for job in found.jobs)):
+                    wrong.append((action, queues, given))
             cursor.execute("DELETE FROM haulier.operation")
+
+    assert wrong == []

@@ -68,22 +68,23 @@ def test_takes_no_other_preview_for_its_own(failed, start, preview):
             start(**given)
 
 
-@pytest.mark.parametrize(
-    ("number", "next_number"),
-    [
-        (700, 800),
-        (2**32 - 5, 2**32 + 10),
-        (3 * 2**32 + 7, 3 * 2**32 + 9),
-        (2**32 + 2**24 + 5, 2**33 - 17),
-        (2**40, 2**40 + 1),
-    ],
-)
-def test_knows_the_whole_number_of_a_transaction_by_its_last_32_bits(sql, number, next_number):
-    above, whole = "(SELECT above FROM turn)", PARTS["written_by"]
+def test_knows_the_whole_number_of_a_transaction_by_its_last_32_bits(sql):
+    numbers = {
+        700: 800,
+        2**32 - 5: 2**32 + 10,
+        3 * 2**32 + 7: 3 * 2**32 + 9,
+        2**32 + 2**24 + 5: 2**33 - 17,
+        2**40: 2**40 + 1,
+    }
 
-    asked = whole.replace("xmin::text::bigint", str(number % 2**32)).replace(above, f"{next_number + 2**24}::bigint")
+    found = {}
+    for number, next_number in numbers.items():
+        of_row = PARTS["written_by"].replace("xmin::text::bigint", str(number % 2**32))
+        [(found[number],)] = sql(
+            f"SELECT {of_row.replace('(SELECT above FROM turn)', f'{next_number + 2**24}::bigint')}"
+        )
 
-    assert sql(f"SELECT {asked}") == [(number,)]
+    assert found == {number: number for number in numbers}
 
 
 def test_acts_on_rows_that_are_frozen(sql, failed, start, preview, done_by):
@@ -95,7 +96,7 @@ def test_acts_on_rows_that_are_frozen(sql, failed, start, preview, done_by):
     assert counts(done_by(start("retry", as_of=seen.as_of))) == (3, 3, 0, 0)
 
 
-def test_where_it_is_not_known_what_savepoints_wrote_acts_on_what_workers_have_ended(conn, sql, failed, start, done_by):
+def test_acts_on_what_workers_ended_if_writes_in_savepoints_are_unknown(conn, sql, failed, start, done_by):
     # As if an older transaction had been open, and over 500,000 others come.
     ended, cancelled = failed(), failed()
     sql("UPDATE haulier.finished_job SET status = 'cancelled' WHERE id = %s", cancelled)
@@ -106,9 +107,7 @@ def test_where_it_is_not_known_what_savepoints_wrote_acts_on_what_workers_have_e
     assert status_of(conn, ended, cancelled) == ["queued", "cancelled"]
 
 
-def test_says_about_how_many_where_a_worker_has_counted_them_and_more_than_where_none_has(
-    conn, sql, enqueue, monkeypatch, preview
-):
+def test_says_about_how_many_if_they_were_counted_and_else_more_than(conn, sql, enqueue, monkeypatch, preview):
     for _ in range(9):
         enqueue()
     monkeypatch.setattr(look_back, "FIRST_ROWS", 4)
@@ -148,9 +147,7 @@ def test_fails_when_the_database_was_restored(sql, failed, start, done_by):
 
 
 @pytest.mark.parametrize("action", ["retry", "delete"])
-def test_leaves_a_job_alone_with_whose_id_there_are_two_in_the_history(
-    conn, sql, failed, start, preview, done_by, action
-):
+def test_leaves_a_job_alone_whose_id_is_twice_in_the_history(conn, sql, failed, start, preview, done_by, action):
     twice, once = failed(), failed()
     seen = preview(action)
     sql(

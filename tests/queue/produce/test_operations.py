@@ -1,4 +1,4 @@
-"""Operations: what is done to all jobs of a filter. Each acts on no job but those that its preview saw. It ..."""
+"""Operations act on all jobs of a filter, and only on jobs that the preview saw. It ..."""
 
 from __future__ import annotations
 
@@ -52,38 +52,7 @@ def test_acts_on_what_a_worker_ran_last(conn, sql, failed, start, preview, done_
     ]
 
 
-def test_cancels_what_waits_and_asks_what_runs_to_stop(conn, sql, running, enqueue, start, done_by):
-    runs, waits = running(kind="mail").id, enqueue().id
-
-    operation = done_by(start("cancel"))
-
-    assert counts(operation) == (2, 2, 0, 0)
-    assert status_of(conn, runs, waits) == ["running", "cancelled"]
-    assert sql("SELECT cancel_requested, operation_id FROM haulier.job") == [(True, operation.id)]
-    assert sql("SELECT operation_id FROM haulier.finished_job") == [(operation.id,)]
-
-
-def test_deletes_what_has_ended(conn, failed, enqueue, start, done_by):
-    gone, stays = failed(), enqueue().id
-
-    operation = done_by(start("delete"))
-
-    assert counts(operation) == (1, 1, 0, 0)
-    assert status_of(conn, gone, stays) == ["gone", "queued"]
-
-
-def test_changes_queue_priority_and_time_of_what_waits(sql, enqueue, running, start, done_by):
-    running(kind="mail")
-    waits = enqueue(kind="other", run_at=datetime.now(UTC) + timedelta(days=1)).id
-
-    operation = done_by(start("change", changes={"queue": "bulk", "priority": 7, "delay_seconds": 0}))
-
-    assert counts(operation) == (1, 1, 0, 0)
-    [row] = sql("SELECT id, queue, priority, run_at <= now(), operation_id FROM haulier.job WHERE worker_id IS NULL")
-    assert row == (waits, "bulk", 7, True, operation.id)
-
-
-def test_does_nothing_before_it_starts_nor_after_a_cancel_and_goes_on_after_a_resume(conn, failed, start, done_by):
+def test_does_nothing_before_its_start_or_after_a_cancel_until_resumed(conn, failed, start, done_by):
     jobs = [failed() for _ in range(3)]
     late = start("retry", starts_in_seconds=60)
     assert done_by(late).status is OperationStatus.WAITING
@@ -116,7 +85,7 @@ def test_a_resumed_one_goes_on_where_it_was_cancelled(conn, failed, start, done_
     assert counts(done_by(operation)) == (5, 5, 0, 0)
 
 
-def test_does_what_it_has_found_in_steps_and_goes_on_after_the_last_where_it_is_stopped(conn, failed, start, done_by):
+def test_goes_on_after_the_last_step_if_it_is_stopped(conn, failed, start, done_by):
     for _ in range(10):
         failed()
     operation = start("retry")
@@ -134,9 +103,7 @@ def test_does_what_it_has_found_in_steps_and_goes_on_after_the_last_where_it_is_
 
 
 @pytest.mark.parametrize("taken_by_another", [False, True])
-def test_does_no_further_step_once_it_is_cancelled_or_somebody_elses(
-    conn, sql, failed, start, done_by, taken_by_another
-):
+def test_does_no_further_step_once_it_is_cancelled_or_taken_over(conn, sql, failed, start, done_by, taken_by_another):
     for _ in range(6):
         failed()
     operation = start("retry")
@@ -158,17 +125,6 @@ def test_does_no_further_step_once_it_is_cancelled_or_somebody_elses(
     if not taken_by_another:
         ops.resume_operation(conn, operation.id)
     assert counts(done_by(operation)) == (6, 6, 0, 0)
-
-
-def test_counts_the_jobs_for_which_the_database_refuses_it_and_acts_on_the_others(conn, sql, failed, start, done_by):
-    jobs = [failed() for _ in range(9)]
-    # Somebody has inserted another job of that id.
-    sql("INSERT INTO haulier.job (id, kind, payload) VALUES (%s, 'mail', '{}')", jobs[4])
-
-    operation = done_by(start("retry"))
-
-    assert (operation.status, counts(operation)) == (OperationStatus.DONE, (9, 8, 0, 1))
-    assert sql("SELECT id FROM haulier.finished_job") == [(jobs[4],)]
 
 
 def test_tries_what_is_locked_again_and_skips_it_in_the_end(database, conn, sql, failed, start, done_by):
@@ -200,7 +156,7 @@ def test_does_what_was_locked_when_it_no_longer_is(database, sql, failed, start,
     assert counts(done_by(operation)) == (1, 1, 0, 0)
 
 
-def test_is_worked_on_by_one_at_a_time_who_keeps_it_until_the_lease_has_run_out(conn, sql, failed, start):
+def test_is_worked_on_by_one_at_a_time_until_the_lease_runs_out(conn, sql, failed, start):
     for _ in range(3):
         failed()
     start("retry")
@@ -310,7 +266,7 @@ def test_makes_the_partition_that_is_missing(conn, sql, enqueue, start, done_by)
     assert status_of(conn, job) == ["cancelled"]
 
 
-def test_wakes_who_sleeps_when_it_makes_jobs_due(database, sql, enqueue, worker, start, done_by):
+def test_wakes_a_sleeping_worker_when_it_makes_jobs_due(database, sql, enqueue, worker, start, done_by):
     enqueue(run_at=datetime.now(UTC) + timedelta(days=1))
     sql("INSERT INTO haulier.sleeper (worker_id) VALUES (%s)", worker)
     with closing(connect(database)) as listening, listening.cursor() as cursor:

@@ -9,7 +9,7 @@ from threading import Barrier
 
 import pytest
 
-from haulier.domain.errors import PauseInThePast, TooManyPauses
+from haulier.domain.errors import TooManyPauses
 from haulier.domain.job import JobStatus, NewJob
 from haulier.queue import consume, produce
 from haulier.queue.produce.overview import has_unserved
@@ -66,13 +66,6 @@ def test_a_new_end_leaves_since_as_it_was_unless_the_pause_had_ended(conn, sql, 
     sql("UPDATE haulier.pause SET until = now() - interval '1 h'")
     pause(conn, "bulk")
     assert since() == 0
-
-
-def test_a_time_that_has_come_is_refused(conn, sql, now):
-    with pytest.raises(PauseInThePast):
-        pause(conn, "bulk", until=now)
-
-    assert (sql(PAUSES), sql(RECORD)) == ([], [])
 
 
 def test_the_next_pause_of_any_queue_forgets_those_that_have_ended(conn, sql, now):

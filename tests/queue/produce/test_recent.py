@@ -52,29 +52,26 @@ def through(sql: Any) -> Any:
 def test_says_of_each_minute_what_was_due_when_last_counted(conn: Connection, through: Any) -> None:
     found = recent_minutes(conn, [MAIL, HOOKS, "absent"])
 
-    told = {
+    counts = {
         queue: [((through - each.at).total_seconds(), each.succeeded, each.failed, each.due) for each in minutes]
         for queue, minutes in found.items()
     }
-    assert told == {MAIL: [(180, 30, 2, 5), (60, 63, 6, 4)], HOOKS: [(180, 40, 1, None), (60, 0, 1, 9)]}
+    assert counts == {MAIL: [(180, 30, 2, 5), (60, 63, 6, 4)], HOOKS: [(180, 40, 1, None), (60, 0, 1, 9)]}
     assert recent_minutes(conn, [HOOKS]).keys() == {HOOKS}
 
 
-@pytest.mark.parametrize(
-    ("shown", "first", "last"),
-    [
-        (Shown(), (70, 5, 2, 40.0), (63, 13, 10, 20.0)),
-        (Shown(queues=[MAIL]), (30, 5, 2, 40.0), (63, 4, 1, 20.0)),
-        (Shown(queue=MAIL, kind="card"), (20, 3, 1, 40.0), (10, 0, 0, None)),
-        (Shown(kind="call"), (40, None, None, None), (0, 9, 9, 5.0)),
-        (Shown(queue="absent"), (0, None, None, None), (0, None, None, None)),
-    ],
-)
-def test_says_of_each_step_of_a_series_what_was_due_when_last_counted(
-    conn: Connection, through: Any, shown: Shown, first: object, last: object
-) -> None:
-    found = {each.at: each for each in stats(conn, "1h", shown).series}
+SERIES = [
+    (Shown(), (70, 5, 2, 40.0), (63, 13, 10, 20.0)),
+    (Shown(queues=[MAIL]), (30, 5, 2, 40.0), (63, 4, 1, 20.0)),
+    (Shown(queue=MAIL, kind="card"), (20, 3, 1, 40.0), (10, 0, 0, None)),
+    (Shown(kind="call"), (40, None, None, None), (0, 9, 9, 5.0)),
+    (Shown(queue="absent"), (0, None, None, None), (0, None, None, None)),
+]
 
-    for ago, wanted in ((180, first), (60, last)):
-        step = found[through - timedelta(seconds=ago)]
-        assert (step.succeeded, step.due, step.running, step.oldest_due_seconds) == wanted
+
+def test_says_of_each_step_of_a_series_what_was_due_when_last_counted(conn: Connection, through: Any) -> None:
+    for shown, first, last in SERIES:
+        steps = {each.at: each for each in stats(conn, "1h", shown).series}
+        for ago, expected in ((180, first), (60, last)):
+            step = steps[through - timedelta(seconds=ago)]
+            assert (step.succeeded, step.due, step.running, step.oldest_due_seconds) == expected, shown

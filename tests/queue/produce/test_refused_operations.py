@@ -11,6 +11,7 @@ from haulier.domain.api_key import Scope
 from haulier.domain.errors import TooManyOperations
 from haulier.domain.operation import OperationStatus
 from haulier.postgres.connection import connect
+from haulier.postgres.statements import bounded
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
 from haulier.queue.produce import operations as ops
@@ -63,7 +64,8 @@ def test_wait_while_somebody_holds_a_lock_on_a_table(database, conn, sql, enqueu
         cursor.execute(f"BEGIN; LOCK TABLE {table} IN SHARE MODE")
         for _ in range(6):
             now_due(sql)
-            assert work_off(conn, Worker(uuid4(), 15.0, 15.0)) is False
+            with bounded(seconds=5, lock_seconds=0.1):
+                assert work_off(conn, Worker(uuid4(), 15.0, 15.0)) is False
         cursor.execute("ROLLBACK")
     now_due(sql)
 
@@ -113,10 +115,11 @@ def test_skip_only_a_job_that_takes_longer_than_a_statement_may(conn, sql, enque
         f" WHEN (OLD.id = '{jobs[2]}') EXECUTE FUNCTION public.slow()"
     )
     try:
-        assert work_off(conn, Worker(uuid4(), 15.0, 15.0)) is False
-        sql("UPDATE haulier.operation SET next_at = now(), waits_since = now() - interval '6 minutes'")
+        with bounded(seconds=1, lock_seconds=1):
+            assert work_off(conn, Worker(uuid4(), 15.0, 15.0)) is False
+            sql("UPDATE haulier.operation SET next_at = now(), waits_since = now() - interval '6 minutes'")
 
-        ended = done_by(operation)
+            ended = done_by(operation)
     finally:
         sql("DROP FUNCTION public.slow CASCADE")
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from uuid import uuid4
 
 import pytest
 
-from haulier.domain.errors import InvalidTransition, JobChanged, JobNotFound, NotRetryable, RowRefused
+from haulier.domain.errors import InvalidTransition, JobChanged, NotRetryable, RowRefused
 from haulier.domain.job import JobStatus
 from haulier.domain.outcome import Outcome
 from haulier.postgres.errors import translated
@@ -26,24 +25,6 @@ def failed(running, settle, conn):
     return failed
 
 
-def test_queues_a_failed_job_again_with_a_full_budget(failed, conn, sql):
-    ended = failed(
-        queue="mail", priority=5, timeout_seconds=60, idempotency_key="order-7", payload={"n": 1}, tags=["a"]
-    )
-
-    back = produce.retry(conn, ended.id)
-
-    assert (back.id, back.status) == (ended.id, JobStatus.QUEUED)
-    assert (back.attempts, back.max_attempts, back.snoozes, back.backoff) == (0, 2, 0, None)
-    assert (back.finished_at, back.result, back.cancel_requested, back.worker_id) == (None, None, False, None)
-    assert (back.kind, back.queue, back.priority, back.timeout_seconds) == ("mail", "mail", 5, 60)
-    assert (back.payload, back.idempotency_key, back.tags) == ({"n": 1}, "order-7", ["a"])
-    assert back.created_at == ended.created_at
-    assert back.run_at == back.updated_at > ended.updated_at
-    assert produce.get(conn, ended.id) == back
-    assert sql("SELECT count(*) FROM haulier.finished_job") == [(0,)]
-
-
 def test_keeps_what_went_wrong_before(failed, claim, settle, conn):
     ended = failed()
 
@@ -53,18 +34,6 @@ def test_keeps_what_went_wrong_before(failed, claim, settle, conn):
     again = produce.get(conn, ended.id)
     assert (back.last_error, back.errors) == ("first failure", ended.errors)
     assert [noted["error"] for noted in again.errors] == ["first failure", "second failure"]
-
-
-def test_brings_back_a_cancelled_job_which_then_runs_to_its_end(running, settle, claim, conn):
-    job = running()
-    produce.cancel(conn, job.id)
-    settle(job, Outcome.complete())
-
-    produce.retry(conn, job.id)
-    settle(claim(), Outcome.complete("done"))
-
-    ended = produce.get(conn, job.id)
-    assert (ended.status, ended.result, ended.cancel_requested) == (JobStatus.SUCCEEDED, "done", False)
 
 
 def test_lets_the_fence_go_on_growing(running, settle, claim, conn):
@@ -91,29 +60,17 @@ def test_leaves_a_job_that_has_crashed_before_a_suspect(failed, claim, sql, conn
     assert claim(suspect=True).crashes == 2
 
 
-def test_refuses_a_job_that_succeeded(running, settle, conn):
-    job = running()
-    settle(job, Outcome.complete())
-
-    with pytest.raises(InvalidTransition, match="cannot retry when status=succeeded"):
-        produce.retry(conn, job.id)
-
-
-def test_refuses_a_job_that_still_lives(running, enqueue, settle, conn):
-    queued, retrying, held = enqueue(delay=timedelta(hours=1)), running(), running()
+def test_refuses_a_job_that_succeeded_or_still_lives(running, enqueue, settle, conn):
+    queued, retrying, held, succeeded = enqueue(delay=timedelta(hours=1)), running(), running(), running()
     settle(retrying, Outcome.fail("no luck", delay=60))
+    settle(succeeded, Outcome.complete())
 
-    for job, status in ((queued, "queued"), (retrying, "retrying"), (held, "running")):
-        with pytest.raises(InvalidTransition, match=f"status={status}"):
+    for job, status in ((queued, "queued"), (retrying, "retrying"), (held, "running"), (succeeded, "succeeded")):
+        with pytest.raises(InvalidTransition, match=f"cannot retry when status={status}"):
             produce.retry(conn, job.id)
 
 
-def test_does_not_know_an_unknown_job(conn):
-    with pytest.raises(JobNotFound):
-        produce.retry(conn, uuid4())
-
-
-def test_brings_the_job_back_once_where_many_ask_at_once(failed, at_once, sql):
+def test_brings_the_job_back_once_if_many_ask_at_once(failed, at_once, sql):
     ended = failed()
 
     answers = at_once(8, lambda number, mine: produce.retry(mine, ended.id))
@@ -137,39 +94,21 @@ def test_does_not_mix_with_a_cancel_at_the_same_moment(failed, at_once, conn, sq
         sql("DELETE FROM haulier.job")
 
 
-def test_gives_the_job_a_full_budget_of_snoozes_too(running, settle, sql, conn):
-    job = running()
-    sql("UPDATE haulier.job SET snoozes = 100 WHERE id = %s", job.id)
-    settle(job, Outcome.snooze(1))
-
-    back = produce.retry(conn, job.id)
-
-    assert back.snoozes == 0
-
-
-def test_refuses_a_job_whose_id_another_live_one_has(failed, sql, conn):
+def test_refuses_a_job_whose_id_another_one_has_live_or_ended(failed, claim, settle, sql, conn):
     ended = failed()
     sql("INSERT INTO haulier.job (id, kind, payload) VALUES (%s, 'mail', '{}') RETURNING 1", ended.id)
-
     with pytest.raises(NotRetryable, match="there is another job with its id"):
         produce.retry(conn, ended.id)
-
     assert sql("SELECT status FROM haulier.jobs ORDER BY status") == [("failed_permanent",), ("queued",)]
 
-
-def test_refuses_one_of_two_in_history_that_have_one_id(failed, claim, settle, sql, conn):
-    ended = failed()
-    sql("INSERT INTO haulier.job (id, kind, payload) VALUES (%s, 'mail', '{}') RETURNING 1", ended.id)
-    settled = settle(claim(), Outcome.fail_for_good("no"))
+    assert settle(claim(), Outcome.fail_for_good("no")) is JobStatus.FAILED_PERMANENT
 
     with pytest.raises(NotRetryable, match="there is another job with its id"):
         produce.retry(conn, ended.id)
-
-    assert settled is JobStatus.FAILED_PERMANENT
     assert sql("SELECT count(*) FROM haulier.jobs WHERE id = %s", ended.id) == [(2,)]
 
 
-def test_a_live_job_whose_id_history_has_already_can_be_cancelled(failed, sql, conn):
+def test_lets_a_live_job_be_cancelled_whose_id_history_has_already(failed, sql, conn):
     ended = failed()
     sql("INSERT INTO haulier.job (id, kind, payload) VALUES (%s, 'mail', '{}') RETURNING 1", ended.id)
 

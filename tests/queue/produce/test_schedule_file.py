@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from functools import partial
 
 import pytest
 from psycopg2.extensions import connection as Connection
@@ -16,8 +16,9 @@ from haulier.queue.firing import fire_due
 from haulier.queue.produce import schedule_file
 from haulier.queue.produce.schedule_file import Action, apply_file, plan_file
 from haulier.queue.produce.schedules import put_schedule
-from tests.conftest import PATIENCE, Sql, eventually, sql_on
+from tests.conftest import Sql, eventually, sql_on
 from tests.queue.schedules import plant, set_time, ticks
+from tests.rivals import at_the_same_moment, beside, connected
 from tests.roles import Roles
 
 ROUNDS = 15
@@ -45,21 +46,8 @@ def at_once(database: str) -> Iterator[Callable[..., None]]:
         conns = [stack.enter_context(closing(connect(database))) for _ in range(3)]
 
         def at_once(*acts: Callable[[Connection], object]) -> None:
-            barrier, errors = threading.Barrier(len(acts)), []
-
-            def call(act: Callable[[Connection], object], conn: Connection) -> None:
-                barrier.wait(PATIENCE)
-                try:
-                    act(conn)
-                except Exception as error:
-                    errors.append(error)
-
-            threads = [threading.Thread(target=call, args=pair) for pair in zip(acts, conns, strict=False)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join(PATIENCE)
-            assert errors == []
+            results = at_the_same_moment(*(partial(act, conn) for act, conn in zip(acts, conns, strict=False)))
+            assert [each for each in results if isinstance(each, Exception)] == []
 
         yield at_once
 
@@ -78,7 +66,7 @@ def test_two_equal_files_at_once_are_applied_once(at_once: Callable[..., None], 
     assert sql("SELECT name FROM haulier.schedule ORDER BY name") == [("a",), ("b",), (f"c{ROUNDS - 1}",)]
 
 
-def test_of_two_files_at_once_one_holds_as_a_whole_and_no_tick_is_lost_or_fires_twice(
+def test_of_two_files_at_once_one_holds_as_a_whole_and_loses_no_tick(
     at_once: Callable[..., None], conn: Connection, sql: Sql, time: Callable[[str], None]
 ) -> None:
     [(begin,)] = sql("SELECT date_trunc('second', now())")
@@ -129,57 +117,44 @@ def test_a_schedule_that_is_changed_at_each_tick_loses_none(
     assert fired == [("fired", 59, 59)]
 
 
-def test_does_nothing_where_the_api_makes_such_a_schedule_meanwhile(database: str, conn: Connection, sql: Sql) -> None:
-    raised: list[Exception] = []
+WAITS = "SELECT 1 FROM pg_stat_activity WHERE application_name = %s AND wait_event_type = 'Lock'"
 
-    def late() -> None:
-        with closing(connect(database, application_name="applies")) as other, pytest.raises(ScheduleOfApi) as error:
-            apply(other, {"a": rule(), "nightly": rule()})
-        raised.append(error.value)
+
+def test_does_nothing_if_the_api_makes_such_a_schedule_meanwhile(database: str, sql: Sql) -> None:
+    files = connected(database, lambda other: apply(other, {"a": rule(), "nightly": rule()}), name="applies")
 
     with closing(connect(database)) as api:
         begun = sql_on(api)
         begun("BEGIN")
         plant(begun)
-        thread = threading.Thread(target=late)
-        thread.start()
-        waits = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'applies' AND wait_event_type = 'Lock'"
-        eventually(lambda: sql(waits))
-        begun("COMMIT")
-        thread.join(PATIENCE)
+        with beside(files) as raised:
+            eventually(lambda: sql(WAITS, "applies"))
+            begun("COMMIT")
 
+    assert isinstance(raised[0], ScheduleOfApi)
     assert "schedule nightly was made by the API" in str(raised[0])
     assert sql("SELECT name, source FROM haulier.schedule") == [("nightly", "api")]
     assert sql("SELECT 1 FROM haulier.audit") == []
 
 
 def test_a_call_of_the_api_waits_and_finds_that_it_is_the_files(database: str, conn: Connection, sql: Sql) -> None:
-    refused: list[str] = []
+    of_api = rule("of-the-api")
+    call = connected(database, lambda other: put_schedule(other, "nightly", of_api, retention_days=30), name="calls")
 
-    def call() -> None:
-        with closing(connect(database, application_name="calls")) as other:
-            try:
-                put_schedule(other, "nightly", rule("of-the-api"), retention_days=30)
-            except ScheduleOfFile as error:
-                refused.append(str(error))
-
-    with conn.cursor() as cursor:
+    with conn.cursor() as cursor, closing(connect(database)) as looking:
         cursor.execute("BEGIN")
         # Within this transaction.
         apply(conn, {"nightly": rule()})
-        thread = threading.Thread(target=call)
-        thread.start()
-        with closing(connect(database)) as looking:
-            waits = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'calls' AND wait_event_type = 'Lock'"
-            eventually(lambda: sql_on(looking)(waits))
-        cursor.execute("COMMIT")
-        thread.join(PATIENCE)
+        with beside(call) as raised:
+            eventually(lambda: sql_on(looking)(WAITS, "calls"))
+            cursor.execute("COMMIT")
 
-    assert refused == ["schedule nightly came from schedules.toml: change it there"]
+    assert isinstance(raised[0], ScheduleOfFile)
+    assert str(raised[0]) == "schedule nightly came from schedules.toml: change it there"
     assert sql("SELECT job ->> 'kind', source FROM haulier.schedule") == [("mail", "file")]
 
 
-def test_decides_thousands_of_ticks_that_nobody_has_before_a_change(conn: Connection, sql: Sql, monkeypatch) -> None:
+def test_decides_thousands_of_undecided_ticks_before_a_change(conn: Connection, sql: Sql, monkeypatch) -> None:
     monkeypatch.setattr(schedule_file, "MOST_BATCHES", 2)
     plant(sql, seconds_ago=4500, missed="skip", source="file")
 
@@ -189,9 +164,7 @@ def test_decides_thousands_of_ticks_that_nobody_has_before_a_change(conn: Connec
     assert sql("SELECT job ->> 'kind' FROM haulier.schedule") == [("new",)]
 
 
-def test_gives_up_where_others_hold_the_ticks_that_are_due(
-    database: str, conn: Connection, sql: Sql, monkeypatch
-) -> None:
+def test_gives_up_if_others_hold_the_ticks_that_are_due(database: str, conn: Connection, sql: Sql, monkeypatch) -> None:
     monkeypatch.setattr(schedule_file, "MOST_BATCHES", 0)
     plant(sql, seconds_ago=5, source="file")
 
@@ -201,9 +174,7 @@ def test_gives_up_where_others_hold_the_ticks_that_are_due(
     assert sql("SELECT job ->> 'kind' FROM haulier.schedule") == [("mail",)]
 
 
-def test_takes_turns_with_a_migration_and_says_so_where_that_lasts(
-    database: str, conn: Connection, monkeypatch
-) -> None:
+def test_takes_turns_with_a_migration_and_says_so_if_that_lasts(database: str, conn: Connection, monkeypatch) -> None:
     monkeypatch.setattr(schedule_file, "MIGRATE_LOCK_SECONDS", 0.2)
     with closing(connect(database)) as other:
         sql_on(other)("BEGIN; LOCK TABLE haulier.schema_version IN SHARE ROW EXCLUSIVE MODE")

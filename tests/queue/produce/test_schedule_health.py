@@ -75,7 +75,7 @@ def test_explains_by_the_facts_of_firing(conn: Connection, sql: Sql, time: Calla
 
 
 @pytest.mark.parametrize("is_introduced", [False, True])
-def test_says_that_nobody_fires_it_until_a_worker_is_running(conn: Connection, sql: Sql, is_introduced: bool) -> None:
+def test_says_that_no_worker_fires_it_until_one_runs(conn: Connection, sql: Sql, is_introduced: bool) -> None:
     plant(sql, seconds_ago=3)
     sql("UPDATE haulier.schedule SET next_at = look_at RETURNING 1")
 
@@ -86,7 +86,7 @@ def test_says_that_nobody_fires_it_until_a_worker_is_running(conn: Connection, s
     assert (codes(conn), overdue(conn).workers) == ([], 1)
 
 
-def test_explains_nothing_of_a_schedule_that_is_not_there_or_not_to_be_seen(conn: Connection, sql: Sql) -> None:
+def test_knows_no_schedule_that_is_absent_or_in_no_queue_of_the_caller(conn: Connection, sql: Sql) -> None:
     plant(sql, job={"kind": "mail", "payload": {}, "queue": "bulk"})
 
     assert unfired(conn, "nightly", retention_days=30, queues=["bulk"]).schedule.name == "nightly"
@@ -98,7 +98,7 @@ def test_explains_nothing_of_a_schedule_that_is_not_there_or_not_to_be_seen(conn
 # What is overdue
 
 
-def test_counts_what_is_due_and_nobody_decides(conn: Connection, sql: Sql, time: Callable[[str], None]) -> None:
+def test_counts_what_is_due_and_undecided(conn: Connection, sql: Sql, time: Callable[[str], None]) -> None:
     for name in ("a", "b", "c"):
         plant(sql, name, **DUE_IN_A_MINUTE)
     plant(sql, "passes", **DUE_IN_A_MINUTE)
@@ -116,7 +116,7 @@ def test_counts_what_is_due_and_nobody_decides(conn: Connection, sql: Sql, time:
     assert overdue(conn) == Overdue()
 
 
-def test_counts_no_tick_that_waits_for_its_jitter_nor_one_that_has_come_a_moment_ago(
+def test_counts_no_tick_that_waits_for_its_jitter_or_just_came(
     conn: Connection, sql: Sql, time: Callable[[str], None]
 ) -> None:
     plant(sql, jitter_seconds=60, **DUE_IN_A_MINUTE)
@@ -137,12 +137,12 @@ def test_counts_no_tick_that_waits_for_its_jitter_nor_one_that_has_come_a_moment
 # Whose jobs fail
 
 
-def run_all(conn: Connection, *outcomes: Outcome | None) -> None:
-    """Fire one tick after the other, and let the job of each end so; None: it goes on living."""
+def run_all(conn: Connection, outcomes: list[Outcome | None], name: str = "nightly") -> None:
+    """Fire one tick per outcome, and let its job end with it; None: the job stays live."""
     worker_id = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=60)
     for number, outcome in enumerate(outcomes):
         sql_on(conn)(
-            "SELECT haulier.fire_ticks('{nightly}', ARRAY[now() + make_interval(secs => %s)], '{fired}')", number
+            "SELECT haulier.fire_ticks(ARRAY[%s], ARRAY[now() + make_interval(secs => %s)], '{fired}')", name, number
         )
         if outcome is not None:
             [job] = queueing.claim(conn, worker_id=worker_id, claim_id=uuid4(), queues=())
@@ -150,30 +150,24 @@ def run_all(conn: Connection, *outcomes: Outcome | None) -> None:
 
 
 FAILS, SUCCEEDS = Outcome.fail_for_good("no luck"), Outcome.complete()
+# The failures in a row that these outcomes come to. The last schedule's jobs of None stay live.
+COUNTS: dict[str, tuple[list[Outcome | None], int]] = {
+    "none": ([], 0),
+    "two": ([FAILS, FAILS], 2),
+    "since-a-success": ([SUCCEEDS, FAILS, FAILS, FAILS], 3),
+    "before-a-success": ([FAILS, FAILS, FAILS, SUCCEEDS], 0),
+    "around-a-success": ([FAILS, FAILS, SUCCEEDS, FAILS], 1),
+    "many": ([FAILS] * 7, COUNTED),
+    "before-live-ones": ([FAILS, FAILS, FAILS, None, None], 3),
+}
 
 
-@pytest.mark.parametrize(
-    ("outcomes", "expected"),
-    [
-        ([], 0),
-        ([FAILS, FAILS], 2),
-        ([SUCCEEDS, FAILS, FAILS, FAILS], 3),
-        ([FAILS, FAILS, FAILS, SUCCEEDS], 0),
-        ([FAILS, FAILS, SUCCEEDS, FAILS], 1),
-        ([FAILS, FAILS, FAILS, None, None], 3),
-        ([FAILS] * 7, COUNTED),
-    ],
-    ids=str,
-)
-def test_counts_the_failures_since_the_last_success(
-    conn: Connection, sql: Sql, outcomes: list[Outcome | None], expected: int
-) -> None:
-    plant(sql, every_seconds=3600)
-    plant(sql, "other", every_seconds=3600)
+def test_counts_the_failures_since_the_last_success(conn: Connection, sql: Sql) -> None:
+    for name, (outcomes, _) in COUNTS.items():
+        plant(sql, name, every_seconds=3600)
+        run_all(conn, outcomes, name)
 
-    run_all(conn, *outcomes)
-
-    assert failures(conn).in_a_row == {"nightly": expected, "other": 0}
+    assert failures(conn).in_a_row == {name: expected for name, (_, expected) in COUNTS.items()}
 
 
 def test_goes_on_behind_the_last_schedule_that_it_looked_at(conn: Connection, sql: Sql) -> None:
@@ -187,9 +181,9 @@ def test_goes_on_behind_the_last_schedule_that_it_looked_at(conn: Connection, sq
     assert (len(second.in_a_row), second.last) == (3, None)
 
 
-def test_reads_the_last_ticks_alone_however_many_there_are(conn: Connection, sql: Sql) -> None:
+def test_reads_only_the_last_ticks_however_many_there_are(conn: Connection, sql: Sql) -> None:
     plant(sql, every_seconds=3600)
-    run_all(conn, *[FAILS] * 6)
+    run_all(conn, [FAILS] * 6)
     sql(
         "INSERT INTO haulier.tick (schedule, schedule_id, scheduled_at, outcome)"
         " SELECT name, id, now() - make_interval(secs => n), 'skipped_paused'"

@@ -1,4 +1,4 @@
-"""How the jobs are that ticks have enqueued: it ..."""
+"""The states of jobs that ticks have enqueued: it ..."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def fired(conn: Connection, sql: Sql, times: int) -> list[Tick]:
 
 
 def run(conn: Connection, outcome: Outcome, jobs: int) -> list[UUID]:
-    """End so many jobs in this way, and return their ids."""
+    """End this many jobs with the outcome, and return their ids."""
     worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=60)
     claimed = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=jobs)
     consume.settle(conn, [Settlement(Fence.of(job), outcome) for job in claimed])
     return [job.id for job in claimed]
 
 
-def test_tells_of_live_and_of_ended_jobs_and_of_none_that_is_gone(conn: Connection, sql: Sql) -> None:
+def test_has_live_and_ended_jobs_and_none_that_is_gone(conn: Connection, sql: Sql) -> None:
     plant(sql, every_seconds=3600)
     ticks = fired(conn, sql, 4)
     [done] = run(conn, Outcome.complete(), 1)
@@ -51,7 +51,7 @@ def test_tells_of_live_and_of_ended_jobs_and_of_none_that_is_gone(conn: Connecti
     }
 
 
-def test_tells_of_no_job_in_a_queue_that_may_not_be_seen(conn: Connection, sql: Sql) -> None:
+def test_has_no_job_in_a_queue_that_may_not_be_seen(conn: Connection, sql: Sql) -> None:
     plant(sql, every_seconds=3600)
     ticks = fired(conn, sql, 2)
     run(conn, Outcome.complete(), 1)
@@ -71,7 +71,7 @@ def test_looks_at_no_partition_of_before_the_tick(conn: Connection) -> None:
     assert 3 <= len([each for each in loops if each]) <= 5
 
 
-def test_finds_the_last_that_fired_behind_those_that_passed(conn: Connection, sql: Sql) -> None:
+def test_finds_the_last_fired_tick_behind_skipped_ones(conn: Connection, sql: Sql) -> None:
     plant(sql, every_seconds=3600)
     plant(sql, "never", every_seconds=3600)
     none = last_ticks(conn, ["nightly", "never", "absent"])
@@ -94,7 +94,7 @@ def test_finds_the_last_that_fired_behind_those_that_passed(conn: Connection, sq
     assert beyond["nightly"].fired is None
 
 
-def test_reads_one_tick_where_the_last_has_fired(conn: Connection, sql: Sql) -> None:
+def test_reads_one_tick_if_the_last_one_fired(conn: Connection, sql: Sql) -> None:
     plant(sql, every_seconds=3600)
     sql(
         "INSERT INTO haulier.tick (schedule, schedule_id, scheduled_at, outcome)"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
+from itertools import product
 
 from haulier.domain.job import NewJob
 from haulier.queue import produce
@@ -12,16 +12,14 @@ from tests import queueing
 TAGS = ["vip", "NULL", "a, b", '"{}"', "back\\slash\t\n", "\r\\N", "größe 😀", " ", "%s %(x)s 'q'"]
 
 
-@pytest.mark.parametrize("key", [None, "order-7"])
-@pytest.mark.parametrize("number", [1, 3])
-def test_stores_tags_as_they_are_by_each_way(conn, key, number):
-    others = [NewJob("mail", {}, tags=[]), NewJob("mail", {})][: number - 1]
-
-    [receipt, *rest] = queueing.enqueue(conn, [NewJob("mail", {}, tags=TAGS, idempotency_key=key), *others])
-
-    assert receipt.job.tags == TAGS
-    assert produce.get(conn, receipt.job.id).read().tags == TAGS
-    assert [each.job.tags for each in rest] == [()] * (number - 1)
+def test_stores_tags_as_they_are_by_each_way(conn):
+    for key, number in product((None, "order"), (1, 3)):
+        others = [NewJob("mail", {}, tags=[]), NewJob("mail", {})][: number - 1]
+        new = NewJob("mail", {}, tags=TAGS, idempotency_key=key and f"{key}-{number}")
+        [receipt, *rest] = queueing.enqueue(conn, [new, *others])
+        assert receipt.job.tags == TAGS
+        assert produce.get(conn, receipt.job.id).read().tags == TAGS
+        assert [each.job.tags for each in rest] == [()] * (number - 1)
 
 
 def test_stores_nothing_for_no_tags(conn, sql):

@@ -18,7 +18,7 @@ from tests.conftest import Sql
 
 
 def put(conn: Connection, priority: int = 0, *, due_in: float = -1.0, queue: str = "mail") -> UUID:
-    """Return the id of a new job. Units: it is due in so many seconds."""
+    """Return the id of a new job. Units: due_in is in seconds."""
     new = NewJob("mail", {}, queue=queue, priority=priority)
     [made] = queueing.enqueue(conn, [new])
     assert made.job is not None
@@ -39,7 +39,7 @@ def test_has_due_jobs_by_priority_and_the_others_as_they_become_due(conn: Connec
     assert [(lane.priority, lane.id) for lane in found.lanes] == [(9, later), (5, high), (0, low)]
 
 
-def test_ends_after_so_many_and_keeps_the_first_of_each_lane(conn: Connection) -> None:
+def test_ends_at_the_limit_and_keeps_the_first_of_each_lane(conn: Connection) -> None:
     jobs = [put(conn, due_in=-10 + number) for number in range(5)]
     last = put(conn, -1, due_in=-20)
 

@@ -1,4 +1,4 @@
-"""Workers that claim and end jobs as a test tells them to, as processes do."""
+"""Workers that claim and end jobs when a test says so, as processes do."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Yard:
         party.runs = []
 
     def starts(self, job: Job) -> bool:
-        """Let each worker claim once, and tell whether the job runs."""
+        """Let each worker claim once; return whether the job runs."""
         for party in self.chance.sample(self.parties, len(self.parties)):
             self.claim(party)
         return any(job.id == each.id for party in self.parties for each in party.runs)
@@ -106,18 +106,23 @@ class Yard:
 
 @pytest.fixture
 def yard(conn: Connection) -> Yard:
+    """Give a yard without workers and jobs."""
     return Yard(conn)
 
 
 @pytest.fixture
 def locked(open_conn: Callable[[], Connection]) -> Callable[[Job], Any]:
+    """Give a context manager that locks a job's row, and gives the process of the server that holds it."""
+
     @contextmanager
     def locked(job: Job) -> Iterator[int]:
         rival = open_conn()
         sql = sql_on(rival)
         sql("BEGIN")
         sql("SELECT FROM haulier.job WHERE id = %s FOR UPDATE", job.id)
-        yield rival.info.backend_pid
-        sql("ROLLBACK")
+        try:
+            yield rival.info.backend_pid
+        finally:
+            sql("ROLLBACK")
 
     return locked

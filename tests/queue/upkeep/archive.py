@@ -61,14 +61,14 @@ class Archive:
         return {row[0] for row in self.sql("SELECT tablename FROM pg_tables WHERE tablename LIKE 'finished_job\\_%'")}
 
     def remove_partitions(self, keep: bool = False) -> None:
-        """Detach every partition as an operator might; drop it unless told to keep it."""
+        """Detach every partition as an operator might; drop it unless `keep`."""
         for name in self.partitions():
             self.sql(f"ALTER TABLE haulier.finished_job DETACH PARTITION haulier.{name}")
             if not keep:
                 self.sql(f"DROP TABLE haulier.{name}")
 
     def add_old(self, name: str, days_from: int, days_to: int) -> UUID:
-        """Add a partition of so many days ago, and return the id of a job that finished within it."""
+        """Add a partition for these days ago, and return the id of a job that finished within it."""
         self.sql(
             f"DO $$ BEGIN EXECUTE format('CREATE TABLE haulier.{name} PARTITION OF haulier.finished_job"
             f" FOR VALUES FROM (%L) TO (%L)', date_trunc('day', now()) - interval '{days_from} days',"

@@ -78,15 +78,20 @@ CREATE TABLE IF NOT EXISTS haulier.depot (name text PRIMARY KEY);
 """
 
 
-def made_up_schema(folder: Path) -> Schema:
-    """Write schema.sql of version 3 and its migrations into the folder, and return them."""
+def made_up_schema(folder: Path, *, lock_timeout: str = "5s") -> Schema:
+    """Write schema.sql of version 3 and its migrations into the folder, and return them.
+
+    A step waits for a lock as long as a real one, unless a test has it give up sooner.
+    """
     text = version_1()
     [last] = [line for line in text.splitlines(keepends=True) if line.startswith("-- Last, ")]
     text = text.replace(last, ADDED).replace("'haulier.version', '1'", "'haulier.version', '3'")
     (folder / "schema.sql").write_text(text)
     (folder / "migrations").mkdir()
     for name, step in FILES.items():
-        (folder / "migrations" / name).write_text(step)
+        (folder / "migrations" / name).write_text(
+            step.replace("lock_timeout = '5s'", f"lock_timeout = '{lock_timeout}'")
+        )
     return Schema(3, folder / "schema.sql", folder / "migrations")
 
 

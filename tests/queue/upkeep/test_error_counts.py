@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from haulier.postgres.sql_files import PARTS
 from haulier.queue.upkeep import error_counts
 from tests.queue.plans import buffers, explain
@@ -32,20 +30,22 @@ def test_sums_the_rows_of_all_processes_once_the_minute_is_over(conn, sql):
     assert sql(ROWS) == [(1, 0, 7, 30), (1, 11, 8, 10)]
 
 
-@pytest.mark.parametrize(("hours", "source", "rows"), [(0, 0, 60), (2, -300, 13), (8, -900, 5), (27, -3600, 2)])
-def test_sums_them_into_longer_steps_as_they_grow_older(conn, sql, hours, source, rows):
-    count(sql, *((1, 60 * hours + minutes, 0, 1, 10) for minutes in range(60)))
+def test_sums_them_into_longer_steps_as_they_grow_older(conn, sql):
+    for hours, source, rows in ((0, 0, 60), (2, -300, 13), (8, -900, 5), (27, -3600, 2)):
+        count(sql, *((1, 60 * hours + minutes, 0, 1, 10) for minutes in range(60)))
 
-    error_counts.fold(conn)
+        error_counts.fold(conn)
 
-    found, step = sql(ROWS), f"{max(60, -source)} s"
-    assert {each for _, each, _, _ in found} == {source}
-    assert sql("SELECT FROM haulier.error_count WHERE minute <> date_bin(%s::interval, minute, 'epoch')", step) == []
-    assert [sum(row[place] for row in found) for place in (2, 3)] == [60, 600]
-    assert rows - 1 <= len(found) <= rows
+        found, step = sql(ROWS), f"{max(60, -source)} s"
+        assert {each for _, each, _, _ in found} == {source}
+        off_step = "SELECT FROM haulier.error_count WHERE minute <> date_bin(%s::interval, minute, 'epoch')"
+        assert sql(off_step, step) == []
+        assert [sum(row[place] for row in found) for place in (2, 3)] == [60, 600]
+        assert rows - 1 <= len(found) <= rows
+        sql("DELETE FROM haulier.error_count")
 
 
-def test_takes_so_many_rows_at_once_and_then_more(conn, sql, monkeypatch):
+def test_takes_a_bounded_number_of_rows_at_once_and_then_more(conn, sql, monkeypatch):
     monkeypatch.setattr(error_counts, "ROWS_AT_ONCE", 10)
     count(sql, *((1, 5, source, 1, 0) for source in range(1, 36)))
 
@@ -54,7 +54,7 @@ def test_takes_so_many_rows_at_once_and_then_more(conn, sql, monkeypatch):
     assert sql(ROWS) == [(1, 0, 35, 0)]
 
 
-def test_reads_nothing_where_nothing_is_left_to_sum(conn, sql):
+def test_reads_nothing_if_nothing_is_left_to_sum(conn, sql):
     # Those of old hours have the server think that old minutes are many, too.
     for source, step, first, last in ((0, "1 minute", 0, 65), (-3600, "1 hour", 27, 700)):
         sql(
@@ -66,9 +66,9 @@ def test_reads_nothing_where_nothing_is_left_to_sum(conn, sql):
     sql("VACUUM ANALYZE haulier.error_count")
 
     steps = [dict(zip(("source", "longer", "age"), step, strict=True)) for step in error_counts.STEPS]
-    for name, told in [("fold_error_sources", {}), *(("fold_error_steps", step) for step in steps)]:
-        _, nodes = explain(conn, name, {**told, "limit": 1000, "offset": 0})
-        assert buffers(nodes) < 100, told
+    for name, given in [("fold_error_sources", {}), *(("fold_error_steps", step) for step in steps)]:
+        _, nodes = explain(conn, name, {**given, "limit": 1000, "offset": 0})
+        assert buffers(nodes) < 100, given
 
 
 def test_rows_of_every_step_are_read():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import pytest
 
@@ -13,7 +14,8 @@ from haulier.domain.outcome import Outcome
 from haulier.queue import consume, produce
 from haulier.queue.upkeep.partitions import days_ahead, drop_expired, ensure_partitions
 from tests import queueing
-from tests.conftest import PATIENCE, eventually
+from tests.conftest import eventually
+from tests.rivals import at_the_same_moment, beside
 
 
 def test_drops_only_the_partitions_in_which_every_job_is_old_enough(archive):
@@ -30,15 +32,6 @@ def test_drops_only_the_partitions_in_which_every_job_is_old_enough(archive):
     assert archive.tables() == set(archive.partitions())
 
 
-def test_drops_nothing_where_nothing_is_old(archive):
-    before = archive.partitions()
-
-    dropped = drop_expired(archive.url, retention_days=1)
-
-    assert dropped == []
-    assert archive.partitions() == before
-
-
 def test_leaves_a_partition_that_an_operator_detached_alone(archive):
     archive.add_old("finished_job_kept", 40, 39)
     archive.sql("ALTER TABLE haulier.finished_job DETACH PARTITION haulier.finished_job_kept")
@@ -50,10 +43,11 @@ def test_leaves_a_partition_that_an_operator_detached_alone(archive):
 
 
 @pytest.mark.direct("CONCURRENTLY needs a session of its own; tests/worker/test_pgbouncer.py says what a pool does")
-def test_behind_an_open_reader_it_gives_up_and_nobody_queues_up_behind_it(archive):
+def test_gives_up_behind_an_open_reader_without_blocking_anybody_else(archive):
     archive.add_old("finished_job_old", 40, 39)
     job, reader, mine = archive.running(), archive.open_reader(), archive.open()
-    over, rounds, outcome = threading.Event(), [], []
+    over, rounds, waits = threading.Event(), [], 0
+    pid = mine.get_backend_pid()
 
     def keep_working() -> None:
         while not over.is_set():
@@ -63,22 +57,17 @@ def test_behind_an_open_reader_it_gives_up_and_nobody_queues_up_behind_it(archiv
 
     def drop() -> None:
         try:
-            outcome.append(drop_expired(archive.url, retention_days=30))
-        except DatabaseUnavailable as error:
-            outcome.append(error)
+            drop_expired(archive.url, retention_days=30)
+        finally:
+            over.set()
 
-    pid, waits = mine.get_backend_pid(), 0
-    working, dropping = threading.Thread(target=keep_working), threading.Thread(target=drop)
-    working.start()
-    dropping.start()
-    while dropping.is_alive():
-        [[waiting]] = archive.sql("SELECT count(*) FROM pg_locks WHERE pid = %s AND NOT granted", pid)
-        waits += waiting
-        dropping.join(0.02)
-    over.set()
-    working.join(PATIENCE)
+    with beside(keep_working, drop) as results:
+        while not over.wait(0.02):
+            [[waiting]] = archive.sql("SELECT count(*) FROM pg_locks WHERE pid = %s AND NOT granted", pid)
+            waits += waiting
 
-    assert isinstance(outcome[0], DatabaseUnavailable)
+    assert results[0] is None
+    assert isinstance(results[1], DatabaseUnavailable)
     assert waits == 0
     assert len(rounds) > 5
     assert consume.settle(archive.conn, [Settlement(Fence.of(job), Outcome.complete())])
@@ -129,29 +118,16 @@ def test_partitions_go_on_being_made_beside_a_detach_that_was_interrupted(archiv
 def test_several_drop_at_once_and_nothing_is_left(archive):
     for number in range(4):
         archive.add_old(f"finished_job_old{number}", 40 + number, 39 + number)
-    barrier, problems = threading.Barrier(4), []
 
-    def drop() -> None:
-        barrier.wait(PATIENCE)
-        try:
-            drop_expired(archive.url, retention_days=30)
-        except DatabaseUnavailable:
-            pass  # somebody else is at it: tried again later
-        except Exception as error:
-            problems.append(error)
-
-    threads = [threading.Thread(target=drop) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE)
+    results = at_the_same_moment(*[partial(drop_expired, archive.url, retention_days=30)] * 4)
     drop_expired(archive.url, retention_days=30)
 
-    assert problems == []
+    # One that another has locked out tries again later.
+    assert [each for each in results if isinstance(each, Exception) and not isinstance(each, DatabaseUnavailable)] == []
     assert not [name for name in archive.tables() if "old" in name]
 
 
-def test_leaves_no_connection_behind_also_where_it_gives_up(archive):
+def test_leaves_no_connection_behind_even_if_it_gives_up(archive):
     archive.add_old("finished_job_old", 40, 39)
     reader = archive.open_reader()
 

@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from itertools import groupby
 from uuid import uuid4
 
@@ -25,9 +26,10 @@ from haulier.queue.upkeep.plan import plan
 from haulier.queue.upkeep.steps import SCHEMA, Schema
 from tests import queueing
 from tests.catalogue import shape
-from tests.conftest import PATIENCE, eventually, sql_on
-from tests.queue.upkeep.made_up import build_version_1, contents, fill, register, take, version_of
+from tests.conftest import eventually, sql_on
+from tests.queue.upkeep.made_up import build_version_1, contents, fill, made_up_schema, register, take, version_of
 from tests.queue.upkeep.made_up import version_1 as text_of_version_1
+from tests.rivals import at_the_same_moment, beside, connected
 from tests.servers import oldest_server
 
 APPLIED = "applied schema version 3; history partitions made"
@@ -98,25 +100,19 @@ def test_programs_of_version_1_go_on_after_every_step(version_1, steps):
 
 
 def test_migrates_while_applications_insert(version_1, fresh_database, schema):
-    over, problems = threading.Event(), []
+    over = threading.Event()
 
-    def insert() -> None:
-        with closing(connect(fresh_database)) as mine:
-            try:
-                while not over.is_set():
-                    sql_on(mine)(INSERT)
-            except Exception as error:
-                problems.append(error)
+    def insert(mine: Connection) -> None:
+        while not over.is_set():
+            sql_on(mine)(INSERT)
 
-    threads = [threading.Thread(target=insert) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    migrated(version_1, schema)
-    over.set()
-    for thread in threads:
-        thread.join(PATIENCE)
+    with beside(*[connected(fresh_database, insert)] * 3) as results:
+        try:
+            migrated(version_1, schema)
+        finally:
+            over.set()
 
-    assert problems == []
+    assert results == [None] * 3
 
 
 # --- Interrupted, repeated, at once
@@ -142,43 +138,21 @@ def test_another_may_repeat_each_step_of_a_version_before_its_last(version_1, st
 
 
 def test_several_at_once_take_turns(version_1, fresh_database, schema, new):
-    barrier, said = threading.Barrier(4), []
+    said = at_the_same_moment(*[connected(fresh_database, partial(migrated, schema=schema))] * 4)
 
-    def run() -> None:
-        with closing(connect(fresh_database)) as conn:
-            barrier.wait(PATIENCE)
-            try:
-                said.append(migrated(conn, schema))
-            except Exception as error:
-                said.append(repr(error))
-
-    threads = [threading.Thread(target=run) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE)
-
-    assert len(said) == 4
     assert {*said} <= {APPLIED, UP_TO_DATE}
     assert shape(sql_on(version_1)) == new
 
 
 def test_takes_no_step_that_another_took_while_it_waited_for_its_turn(version_1, fresh_database, schema, steps, new):
-    said: list[str] = []
-
-    def run() -> None:
-        with closing(connect(fresh_database, application_name="second")) as conn:
-            said.append(migrated(conn, schema))
-
-    second = threading.Thread(target=run)
+    second = connected(fresh_database, partial(migrated, schema=schema), name="second")
     with closing(connect(fresh_database)) as other:
         sql_on(other)("BEGIN; LOCK TABLE haulier.schema_version IN SHARE ROW EXCLUSIVE MODE")
-        second.start()
-        eventually(lambda: sql_on(version_1)(WAITS, "second"))
-        for step in steps:
-            sql_on(other)(step.text)
-        sql_on(other)("COMMIT")
-        second.join(PATIENCE)
+        with beside(second) as said:
+            eventually(lambda: sql_on(version_1)(WAITS, "second"))
+            for step in steps:
+                sql_on(other)(step.text)
+            sql_on(other)("COMMIT")
 
     assert said == [UP_TO_DATE]
     assert shape(sql_on(version_1)) == new
@@ -192,7 +166,8 @@ def reading(dsn: str, table: str) -> Iterator[Connection]:
         yield reader
 
 
-def test_gives_up_soon_if_a_table_is_in_use_and_goes_on_later(version_1, fresh_database, schema, new):
+def test_gives_up_soon_if_a_table_is_in_use_and_goes_on_later(version_1, fresh_database, new, tmp_path):
+    schema = made_up_schema(tmp_path, lock_timeout="300ms")
     with reading(fresh_database, "job") as reader, pytest.raises(Locked) as raised:
         pid = reader.info.backend_pid
         migrated(version_1, schema)
@@ -208,24 +183,13 @@ def test_gives_up_soon_if_a_table_is_in_use_and_goes_on_later(version_1, fresh_d
 
 def test_goes_on_if_its_session_was_ended_during_a_step(version_1, fresh_database, schema, steps, new):
     take(version_1, steps[:1])
-    died: list[BaseException] = []
-
-    def run() -> None:
-        with closing(connect(fresh_database, application_name="doomed")) as conn:
-            try:
-                migrated(conn, schema)
-            except psycopg2.Error as error:
-                died.append(error)
-
-    doomed = threading.Thread(target=run)
-    with reading(fresh_database, "job"):
-        doomed.start()
+    doomed = connected(fresh_database, partial(migrated, schema=schema), name="doomed")
+    with reading(fresh_database, "job"), beside(doomed) as died:
         eventually(lambda: sql_on(version_1)(WAITS.replace("SELECT 1", "SELECT pg_terminate_backend(pid)"), "doomed"))
-        doomed.join(PATIENCE)
     between = version_of(version_1)
     migrated(version_1, schema)
 
-    assert len(died) == 1
+    assert isinstance(died[0], psycopg2.Error)
     assert between == 1
     assert shape(sql_on(version_1)) == new
 

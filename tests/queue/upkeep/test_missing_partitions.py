@@ -1,28 +1,28 @@
-"""What settles, cancels and rescues where the history has no partition for now: it ..."""
+"""What settles, cancels and rescues if the history has no partition for now: it ..."""
 
 from __future__ import annotations
 
 import logging
-import threading
-from contextlib import closing
+from functools import partial
 
 import psycopg2
 import pytest
+from psycopg2.extensions import connection as Connection
 
 from haulier.domain.claim import Fence, Settlement
 from haulier.domain.errors import DatabaseUnavailable
 from haulier.domain.job import Job, JobStatus, NewJob
 from haulier.domain.outcome import Outcome
-from haulier.postgres.connection import connect
 from haulier.queue import consume, produce
 from haulier.queue.upkeep.partitions import days_ahead, ensure_partitions
 from tests import queueing
-from tests.conftest import PATIENCE, eventually
+from tests.conftest import eventually
 from tests.queue.upkeep.losses import every_loss
+from tests.rivals import at_the_same_moment, connected
 
 
 @every_loss
-def test_settling_goes_on_where_history_has_no_partition_for_now(archive, lose, caplog):
+def test_settling_goes_on_without_a_partition_for_now(archive, lose, caplog):
     job = archive.running()
     lose(archive)
 
@@ -35,32 +35,24 @@ def test_settling_goes_on_where_history_has_no_partition_for_now(archive, lose, 
     assert days_ahead(archive.conn) >= 7
 
 
-@every_loss
-def test_cancel_goes_on_where_history_has_no_partition_for_now(archive, lose):
-    [receipt] = queueing.enqueue(archive.conn, [NewJob("mail", {})])
-    lose(archive)
-
-    cancelled = produce.cancel(archive.conn, receipt.job.id)
-
-    assert cancelled is True
-    assert produce.get(archive.conn, receipt.job.id).status is JobStatus.CANCELLED
-
-
-@every_loss
-def test_rescue_goes_on_where_history_has_no_partition_for_now(archive, lose):
+def test_cancel_and_rescue_go_on_without_a_partition_for_now(archive):
     job = archive.running()
+    [receipt] = queueing.enqueue(archive.conn, [NewJob("mail", {})])
     produce.cancel(archive.conn, job.id)
     archive.sql("UPDATE haulier.worker SET beat_at = now() - interval '1 hour'")
-    lose(archive)
 
+    archive.remove_partitions()
+    cancelled = produce.cancel(archive.conn, receipt.job.id)
+    archive.remove_partitions(keep=True)
     rescued = queueing.rescue(archive.conn)
 
+    assert cancelled is True
     assert rescued.jobs == {job.id: JobStatus.CANCELLED}
     assert [str(dead) for dead in rescued.workers] == ["dock:7"]
 
 
 @every_loss
-def test_housekeeping_mends_history_before_anybody_has_to_settle(archive, lose):
+def test_housekeeping_mends_history_before_a_job_has_to_settle(archive, lose):
     lose(archive)
     missing = days_ahead(archive.conn)
 
@@ -70,29 +62,22 @@ def test_housekeeping_mends_history_before_anybody_has_to_settle(archive, lose):
     assert days_ahead(archive.conn) >= 7
 
 
-def test_many_settle_at_once_where_history_has_no_partition(archive):
+def test_many_settle_at_once_without_a_partition(archive):
     jobs = [archive.running() for _ in range(6)]
     archive.remove_partitions()
-    barrier, settled = threading.Barrier(6), {}
+    settled = {}
 
-    def settle(job: Job) -> None:
-        with closing(connect(archive.url)) as mine:
-            barrier.wait(PATIENCE)
+    def settle(job: Job, mine: Connection) -> None:
+        def done() -> bool:
+            try:
+                settled.update(consume.settle(mine, [Settlement(Fence.of(job), Outcome.complete())]))
+            except (DatabaseUnavailable, psycopg2.OperationalError):
+                return False  # a worker asks again
+            return True
 
-            def done() -> bool:
-                try:
-                    settled.update(consume.settle(mine, [Settlement(Fence.of(job), Outcome.complete())]))
-                except (DatabaseUnavailable, psycopg2.OperationalError):
-                    return False  # a worker asks again
-                return True
+        eventually(done)
 
-            eventually(done)
-
-    threads = [threading.Thread(target=settle, args=(job,)) for job in jobs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE)
+    at_the_same_moment(*(connected(archive.url, partial(settle, job)) for job in jobs))
 
     assert settled == {job.id: JobStatus.SUCCEEDED for job in jobs}
 
