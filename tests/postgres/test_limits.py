@@ -25,7 +25,7 @@ Said = Callable[..., str | None]
 
 @pytest.fixture
 def limited(super_conn: Connection, fresh_database: str) -> Iterator[Limited]:
-    """Give a function that returns the DSN for a role that may have so many connections, on a database that may."""
+    """Give a function that returns the DSN for a role and a database with these connection limits."""
     sql, role = sql_on(super_conn), f"haulier_test_{uuid4().hex[:12]}"
     name = parse_dsn(fresh_database)["dbname"]
     sql(f"CREATE ROLE {role} LOGIN PASSWORD 'swordfish'")
@@ -44,7 +44,7 @@ def limited(super_conn: Connection, fresh_database: str) -> Iterator[Limited]:
 
 @pytest.fixture
 def said(super_conn: Connection) -> Said:
-    """Give a function that returns what is said of so many connections beside others, and leaves none open."""
+    """Give a function that returns the complaint about `needed` connections beside others, and leaves none open."""
     sql = sql_on(super_conn)
 
     def said(dsn: str, needed: int, others: int = 0, *, beside_others: bool = True) -> str | None:
@@ -59,7 +59,7 @@ def said(super_conn: Connection) -> Said:
 
 
 @pytest.mark.direct("is about the limits of the server's own connections")
-def test_tells_the_limit_of_the_role_before_it_is_met(limited: Limited, said: Said) -> None:
+def test_names_the_limit_of_the_role_before_it_is_met(limited: Limited, said: Said) -> None:
     dsn = limited(role_to=9)
     role = parse_dsn(dsn)["user"]
 
@@ -72,9 +72,7 @@ def test_tells_the_limit_of_the_role_before_it_is_met(limited: Limited, said: Sa
 
 
 @pytest.mark.direct("is about the limits of the server's own connections")
-def test_tells_the_limit_of_the_database_in_which_others_are_too(
-    limited: Limited, said: Said, fresh_database: str
-) -> None:
+def test_names_the_limit_of_a_shared_database(limited: Limited, said: Said, fresh_database: str) -> None:
     dsn = limited(database_to=9)
 
     # With the superuser's of this test.
@@ -84,7 +82,7 @@ def test_tells_the_limit_of_the_database_in_which_others_are_too(
 
 
 @pytest.mark.direct("is about the limits of the server's own connections")
-def test_tells_the_limit_of_the_server_less_what_is_reserved(
+def test_names_the_limit_of_the_server_without_reserved_connections(
     limited: Limited, said: Said, super_conn: Connection
 ) -> None:
     [(most, reserved)] = sql_on(super_conn)(
@@ -96,12 +94,12 @@ def test_tells_the_limit_of_the_server_less_what_is_reserved(
 
 
 @pytest.mark.pgbouncer
-def test_says_nothing_behind_a_pool_whose_limits_are_others(fresh_database: str) -> None:
+def test_says_nothing_behind_a_pool_with_its_own_limits(fresh_database: str) -> None:
     with closing(connect(fresh_database)) as conn:
         assert too_many(conn, 1_000_000) is None
 
 
-def test_does_not_fail_where_nothing_can_be_asked(fresh_database: str) -> None:
+def test_does_not_fail_on_a_closed_connection(fresh_database: str) -> None:
     conn = connect(fresh_database)
     conn.close()
 
@@ -109,7 +107,7 @@ def test_does_not_fail_where_nothing_can_be_asked(fresh_database: str) -> None:
 
 
 @pytest.mark.direct("is about the limits of the server's own connections")
-def test_is_told_by_migrate_web_and_worker_with_the_setting_to_lower(limited: Limited, super_conn: Connection) -> None:
+def test_migrate_web_and_worker_name_the_setting_to_lower(limited: Limited, super_conn: Connection) -> None:
     dsn, sql = limited(role_to=10), sql_on(super_conn)
 
     def wait_for(number: int) -> None:
