@@ -77,7 +77,7 @@ def worker(spawn_worker: Callable[..., Process]) -> Callable[..., Process]:  # n
 
 @pytest.fixture
 def enqueue_many(conn: Connection) -> Callable[..., list[Job]]:
-    """Give a function that enqueues so many jobs at once."""
+    """Give a function that enqueues `count` jobs at once."""
 
     def enqueue_many(count: int, kind: str = "t.note", **options: Any) -> list[Job]:
         receipts = queueing.enqueue(conn, [NewJob(kind, {}, **options) for _ in range(count)])
@@ -168,18 +168,18 @@ def complaints(process: Process) -> list[str]:
 
 @contextmanager
 def unhurt(process: Process, *, at_most: int) -> Iterator[None]:
-    """Hold that the process lives through the block with all of its threads, and says no more than so many lines."""
+    """Hold that the process and its threads live through the block, with at most this many complaints."""
     try:
         yield
     finally:
-        told = complaints(process)
-        assert process.popen.poll() is None, f"the process ended with {process.popen.poll()}: {told[-3:]}"
-    assert [line for line in told if "has died" in line or "Traceback" in line] == []
-    assert len(told) <= at_most, Counter(line[:60] for line in told).most_common(5)
+        lines = complaints(process)
+        assert process.popen.poll() is None, f"the process ended with {process.popen.poll()}: {lines[-3:]}"
+    assert [line for line in lines if "has died" in line or "Traceback" in line] == []
+    assert len(lines) <= at_most, Counter(line[:60] for line in lines).most_common(5)
 
 
 def until(predicate: Callable[[], Any], *, within: float = PATIENCE) -> bool:
-    """Wait for it, and tell whether it came: for a promise that is judged with others afterwards."""
+    """Wait for it, and return whether it came: for a promise that is judged with others afterwards."""
     try:
         eventually(predicate, within=within)
     except AssertionError:

@@ -51,12 +51,12 @@ def test_one_refused_row_in_a_hundred_holds_up_no_other(
         # Each was tried again meanwhile, and is named again if that is done.
         until(lambda: watched.look() and max(named(process).values(), default=0) > 1, within=RETRIED_WITHIN)
 
-        done, told = ended(), named(process)
+        done, names = ended(), named(process)
         assert in_time, f"{len(good - done.keys())} of {len(good)} good jobs were held up"
         assert {state for id, state in done.items() if id in good} == {("succeeded", 1)}
         # A trigger may raise anything, also what looks like a value that can never be stored; and some day no more.
         assert {id: done[id] for id in done.keys() - good} == {}
-        assert told == {str(id): 1 for id in culprits}
+        assert names == {str(id): 1 for id in culprits}
         assert watched.go_on(lease_seconds=2)
         refused_at = "claim" if moment == "claim" else "settle"
         assert refused_jobs(free_port, refused_at) >= len(culprits)
@@ -120,12 +120,12 @@ def test_one_refused_orphan_in_a_hundred_holds_up_no_other_rescue(
         in_time = until(lambda: watched.look() and good <= rescued(conn))
         until(lambda: watched.look() and len(named(process)) == len(culprits))
         until(lambda: watched.look() and max(named(process).values(), default=0) > 1, within=RETRIED_WITHIN)
-        told = named(process)
+        names = named(process)
 
         assert in_time, f"{len(good - rescued(conn))} of {len(good)} good orphans were not rescued"
         assert not {dead, other_dead} & workers(conn), "a dead worker was not buried"
         assert rescued(conn) == good
-        assert told == {str(id): 1 for id in culprits}
+        assert names == {str(id): 1 for id in culprits}
         assert watched.go_on(lease_seconds=2)
         assert refused_jobs(free_port, "rescue") >= len(culprits)
 
