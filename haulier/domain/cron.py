@@ -1,8 +1,8 @@
-"""Cron expressions: which there are, and at which instants each fires in a time zone.
+"""Cron expressions: which are valid, and when each fires in a time zone.
 
-Where clocks are changed, the hour field decides. `*` means every hour that passes: nothing is made up for in a gap, and
-both of two hours that are shown alike count. Any other hour field names times of the clock: one that a change skips
-fires when the gap ends, and one that comes twice fires the first time.
+The hour field decides what happens on a day on which clocks change. `*` (or `*/1`) means every hour that passes: a
+skipped hour is not made up for, and an hour that comes twice fires twice. Any other hour field names times of the
+clock: a skipped time fires when the gap ends, and a time that comes twice fires the first time.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import cast
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
-
-from haulier.domain.time_zone import first_at, offset, spans, wall
 
 MAX_CRON = 200
 NAMED = {
@@ -28,74 +27,74 @@ NAMED = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
-# Clocks are changed by a day at most, as where a country changes sides of the date line.
-DAY, MARGIN = timedelta(days=1), timedelta(days=2)
-# From here cronsim looks 50 years ahead. Within 40 each date falls on each day of the week, the 29th of February too.
+SECOND, HOUR, QUARTER = timedelta(seconds=1), timedelta(hours=1), timedelta(days=91)
+# From here CronSim searches 50 years. Within 40, each date falls on each day of the week, 29 February too.
 _SOME_TIME = datetime(2000, 1, 1)  # noqa: DTZ001 - as a clock shows it
 _FIELD = re.compile(r"[0-9A-Za-z*,/#-]+")
 
 
 class InvalidCron(ValueError):
-    """The text is no cron expression; the message says why."""
+    """The text is not a cron expression; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """A cron expression. Shape: text is as it was written, but for spaces; fields is what it stands for."""
+    """A cron expression.
+
+    Attributes:
+        text: As it was written, but for spaces.
+        fields: The five fields that the text stands for.
+    """
 
     text: str
     fields: str
 
-    def walls(self, after: datetime) -> Iterator[datetime]:
-        """Return the times of a clock, naive, that fit and are later than this one, in order."""
+    def matches(self, shown: datetime) -> bool:
+        """Return whether the expression names this time of a clock, which is naive."""
+        return next(CronSim(self.fields, shown - SECOND), None) == shown
+
+    def ticks(self, after: datetime, where: ZoneInfo) -> Iterator[datetime]:
+        """Return the instants, in UTC and in order, at which the expression fires after this one."""
+        cron = CronSim(_spelled(self.fields), after.astimezone(where))
+        if _has_short_changes(after, where):
+            # If only one minute matches, CronSim jumps an hour ahead, and misses a tick behind a change of half an
+            # hour. With a second value, which no clock shows, it goes from minute to minute.
+            cron.minutes.add(60)
+        last = after
         try:
-            yield from CronSim(self.fields, after)
+            for tick in cron:
+                at = tick.astimezone(UTC)
+                # From within the second of two equal hours, CronSim goes back to the first.
+                if at > last:
+                    yield at
+                    last = at
         except OverflowError:
             # The calendar ends.
             return
 
-    def ticks(self, after: datetime, where: ZoneInfo) -> Iterator[datetime]:
-        """Return the instants, in UTC, at which it fires after this one, in order."""
-        if self.fields.split()[1] == "*":
-            return self._each_hour_that_passes(after, where)
-        return self._times_of_the_clock(after, where)
 
-    def _times_of_the_clock(self, after: datetime, where: ZoneInfo) -> Iterator[datetime]:
-        last = after
-        for shown in self.walls(wall(after, where)):
-            at = first_at(shown, where)
-            # It is not later where clocks were turned back before `after`, and where several times lie in one gap.
-            if at > last:
-                yield at
-                last = at
-
-    def _each_hour_that_passes(self, after: datetime, where: ZoneInfo) -> Iterator[datetime]:
-        start = after
-        while True:
-            end = start + DAY
-            for span in spans(start, end, where):
-                for shown in self.walls(_shifted(span.start, span.offset)):
-                    at = (shown - span.offset).replace(tzinfo=UTC)
-                    if at > span.end:
-                        break
-                    yield at
-            # To the next day on which anything fits, which may be years away. With a margin on both sides, since clocks
-            # may be changed in between.
-            ahead = offset(end, where)
-            shown_next = next(self.walls(_shifted(end, ahead) - MARGIN), None)
-            if shown_next is None:
-                return
-            start = max(end, (shown_next - ahead - MARGIN).replace(tzinfo=UTC))
+def _has_short_changes(at: datetime, where: ZoneInfo) -> bool:
+    """Return whether clocks change by less than an hour, as on Lord Howe Island, within a year from then."""
+    offsets = (cast(timedelta, (at + quarter * QUARTER).astimezone(where).utcoffset()) for quarter in range(4))
+    return len({offset % HOUR for offset in offsets}) > 1
 
 
-def _shifted(at: datetime, by: timedelta) -> datetime:
-    return at.astimezone(UTC).replace(tzinfo=None) + by
+def _spelled(fields: str) -> str:
+    """Return the same expression, spelled so that CronSim follows the rule for changes of the clock.
+
+    CronSim takes a minute or hour field that starts with a star for "every so often in real time", and all other fields
+    for times of the clock. Our rule depends only on whether the hour field means every hour.
+    """
+    minute, hour, days = fields.split(maxsplit=2)
+    if hour in ("*", "*/1"):
+        return f"{minute} * {days}"
+    return f"{minute.replace('*', '0-59')} {hour.replace('*', '0-23')} {days}"
 
 
-# Kept, since schedules are decided again and again by what they say.
+# Cached, because each look at a schedule parses its expression.
 @lru_cache(maxsize=10_000)
 def parse_cron(text: str) -> Cron:
-    """Return the expression. Raises: InvalidCron, for a text that is none, and for one that never fires."""
+    """Return the expression. Raises: InvalidCron if the text is not an expression, or never fires."""
     if len(text) > MAX_CRON:
         raise InvalidCron(f"Longer than {MAX_CRON} characters.")
     written = " ".join(text.split())
@@ -110,9 +109,9 @@ def parse_cron(text: str) -> Cron:
         raise InvalidCron(f"A field holds letters, digits, and * , - / # alone, which {strange[0]!r} does not.")
     cron = Cron(written, written)
     try:
-        is_ever = next(cron.walls(_SOME_TIME), None) is not None
+        first = next(CronSim(written, _SOME_TIME), None)
     except CronSimError as error:
         raise InvalidCron(f"{error}.") from None
-    if not is_ever:
+    if first is None:
         raise InvalidCron("Never fires.")
     return cron

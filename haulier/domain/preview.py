@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import NamedTuple
 
+from haulier.domain.cron import SECOND
 from haulier.domain.schedule import Timetable
-from haulier.domain.time_zone import SECOND, change_between, wall
 
 SKIPPED = "Clocks skip the time that is meant: it fires when they go on."
 FIRST, SECOND_TIME = "Clocks show this time twice: the first time.", "Clocks show this time twice: the second time."
@@ -32,15 +32,14 @@ def preview(timetable: Timetable, after: datetime, most: int) -> list[Preview]:
 def _note(timetable: Timetable, at: datetime) -> str | None:
     if timetable.cron is None:
         return None
-    local = at.astimezone(timetable.where)
-    # In a gap the offset of afterwards is the greater one, and clocks show no time of it.
+    where = timetable.where
+    local = at.astimezone(where)
+    # An hour that comes twice has the greater offset first; in a gap it is the other way round.
     if _offset(local, 0) > _offset(local, 1):
         return SECOND_TIME if local.fold else FIRST
-    shown = wall(at, timetable.where)
-    if change_between(at - SECOND, at, timetable.where) is None:
-        return None
-    is_meant = next(timetable.cron.walls(shown - SECOND), None) == shown
-    return None if is_meant else SKIPPED
+    shown = local.replace(tzinfo=None)
+    ends_gap = shown - (at - SECOND).astimezone(where).replace(tzinfo=None) > SECOND
+    return SKIPPED if ends_gap and not timetable.cron.matches(shown) else None
 
 
 def _offset(local: datetime, fold: int) -> timedelta:

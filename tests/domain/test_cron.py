@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from datetime import date, datetime, timedelta
 from itertools import islice, pairwise, takewhile
+from zoneinfo import ZoneInfo
 
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from haulier.domain.cron import MAX_CRON, NAMED, Cron, InvalidCron, parse_cron
-from haulier.domain.time_zone import UnknownZone, wall, zone, zone_names
+from haulier.domain.time_zone import UnknownZone, zone, zone_names
 from tests.domain.changes import BEIRUT, BERLIN, CHANGES, LORD_HOWE, NEW_YORK, SANTIAGO, Change, utc
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
@@ -20,6 +21,11 @@ NAMES_OF_ZONES = sorted({change.zone for change in CHANGES})
 def ticks(text: str, name: str, start: datetime, end: datetime) -> list[datetime]:
     """Return the ticks after start and up to end."""
     return list(takewhile(lambda at: at <= end, parse_cron(text).ticks(start, zone(name))))
+
+
+def wall(at: datetime, where: ZoneInfo) -> datetime:
+    """Return what clocks show at an instant: a naive time."""
+    return at.astimezone(where).replace(tzinfo=None, fold=0)
 
 
 def of_day(text: str, name: str, day: str) -> list[datetime]:
@@ -135,7 +141,7 @@ def walked(text: str, name: str, start: datetime, end: datetime) -> list[datetim
     highest = wall(at, where)
     while (at := at + MINUTE) <= end:
         shown = wall(at, where)
-        if text.split()[1] == "*":
+        if text.split()[1] in ("*", "*/1"):
             if fits(text, shown):
                 found.append(at)
         elif shown > highest:
@@ -149,6 +155,7 @@ def walked(text: str, name: str, start: datetime, end: datetime) -> list[datetim
 EXPRESSIONS = (
     "30 2 * * *", "0 0 * * *", "0 * * * *", "*/15 * * * *", "*/15 2 * * *", "0 */2 * * *", "45 1 * * *", "*/7 23 * * *",
     "0,59 0,1,3 * * *", "30 * * * 0", "5 1,2 * * 0,6", "15 * 1,15,29 * *",
+    "*/30 */1 * * *",
 )  # fmt: skip
 
 

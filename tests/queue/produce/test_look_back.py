@@ -16,7 +16,7 @@ from haulier.queue.produce import arrivals, look, look_back
 from haulier.queue.produce.arrivals import ALWAYS, NEVER
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.look import Page
-from haulier.queue.upkeep import depths, numbers
+from haulier.queue.upkeep import depths
 from tests.queue.produce.crowd import ENDED, FILTERS, HOUR, LOOKS, WAITING, matching, pages, set_look
 from tests.queue.upkeep.histories import begin, count_all
 
