@@ -29,7 +29,6 @@ from haulier.requests.strict_json import elements, parse
 
 from ..http.enqueuing import enqueuing
 from ..http.errors import Forbidden
-from ..http.in_hand import Room
 from ..http.routes import BODY_BYTES, needs
 from ..http.service import connection
 from . import errors
@@ -69,9 +68,6 @@ BATCH_BODY: dict[str, Json] = {
 
 blp = Blueprint("batch", __name__)
 
-# Shared by all batches of the process, so that several of the longest take no more memory than one.
-_batches = Room(MAX_BATCH_BYTES)
-
 UNEXPLAINED = f"the request does not fit (what is wrong is said of the first {MAX_EXPLAINED} jobs that are refused)"
 
 # Returns the JSON of one item; an error that it raises concerns this item alone.
@@ -99,13 +95,12 @@ class Batch(MethodView):
             raise Invalid({"Idempotency-Key": ["Belongs into each item, as idempotency_key."]})
         # The views print their answers themselves: marshmallow would take as long for one as Postgres for the jobs.
         content_type, raw = body_type(request, JSON_TYPE, NDJSON_TYPE), body(request)
-        with _batches.taken(len(raw)):
-            items = read_items(content_type, raw)
-            if options["atomic"] != "true":
-                return _one_by_one(items)
-            stored = _all_or_nothing(items)
-            stored.status_code = HTTPStatus.CREATED
-            return stored
+        items = read_items(content_type, raw)
+        if options["atomic"] != "true":
+            return _one_by_one(items)
+        stored = _all_or_nothing(items)
+        stored.status_code = HTTPStatus.CREATED
+        return stored
 
 
 def read_items(content_type: str, raw: bytes) -> Iterator[Item]:

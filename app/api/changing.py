@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -35,8 +35,6 @@ from haulier.requests.strict_json import parse
 from ..http.acting import Act, done
 from ..http.door import caller
 from ..http.enqueuing import check_payload_size
-from ..http.in_hand import Room
-from ..http.routes import LARGE_BYTES
 from ..http.service import connection, service
 from .openapi import JSON_TYPE
 from .reading import body, body_type
@@ -52,7 +50,7 @@ TIMES = 5
 _write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-def acted(act: Act, job_id: UUID, *, large: Room, is_required: bool = False, enqueues: bool = False) -> StoredJob:
+def acted(act: Act, job_id: UUID, *, is_required: bool = False, enqueues: bool = False) -> StoredJob:
     """Return the job after an act with the changes that the request's body has, if any, as the caller may see it.
 
     Shape:  enqueues: the act makes a new job, so that its queue has to be one that may be used, changed or not.
@@ -61,7 +59,7 @@ def acted(act: Act, job_id: UUID, *, large: Room, is_required: bool = False, enq
     raw = body(request)
     if raw or is_required:
         body_type(request, JSON_TYPE)
-    once = partial(_read_and_done, act, job_id, raw, large, enqueues=enqueues)
+    once = partial(_read_and_done, act, job_id, raw, enqueues=enqueues)
     if not raw and not is_required and not enqueues:
         once = partial(done, act, job_id)
     for _ in range(TIMES - 1):
@@ -70,14 +68,11 @@ def acted(act: Act, job_id: UUID, *, large: Room, is_required: bool = False, enq
     return once()
 
 
-def _read_and_done(act: Act, job_id: UUID, raw: bytes, large: Room, *, enqueues: bool) -> StoredJob:
+def _read_and_done(act: Act, job_id: UUID, raw: bytes, *, enqueues: bool) -> StoredJob:
     with connection() as conn:
         job = visible(conn, job_id, caller().queues)
-    # Not while a connection is held: it may wait for room.
-    size = len(raw) + len(job.payload_text)
-    with large.taken(size) if size > LARGE_BYTES and raw else nullcontext():
-        asked = read_changes(parse(raw)) if raw else {}
-        changes = _changes(asked, job)
+    asked = read_changes(parse(raw)) if raw else {}
+    changes = _changes(asked, job)
     queue = asked.get("queue") or job.queue
     return done(act, job_id, changes, queue=queue if enqueues or queue != job.queue else None)
 

@@ -25,9 +25,8 @@ from haulier.requests.strict_json import parse
 from ..http.door import caller
 from ..http.enqueuing import enqueuing
 from ..http.filtering import job_filter
-from ..http.in_hand import Room
 from ..http.masking import as_shown
-from ..http.routes import BODY_BYTES, LARGE_BYTES, needs
+from ..http.routes import needs
 from ..http.service import connection
 from .changing import OPTIONAL_BODY, REQUIRED_BODY, acted
 from .errors import IdempotencyGone, IdempotencyMismatch
@@ -46,9 +45,6 @@ from .schemas.job import JobResponse
 from .schemas.response_schemas import CancelResponse, CountResponse
 
 blp = Blueprint("jobs", __name__, description="Enqueue, look at, change, cancel, retry, copy and delete jobs.")
-
-# A body of a mebibyte can take 30 MB as objects, and the messages about its faults as much again.
-_large = Room(BODY_BYTES)
 
 IDEMPOTENCY_HEADER = IdempotencyHeader()
 
@@ -86,12 +82,7 @@ class Jobs(MethodView):
         To be able to repeat this call safely, send an `Idempotency-Key`.
         """
         key = _idempotency_key()
-        body = json_body(request)
-        if len(body) <= LARGE_BYTES:
-            draft = enqueuing().draft(parse(body), key)
-        else:
-            with _large.taken(len(body)):
-                draft = enqueuing().draft(parse(body), key)
+        draft = enqueuing().draft(parse(json_body(request)), key)
         with connection() as conn:
             enqueuing().queue_names.check(conn, draft)
             return answer_to(produce.enqueue_one(conn, draft))
@@ -202,7 +193,7 @@ class OneJob(MethodView):
         What is absent, or null, stays. 409 for a job that runs or has ended. `max_attempts` has to be more than
         `attempts`. The payload is checked against the job's kind. The record keeps what was there before.
         """
-        return acted(produce.change, job_id, large=_large, is_required=True)
+        return acted(produce.change, job_id, is_required=True)
 
     @needs(Scope.ADMIN)
     @fails(blp, 404, 409, 422, 503)
@@ -257,7 +248,7 @@ class Retry(MethodView):
         Needs no body; what one has is changed. `attempts` begins at 0; `last_error` and `errors` are kept. 409 for a
         job in another state.
         """
-        return acted(produce.retry, job_id, large=_large)
+        return acted(produce.retry, job_id)
 
 
 @blp.route("/jobs/<uuid:job_id>/copy")
@@ -274,5 +265,5 @@ class Copy(MethodView):
         Needs no body; what one has is changed. Kind, payload, queue, priority, `max_attempts`, `timeout_seconds` and
         tags are those of the original; all else is as of any new job, and it has no idempotency key.
         """
-        made = acted(produce.copy, job_id, large=_large, enqueues=True)
+        made = acted(produce.copy, job_id, enqueues=True)
         return made, 201, {"Location": location_of(made.id)}

@@ -82,10 +82,6 @@ class RateLimited(Refusal):
         super().__init__(message, Retry_After=str(seconds))
 
 
-class Busy(HaulierError):
-    """Large requests that came before take all the room there is for such; try again."""
-
-
 class TooBusy(HaulierError):
     """This process answers as many slow requests as it may at once; try again."""
 
@@ -129,7 +125,6 @@ ANSWERS: dict[type[Exception], ErrorAnswer] = {
     TooManyConnections: ErrorAnswer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=1),
     DatabaseUnavailable: ErrorAnswer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=5),
     ScheduleBehind: ErrorAnswer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=1),
-    Busy: ErrorAnswer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=1),
     TooBusy: ErrorAnswer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=1),
     SchemaMismatch: ErrorAnswer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=30),
     Exception: ErrorAnswer(HTTPStatus.INTERNAL_SERVER_ERROR, "internal"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -126,3 +128,22 @@ def test_of_a_batch_a_hundred_jobs_are_explained(client: FlaskClient, count_jobs
     assert count_jobs() == 3
     # It neither lacks nor adds a field, nor says it in another order.
     assert json.dumps(BatchOutcomes().dump(each.json)) == json.dumps(each.json)
+
+
+@pytest.mark.parametrize("path", ["/jobs", "/jobs/batch", "/jobs/batch?atomic=false"])
+def test_leaves_no_refused_request_to_the_garbage_collector(client: FlaskClient, path: str) -> None:
+    wrong = {"kind": "webhook_delivery", "payload": {"url": 1, "unknown": 1}, "unknown": 1}
+    asked = [wrong] * 3 if "batch" in path else wrong
+    client.post(path, json=asked)
+
+    gc.collect()
+    gc.disable()
+    try:
+        status = client.post(path, json=asked).status_code
+        frames = [each.f_code.co_name for each in gc.get_objects() if isinstance(each, FrameType)]
+    finally:
+        gc.enable()
+
+    assert status == (200 if "atomic" in path else 422)
+    # The functions that hold what was sent.
+    assert {"post", "_all_or_nothing", "_one_by_one", "_do_load"} & set(frames) == set()

@@ -22,7 +22,7 @@ from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
-from ..routes import LARGE_BYTES
+from ..routes import BODY_BYTES, LARGE_BYTES
 from .heap import give_back_large_blocks
 from .inbox import WAITING, Inbox, Stage
 from .incoming import Incoming
@@ -193,8 +193,8 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         if self.cfg.is_ssl:
             super().finish_request(conn, fs)
             return
-        if (following := self._large.leave(conn)) is not None:
-            self.enqueue_req(following)
+        self._large.leave(conn)
+        self._start_large()
         try:
             result = fs.result()
             if result is WAIT:
@@ -242,14 +242,19 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
             self._watch_request(conn, stage)
         else:
             conn.is_received = True
-            self._enqueue_whole(conn, len(inbox))
+            self._enqueue_whole(conn, inbox)
 
-    def _enqueue_whole(self, conn: Any, size: int) -> None:
-        if size <= LARGE_BYTES:
+    def _enqueue_whole(self, conn: Any, inbox: Inbox) -> None:
+        if len(inbox) <= LARGE_BYTES:
             self.enqueue_req(conn)
-        elif not self._large.has_room(size):
+        # Before the head is parsed, the longest body of its route is not known.
+        elif self._large.add(conn, len(inbox), inbox.most or BODY_BYTES, time.monotonic()):
+            self._start_large()
+        else:
             self._refuse(conn, BUSY)
-        elif self._large.enter(conn, size, time.monotonic()):
+
+    def _start_large(self) -> None:
+        for conn in self._large.start():
             self.enqueue_req(conn)
 
     def _watch_request(self, conn: Any, stage: Stage) -> None:
@@ -357,6 +362,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         self._look_at, self._received = now + LOOK_SECONDS, 0
         for conn in self._large.overdue(now):
             self._refuse(conn, BUSY)
+        self._start_large()
         for conn, watch in list(self._watched.items()):
             # A process that stops waits only LINGER_SECONDS for a request.
             if now >= watch.deadline or (watch.stage and not self.alive and now >= watch.since + LINGER_SECONDS):

@@ -1,9 +1,13 @@
-"""A queue of large requests: they wait here for their turn, and not in threads, which small requests need."""
+"""The queue of large requests: they wait here for their turn, and not in threads, which small requests need.
+
+As objects a request can take thirty times its size, and a batch, which is read job by job, twice its size. So a request
+is measured by the longest one of its route: a job of 1 MiB counts as much as a batch of 16 MiB.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import Any, NamedTuple
 
 # The longest wait; routers give up after 30 s.
 WAIT_SECONDS = 20.0
@@ -11,45 +15,55 @@ WAIT_SECONDS = 20.0
 MOST_BYTES = 64 * 1024 * 1024
 
 
+class _Waiting(NamedTuple):
+    conn: Any
+    size: int
+    share: float
+    since: float
+
+
 class Large:
-    """The large requests of a process: at most `places` are in threads, the others wait. One thread at a time."""
+    """The large requests of a process. One thread at a time may use it.
+
+    Together, those at work take at most `places` threads and are at most as long as the longest request of a route. One
+    request alone may be longer.
+    """
 
     def __init__(self, places: int) -> None:
         self._places = places
-        self._at_work: set[Any] = set()
-        self._waiting: deque[tuple[Any, int, float]] = deque()
-        self._bytes = 0
+        # Each request at work with its share of the longest that its route allows.
+        self._at_work: dict[Any, float] = {}
+        self._waiting: deque[_Waiting] = deque()
 
-    def has_room(self, size: int) -> bool:
-        """Tell whether a request of this size may enter: a place is free, or there is room to wait."""
-        return len(self._at_work) < self._places or self._bytes + size <= MOST_BYTES
+    def add(self, conn: Any, size: int, longest: int, now: float) -> bool:
+        """Queue a request; return False if too many bytes wait."""
+        share = size / longest
+        is_next = not self._waiting and self._fits(share)
+        if not is_next and sum(each.size for each in self._waiting) + size > MOST_BYTES:
+            return False
+        self._waiting.append(_Waiting(conn, size, share, now))
+        return True
 
-    def enter(self, conn: Any, size: int, now: float) -> bool:
-        """Take a place and return True; where none is free, queue the request and return False."""
-        if len(self._at_work) < self._places:
-            self._at_work.add(conn)
-            return True
-        self._waiting.append((conn, size, now))
-        self._bytes += size
-        return False
+    def leave(self, conn: Any) -> None:
+        """Note that a thread has done with this connection."""
+        self._at_work.pop(conn, None)
 
-    def leave(self, conn: Any) -> Any | None:
-        """Give back the place of a connection, if it has one, and return the connection whose turn it is now."""
-        if conn not in self._at_work:
-            return None
-        self._at_work.discard(conn)
-        if not self._waiting:
-            return None
-        following, size, _ = self._waiting.popleft()
-        self._bytes -= size
-        self._at_work.add(following)
-        return following
+    def start(self) -> list[Any]:
+        """Return the connections whose turn it is now, in the order in which they came."""
+        started = []
+        while self._waiting and self._fits(self._waiting[0].share):
+            first = self._waiting.popleft()
+            self._at_work[first.conn] = first.share
+            started.append(first.conn)
+        return started
 
     def overdue(self, now: float) -> list[Any]:
         """Remove and return the connections that have waited for too long."""
         gone = []
-        while self._waiting and now - self._waiting[0][2] >= WAIT_SECONDS:
-            conn, size, _ = self._waiting.popleft()
-            self._bytes -= size
-            gone.append(conn)
+        while self._waiting and now - self._waiting[0].since >= WAIT_SECONDS:
+            gone.append(self._waiting.popleft().conn)
         return gone
+
+    def _fits(self, share: float) -> bool:
+        at_work = self._at_work.values()
+        return not at_work or (len(at_work) < self._places and sum(at_work) + share <= 1)

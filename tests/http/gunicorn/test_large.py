@@ -20,40 +20,75 @@ JOB = {"kind": "send_email", "payload": {"to": "a@b.c", "subject": "Hi", "body":
 LINE = json.dumps(JOB) + "\n"
 
 
-def test_lets_so_many_work_and_the_others_follow_in_order():
+def started(large: Large, *sizes: int) -> list[str]:
+    """Add requests a, b, c, … of these sizes, each at most 100 long, and return those whose turn it is."""
+    assert all(large.add(name, size, 100, 0.0) for name, size in zip("abcdef", sizes, strict=False))
+    return large.start()
+
+
+def followers(large: Large, *left: str) -> list[list[str]]:
+    """Return who starts after each of these has left."""
+    found = []
+    for conn in left:
+        large.leave(conn)
+        found.append(large.start())
+    return found
+
+
+def test_large_requests_take_their_threads_and_the_others_follow_in_order():
     large = Large(2)
 
-    began = [large.enter(name, 1, 0.0) for name in "abcd"]
-
-    assert began == [True, True, False, False]
-    assert [large.leave("b"), large.leave("x"), large.leave("a"), large.leave("c"), large.leave("d")] == [
-        "c", None, "d", None, None,
-    ]  # fmt: skip
-    assert large.enter("e", 1, 0.0)
+    assert started(large, 1, 1, 1, 1) == ["a", "b"]
+    assert followers(large, "b", "x", "a", "c", "d") == [["c"], [], ["d"], [], []]
 
 
-def test_has_room_for_one_at_work_however_large_and_for_so_many_bytes_of_those_that_wait():
+def test_those_at_work_are_together_no_longer_than_the_longest_request():
+    large = Large(9)
+
+    assert started(large, 40, 60, 1, 90, 10, 5) == ["a", "b"]
+    # No small one overtakes the fourth.
+    assert followers(large, "a", "b", "c", "d") == [["c"], ["d"], ["e"], ["f"]]
+
+
+def test_a_batch_counts_by_the_longest_batch_and_a_job_by_the_longest_job():
+    large = Large(9)
+
+    for name, longest in (("batch", 1600), ("job", 100), ("late", 100)):
+        large.add(name, 50, longest, 0.0)
+
+    assert large.start() == ["batch", "job"]
+
+
+def test_a_request_longer_than_any_may_be_works_alone():
+    large = Large(9)
+
+    assert started(large, 101, 1) == ["a"]
+    assert followers(large, "a") == [["b"]]
+
+
+def test_one_at_work_may_be_of_any_length_and_those_that_wait_have_a_limit():
     large = Large(1)
-    assert large.has_room(2 * MOST_BYTES)
-    large.enter("a", 2 * MOST_BYTES, 0.0)
+    assert large.add("a", 2 * MOST_BYTES, 1, 0.0)
+    assert large.start() == ["a"]
 
-    large.enter("b", MOST_BYTES - 1, 0.0)
+    assert large.add("b", MOST_BYTES - 1, 1, 0.0)
 
-    assert large.has_room(1)
-    assert not large.has_room(2)
-    large.leave("a")
-    assert large.has_room(2)
+    assert not large.add("c", 2, 1, 0.0)
+    assert large.add("d", 1, 1, 0.0)
+    assert followers(large, "a") == [["b"]]
+    assert large.add("e", 2, 1, 0.0)
 
 
 def test_gives_up_those_that_have_waited_for_too_long():
     large = Large(1)
-    for name, now in zip("abc", [0.0, 0.0, 5.0], strict=True):
-        large.enter(name, MOST_BYTES // 2, now)
+    assert started(large, 1) == ["a"]
+    for name, now in (("b", 0.0), ("c", 5.0)):
+        assert large.add(name, MOST_BYTES // 2, MOST_BYTES, now)
+    assert not large.add("d", 1, MOST_BYTES, 5.0)
 
     assert large.overdue(WAIT_SECONDS - 1) == []
     assert large.overdue(WAIT_SECONDS) == ["b"]
-    assert large.has_room(MOST_BYTES // 2)
-    assert large.leave("a") == "c"
+    assert followers(large, "a") == [["c"]]
 
 
 @pytest.mark.parametrize(
