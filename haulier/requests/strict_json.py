@@ -1,8 +1,7 @@
 """The JSON that this API accepts: RFC 8259 in UTF-8, without values that other languages or Postgres cannot hold.
 
-Python's own parser does the work; its hooks see every number, constant and object. In a first pass they stop at the
-first value that they refuse. A text with such a value is parsed once more; now the hooks put a `_Fault` into the tree,
-so that the message can say where the value is.
+Python's own parser does the work; its hooks see every number, constant and object. In place of a value that they refuse
+they put a `_Fault` into the tree, so that the message can say where the value is.
 """
 
 from __future__ import annotations
@@ -10,10 +9,11 @@ from __future__ import annotations
 import json
 import math
 import re
+import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
-from typing import Any, NoReturn
+from typing import Any
 
 from haulier.domain.job import LEAST_INTEGER, MAX_DEPTH, MOST_EXACT, MOST_INTEGER, Json
 from haulier.domain.text import cut
@@ -118,7 +118,7 @@ class _Window:
         """Return the element that begins at `start`, and where it ends."""
         offset = start - self._start
         try:
-            value, end = _scan(self._part, offset, self._what, ((), index))
+            value, end = _scan(self._part, offset, self._what, f"[{index}]")
             if end - offset <= self._size and (self._is_last or end <= len(self._part) - _EDGE):
                 return value, self._start + end
         except json.JSONDecodeError as error:
@@ -132,20 +132,17 @@ class _Window:
         return self.scan(start, index)
 
 
-def _scan(text: str, start: int, what: str, place: tuple[Any, ...] = ()) -> tuple[Json, int]:
-    """Return the value that begins at `start`, and where it ends. Shape: place is the value's, as `_path` takes it."""
-    faulty = False
-    try:
-        value, end = _hasty.scan(text, start)
-    except _Refused:
-        faulty = True
-        value, end = _Hooks().scan(text, start)
+def _scan(text: str, start: int, what: str, place: str = "") -> tuple[Json, int]:
+    """Return the value that begins at `start`, and where it ends. Shape: place is the value's own, for messages."""
+    _hooks.has_refused = False
+    value, end = _hooks.scan(text, start)
     # Counting brackets is cheap, and a text with few of them cannot be deep.
-    if text.count("[", start, end) + text.count("{", start, end) > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
-        raise RecursionError
-    if faulty or (text.find("\\u", start, end) >= 0 and _UNSTORABLE_ESCAPE.search(text, start, end)):
-        for path, reason in _faults(value, place):
-            raise Malformed(f"{what} is refused at {path or 'its top'}: {reason}")
+    if text.count("[", start, end) + text.count("{", start, end) > MAX_DEPTH and isinstance(value, dict | list):
+        _check_depth(value)
+    may_be_unstorable = text.find("\\u", start, end) >= 0 and _UNSTORABLE_ESCAPE.search(text, start, end)
+    if (_hooks.has_refused or may_be_unstorable) and (fault := _first_fault(value)):
+        path, reason = fault
+        raise Malformed(f"{what} is refused at {(place + path).removeprefix('.') or 'its top'}: {reason}")
     return value, end
 
 
@@ -173,15 +170,18 @@ def _too_deep(what: str, levels: int) -> Malformed:
     return Malformed(f"{what} is nested more than {levels} levels deep")
 
 
-class _Hooks:
-    """The hooks that Python's parser calls while it reads."""
+class _Hooks(threading.local):
+    """The hooks that Python's parser calls while it reads. Each thread has its own, made once."""
 
     def __init__(self) -> None:
+        # Whether a value was refused since the caller last set this to False.
+        self.has_refused = False
         self.scan: Callable[[str, int], tuple[Json, int]] = json.JSONDecoder(
             object_pairs_hook=self.mapping, parse_int=self.integer, parse_float=self.real, parse_constant=self.constant
         ).raw_decode
 
     def fault(self, reason: str) -> _Fault:
+        self.has_refused = True
         return _Fault(reason)
 
     def integer(self, digits: str) -> int | _Fault:
@@ -209,52 +209,29 @@ class _Hooks:
         return self.fault(f"the key {_quoted(twice)} is given twice")
 
 
-class _Refused(Exception):
-    pass
+_hooks = _Hooks()
 
 
-class _Hasty(_Hooks):
-    """Hooks that stop at the first fault."""
-
-    def fault(self, reason: str) -> NoReturn:
-        raise _Refused
-
-
-# Made once for all requests and threads: neither the hooks nor Python's parser keep any state.
-_hasty = _Hasty()
+def _check_depth(value: Json, levels: int = MAX_DEPTH) -> None:
+    """Return unless the value has more levels. Raises: RecursionError."""
+    for child in value.values() if isinstance(value, dict) else value:
+        if isinstance(child, dict | list):
+            if levels == 1:
+                raise RecursionError
+            _check_depth(child, levels - 1)
 
 
-def _is_deeper(value: Json, depth: int) -> bool:
-    level = [value]
-    for _ in range(depth):
-        level = [child for each in level for child in _children(each) if isinstance(child, dict | list)]
-        if not level:
-            return False
-    return True
-
-
-def _children(value: Json) -> list[Json]:
-    if isinstance(value, dict):
-        return list(value.values())
-    return value if isinstance(value, list) else []
-
-
-def _faults(value: Json, place: tuple[Any, ...]) -> Iterator[tuple[str, str]]:
-    """Yield (path, reason) for each refused value, in the order of the text.
-
-    Not recursive, since the tree may be deep; and with iterators in place of a list of all values still to be visited,
-    which may be long.
-    """
-    open_places: list[Iterator[tuple[tuple[Any, ...], Json]]] = [iter([(place, value)])]
-    while open_places:
-        if (found := next(open_places[-1], None)) is None:
-            open_places.pop()
-            continue
-        place, each = found
-        if reason := _reason(each):
-            yield _path(place), reason
-        if isinstance(each, list | dict):
-            open_places.append(_inside(each, place))
+def _first_fault(value: Json) -> tuple[str, str] | None:
+    """Return the path and the reason of the first refused value, in the order of the text."""
+    if reason := _reason(value):
+        return "", reason
+    children: Iterable[tuple[str | int, Json]]
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for step, child in children:
+        if fault := _first_fault(child):
+            at = f"[{step}]" if isinstance(step, int) else f".{_clean(step)}"
+            return at + fault[0], fault[1]
+    return None
 
 
 def _reason(value: Json) -> str | None:
@@ -265,19 +242,6 @@ def _reason(value: Json) -> str | None:
     if isinstance(value, dict) and (bad := next(filter(_UNSTORABLE.search, value), None)):
         return f"the key {_quoted(bad)} holds NUL or half of a surrogate pair"
     return None
-
-
-def _inside(value: Json, place: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Json]]:
-    found = enumerate(value) if isinstance(value, list) else value.items()
-    return (((place, step), child) for step, child in found)
-
-
-def _path(place: tuple[Any, ...]) -> str:
-    steps: list[str] = []
-    while place:
-        place, step = place
-        steps.append(f"[{step}]" if isinstance(step, int) else f".{_clean(step)}")
-    return "".join(reversed(steps)).removeprefix(".")
 
 
 def _quoted(key: str) -> str:
