@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import NoReturn
 
 from haulier.config import Config
 from haulier.domain.errors import HaulierError
+from haulier.heap import share_heaps
 from haulier.kinds import Kind, load_kinds
 from haulier.logs import setup
 from haulier.processes import leave
 from haulier.worker.metrics.port import MetricsPort
 from haulier.worker.parent import Parent
-
-# Of glibc's malloc.h.
-M_ARENA_MAX = -8
 
 
 def work_and_leave() -> NoReturn:
@@ -30,7 +27,7 @@ def work_and_leave() -> NoReturn:
 
 def main() -> int:
     """Run the worker and return its exit code."""
-    _spare_memory()
+    share_heaps()
     try:
         config = Config.from_env()
         setup(config.log_format, config.log_level)
@@ -38,12 +35,6 @@ def main() -> int:
     except HaulierError as error:
         print(f"haulier worker: {error}", file=sys.stderr)  # noqa: T201
         return 1
-
-
-def _spare_memory() -> None:
-    """Have all threads share two heaps of glibc: a heap for each would keep room for the largest batch it ever read."""
-    with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
 
 
 def run(config: Config) -> int:

@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "kinds.sdk": {"domain"},
     "kinds.outbound": {"domain", "kinds.sdk"},
     "requests": {"domain", "queue.access", "queue.produce", "kinds", "kinds.sdk"},
-    "worker": {"domain", "postgres", *QUEUE, "kinds", "processes", "version", *WORKER},
+    "worker": {"domain", "postgres", *QUEUE, "kinds", "heap", "processes", "version", *WORKER},
     "worker.threads": {"domain", "postgres", *QUEUE, "kinds", *(WORKER - {"worker", "worker.threads"})},
     "worker.steps": {"domain", "postgres", *QUEUE, "kinds", "worker.metrics", *SHARED},
     "worker.supply": {"domain", "queue.consume", "kinds", "worker.link", "worker.metrics"},
@@ -60,6 +60,7 @@ MAY_IMPORT = {
     "logs": {"log_stream"},
     "log_stream": set(),
     "prctl": set(),
+    "heap": set(),
     "processes": set(),
     "beside": set(),
     "schedules_toml": {"domain", "kinds", "kinds.sdk", "requests"},
@@ -76,7 +77,7 @@ MAY_IMPORT = {
     "cli.commands": {"domain", "version", "cli.client", "cli.terminal"},
     "app.http": {"domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "requests"},
     # Of app.http only what loads no Flask: this is loaded by gunicorn's master.
-    "app.http.gunicorn": {"domain", "postgres", "queue.access", "queue.upkeep", "kinds", "version", "app.http"},
+    "app.http.gunicorn": {"domain", "postgres", "queue.access", "queue.upkeep", "kinds", "heap", "version", "app.http"},
     "app.api": {
         *("beside", "domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "requests", "version"),
         *("app.http", "app.api.schemas"),

@@ -22,8 +22,9 @@ from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
+from haulier.heap import give_back_large_blocks
+
 from ..routes import BODY_BYTES, LARGE_BYTES
-from .heap import give_back_large_blocks
 from .inbox import WAITING, Inbox, Stage
 from .incoming import Incoming
 from .large import Large
