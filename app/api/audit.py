@@ -14,13 +14,11 @@ from haulier.requests.lists import ListAudit
 from ..http.masking import details_as_shown
 from ..http.routes import needs
 from ..http.service import connection
-from .openapi import LOOKED_BACK_TO, NEXT_CURSOR, NEXT_LINK, fails
-from .reading import Blueprint, looked_back_to, next_page
+from .openapi import LOOKED_BACK_TO, NEXT_PAGE, fails
+from .reading import Blueprint, ViewResult, looked_back_to, next_page
 from .schemas.audit import ActionResponse
 
 blp = Blueprint("audit", __name__, description="Who did what: the record.")
-
-ViewResult = tuple[Any, int, dict[str, str]]
 
 
 @blp.route("/audit")
@@ -34,7 +32,7 @@ class Audit(MethodView):
     @blp.response(
         200,
         ActionResponse(many=True),
-        headers={**NEXT_LINK, **NEXT_CURSOR, **LOOKED_BACK_TO},
+        headers={**NEXT_PAGE, **LOOKED_BACK_TO},
         description="What was done, newest first.",
     )
     def get(self, asked: dict[str, Any]) -> ViewResult:

@@ -36,11 +36,11 @@ from ..http.acting import Act, done
 from ..http.door import caller
 from ..http.enqueuing import check_payload_size
 from ..http.service import connection, service
-from .openapi import JSON_TYPE
+from .openapi import JSON_TYPE, takes
 from .reading import body, body_type
 
-REQUIRED_BODY = {"required": True, "content": {JSON_TYPE: {"schema": JobChanges}}}
-OPTIONAL_BODY = {"required": False, "content": {JSON_TYPE: {"schema": JobChanges}}}
+REQUIRED_BODY = takes(JobChanges)
+OPTIONAL_BODY = takes(JobChanges, required=False)
 
 # A payload is in the record whole up to this many bytes, as JSON without secrets; of a longer one its length is.
 MOST_NOTED = 16 * 1024

@@ -14,22 +14,19 @@ from haulier.requests.acts import MuteErrors
 from haulier.requests.cursor import cursor_after, read_after
 from haulier.requests.invalid import load
 from haulier.requests.lists import AskError, ListErrors
-from haulier.requests.strict_json import parse
 
 from ..http.door import caller
 from ..http.masking import error_as_shown, errors_as_shown, masked_kinds
 from ..http.routes import needs
 from ..http.service import connection
-from .openapi import NEXT_CURSOR, NEXT_LINK, fails
-from .reading import JSON_TYPE, Blueprint, json_body, next_page
+from .openapi import NEXT_PAGE, fails, takes
+from .reading import Blueprint, ViewResult, json_body, next_page
 from .schemas.error_groups import (
     ErrorGroupResponse,
     OneErrorResponse,
 )
 
 blp = Blueprint("errors", __name__, description="Failed attempts, in groups by what their errors have in common.")
-
-ViewResult = tuple[Any, int, dict[str, str]]
 
 MUTE = MuteErrors()
 
@@ -45,7 +42,7 @@ class Errors(MethodView):
     @blp.response(
         200,
         ErrorGroupResponse(many=True),
-        headers={**NEXT_LINK, **NEXT_CURSOR},
+        headers=NEXT_PAGE,
         description="The groups that were seen in the span, last seen first.",
     )
     def get(self, asked: dict[str, Any]) -> ViewResult:
@@ -79,12 +76,12 @@ class OneError(MethodView):
 
     @needs(Scope.OPERATE, every_queue="a group of errors is that of every queue")
     @fails(blp, 400, 404, 413, 415, 422, 503)
-    @blp.doc(operationId="mute_error", requestBody={"required": True, "content": {JSON_TYPE: {"schema": MuteErrors}}})
+    @blp.doc(operationId="mute_error", requestBody=takes(MuteErrors))
     @blp.response(200, OneErrorResponse(), description="The group, with its counts of the last 24 hours.")
     def patch(self, error_id: str) -> ErrorGroup:
         """Mute a group until a time, or no longer. Its attempts are counted as before."""
         number = id_in(error_id)
-        asked = load(MUTE, parse(json_body(request)))
+        asked = load(MUTE, json_body(request))
         with connection() as conn:
             mute(conn, number, asked["muted_until"], actor=caller().id)
             return error_as_shown(conn, get_error(conn, number, ErrorFilter(DEFAULT_SPAN)))

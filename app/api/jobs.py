@@ -20,7 +20,6 @@ from haulier.requests.cursor import write_cursor
 from haulier.requests.invalid import Invalid, load
 from haulier.requests.job_conditions import BESIDE, JobConditions, ListJobs
 from haulier.requests.job_request import IdempotencyHeader
-from haulier.requests.strict_json import parse
 
 from ..http.door import caller
 from ..http.enqueuing import enqueuing
@@ -34,21 +33,18 @@ from .openapi import (
     CREATE_JOB_BODY,
     LOCATION,
     LOOKED_BACK_TO,
-    NEXT_CURSOR,
-    NEXT_LINK,
+    NEXT_PAGE,
     REPLAYED,
     RETRY_AFTER,
     fails,
 )
-from .reading import Blueprint, json_body, looked_back_to, next_page
+from .reading import Blueprint, ViewResult, json_body, looked_back_to, next_page
 from .schemas.job import JobResponse
 from .schemas.response_schemas import CancelResponse, CountResponse
 
 blp = Blueprint("jobs", __name__, description="Enqueue, look at, change, cancel, retry, copy and delete jobs.")
 
 IDEMPOTENCY_HEADER = IdempotencyHeader()
-
-ViewResult = tuple[Any, int, dict[str, str]]
 
 
 def _is_search() -> bool:
@@ -82,7 +78,7 @@ class Jobs(MethodView):
         To be able to repeat this call safely, send an `Idempotency-Key`.
         """
         key = _idempotency_key()
-        draft = enqueuing().draft(parse(json_body(request)), key)
+        draft = enqueuing().draft(json_body(request), key)
         with connection() as conn:
             enqueuing().queue_names.check(conn, draft)
             return answer_to(produce.enqueue_one(conn, draft))
@@ -94,7 +90,7 @@ class Jobs(MethodView):
     @blp.response(
         200,
         JobResponse(many=True),
-        headers={**NEXT_LINK, **NEXT_CURSOR, **LOOKED_BACK_TO},
+        headers={**NEXT_PAGE, **LOOKED_BACK_TO},
         description="The jobs, newest first.",
     )
     def get(self, asked: dict[str, Any]) -> ViewResult:

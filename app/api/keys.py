@@ -13,18 +13,15 @@ from haulier.domain.errors import KeyNotFound
 from haulier.queue.access import api_keys
 from haulier.requests.key_request import CreateKey, RotateKey, read_key, read_overlap
 from haulier.requests.lists import ListKeys
-from haulier.requests.strict_json import parse
 
 from ..http.door import caller
 from ..http.routes import needs
 from ..http.service import connection
-from .openapi import NEXT_CURSOR, NEXT_LINK, fails
-from .reading import JSON_TYPE, Blueprint, body, body_type, json_body, next_page
+from .openapi import NEXT_PAGE, fails, takes
+from .reading import Blueprint, ViewResult, json_body, next_page, optional_body
 from .schemas.keys import KeyResponse, NewKeyResponse
 
 blp = Blueprint("keys", __name__, description="API keys.")
-
-ViewResult = tuple[Any, int, dict[str, str]]
 
 # All but what has to be written otherwise.
 SHOWN = ("id", "name", "rate_limit", "created_at", "expires_at", "last_used_at", "revoked_at", "rotated_until")
@@ -39,7 +36,7 @@ class Keys(MethodView):
     @fails(blp, 422, 503)
     @blp.doc(operationId="list_keys")
     @blp.arguments(ListKeys(), location="query")
-    @blp.response(200, KeyResponse(many=True), headers={**NEXT_LINK, **NEXT_CURSOR}, description="Newest first.")
+    @blp.response(200, KeyResponse(many=True), headers=NEXT_PAGE, description="Newest first.")
     def get(self, asked: dict[str, Any]) -> ViewResult:
         """List API keys, also those that were revoked or have expired, newest first.
 
@@ -51,14 +48,14 @@ class Keys(MethodView):
 
     @needs(Scope.ADMIN, every_queue=WHY)
     @fails(blp, 400, 413, 415, 422, 503)
-    @blp.doc(operationId="create_key", requestBody={"required": True, "content": {JSON_TYPE: {"schema": CreateKey}}})
+    @blp.doc(operationId="create_key", requestBody=takes(CreateKey))
     @blp.response(201, NewKeyResponse(), description="The key; it is shown this once.")
     def post(self) -> dict[str, Any]:
         """Make an API key.
 
         403 where the service may not: the message names the command that does. To repeat the call makes another key.
         """
-        new = read_key(parse(json_body(request)))
+        new = read_key(json_body(request))
         with connection() as conn:
             return _with_token(*api_keys.create(conn, new, actor=caller().id))
 
@@ -69,7 +66,7 @@ class Rotate(MethodView):
 
     @needs(Scope.ADMIN, every_queue=WHY)
     @fails(blp, 400, 404, 413, 415, 422, 503)
-    @blp.doc(operationId="rotate_key", requestBody={"required": False, "content": {JSON_TYPE: {"schema": RotateKey}}})
+    @blp.doc(operationId="rotate_key", requestBody=takes(RotateKey, required=False))
     @blp.response(200, NewKeyResponse(), description="The key with its new secret; it is shown this once.")
     def post(self, key_id: str) -> dict[str, Any]:
         """Give a key a new secret.
@@ -77,10 +74,7 @@ class Rotate(MethodView):
         Needs no body. The old secret is good for `hours` more; one from before that is not. 404 for a key that was
         revoked or has expired.
         """
-        raw = body(request)
-        if raw:
-            body_type(request, JSON_TYPE)
-        overlap = read_overlap(parse(raw) if raw else {})
+        overlap = read_overlap(optional_body(request))
         with connection() as conn:
             return _with_token(*api_keys.rotated(conn, _read(key_id), overlap=overlap, actor=caller().id))
 

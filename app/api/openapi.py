@@ -49,6 +49,7 @@ LOOKED_BACK_TO = {
 NEXT_CURSOR = {
     "Next-Cursor": {"description": "The `cursor` of the next page; absent on the last.", "schema": {"type": "string"}}
 }
+NEXT_PAGE = {**NEXT_LINK, **NEXT_CURSOR}
 REQUEST_ID = {"X-Request-Id": {"description": "The id sent along, or one made here.", "schema": {"type": "string"}}}
 
 WWW_AUTHENTICATE = {
@@ -178,6 +179,11 @@ class Api(SmorestApi):  # type: ignore[misc]
 def _error_body(slug: str, message: str, details: Json) -> Json:
     body = {"error": slug, "message": message, "request_id": "2f1c6c1e8b7d4e0f9a3b5c7d9e1f3a5b"}
     return body if details is None else {**body, "details": details}
+
+
+def takes(schema: type[Schema], *, required: bool = True) -> dict[str, Json]:
+    """Return how to document the JSON body of a call that the view reads itself."""
+    return {"required": required, "content": {JSON_TYPE: {"schema": schema}}}
 
 
 def fails(blp: Any, *statuses: int) -> Callable[[View], View]:

@@ -20,22 +20,19 @@ from haulier.requests.fields import time_text
 from haulier.requests.invalid import Invalid
 from haulier.requests.lists import ListOperations
 from haulier.requests.operation_request import StartOperation, read_operation
-from haulier.requests.strict_json import parse
 
 from ..http import ordering
 from ..http.door import caller
 from ..http.filtering import filter_in_body
 from ..http.routes import needs
 from ..http.service import connection
-from .openapi import NEXT_CURSOR, NEXT_LINK, fails
-from .reading import JSON_TYPE, Blueprint, json_body, next_page
+from .openapi import NEXT_PAGE, fails, takes
+from .reading import JSON_TYPE, Blueprint, ViewResult, json_body, next_page
 from .schemas.operations import OperationResponse, PreviewResponse
 
 blp = Blueprint(
     "operations", __name__, description="What is done to all jobs of a filter: preview, start, watch, stop."
 )
-
-ViewResult = tuple[Any, int, dict[str, str]]
 
 PREVIEW = PreviewResponse()
 LOCATION = {
@@ -51,7 +48,7 @@ class Operations(MethodView):
     @fails(blp, 400, 403, 409, 413, 415, 422, 503)
     @blp.doc(
         operationId="start_operation",
-        requestBody={"required": True, "content": {JSON_TYPE: {"schema": StartOperation}}},
+        requestBody=takes(StartOperation),
     )
     @blp.alt_response(200, schema=PREVIEW, description="With `dry_run`: what it would act on. Nothing is done.")
     @blp.response(202, OperationResponse(), headers=LOCATION, description="It is stored, and will be worked off.")
@@ -62,7 +59,7 @@ class Operations(MethodView):
         other job, and on none that has changed since: the set can shrink, never grow. Workers work it off, beginning
         after `starts_in_seconds`. To delete needs the scope admin.
         """
-        order, as_of, is_preview = _order(parse(json_body(request)))
+        order, as_of, is_preview = _order(json_body(request))
         with connection() as conn:
             if is_preview:
                 return _previewed(ordering.preview(conn, order))
@@ -79,7 +76,7 @@ class Operations(MethodView):
     @blp.response(
         200,
         OperationResponse(many=True),
-        headers={**NEXT_LINK, **NEXT_CURSOR},
+        headers=NEXT_PAGE,
         description="The operations, newest first.",
     )
     def get(self, asked: dict[str, Any]) -> ViewResult:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import request
 from flask.views import MethodView
 
@@ -13,14 +11,13 @@ from haulier.queue.produce.pauses import pause, resume
 from haulier.queue.produce.stats import Queue, find_or_empty
 from haulier.requests.acts import PauseQueue
 from haulier.requests.invalid import Invalid, load
-from haulier.requests.strict_json import parse
 
 from ..http.acting import check_queue_name
 from ..http.door import caller
 from ..http.routes import needs
 from ..http.service import connection
-from .openapi import fails
-from .reading import JSON_TYPE, Blueprint, body, body_type
+from .openapi import fails, takes
+from .reading import Blueprint, optional_body
 from .schemas.stats import QueueResponse
 
 blp = Blueprint("queues", __name__, description="Queues, of which an operator may let no job start.")
@@ -34,7 +31,7 @@ class Pause(MethodView):
 
     @needs(Scope.OPERATE)
     @fails(blp, 400, 404, 409, 413, 415, 422, 503)
-    @blp.doc(operationId="pause_queue", requestBody={"content": {JSON_TYPE: {"schema": PauseQueue}}})
+    @blp.doc(operationId="pause_queue", requestBody=takes(PauseQueue, required=False))
     @blp.response(200, QueueResponse(), description="The queue as it is now.")
     def post(self, name: str) -> Queue:
         """Let no job of a queue start, until a time or until it is resumed.
@@ -43,7 +40,7 @@ class Pause(MethodView):
         paused already gets the new end. 404 for a name that no queue can have, 409 where a thousand are paused.
         """
         check_queue_name(name)
-        asked = _asked()
+        asked = load(PAUSE, optional_body(request))
         with connection() as conn:
             try:
                 pause(conn, name, until=asked["until"], actor=caller().id)
@@ -69,11 +66,3 @@ class Resume(MethodView):
         with connection() as conn:
             resume(conn, name, actor=caller().id)
             return find_or_empty(conn, name)
-
-
-def _asked() -> dict[str, Any]:
-    text = body(request)
-    if not text:
-        return load(PAUSE, {})
-    body_type(request, JSON_TYPE)
-    return load(PAUSE, parse(text))

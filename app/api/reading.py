@@ -14,14 +14,18 @@ from flask_smorest import Blueprint as SmorestBlueprint
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from haulier.domain.job import Json
 from haulier.requests.fields import Several, time_text
 from haulier.requests.invalid import Invalid, Malformed, TooLarge
+from haulier.requests.strict_json import parse
 
 from ..http.errors import UnsupportedMediaType
 from ..http.routes import ROUTE
 from .schemas.response_schemas import ResponseSchema
 
 View = TypeVar("View", bound=Callable[..., Any])
+# The value to print, the status and the headers.
+ViewResult = tuple[Any, int, dict[str, str]]
 
 JSON_TYPE = "application/json"
 _ENCODINGS = {"HTTP_CONTENT_ENCODING", "HTTP_TRANSFER_ENCODING"}
@@ -67,10 +71,18 @@ def body(request: Request) -> bytes:
     return read
 
 
-def json_body(request: Request) -> bytes:
-    """Return the body, whose type must be JSON. Raises: UnsupportedMediaType; TooLarge; Malformed."""
+def json_body(request: Request) -> Json:
+    """Return the value of the body, which must be JSON. Raises: UnsupportedMediaType; TooLarge; Malformed."""
     body_type(request, JSON_TYPE)
-    return body(request)
+    return parse(body(request))
+
+
+def optional_body(request: Request) -> Json:
+    """Return the value of the body, or an empty object if there is none. Raises: as `json_body`."""
+    if not (raw := body(request)):
+        return {}
+    body_type(request, JSON_TYPE)
+    return parse(raw)
 
 
 def _too_large(most: int) -> TooLarge:

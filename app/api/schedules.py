@@ -31,15 +31,14 @@ from haulier.requests.cursor import entry_cursor, entry_of
 from haulier.requests.invalid import Invalid, load
 from haulier.requests.lists import ListSchedules, ListTicks
 from haulier.requests.schedule_request import PauseSchedule, PreviewSchedule, PutSchedule, read_preview, timetable_of
-from haulier.requests.strict_json import parse
 
 from ..http.door import caller
 from ..http.enqueuing import enqueuing
 from ..http.masking import schedule_as_shown
 from ..http.routes import needs
 from ..http.service import connection, service
-from .openapi import NEXT_CURSOR, NEXT_LINK, fails
-from .reading import JSON_TYPE, Blueprint, body, body_type, json_body, next_page
+from .openapi import NEXT_PAGE, fails, takes
+from .reading import Blueprint, ViewResult, json_body, next_page, optional_body
 from .schemas.explain import ScheduleExplainResponse
 from .schemas.schedules import (
     SHOWN_TICKS,
@@ -51,8 +50,6 @@ from .schemas.schedules import (
 )
 
 blp = Blueprint("schedules", __name__, description="Schedules: jobs that are enqueued by themselves.")
-
-ViewResult = tuple[Any, int, dict[str, str]]
 
 PAUSE = PauseSchedule()
 WHY = "a schedule's name is that of every queue"
@@ -69,7 +66,7 @@ class Schedules(MethodView):
     @blp.response(
         200,
         ScheduleResponse(many=True),
-        headers={**NEXT_LINK, **NEXT_CURSOR},
+        headers=NEXT_PAGE,
         description="The schedules, by name.",
     )
     def get(self, asked: dict[str, Any]) -> ViewResult:
@@ -92,12 +89,12 @@ class PreviewOfSchedule(MethodView):
     @fails(blp, 400, 413, 415, 422, 503)
     @blp.doc(
         operationId="preview_schedule",
-        requestBody={"required": True, "content": {JSON_TYPE: {"schema": PreviewSchedule}}},
+        requestBody=takes(PreviewSchedule),
     )
     @blp.response(200, PreviewedTick(many=True), description="The ticks, in order.")
     def post(self) -> list[Preview]:
         """Show when a schedule would fire, and what changes of clocks do to it. Nothing is stored."""
-        asked = read_preview(parse(json_body(request)))
+        asked = read_preview(json_body(request))
         after = asked.get("after") or datetime.now(UTC).replace(microsecond=0)
         return preview(timetable_of(asked, counts_from=after), after, asked["count"])
 
@@ -116,9 +113,7 @@ class OneSchedule(MethodView):
 
     @needs(Scope.ADMIN, every_queue=WHY)
     @fails(blp, 400, 404, 409, 413, 415, 422, 503)
-    @blp.doc(
-        operationId="put_schedule", requestBody={"required": True, "content": {JSON_TYPE: {"schema": PutSchedule}}}
-    )
+    @blp.doc(operationId="put_schedule", requestBody=takes(PutSchedule))
     @blp.alt_response(201, schema=OneScheduleResponse(), description="The schedule is new.")
     @blp.response(200, OneScheduleResponse(), description="The schedule as it is now.")
     def put(self, name: str) -> ViewResult:
@@ -127,7 +122,7 @@ class OneSchedule(MethodView):
         An equal one changes nothing. Ticks of the old one that are due fire by it first: a change fires none twice,
         and loses none. Without `paused` it stays paused, or not. 404 for a name that no schedule can have.
         """
-        asked = enqueuing().schedule(_checked(name), parse(json_body(request)))
+        asked = enqueuing().schedule(_checked(name), json_body(request))
         with connection() as conn:
             enqueuing().queue_names.check(conn, asked.draft)
             try:
@@ -178,14 +173,14 @@ class PauseOfSchedule(MethodView):
 
     @needs(Scope.OPERATE)
     @fails(blp, 400, 404, 413, 415, 422, 503)
-    @blp.doc(operationId="pause_schedule", requestBody={"content": {JSON_TYPE: {"schema": PauseSchedule}}})
+    @blp.doc(operationId="pause_schedule", requestBody=takes(PauseSchedule, required=False))
     @blp.response(200, OneScheduleResponse(), description="The schedule as it is now.")
     def post(self, name: str) -> dict[str, Any]:
         """Let a schedule's ticks pass, until a time or until it is resumed.
 
         Needs no body. The ticks within say `skipped_paused`, and none of them fires later.
         """
-        asked = _asked_of_pause()
+        asked = load(PAUSE, optional_body(request))
         with connection() as conn:
             get_schedule(conn, _checked(name), queues=caller().queues)
             try:
@@ -242,7 +237,7 @@ class Ticks(MethodView):
     @blp.response(
         200,
         TickResponse(many=True),
-        headers={**NEXT_LINK, **NEXT_CURSOR},
+        headers=NEXT_PAGE,
         description="The ticks, newest first.",
     )
     def get(self, asked: dict[str, Any], name: str) -> ViewResult:
@@ -263,14 +258,6 @@ def _checked(name: str) -> str:
     if not re.fullmatch(NAME_PATTERN, name):
         raise ScheduleNotFound(name[:100])
     return name
-
-
-def _asked_of_pause() -> dict[str, Any]:
-    text = body(request)
-    if not text:
-        return {}
-    body_type(request, JSON_TYPE)
-    return load(PAUSE, parse(text))
 
 
 def _shown(found: Shown) -> dict[str, Any]:

@@ -14,13 +14,11 @@ from ..http.acting import check_queue_name
 from ..http.door import caller
 from ..http.routes import needs
 from ..http.service import connection
-from .openapi import NEXT_CURSOR, NEXT_LINK, fails
-from .reading import Blueprint, next_page
+from .openapi import NEXT_PAGE, fails
+from .reading import Blueprint, ViewResult, next_page
 from .schemas.stats import QueueResponse, StatsResponse
 
 blp = Blueprint("stats", __name__, description="Figures of what came, ran and waits, as a worker has counted it.")
-
-ViewResult = tuple[Any, int, dict[str, str]]
 
 
 @blp.route("/stats")
@@ -50,9 +48,7 @@ class Queues(MethodView):
     @fails(blp, 422, 503)
     @blp.doc(operationId="list_queues")
     @blp.arguments(ListQueues(), location="query")
-    @blp.response(
-        200, QueueResponse(many=True), headers={**NEXT_LINK, **NEXT_CURSOR}, description="The queues, by name."
-    )
+    @blp.response(200, QueueResponse(many=True), headers=NEXT_PAGE, description="The queues, by name.")
     def get(self, asked: dict[str, Any]) -> ViewResult:
         """List the queues that have live jobs, are paused or were lately used, by name.
 

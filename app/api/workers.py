@@ -13,18 +13,15 @@ from haulier.queue.produce.workers import Worker, get_worker, list_workers, quie
 from haulier.requests.acts import QuietWorker
 from haulier.requests.invalid import load
 from haulier.requests.lists import ListWorkers
-from haulier.requests.strict_json import parse
 
 from ..http.door import caller
 from ..http.routes import needs
 from ..http.service import connection
-from .openapi import NEXT_CURSOR, NEXT_LINK, fails
-from .reading import JSON_TYPE, Blueprint, json_body, next_page
+from .openapi import NEXT_PAGE, fails, takes
+from .reading import Blueprint, ViewResult, json_body, next_page
 from .schemas.workers import OneWorkerResponse, WorkerResponse
 
 blp = Blueprint("workers", __name__, description="The processes that run jobs.")
-
-ViewResult = tuple[Any, int, dict[str, str]]
 
 QUIET = QuietWorker()
 
@@ -37,9 +34,7 @@ class Workers(MethodView):
     @fails(blp, 422, 503)
     @blp.doc(operationId="list_workers")
     @blp.arguments(ListWorkers(), location="query")
-    @blp.response(
-        200, WorkerResponse(many=True), headers={**NEXT_LINK, **NEXT_CURSOR}, description="The workers, newest first."
-    )
+    @blp.response(200, WorkerResponse(many=True), headers=NEXT_PAGE, description="The workers, newest first.")
     def get(self, asked: dict[str, Any]) -> ViewResult:
         """List the workers, newest first.
 
@@ -66,16 +61,14 @@ class OneWorker(MethodView):
 
     @needs(Scope.OPERATE, every_queue="a worker may serve every queue")
     @fails(blp, 400, 404, 413, 415, 422, 503)
-    @blp.doc(
-        operationId="quiet_worker", requestBody={"required": True, "content": {JSON_TYPE: {"schema": QuietWorker}}}
-    )
+    @blp.doc(operationId="quiet_worker", requestBody=takes(QuietWorker))
     @blp.response(200, OneWorkerResponse(), description="The worker as it is now.")
     def patch(self, worker_id: UUID) -> Worker:
         """Let a worker claim no more, or claim again.
 
         What it runs goes on. A worker that starts again is not quiet.
         """
-        asked = load(QUIET, parse(json_body(request)))
+        asked = load(QUIET, json_body(request))
         with connection() as conn:
             quiet(conn, worker_id, asked["quiet"], actor=caller().id)
             return get_worker(conn, worker_id)
