@@ -17,6 +17,7 @@ from haulier.cli.commands import api_keys
 from haulier.cli.commands.invocation import ClientGroup, Invocation, command, pass_invocation
 from haulier.cli.database import on_database
 from haulier.cli.server import require
+from haulier.cli.terminal.output import Column, Terminal
 from haulier.cli.terminal.visible import visible
 from haulier.domain.api_key import MAX_DAYS, MAX_HOURS, MAX_RATE, MIN_DAYS, MIN_RATE, NAME_OF_KEY, ApiKey, Scope
 from haulier.domain.job import NAME_PATTERN
@@ -101,7 +102,7 @@ def create(invocation: Invocation, /, **asked: Any) -> None:
 def list_keys(invocation: Invocation) -> None:
     """Show every key, but for its secret."""
     if _is_on_database(invocation):
-        on_database("keys", _list)
+        on_database("keys", lambda conn: _list(conn, invocation.terminal))
     else:
         api_keys.show_all(invocation)
 
@@ -155,14 +156,10 @@ def _create(conn: Connection, asked: dict[str, Any]) -> None:
     print(token)
 
 
-def _list(conn: Connection) -> None:
+def _list(conn: Connection, terminal: Terminal) -> None:
     from haulier.queue.access import api_keys as stored
 
-    table: list[tuple[str, ...]] = [("id", "name", "scopes", "queues", "rate", "created", "last used", "state")]
-    table += [tuple(map(visible, _row(key))) for key in stored.list_keys(conn)]
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    for row in table:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    terminal.table([Column(name.lower()) for name in api_keys.NAMES], map(_row, stored.list_keys(conn)))
 
 
 def _row(key: ApiKey) -> tuple[str, ...]:

@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import quote
 
 from haulier.cli.client.api import Call
-from haulier.cli.client.pages import Listing
 from haulier.cli.commands.invocation import Invocation
+from haulier.cli.commands.listing import show_list
 from haulier.cli.terminal import words
 from haulier.cli.terminal.output import Cell, Column, Terminal
 from haulier.cli.terminal.visible import visible
@@ -48,9 +48,7 @@ def _print(invocation: Invocation, made: dict[str, Any], said: str) -> None:
 
 def show_all(invocation: Invocation) -> None:
     """List every key, but for its secret."""
-    terminal = invocation.terminal
-    found = Listing(invocation.api, "/keys", [], limit=EVERY)
-    terminal.show_each(found, lambda keys: terminal.table(COLUMNS, [_row(terminal, each) for each in keys]))
+    show_list(invocation, "/keys", COLUMNS, _row, limit=EVERY)
 
 
 def _row(terminal: Terminal, key: dict[str, Any]) -> list[Cell]:

@@ -6,19 +6,12 @@ from typing import Any
 
 from haulier.cli.commands.invocation import Invocation, command, pass_invocation
 from haulier.cli.terminal import words
-from haulier.cli.terminal.output import Cell, Column, Terminal
+from haulier.cli.terminal.output import Cell, Terminal, columns_of
 
-COLUMNS = [Column("CHECK"), Column("STATE"), Column("FOUND", is_long=True)]
-TABLES = [
-    Column("TABLE"),
-    Column("ROWS", is_number=True),
-    Column("DEAD", is_number=True),
-    Column("SIZE", is_number=True),
-    Column("INDEXES", is_number=True),
-    Column("BLOAT", is_number=True),
-    Column("VACUUM"),
-    Column("ANALYZE"),
-]
+COLUMNS = columns_of("CHECK, STATE, FOUND", long="FOUND")
+TABLES = columns_of(
+    "TABLE, ROWS, DEAD, SIZE, INDEXES, BLOAT, VACUUM, ANALYZE", numbers="ROWS, DEAD, SIZE, INDEXES, BLOAT"
+)
 
 
 @command("db", example="haulier db")

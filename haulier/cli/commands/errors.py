@@ -8,24 +8,15 @@ from typing import Any
 import click
 
 from haulier.cli.client.api import Call
-from haulier.cli.client.pages import Listing
 from haulier.cli.commands.completing import completes
 from haulier.cli.commands.invocation import ClientGroup, Invocation, command, pass_invocation
+from haulier.cli.commands.listing import limit_option, show_list
 from haulier.cli.commands.options import Duration, Instant, error_id
 from haulier.cli.terminal import words
-from haulier.cli.terminal.output import Cell, Column, Terminal
+from haulier.cli.terminal.output import Cell, Terminal, columns_of
 from haulier.domain.span import SPANS
 
-COLUMNS = [
-    Column("ID"),
-    Column("KIND"),
-    Column("FAILED", is_number=True),
-    Column("TO RETRY", is_number=True),
-    Column("FIRST"),
-    Column("LAST"),
-    Column("MUTED"),
-    Column("ERROR", is_long=True),
-]
+COLUMNS = columns_of("ID, KIND, FAILED, TO RETRY, FIRST, LAST, MUTED, ERROR", numbers="FAILED, TO RETRY", long="ERROR")
 # So many queues of a group are named.
 MOST_QUEUES = 5
 span_option = click.option(
@@ -43,14 +34,12 @@ def errors() -> None:
 @click.option("--kind", metavar="KIND", shell_complete=completes("kinds"), help="Of jobs of this kind.")
 @click.option("--queue", metavar="Q", shell_complete=completes("queues"), help="Of what failed in this queue.")
 @click.option("--text", metavar="TEXT", help="With this in its text or its example, in any case.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, metavar="N", help="How many at most.")
+@limit_option(50)
 @pass_invocation
 def list_errors(invocation: Invocation, /, limit: int, **asked: str | None) -> None:
     """List groups of failed attempts, last seen first."""
     query = [(name, value) for name, value in asked.items() if value is not None]
-    terminal = invocation.terminal
-    found = Listing(invocation.api, "/errors", query, limit=limit)
-    terminal.show_each(found, lambda groups: terminal.table(COLUMNS, [error_row(terminal, each) for each in groups]))
+    show_list(invocation, "/errors", COLUMNS, error_row, limit=limit, query=query)
 
 
 def error_row(terminal: Terminal, group: dict[str, Any]) -> list[Cell]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from haulier.cli.terminal import words
-from haulier.cli.terminal.output import INDENT, Cell, Column, Styled, Terminal
+from haulier.cli.terminal.output import INDENT, Cell, Styled, Terminal, columns_of
 
 # What a step is called; others are called as the API calls them.
 WORDS = {
@@ -25,15 +25,9 @@ WHYS = {
     "given_back": "since it was given back",
     "not_known": "for a reason that is not kept",
 }
-JOB_COLUMNS = [
-    Column("ID"),
-    Column("STATUS"),
-    Column("KIND"),
-    Column("QUEUE"),
-    Column("ATTEMPTS", is_number=True),
-    Column("CREATED"),
-    Column("LAST ERROR", is_long=True),
-]
+JOB_COLUMNS = columns_of(
+    "ID, STATUS, KIND, QUEUE, ATTEMPTS, CREATED, LAST ERROR", numbers="ATTEMPTS", long="LAST ERROR"
+)
 
 
 def job_row(terminal: Terminal, job: dict[str, Any]) -> list[Cell]:

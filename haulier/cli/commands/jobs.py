@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
-from haulier.cli.client.pages import MOST_A_PAGE, Listing
+from haulier.cli.client.pages import MOST_A_PAGE
 from haulier.cli.commands.acting import ACTS
 from haulier.cli.commands.changing import change, copy
 from haulier.cli.commands.following import tail, watch
 from haulier.cli.commands.invocation import ClientGroup, Invocation, command, pass_invocation
 from haulier.cli.commands.job_view import JOB_COLUMNS, Job, job_row, show_job
+from haulier.cli.commands.listing import limit_option, show_list
 from haulier.cli.commands.options import Ids, filtered, flat, with_error_found
 from haulier.cli.terminal import words
 from haulier.domain.job import WAITING_STATUSES, JobOrder, JobStatus
@@ -37,19 +38,15 @@ def jobs() -> None:
     metavar="ORDER",
     help="due: what of a --queue runs next; started: what has run longest. 200 at most.",
 )
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, metavar="N", help="How many at most.")
+@limit_option(50)
 @pass_invocation
 def list_jobs(invocation: Invocation, query: list[tuple[str, str]], sort: str | None, limit: int) -> None:
     """List jobs, newest first.
 
     Options that are marked * may be given more than once: any of them will do.
     """
-    terminal, api = invocation.terminal, invocation.api
-    wanted = with_error_found(api, query if sort is None else [*query, *_in_order(sort, query, limit)])
-    found = Listing(api, "/jobs", wanted, limit=limit)
-    terminal.show_each(found, lambda jobs: terminal.table(JOB_COLUMNS, [job_row(terminal, job) for job in jobs]))
-    if found.looked_back_to:
-        terminal.warn(f"looked back to {found.looked_back_to}; older jobs may match: --before {found.looked_back_to}")
+    wanted = with_error_found(invocation.api, query if sort is None else [*query, *_in_order(sort, query, limit)])
+    show_list(invocation, "/jobs", JOB_COLUMNS, job_row, limit=limit, query=wanted)
 
 
 def _in_order(sort: str, query: list[tuple[str, str]], limit: int) -> list[tuple[str, str]]:

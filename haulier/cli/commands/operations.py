@@ -11,28 +11,21 @@ import click
 
 from haulier.cli.client.api import Call, Query
 from haulier.cli.client.errors import Code, CommandError, Refused, Unreachable
-from haulier.cli.client.pages import Listing
 from haulier.cli.commands.asking import ask
 from haulier.cli.commands.invocation import ClientGroup, Invocation, command, pass_invocation
 from haulier.cli.commands.job_view import JOB_COLUMNS, job_row
+from haulier.cli.commands.listing import limit_option, show_list
 from haulier.cli.commands.options import Ids, filter_in_json
 from haulier.cli.terminal import words
-from haulier.cli.terminal.output import Cell, Column, Terminal
+from haulier.cli.terminal.output import Cell, Terminal, columns_of
 from haulier.cli.terminal.progress import Bar
 
 Operation = dict[str, Any]
-COLUMNS = [
-    Column("ID"),
-    Column("STATUS"),
-    Column("ACTION"),
-    Column("MATCHED", is_number=True),
-    Column("DONE", is_number=True),
-    Column("SKIPPED", is_number=True),
-    Column("FAILED", is_number=True),
-    Column("BY"),
-    Column("BEGAN"),
-    Column("FILTER", is_long=True),
-]
+COLUMNS = columns_of(
+    "ID, STATUS, ACTION, MATCHED, DONE, SKIPPED, FAILED, BY, BEGAN, FILTER",
+    numbers="MATCHED, DONE, SKIPPED, FAILED",
+    long="FILTER",
+)
 OVER = ("done", "cancelled", "failed")
 # Of looking how far an operation is. A look does some of it where no worker lives.
 SECONDS = 0.2
@@ -183,13 +176,11 @@ operation_id = click.argument("given", metavar="ID", type=Ids())
 
 
 @command("list", example="haulier ops list")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, metavar="N", help="How many at most.")
+@limit_option(50)
 @pass_invocation
 def list_operations(invocation: Invocation, limit: int) -> None:
     """List operations, newest first."""
-    terminal = invocation.terminal
-    found = Listing(invocation.api, "/operations", [], limit=limit)
-    terminal.show_each(found, lambda found: terminal.table(COLUMNS, [operation_row(terminal, each) for each in found]))
+    show_list(invocation, "/operations", COLUMNS, operation_row, limit=limit)
 
 
 def operation_row(terminal: Terminal, operation: Operation) -> list[Cell]:

@@ -7,24 +7,17 @@ from urllib.parse import quote
 
 import click
 
-from haulier.cli.client.pages import Listing
 from haulier.cli.commands.completing import completes
 from haulier.cli.commands.invocation import ClientGroup, Invocation, command, pass_invocation
+from haulier.cli.commands.listing import limit_option, show_list
 from haulier.cli.commands.pauses import pause_at, pause_options, steer
 from haulier.cli.terminal import words
-from haulier.cli.terminal.output import Cell, Column, Terminal
+from haulier.cli.terminal.output import Cell, Terminal, columns_of
 
-COLUMNS = [
-    Column("QUEUE"),
-    Column("HOW"),
-    Column("WAITING", is_number=True),
-    Column("LATER", is_number=True),
-    Column("RUNNING", is_number=True),
-    Column("OLDEST DUE", is_number=True),
-    Column("DONE/MIN", is_number=True),
-    Column("FAILED", is_number=True),
-    Column("EMPTY IN"),
-]
+COLUMNS = columns_of(
+    "QUEUE, HOW, WAITING, LATER, RUNNING, OLDEST DUE, DONE/MIN, FAILED, EMPTY IN",
+    numbers="WAITING, LATER, RUNNING, OLDEST DUE, DONE/MIN, FAILED",
+)
 # Of the jobs that ended in the last minute, from which share and number of failures on a queue counts as failing.
 FAILING_SHARE, FAILING_JOBS = 0.1, 20
 LONG_DUE_SECONDS, FEW = 60, 100
@@ -36,16 +29,14 @@ def queues() -> None:
 
 
 @command("list", example="haulier queues list")
-@click.option("--limit", type=click.IntRange(1), default=200, show_default=True, metavar="N", help="How many at most.")
+@limit_option(200)
 @pass_invocation
 def list_queues(invocation: Invocation, limit: int) -> None:
     """List the queues that have jobs, or were lately used.
 
     Figures are up to 20 s old; those a minute are of the last minute, and "empty in" is what they would lead to.
     """
-    terminal = invocation.terminal
-    found = Listing(invocation.api, "/queues", [], limit=limit)
-    terminal.show_each(found, lambda queues: terminal.table(COLUMNS, [queue_row(terminal, each) for each in queues]))
+    show_list(invocation, "/queues", COLUMNS, queue_row, limit=limit)
 
 
 @command("show", example="haulier queues show default")

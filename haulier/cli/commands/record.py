@@ -5,31 +5,22 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from haulier.cli.client.pages import Listing
 from haulier.cli.commands.invocation import Invocation
+from haulier.cli.commands.listing import show_list
 from haulier.cli.terminal import words
-from haulier.cli.terminal.output import Column
+from haulier.cli.terminal.output import Cell, Terminal, columns_of
 
-COLUMNS = [Column("AT"), Column("WHO"), Column("DID"), Column("TO"), Column("WITH", is_long=True)]
+COLUMNS = columns_of("AT, WHO, DID, TO, WITH", long="WITH")
 
 
 def show_record(invocation: Invocation, query: list[tuple[str, str]], limit: int) -> None:
     """List what was done, newest first."""
-    terminal = invocation.terminal
+    show_list(invocation, "/audit", COLUMNS, _row, limit=limit, query=query)
 
-    def people(entries: list[dict[str, Any]]) -> None:
-        rows = [
-            [terminal.when(each["at"]), each["actor"] or words.NOTHING, each["action"], _object(each), _details(each)]
-            for each in entries
-        ]
-        terminal.table(COLUMNS, rows)
 
-    found = Listing(invocation.api, "/audit", query, limit=limit)
-    terminal.show_each(found, people)
-    if found.looked_back_to:
-        terminal.warn(
-            f"looked back to {found.looked_back_to}; older entries may match: --before {found.looked_back_to}"
-        )
+def _row(terminal: Terminal, entry: dict[str, Any]) -> list[Cell]:
+    who = entry["actor"] or words.NOTHING
+    return [terminal.when(entry["at"]), who, entry["action"], _object(entry), _details(entry)]
 
 
 def _details(entry: dict[str, Any]) -> str:

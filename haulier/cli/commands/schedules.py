@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -11,31 +11,20 @@ from urllib.parse import quote
 import click
 
 from haulier.cli.client.api import Call
-from haulier.cli.client.pages import Listing
 from haulier.cli.commands.asking import ask
 from haulier.cli.commands.completing import completes
 from haulier.cli.commands.invocation import Invocation, command, pass_invocation
+from haulier.cli.commands.listing import limit_option, show_list
 from haulier.cli.commands.options import Duration, Instant, whole
 from haulier.cli.commands.pauses import pause_at, pause_options, steer
 from haulier.cli.terminal import words
-from haulier.cli.terminal.output import INDENT, Cell, Column, Terminal
+from haulier.cli.terminal.output import INDENT, Cell, Terminal, columns_of
 
-COLUMNS = [
-    Column("NAME"),
-    Column("WHEN"),
-    Column("HOW"),
-    Column("NEXT"),
-    Column("KIND"),
-    Column("QUEUE"),
-    Column("SOURCE"),
-]
-TICK_COLUMNS = [Column("TICK"), Column("OUTCOME"), Column("LATE", is_number=True), Column("JOB")]
-NEXT_COLUMNS = [Column("AT"), Column("LOCAL"), Column("NOTE", is_long=True)]
+COLUMNS = columns_of("NAME, WHEN, HOW, NEXT, KIND, QUEUE, SOURCE")
+TICK_COLUMNS = columns_of("TICK, OUTCOME, LATE, JOB", numbers="LATE")
+NEXT_COLUMNS = columns_of("AT, LOCAL, NOTE", long="NOTE")
 
 schedule_name = click.argument("name", metavar="NAME", shell_complete=completes("schedules"))
-limit_option = click.option(
-    "--limit", type=click.IntRange(1), default=200, show_default=True, metavar="N", help="How many at most."
-)
 
 
 def path_of(name: str, act: str = "") -> str:
@@ -44,13 +33,11 @@ def path_of(name: str, act: str = "") -> str:
 
 
 @command("list", example="haulier schedules list")
-@limit_option
+@limit_option(200)
 @pass_invocation
 def list_schedules(invocation: Invocation, limit: int) -> None:
     """List the schedules, by name."""
-    terminal = invocation.terminal
-    found = Listing(invocation.api, "/schedules", [], limit=limit)
-    terminal.show_each(found, lambda all_: terminal.table(COLUMNS, [schedule_row(terminal, each) for each in all_]))
+    show_list(invocation, "/schedules", COLUMNS, schedule_row, limit=limit)
 
 
 def schedule_row(terminal: Terminal, schedule: dict[str, Any]) -> list[Cell]:
@@ -113,7 +100,7 @@ def _show(terminal: Terminal, schedule: dict[str, Any]) -> None:
     for place, tick in enumerate(schedule["next_ticks"]):
         _line(terminal, "" if place else "next", tick)
     terminal.line()
-    terminal.table(TICK_COLUMNS, _tick_rows(terminal, schedule["last_ticks"]))
+    terminal.table(TICK_COLUMNS, [_tick_row(terminal, each) for each in schedule["last_ticks"]])
 
 
 def _line(terminal: Terminal, name: str, text: str) -> None:
@@ -130,27 +117,23 @@ def _missed(schedule: Mapping[str, Any]) -> str:
     return f"all, up to {schedule['missed_max']} within {words.duration(schedule['missed_within_seconds'])}"
 
 
-def _tick_rows(terminal: Terminal, ticks: Iterable[dict[str, Any]]) -> list[list[Cell]]:
+def _tick_row(terminal: Terminal, tick: dict[str, Any]) -> list[Cell]:
+    late = words.since(tick["scheduled_at"], tick["fired_at"])
     return [
-        [
-            tick["scheduled_at"],
-            terminal.state(tick["outcome"]),
-            words.duration(words.since(tick["scheduled_at"], tick["fired_at"])),
-            tick["job_id"] or words.NOTHING,
-        ]
-        for tick in ticks
+        tick["scheduled_at"],
+        terminal.state(tick["outcome"]),
+        words.duration(late),
+        tick["job_id"] or words.NOTHING,
     ]
 
 
 @command("ticks", example="haulier schedules ticks nightly --limit 50")
 @schedule_name
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, metavar="N", help="How many at most.")
+@limit_option(50)
 @pass_invocation
 def list_ticks(invocation: Invocation, name: str, limit: int) -> None:
     """List what became of the ticks of a schedule, newest first."""
-    terminal = invocation.terminal
-    found = Listing(invocation.api, path_of(name, "/ticks"), [], limit=limit)
-    terminal.show_each(found, lambda ticks: terminal.table(TICK_COLUMNS, _tick_rows(terminal, ticks)))
+    show_list(invocation, path_of(name, "/ticks"), TICK_COLUMNS, _tick_row, limit=limit)
 
 
 @command("pause", example="haulier schedules pause nightly --for 12h")

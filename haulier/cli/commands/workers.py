@@ -7,25 +7,17 @@ from typing import Any
 import click
 
 from haulier.cli.client.api import Call
-from haulier.cli.client.pages import Listing
 from haulier.cli.commands.acting import each_of
 from haulier.cli.commands.invocation import ClientGroup, Invocation, command, pass_invocation
+from haulier.cli.commands.listing import limit_option, show_list
 from haulier.cli.commands.options import Ids, flat
 from haulier.cli.terminal import words
-from haulier.cli.terminal.output import Cell, Column, Terminal
+from haulier.cli.terminal.output import Cell, Terminal, columns_of
 from haulier.domain.worker import worker_name
 
-COLUMNS = [
-    Column("ID"),
-    Column("STATE"),
-    Column("WHERE"),
-    Column("VERSION"),
-    Column("THREADS", is_number=True),
-    Column("RUNNING", is_number=True),
-    Column("STARTED"),
-    Column("LAST BEAT"),
-    Column("QUEUES", is_long=True),
-]
+COLUMNS = columns_of(
+    "ID, STATE, WHERE, VERSION, THREADS, RUNNING, STARTED, LAST BEAT, QUEUES", numbers="THREADS, RUNNING", long="QUEUES"
+)
 worker_ids = click.argument("given", metavar="ID...", nargs=-1, type=Ids())
 
 
@@ -35,13 +27,11 @@ def workers() -> None:
 
 
 @command("list", example="haulier workers list")
-@click.option("--limit", type=click.IntRange(1), default=200, show_default=True, metavar="N", help="How many at most.")
+@limit_option(200)
 @pass_invocation
 def list_workers(invocation: Invocation, limit: int) -> None:
     """List the workers, newest first."""
-    terminal = invocation.terminal
-    found = Listing(invocation.api, "/workers", [], limit=limit)
-    terminal.show_each(found, lambda workers: terminal.table(COLUMNS, [worker_row(terminal, each) for each in workers]))
+    show_list(invocation, "/workers", COLUMNS, worker_row, limit=limit)
 
 
 def worker_row(terminal: Terminal, worker: dict[str, Any]) -> list[Cell]:

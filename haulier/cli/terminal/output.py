@@ -37,6 +37,11 @@ class Column:
     is_long: bool = False
 
 
+def columns_of(names: str, *, numbers: str = "", long: str = "") -> list[Column]:
+    """Return a column for each name; the names are divided by commas. `long` is the one to be cut."""
+    return [Column(name, name in numbers.split(", "), name == long) for name in names.split(", ")]
+
+
 @dataclass(frozen=True, slots=True)
 class Styled:
     """A cell with a colour. Shape: plain is what stands there where there are no colours, for programs to find."""
