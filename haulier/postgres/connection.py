@@ -1,18 +1,19 @@
-"""One connection to Postgres: how it is opened and closed, and whether it still works."""
+"""One connection to Postgres: how it is opened, used and closed, and whether it still works."""
 
 from __future__ import annotations
 
 import math
 import select
-from contextlib import suppress
-from typing import Any
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, suppress
+from typing import Any, NamedTuple
 
 import psycopg2
 import psycopg2.extensions
 import psycopg2.extras
 
-from haulier.domain.errors import ConfigError
-from haulier.postgres.errors import translated
+from haulier.domain.errors import ConfigError, HaulierError
+from haulier.postgres.errors import ours, translated
 from haulier.postgres.statements import Connection, rows
 from haulier.postgres.stored_json import read_json
 
@@ -83,3 +84,58 @@ def is_readable(conn: Connection, seconds: float) -> bool:
     poll = select.poll()
     poll.register(conn.fileno(), select.POLLIN)
     return bool(poll.poll(math.ceil(seconds * 1000)))
+
+
+class Opened(NamedTuple):
+    """A connection, and when it was opened."""
+
+    conn: Connection
+    at: float
+
+
+class Source(ABC):
+    """Gives connections to threads."""
+
+    def connection(self) -> AbstractContextManager[Connection]:
+        """Give a connection for the block. A block inside it would need another one.
+
+        Raises: DatabaseUnavailable; TooManyConnections; StatementRefused.
+        """
+        return _Use(self)
+
+    @abstractmethod
+    def take(self) -> Opened:
+        """Return a connection that works. Raises: DatabaseUnavailable; TooManyConnections."""
+
+    @abstractmethod
+    def give_back(self, opened: Opened) -> None:
+        """Keep the connection for the next use."""
+
+    @abstractmethod
+    def failed(self, opened: Opened, error: HaulierError) -> None:
+        """Note the error that ended a use of the connection, and close the connection if it may be broken."""
+
+
+class _Use:
+    """A connection in use, with psycopg2's errors turned into ours; as fast as `translated`, for the same reason."""
+
+    __slots__ = ("_opened", "_source")
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def __enter__(self) -> Connection:
+        self._opened = self._source.take()
+        return self._opened.conn
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        if error is None:
+            self._source.give_back(self._opened)
+            return
+        known = ours(error) or error
+        if isinstance(known, HaulierError):
+            self._source.failed(self._opened, known)
+        else:
+            self._source.give_back(self._opened)
+        if known is not error:
+            raise known from error

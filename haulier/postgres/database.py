@@ -5,16 +5,13 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from contextlib import AbstractContextManager
 from types import SimpleNamespace
 
 from haulier.domain.errors import DatabaseUnavailable, HaulierError, RefusedForNow
-from haulier.postgres.connection import close, connect, is_broken
-from haulier.postgres.errors import ours
-from haulier.postgres.statements import Connection
+from haulier.postgres.connection import Opened, Source, close, connect, is_broken
 
 
-class Database:
+class Database(Source):
     """The database as one process sees it: a connection for each thread that asks, opened by that thread."""
 
     def __init__(self, url: str, *, application_name: str = "haulier") -> None:
@@ -31,56 +28,31 @@ class Database:
         other._mine = SimpleNamespace()
         return other
 
-    def connection(self) -> AbstractContextManager[Connection]:
-        """Give this thread's connection, reopened where it broke; it is kept for the thread's next use.
-
-        Raises: DatabaseUnavailable; TooManyConnections; StatementRefused.
-        """
-        return _Use(self)
-
-    def open(self) -> Connection:
-        """Return this thread's connection, reopened where it broke. Raises: DatabaseUnavailable; TooManyConnections."""
-        conn: Connection | None = getattr(self._mine, "conn", None)
-        if conn is None or self._mine.opened_at <= self._broke.at or is_broken(conn):
+    def take(self) -> Opened:
+        """Return this thread's connection, reopened if it broke. Raises: DatabaseUnavailable; TooManyConnections."""
+        opened: Opened | None = getattr(self._mine, "opened", None)
+        if opened is None or opened.at <= self._broke.at or is_broken(opened.conn):
             self.close()
-            self._mine.opened_at = time.monotonic()
-            conn = self._mine.conn = connect(self._url, application_name=self._application_name)
-        return conn
+            at = time.monotonic()
+            opened = Opened(connect(self._url, application_name=self._application_name), at)
+            self._mine.opened = opened
+        return opened
 
-    def failed(self, conn: Connection, error: HaulierError) -> None:
-        """Note the error that a use of this thread's connection ended with, and close it where it may be broken."""
+    def give_back(self, opened: Opened) -> None:
+        """Do nothing: the thread keeps its connection."""
+
+    def failed(self, opened: Opened, error: HaulierError) -> None:
+        """Note the error that ended a use of the connection, and close the connection if it may be broken."""
         if isinstance(error, RefusedForNow):
-            if is_broken(conn):
+            if is_broken(opened.conn):
                 self.close()
         elif isinstance(error, DatabaseUnavailable):
-            if conn.closed:
+            if opened.conn.closed:
                 self._broke.at = time.monotonic()
             self.close()
 
     def close(self) -> None:
         """Close this thread's connection, if it has one."""
-        conn = self._mine.__dict__.pop("conn", None)
-        if conn is not None:
-            close(conn)
-
-
-class _Use:
-    """A connection in use, with psycopg2's errors turned into ours; as fast as `translated`, for the same reason."""
-
-    __slots__ = ("_conn", "_database")
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def __enter__(self) -> Connection:
-        self._conn = self._database.open()
-        return self._conn
-
-    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
-        if error is None:
-            return
-        known = ours(error) or error
-        if isinstance(known, HaulierError):
-            self._database.failed(self._conn, known)
-        if known is not error:
-            raise known from error
+        opened = self._mine.__dict__.pop("opened", None)
+        if opened is not None:
+            close(opened.conn)

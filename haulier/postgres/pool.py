@@ -6,13 +6,10 @@ import random
 import threading
 import time
 from collections import deque
-from contextlib import AbstractContextManager, suppress
-from typing import NamedTuple
+from contextlib import suppress
 
 from haulier.domain.errors import DatabaseUnavailable, HaulierError, RefusedForNow, TooManyConnections
-from haulier.postgres.connection import close, connect, is_broken
-from haulier.postgres.errors import ours
-from haulier.postgres.statements import Connection
+from haulier.postgres.connection import Opened, Source, close, connect, is_broken
 
 # How long a thread waits for a connection where the server takes no further one.
 WAIT_SECONDS = 2.0
@@ -22,14 +19,7 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 0.4
 RETRY_SECONDS = 0.1
 
 
-class Opened(NamedTuple):
-    """A connection, and when it was opened."""
-
-    conn: Connection
-    at: float
-
-
-class Pool:
+class Pool(Source):
     """Connections that threads share: as many are open as were in use at one time, and are kept."""
 
     def __init__(self, url: str, *, application_name: str = "haulier", wait_seconds: float = WAIT_SECONDS) -> None:
@@ -46,13 +36,6 @@ class Pool:
         # A wait was in vain, and no connection was to be had since; when the server has last refused one.
         self._is_full = False
         self._refused_at = float("-inf")
-
-    def connection(self) -> AbstractContextManager[Connection]:
-        """Give a connection, for the block alone. A block inside of it would need another one.
-
-        Raises: DatabaseUnavailable; TooManyConnections, where none is to be had in time; StatementRefused.
-        """
-        return _Use(self)
 
     def take(self) -> Opened:
         """Return a free connection, a new one, or one for which the caller has waited."""
@@ -131,28 +114,3 @@ class Pool:
         with suppress(IndexError):
             while True:
                 close(self._free.pop().conn)
-
-
-class _Use:
-    """A connection in use, with psycopg2's errors turned into ours; as fast as `translated`, for the same reason."""
-
-    __slots__ = ("_opened", "_pool")
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-
-    def __enter__(self) -> Connection:
-        self._opened = self._pool.take()
-        return self._opened.conn
-
-    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
-        if error is None:
-            self._pool.give_back(self._opened)
-            return
-        known = ours(error) or error
-        if isinstance(known, HaulierError):
-            self._pool.failed(self._opened, known)
-        else:
-            self._pool.give_back(self._opened)
-        if known is not error:
-            raise known from error
