@@ -98,44 +98,22 @@ Durable background jobs over HTTP, on the Postgres you already run.
 absent in every optional field of a request; unknown fields are refused.
 """
 
+_JOB = "job 0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11"
+_MISSING = "Missing data for required field."
+_VIOLATES = 'new row for relation "job" violates check constraint "order_has_a_customer"'
 # Status, name, message and, for 422, details of an example for each error.
 ERROR_EXAMPLES: list[tuple[int, str, str, Json]] = [
     (400, "malformed", "the body is not JSON: Expecting value, at line 1, column 10", None),
     (401, "unauthorized", "this call needs an API key, as Authorization: Bearer <key>", None),
     (403, "forbidden", "this API key lacks the scope operate", None),
-    (404, "not_found", "job 0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11 not found", None),
+    (404, "not_found", f"{_JOB} not found", None),
     (405, "method_not_allowed", "method not allowed", None),
-    (
-        409,
-        "conflict",
-        "invalid state transition for job 0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11: cannot cancel when status=succeeded",
-        None,
-    ),
+    (409, "conflict", f"invalid state transition for {_JOB}: cannot cancel when status=succeeded", None),
     (413, "too_large", "the body may be 1048576 bytes long", None),
-    (
-        415,
-        "unsupported_media_type",
-        "the body's Content-Type must be application/json, in UTF-8 and not compressed",
-        None,
-    ),
-    (
-        422,
-        "validation",
-        "the request does not fit: payload.to: Missing data for required field.",
-        {"payload": {"to": ["Missing data for required field."]}},
-    ),
-    (
-        422,
-        "idempotency_mismatch",
-        "The idempotency key stands for another request.",
-        {"idempotency_key": ["Stands for another request."]},
-    ),
-    (
-        422,
-        "refused_by_database",
-        'new row for relation "job" violates check constraint "order_has_a_customer"',
-        {"_schema": ['new row for relation "job" violates check constraint "order_has_a_customer"']},
-    ),
+    (415, "unsupported_media_type", f"the body's Content-Type must be {JSON_TYPE}, in UTF-8 and not compressed", None),
+    (422, "validation", f"the request does not fit: payload.to: {_MISSING}", {"payload": {"to": [_MISSING]}}),
+    (422, "idempotency_mismatch", "The idempotency key stands for another request.", errors.MISMATCHED),
+    (422, "refused_by_database", _VIOLATES, {"_schema": [_VIOLATES]}),
     (429, "rate_limited", "this API key has used up its rate for now", None),
     (500, "internal", "internal server error", None),
     (503, "unavailable", "The database cannot be reached.", None),

@@ -7,10 +7,10 @@ from typing import Any
 from marshmallow import fields
 
 from haulier.domain.act import Act
-from haulier.requests.fields import ANY_FIELDS, about, time_text
+from haulier.requests.fields import ANY_FIELDS, time_text
 
 from ...http.json_text import as_json
-from .response_schemas import ResponseSchema, instant
+from .response_schemas import ResponseSchema, always, instant
 
 
 class ActionResponse(ResponseSchema):
@@ -19,35 +19,30 @@ class ActionResponse(ResponseSchema):
     id = fields.String(required=True)
     at = instant("When it was done.")
     actor = fields.String(
-        required=True,
-        allow_none=True,
-        metadata=about(
+        **always(
             "The id of the API key; `env`: the key of the setting HAULIER_API_KEY; `cli`: `python -m haulier`; null: a"
-            " caller who needed no key."
-        ),
+            " caller who needed no key.",
+            nullable=True,
+        )
     )
     # Not an enum: a newer release beside this one may write others.
-    action = fields.String(required=True, metadata=about(f"One of {', '.join(f'`{act}`' for act in Act)}."))
-    job_id = fields.UUID(
-        required=True, allow_none=True, metadata=about("The job that it was done to; it may be gone from the history.")
-    )
-    key_id = fields.String(required=True, allow_none=True, metadata=about("The API key that it was done to."))
+    action = fields.String(**always(f"One of {', '.join(f'`{act}`' for act in Act)}."))
+    job_id = fields.UUID(**always("The job that it was done to; it may be gone from the history.", nullable=True))
+    key_id = fields.String(**always("The API key that it was done to.", nullable=True))
     target = fields.String(
-        required=True,
-        allow_none=True,
-        metadata=about(
+        **always(
             "What else it was done to: a group of errors, a worker or an operation by its id, a queue or a schedule by"
-            " its name."
-        ),
+            " its name.",
+            nullable=True,
+        )
     )
     details = fields.Raw(
-        required=True,
-        allow_none=True,
-        metadata=about(
+        **always(
             "With what changed; null where the action tells all. `changes`: each changed field of the job, `old` and"
             " `new`; of a payload of over 16 KiB `old_bytes` or `new_bytes` in its place.",
+            nullable=True,
             anyOf=[ANY_FIELDS, {"type": "null"}],
-        ),
+        )
     )
 
     def printed(self, shown: Any) -> bytes:

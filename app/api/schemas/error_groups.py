@@ -5,56 +5,45 @@ from __future__ import annotations
 from marshmallow import fields
 
 from haulier.domain.fingerprint import ID_PATTERN
-from haulier.requests.fields import about
 
-from .response_schemas import ResponseSchema, instant
-
-
-def _count(description: str) -> fields.Integer:
-    return fields.Integer(required=True, metadata=about(description, minimum=0))
+from .response_schemas import ResponseSchema, always, amount, instant
 
 
 class ErrorStepResponse(ResponseSchema):
     """A step of the series."""
 
     at = instant("When it began.")
-    failed = _count("Attempts after which their job had failed for good.")
-    retried = _count("Attempts after which their job was to be tried again.")
+    failed = amount("Attempts after which their job had failed for good.")
+    retried = amount("Attempts after which their job was to be tried again.")
 
 
 class ErrorsOfQueueResponse(ResponseSchema):
     """What failed in one queue."""
 
-    queue = fields.String(required=True, metadata=about("Its name."))
-    failed = _count("Attempts in the span after which their job had failed for good.")
-    retried = _count("Attempts in the span after which their job was to be tried again.")
+    queue = fields.String(**always("Its name."))
+    failed = amount("Attempts in the span after which their job had failed for good.")
+    retried = amount("Attempts in the span after which their job was to be tried again.")
 
 
 class ErrorGroupResponse(ResponseSchema):
     """A group of failed attempts, whose errors differ only in ids, numbers, addresses and quoted parts."""
 
-    id = fields.String(required=True, attribute="name", metadata=about("16 hex digits.", pattern=ID_PATTERN))
+    id = fields.String(attribute="name", **always("16 hex digits.", pattern=ID_PATTERN))
     kind = fields.String(required=True, metadata={"x-component": "JobKind"})
-    text = fields.String(required=True, metadata=about("The error, with `…` for what differs."))
+    text = fields.String(**always("The error, with `…` for what differs."))
     example = fields.String(
-        required=True,
-        allow_none=True,
-        metadata=about("The first error, whole; null: its job is in a queue that the key may not see."),
+        **always("The first error, whole; null: its job is in a queue that the key may not see.", nullable=True)
     )
-    example_job = fields.UUID(
-        required=True, allow_none=True, metadata=about("Whose error that was; it may be gone from the history.")
-    )
+    example_job = fields.UUID(**always("Whose error that was; it may be gone from the history.", nullable=True))
     first_seen = instant("When the first attempt failed with it.")
     last_seen = instant("When the last one did: to the minute, and in the course of a day less exactly, up to an hour.")
-    failed = _count("Attempts in the span after which their job had failed for good.")
-    retried = _count("Attempts in the span after which their job was to be tried again.")
+    failed = amount("Attempts in the span after which their job had failed for good.")
+    retried = amount("Attempts in the span after which their job was to be tried again.")
     muted_until = instant("Until when an operator does not want to hear of it.", nullable=True)
-    series = fields.List(fields.Nested(ErrorStepResponse), required=True, metadata=about("Oldest first."))
+    series = fields.List(fields.Nested(ErrorStepResponse), **always("Oldest first."))
 
 
 class OneErrorResponse(ErrorGroupResponse):
     """A group of failed attempts, and the queues in which they failed."""
 
-    queues = fields.List(
-        fields.Nested(ErrorsOfQueueResponse), required=True, metadata=about("Those in which most failed, 20 at most.")
-    )
+    queues = fields.List(fields.Nested(ErrorsOfQueueResponse), **always("Those in which most failed, 20 at most."))

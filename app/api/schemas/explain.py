@@ -9,34 +9,31 @@ from marshmallow import fields
 from haulier.domain.job import JobStatus
 from haulier.domain.schedule_waiting import ScheduleCode
 from haulier.domain.waiting import Code
-from haulier.requests.fields import about
 
-from .response_schemas import ResponseSchema, instant
+from .response_schemas import ResponseSchema, always, instant
 
 
 class WaitReason(ResponseSchema):
     """A reason for which a job waits."""
 
-    code: fields.Field[Any] = fields.Enum(Code, by_value=True, required=True, metadata=about("For programs."))
-    message = fields.String(required=True, metadata=about("One sentence, for people."))
+    code: fields.Field[Any] = fields.Enum(Code, by_value=True, **always("For programs."))
+    message = fields.String(**always("One sentence, for people."))
     since = instant("Since when; null: not known.", nullable=True)
     until = instant("Until when; null: not known.", nullable=True)
-    link = fields.String(required=True, allow_none=True, metadata=about("The path of a call that shows more, or null."))
+    link = fields.String(**always("The path of a call that shows more, or null.", nullable=True))
 
 
 class ScheduleReason(WaitReason):
     """A reason for which a schedule does not fire."""
 
-    code = fields.Enum(ScheduleCode, by_value=True, required=True, metadata=about("For programs."))
+    code = fields.Enum(ScheduleCode, by_value=True, **always("For programs."))
 
 
 class ScheduleExplainResponse(ResponseSchema):
     """Why a schedule does not fire."""
 
     reasons = fields.List(
-        fields.Nested(ScheduleReason),
-        required=True,
-        metadata=about("All that keeps it from firing just now; empty: it fires at once."),
+        fields.Nested(ScheduleReason), **always("All that keeps it from firing just now; empty: it fires at once.")
     )
 
 
@@ -45,9 +42,7 @@ class JobRun(ResponseSchema):
 
     worker_id = fields.UUID(required=True)
     worker = fields.String(
-        required=True,
-        allow_none=True,
-        metadata=about("Its host and process id; null: it was declared dead, and another takes the job over."),
+        **always("Its host and process id; null: it was declared dead, and another takes the job over.", nullable=True)
     )
     lease_ends = instant("When the worker is declared dead, unless it beats; null: it was.", nullable=True)
     since = instant("When the job was claimed.")
@@ -60,7 +55,6 @@ class ExplainResponse(ResponseSchema):
     status = fields.Enum(JobStatus, by_value=True, required=True, metadata={"x-component": "JobStatus"})
     reasons = fields.List(
         fields.Nested(WaitReason),
-        required=True,
-        metadata=about("All that keeps a waiting job from starting; empty: it starts at once, runs or has ended."),
+        **always("All that keeps a waiting job from starting; empty: it starts at once, runs or has ended."),
     )
-    run = fields.Nested(JobRun, required=True, allow_none=True, metadata=about("Who runs it; null: it does not run."))
+    run = fields.Nested(JobRun, **always("Who runs it; null: it does not run.", nullable=True))

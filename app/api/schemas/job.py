@@ -10,7 +10,7 @@ from haulier.queue.rows import StoredJob
 from haulier.requests.fields import ANY_FIELDS, about, time_text
 
 from ...http.json_text import as_json
-from .response_schemas import ResponseSchema, instant
+from .response_schemas import ResponseSchema, always, instant
 
 
 class JobError(ResponseSchema):
@@ -18,11 +18,8 @@ class JobError(ResponseSchema):
 
     attempt = fields.Integer(required=True)
     started_at = fields.String(allow_none=True, metadata=about("When it began.", format="date-time"))
-    at = fields.String(required=True, metadata=about("When it had failed.", format="date-time"))
-    worker = fields.String(
-        allow_none=True,
-        metadata=about("The host and process id of its worker; null: not known."),
-    )
+    at = fields.String(**always("When it had failed.", format="date-time"))
+    worker = fields.String(allow_none=True, metadata=about("The host and process id of its worker; null: not known."))
     error = fields.String(required=True)
 
 
@@ -30,8 +27,8 @@ class JobProgress(ResponseSchema):
     """How far a running job has come, as its handler last said."""
 
     done = fields.Float(required=True)
-    total = fields.Float(required=True, allow_none=True, metadata=about("Null: not known."))
-    note = fields.String(required=True, allow_none=True, metadata=about("At most 200 characters."))
+    total = fields.Float(**always("Null: not known.", nullable=True))
+    note = fields.String(**always("At most 200 characters.", nullable=True))
     at = fields.String(required=True, metadata={"format": "date-time"})
 
 
@@ -41,61 +38,49 @@ class JobResponse(ResponseSchema):
     id = fields.UUID(required=True, metadata={"x-component": "JobId"})
     kind = fields.String(required=True, metadata={"x-component": "JobKind"})
     status = fields.String(required=True, metadata={"x-component": "JobStatus"})
-    attempts = fields.Integer(
-        required=True, metadata=about("Charged attempts: 1 during and after a first run.", minimum=0)
-    )
-    max_attempts = fields.Integer(required=True, metadata=about("A failed run with `attempts` this high is final."))
+    attempts = fields.Integer(**always("Charged attempts: 1 during and after a first run.", minimum=0))
+    max_attempts = fields.Integer(**always("A failed run with `attempts` this high is final."))
     last_error = fields.String(
-        required=True,
-        allow_none=True,
-        metadata=about(
-            "Of the last failed attempt, or that no worker that took it knows its kind. At most 4 KiB, kept for good."
-        ),
+        **always(
+            "Of the last failed attempt, or that no worker that took it knows its kind. At most 4 KiB, kept for good.",
+            nullable=True,
+        )
     )
-    payload = fields.Raw(required=True, metadata=about("As it was given.", **ANY_FIELDS))
+    payload = fields.Raw(**always("As it was given.", **ANY_FIELDS))
     run_at = instant("When the job is or was due.")
     created_at = instant("When the job was accepted.")
     updated_at = instant("When the job last changed.")
     idempotency_key = fields.String(required=True, allow_none=True)
     queue = fields.String(required=True)
     priority = fields.Integer(required=True)
-    tags = fields.List(fields.String(), required=True, metadata=about("As they were given; [] where none were."))
-    timeout_seconds = fields.Integer(required=True, allow_none=True, metadata=about("Null: the kind's own."))
+    tags = fields.List(fields.String(), **always("As they were given; [] where none were."))
+    timeout_seconds = fields.Integer(**always("Null: the kind's own.", nullable=True))
     cancel_requested = fields.Boolean(required=True)
     started_at = instant("When the last attempt began.", nullable=True)
     finished_at = instant("When the job ended.", nullable=True)
-    copy_of = fields.UUID(
-        required=True,
-        allow_none=True,
-        metadata=about("The job that this is a copy of; it may be gone from the history."),
-    )
-    result = fields.Raw(required=True, metadata=about("What the handler returned: any JSON, at most 64 KiB."))
+    copy_of = fields.UUID(**always("The job that this is a copy of; it may be gone from the history.", nullable=True))
+    result = fields.Raw(**always("What the handler returned: any JSON, at most 64 KiB."))
     errors = fields.Raw(
-        required=True,
-        metadata=about(
+        **always(
             "The last 20 failed attempts, oldest first.", type="array", items={"$ref": "#/components/schemas/JobError"}
-        ),
+        )
     )
 
     progress = fields.Raw(
-        required=True,
-        allow_none=True,
-        metadata=about(
+        **always(
             "What the running handler last said, a second old or so. Null where it has said nothing or none runs.",
+            nullable=True,
             anyOf=[{"$ref": "#/components/schemas/JobProgress"}, {"type": "null"}],
-        ),
+        )
     )
     worker_id = fields.UUID(
-        required=True,
-        allow_none=True,
-        metadata=about(
+        **always(
             "The worker that runs it or, once it has ended, ran its last attempt. Null: it waits, or was cancelled"
-            " while it waited."
-        ),
+            " while it waited.",
+            nullable=True,
+        )
     )
-    schedule = fields.String(
-        required=True, allow_none=True, metadata=about("The schedule whose tick has enqueued it; null: none has.")
-    )
+    schedule = fields.String(**always("The schedule whose tick has enqueued it; null: none has.", nullable=True))
     scheduled_for = instant("The tick of that schedule.", nullable=True)
 
     def printed(self, shown: Any) -> bytes:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from marshmallow import fields
 
-from haulier.requests.fields import about
-
-from .response_schemas import ResponseSchema, instant
+from .response_schemas import ResponseSchema, always, instant
 
 
 class KeyResponse(ResponseSchema):
     """An API key, without its secret."""
 
-    id = fields.String(required=True, metadata=about("As in `hlr_<id>_<secret>`."))
+    id = fields.String(**always("As in `hlr_<id>_<secret>`."))
     name = fields.String(required=True)
     scopes = fields.List(fields.String(), required=True)
-    queues = fields.List(fields.String(), required=True, allow_none=True, metadata=about("Null: every queue."))
-    rate_limit = fields.Float(required=True, allow_none=True, metadata=about("Requests a second; null: no limit."))
+    queues = fields.List(fields.String(), **always("Null: every queue.", nullable=True))
+    rate_limit = fields.Float(**always("Requests a second; null: no limit.", nullable=True))
     created_at = instant("When it was made.")
     expires_at = instant("Until when it is good; null: for ever.", nullable=True)
     last_used_at = instant("To the minute; null: never.", nullable=True)
@@ -27,4 +25,4 @@ class KeyResponse(ResponseSchema):
 class NewKeyResponse(KeyResponse):
     """An API key with a new secret."""
 
-    key = fields.String(required=True, metadata=about("The key itself, which is shown this once and kept nowhere."))
+    key = fields.String(**always("The key itself, which is shown this once and kept nowhere."))

@@ -6,6 +6,7 @@ from typing import Any
 
 from marshmallow import EXCLUDE, Schema, fields, validate
 
+from haulier.domain.job import Json
 from haulier.requests.fields import ANY_FIELDS, Time, about
 
 from ...http.json_text import as_json
@@ -13,7 +14,17 @@ from ...http.json_text import as_json
 
 def instant(description: str, *, nullable: bool = False) -> Time:
     """Return a field of an answer for a time."""
-    return Time(required=True, allow_none=nullable, metadata=about(description, type="string", format="date-time"))
+    return Time(**always(description, nullable=nullable, type="string", format="date-time"))
+
+
+def always(description: str, *, nullable: bool = False, **more: Json) -> dict[str, Any]:
+    """Return the options of a field that every answer has."""
+    return {"required": True, "allow_none": nullable, "metadata": about(description, **more)}
+
+
+def amount(description: str, **options: Any) -> fields.Integer:
+    """Return a field of an answer for how many there are."""
+    return fields.Integer(**always(description, minimum=0), **options)
 
 
 class ResponseSchema(Schema):
@@ -31,7 +42,7 @@ class CountResponse(ResponseSchema):
     """How many jobs there are."""
 
     count = fields.Integer(required=True, attribute="jobs")
-    is_exact = fields.Boolean(required=True, metadata=about("Whether these are all of them; else there may be more."))
+    is_exact = fields.Boolean(**always("Whether these are all of them; else there may be more."))
     at = instant("When there were so many.")
 
 
@@ -39,9 +50,8 @@ class CancelResponse(ResponseSchema):
     """The answer to a cancel."""
 
     status = fields.String(
-        required=True,
         validate=validate.OneOf(["cancelled", "pending"]),
-        metadata=about("`cancelled`: it will not run. `pending`: it is running and was asked to stop."),
+        **always("`cancelled`: it will not run. `pending`: it is running and was asked to stop."),
     )
     job_id = fields.UUID(required=True, metadata={"x-component": "JobId"})
 
@@ -49,9 +59,9 @@ class CancelResponse(ResponseSchema):
 class BatchItem(ResponseSchema):
     """One job of a batch that was stored."""
 
-    index = fields.Integer(required=True, metadata=about("Its place in the request, from 0."))
+    index = fields.Integer(**always("Its place in the request, from 0."))
     id = fields.UUID(required=True, metadata={"x-component": "JobId"})
-    replayed = fields.Boolean(required=True, metadata=about("Its idempotency key was known: this is the job of then."))
+    replayed = fields.Boolean(**always("Its idempotency key was known: this is the job of then."))
 
 
 class BatchResponse(ResponseSchema):
@@ -65,8 +75,8 @@ class BatchResponse(ResponseSchema):
 class BatchOutcome(ResponseSchema):
     """The answer about one job of a batch that is not atomic: an id, or an error."""
 
-    index = fields.Integer(required=True, metadata=about("Its place in the request, from 0."))
-    status = fields.Integer(required=True, metadata=about("As POST /jobs would have answered."))
+    index = fields.Integer(**always("Its place in the request, from 0."))
+    status = fields.Integer(**always("As POST /jobs would have answered."))
     id = fields.UUID(metadata={"x-component": "JobId"})
     error = fields.String()
     message = fields.String()
@@ -93,11 +103,9 @@ class KindResponse(ResponseSchema):
     """A kind of job that can be enqueued here."""
 
     kind = fields.String(required=True, metadata={"x-component": "JobKind"})
-    payload_schema = fields.Raw(required=True, metadata=about("JSON Schema of the payload.", **ANY_FIELDS))
+    payload_schema = fields.Raw(**always("JSON Schema of the payload.", **ANY_FIELDS))
     timeout_seconds = fields.Integer(
-        required=True,
-        allow_none=True,
-        metadata=about("How long an attempt may run unless the job says; null: for ever."),
+        **always("How long an attempt may run unless the job says; null: for ever.", nullable=True)
     )
     retry = fields.Nested(RetryRule, required=True)
 
@@ -115,9 +123,9 @@ class HealthResponse(ResponseSchema):
 class ErrorBody(ResponseSchema):
     """The body of every error."""
 
-    error = fields.String(required=True, metadata=about("What kind of error, for programs.", example="not_found"))
-    message = fields.String(required=True, metadata=about("One sentence, for people."))
+    error = fields.String(**always("What kind of error, for programs.", example="not_found"))
+    message = fields.String(**always("One sentence, for people."))
     details = fields.Raw(
         metadata=about("On 422: the input's own shape, with a list of sentences at each fault.", **ANY_FIELDS)
     )
-    request_id = fields.String(required=True, metadata=about("As the header X-Request-Id and in the service's log."))
+    request_id = fields.String(**always("As the header X-Request-Id and in the service's log."))

@@ -9,7 +9,7 @@ from marshmallow import fields, validate
 from haulier.domain.span import SPANS
 from haulier.requests.fields import about
 
-from .response_schemas import ResponseSchema, instant
+from .response_schemas import ResponseSchema, always, instant
 
 
 def _count(description: str = "", **options: Any) -> fields.Integer:
@@ -19,7 +19,7 @@ def _count(description: str = "", **options: Any) -> fields.Integer:
 
 
 def _seconds(description: str) -> fields.Float:
-    return fields.Float(required=True, allow_none=True, metadata=about(description))
+    return fields.Float(**always(description, nullable=True))
 
 
 class Percentiles(ResponseSchema):
@@ -43,10 +43,8 @@ class Figures(Counts):
     """What came and ended, and how long it took."""
 
     attempts = _count("Attempts of the jobs that ended.")
-    wait_seconds = fields.Nested(
-        Percentiles, required=True, metadata=about("From due to the start of the last run.")
-    )  # fmt: skip
-    run_seconds = fields.Nested(Percentiles, required=True, metadata=about("The last run."))
+    wait_seconds = fields.Nested(Percentiles, **always("From due to the start of the last run."))  # fmt: skip
+    run_seconds = fields.Nested(Percentiles, **always("The last run."))
 
 
 class StatsStep(Figures):
@@ -67,7 +65,7 @@ class StatsResponse(ResponseSchema):
         "Up to when it is counted; null: nothing is, since no worker with `COUNTING=on` has run.", nullable=True
     )
     totals = fields.Nested(Figures, required=True)
-    series = fields.List(fields.Nested(StatsStep), required=True, metadata=about("Oldest first."))
+    series = fields.List(fields.Nested(StatsStep), **always("Oldest first."))
     counted_at = instant(
         "When the live jobs were counted; null: they were not, and the figures below are null.", nullable=True
     )
@@ -76,10 +74,8 @@ class StatsResponse(ResponseSchema):
     deferred = _count("Of these, those whose time has not come.", allow_none=True, attribute="live.deferred")
     running = _count(allow_none=True, attribute="live.running")
     oldest_due_seconds = fields.Float(
-        required=True,
-        allow_none=True,
         attribute="live.oldest_due_seconds",
-        metadata=about("How long the first of the due jobs has been due; null: none is."),
+        **always("How long the first of the due jobs has been due; null: none is.", nullable=True),
     )
 
 
@@ -87,7 +83,7 @@ class QueueResponse(ResponseSchema):
     """A queue. The figures of its jobs are null where they have not been counted."""
 
     name = fields.String(required=True)
-    paused = fields.Boolean(required=True, metadata=about("No job of it starts."))
+    paused = fields.Boolean(**always("No job of it starts."))
     paused_until = instant("When the pause ends by itself; null: not, or there is none.", nullable=True)
     counted_at = instant("When the live jobs were counted.", nullable=True)
     waiting = _count("Queued and retrying jobs.", allow_none=True, attribute="live.waiting")
@@ -95,11 +91,7 @@ class QueueResponse(ResponseSchema):
     deferred = _count("Of these, those whose time has not come.", allow_none=True, attribute="live.deferred")
     running = _count(allow_none=True, attribute="live.running")
     oldest_due_seconds = fields.Float(
-        required=True,
-        allow_none=True,
         attribute="live.oldest_due_seconds",
-        metadata=about("How long the first of the due jobs has been due; null: none is."),
+        **always("How long the first of the due jobs has been due; null: none is.", nullable=True),
     )
-    last_minute = fields.Nested(
-        Counts, required=True, metadata=about("What came and ended in the last minute counted.")
-    )
+    last_minute = fields.Nested(Counts, **always("What came and ended in the last minute counted."))

@@ -5,9 +5,8 @@ from __future__ import annotations
 from marshmallow import fields
 
 from haulier.domain.worker import WorkerState
-from haulier.requests.fields import about
 
-from .response_schemas import ResponseSchema, instant
+from .response_schemas import ResponseSchema, always, instant
 
 
 class WorkerJob(ResponseSchema):
@@ -25,22 +24,16 @@ class WorkerResponse(ResponseSchema):
     id = fields.UUID(required=True)
     host = fields.String(required=True)
     pid = fields.Integer(required=True)
-    version = fields.String(required=True, allow_none=True, metadata=about("Null: not stored yet."))
-    threads = fields.Integer(required=True, metadata=about("How many jobs it runs at once."))
-    queues = fields.List(
-        fields.String(), required=True, allow_none=True, metadata=about("That it serves; null: every queue.")
-    )
+    version = fields.String(**always("Null: not stored yet.", nullable=True))
+    threads = fields.Integer(**always("How many jobs it runs at once."))
+    queues = fields.List(fields.String(), **always("That it serves; null: every queue.", nullable=True))
     kinds = fields.List(
-        fields.String(),
-        required=True,
-        allow_none=True,
-        metadata=about("That it knows; null: not stored yet, or the worker is gone."),
+        fields.String(), **always("That it knows; null: not stored yet, or the worker is gone.", nullable=True)
     )
     state = fields.Enum(
         WorkerState,
         by_value=True,
-        required=True,
-        metadata=about(
+        **always(
             "`quiet`: an operator wants it to claim no more; `stopping`: it was told to stop; `silent`: no sign of life"
             " for two thirds of its lease; `gone`: it has ended, which no list shows."
         ),
@@ -48,22 +41,14 @@ class WorkerResponse(ResponseSchema):
     started_at = instant("When it registered.")
     beat_at = instant("Its last sign of life.")
     lease_ends = instant("When it is, or would have been, declared dead without another.")
-    scans_fail = fields.Boolean(required=True, metadata=about("Its looks for new jobs fail; its log says why."))
-    running = fields.Integer(required=True, metadata=about("How many jobs it has claimed.", minimum=0))
+    scans_fail = fields.Boolean(**always("Its looks for new jobs fail; its log says why."))
+    running = fields.Integer(**always("How many jobs it has claimed.", minimum=0))
 
 
 class OneWorkerResponse(WorkerResponse):
     """A worker process and its jobs."""
 
-    jobs = fields.List(
-        fields.Nested(WorkerJob),
-        required=True,
-        metadata=about("The jobs that it has claimed, longest first; 100 at most."),
-    )
+    jobs = fields.List(fields.Nested(WorkerJob), **always("The jobs that it has claimed, longest first; 100 at most."))
     ended_at = instant("When its row was deleted; null: it lives.", nullable=True)
     # Not an enum: a newer release beside this one may write others.
-    ended_how = fields.String(
-        required=True,
-        allow_none=True,
-        metadata=about("`stopped`, or `buried`: its lease had run out; null: it lives."),
-    )
+    ended_how = fields.String(**always("`stopped`, or `buried`: its lease had run out; null: it lives.", nullable=True))
