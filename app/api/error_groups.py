@@ -21,10 +21,7 @@ from ..http.routes import needs
 from ..http.service import connection
 from .openapi import NEXT_PAGE, fails, takes
 from .reading import Blueprint, ViewResult, json_body, next_page
-from .schemas.error_groups import (
-    ErrorGroupResponse,
-    OneErrorResponse,
-)
+from .schemas.error_groups import ErrorGroupResponse, OneErrorResponse
 
 blp = Blueprint("errors", __name__, description="Failed attempts, in groups by what their errors have in common.")
 

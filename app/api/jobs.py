@@ -29,15 +29,7 @@ from ..http.routes import needs
 from ..http.service import connection
 from .changing import OPTIONAL_BODY, REQUIRED_BODY, acted
 from .errors import IdempotencyGone, IdempotencyMismatch
-from .openapi import (
-    CREATE_JOB_BODY,
-    LOCATION,
-    LOOKED_BACK_TO,
-    NEXT_PAGE,
-    REPLAYED,
-    RETRY_AFTER,
-    fails,
-)
+from .openapi import CREATE_JOB_BODY, LOCATION, LOOKED_BACK_TO, NEXT_PAGE, REPLAYED, RETRY_AFTER, fails
 from .reading import Blueprint, ViewResult, json_body, looked_back_to, next_page
 from .schemas.job import JobResponse
 from .schemas.response_schemas import CancelResponse, CountResponse
@@ -88,10 +80,7 @@ class Jobs(MethodView):
     @blp.doc(operationId="list_jobs")
     @blp.arguments(ListJobs(), location="query")
     @blp.response(
-        200,
-        JobResponse(many=True),
-        headers={**NEXT_PAGE, **LOOKED_BACK_TO},
-        description="The jobs, newest first.",
+        200, JobResponse(many=True), headers={**NEXT_PAGE, **LOOKED_BACK_TO}, description="The jobs, newest first."
     )
     def get(self, asked: dict[str, Any]) -> ViewResult:
         """List jobs, newest first.

@@ -46,10 +46,7 @@ class Operations(MethodView):
 
     @needs(Scope.OPERATE, slow=True)
     @fails(blp, 400, 403, 409, 413, 415, 422, 503)
-    @blp.doc(
-        operationId="start_operation",
-        requestBody=takes(StartOperation),
-    )
+    @blp.doc(operationId="start_operation", requestBody=takes(StartOperation))
     @blp.alt_response(200, schema=PREVIEW, description="With `dry_run`: what it would act on. Nothing is done.")
     @blp.response(202, OperationResponse(), headers=LOCATION, description="It is stored, and will be worked off.")
     def post(self) -> ViewResult | Response:
@@ -73,12 +70,7 @@ class Operations(MethodView):
     @fails(blp, 422, 503)
     @blp.doc(operationId="list_operations")
     @blp.arguments(ListOperations(), location="query")
-    @blp.response(
-        200,
-        OperationResponse(many=True),
-        headers=NEXT_PAGE,
-        description="The operations, newest first.",
-    )
+    @blp.response(200, OperationResponse(many=True), headers=NEXT_PAGE, description="The operations, newest first.")
     def get(self, asked: dict[str, Any]) -> ViewResult:
         """List operations, newest first.
 

@@ -63,12 +63,7 @@ class Schedules(MethodView):
     @fails(blp, 422, 503)
     @blp.doc(operationId="list_schedules")
     @blp.arguments(ListSchedules(), location="query")
-    @blp.response(
-        200,
-        ScheduleResponse(many=True),
-        headers=NEXT_PAGE,
-        description="The schedules, by name.",
-    )
+    @blp.response(200, ScheduleResponse(many=True), headers=NEXT_PAGE, description="The schedules, by name.")
     def get(self, asked: dict[str, Any]) -> ViewResult:
         """List the schedules, by name.
 
@@ -87,10 +82,7 @@ class PreviewOfSchedule(MethodView):
 
     @needs(Scope.READ, slow=True)
     @fails(blp, 400, 413, 415, 422, 503)
-    @blp.doc(
-        operationId="preview_schedule",
-        requestBody=takes(PreviewSchedule),
-    )
+    @blp.doc(operationId="preview_schedule", requestBody=takes(PreviewSchedule))
     @blp.response(200, PreviewedTick(many=True), description="The ticks, in order.")
     def post(self) -> list[Preview]:
         """Show when a schedule would fire, and what changes of clocks do to it. Nothing is stored."""
@@ -234,12 +226,7 @@ class Ticks(MethodView):
     @fails(blp, 404, 422, 503)
     @blp.doc(operationId="list_ticks")
     @blp.arguments(ListTicks(), location="query")
-    @blp.response(
-        200,
-        TickResponse(many=True),
-        headers=NEXT_PAGE,
-        description="The ticks, newest first.",
-    )
+    @blp.response(200, TickResponse(many=True), headers=NEXT_PAGE, description="The ticks, newest first.")
     def get(self, asked: dict[str, Any], name: str) -> ViewResult:
         """List what became of a schedule's ticks, newest first. Those of a deleted one of its name follow.
 

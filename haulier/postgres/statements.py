@@ -61,13 +61,7 @@ def bounded(*, seconds: float, lock_seconds: float) -> Iterator[None]:
 
 
 def rows(
-    conn: Connection,
-    name: str,
-    /,
-    *,
-    seconds: float = STATEMENT_SECONDS,
-    json_as_text: bool = False,
-    **parameters: Any,
+    conn: Connection, name: str, /, *, seconds: float = STATEMENT_SECONDS, json_as_text: bool = False, **parameters: Any
 ) -> list[Row]:
     """Run one statement of the .sql files and return its rows.
 

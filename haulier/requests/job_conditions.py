@@ -108,7 +108,7 @@ class ListJobs(JobConditions):
         metadata=about(
             "The first jobs in another order than newest first; no page follows. `due`: as workers take them, beside"
             " one `queue` and both `status=queued` and `status=retrying`, and nothing else. `started`: what has run"
-            " longest first, beside `status=running`, and perhaps `kind`, `queue` and `worker`.",
+            " longest first, beside `status=running`, and perhaps `kind`, `queue` and `worker`."
         ),
     )
 

@@ -65,9 +65,7 @@ class JobSettings(PayloadSchema):
         metadata=about("Not before so many seconds from now. Not beside `run_at`."),
     )
     timeout_seconds = whole(
-        1,
-        MAX_TIMEOUT_SECONDS,
-        "How long an attempt may run; absent: the kind's own. A timeout is a failed attempt.",
+        1, MAX_TIMEOUT_SECONDS, "How long an attempt may run; absent: the kind's own. A timeout is a failed attempt."
     )
     tags = Tags(metadata=about("Words by which jobs are found; none twice.", uniqueItems=True))
 

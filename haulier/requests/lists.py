@@ -86,9 +86,7 @@ class ListAudit(Schema):
 
 def _span(default: str) -> fields.String:
     return fields.String(
-        load_default=default,
-        validate=validate.OneOf(list(SPANS)),
-        metadata=about("How long a time, up to now."),
+        load_default=default, validate=validate.OneOf(list(SPANS)), metadata=about("How long a time, up to now.")
     )
 
 

@@ -23,13 +23,7 @@ def limit_option(default: int) -> Callable[[Callable[..., Any]], Callable[..., A
 
 
 def show_list(
-    invocation: Invocation,
-    path: str,
-    columns: Sequence[Column],
-    row: Row,
-    *,
-    limit: int,
-    query: Query = (),
+    invocation: Invocation, path: str, columns: Sequence[Column], row: Row, *, limit: int, query: Query = ()
 ) -> None:
     """List the items at a path of the API. Raises: CommandError."""
     terminal = invocation.terminal

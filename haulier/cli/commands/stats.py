@@ -39,8 +39,7 @@ def _people(terminal: Terminal, found: dict[str, Any]) -> None:
     terminal.line()
     columns = [Column(""), *(Column(name.upper(), is_number=True) for name in PERCENTILES)]
     terminal.table(
-        columns,
-        [[verb, *(words.duration(totals[name][each]) for each in PERCENTILES)] for verb, name in TIMES.items()],
+        columns, [[verb, *(words.duration(totals[name][each]) for each in PERCENTILES)] for verb, name in TIMES.items()]
     )
     terminal.line()
     terminal.line(now(found))
