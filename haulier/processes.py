@@ -110,9 +110,10 @@ class Processes:
         self._kill_at = time.monotonic() + self._shutdown_seconds + OVERTIME_SECONDS
         self._signal_all(signal.SIGTERM)
 
-    def replace(self, child: Child) -> float:
-        """Have the place of one that has ended filled again, and return in how many seconds."""
-        return self._free(child.place, is_early=child.age < EARLY_SECONDS)
+    def replace(self, child: Child, code: int) -> None:
+        """Have the place of a child that has ended filled again."""
+        pause = self._free(child.place, is_early=child.age < EARLY_SECONDS)
+        log.error("%s %s after %.1f s; its successor comes in %.0f s", child, how(code), child.age, pause)
 
     def forked(self) -> None:
         """Drop, in a fork, the parent's signal handling. Signals to stop stay blocked until the child has handlers."""

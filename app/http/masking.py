@@ -139,12 +139,6 @@ def schedule_as_shown(schedule: Schedule) -> Schedule:
     return replace(schedule, rule=replace(rule, job={**rule.job, "payload": masked(payload, tree)}), refused=refused)
 
 
-def payload_as_shown(kind_name: str, payload: Json) -> Json:
-    """Return a payload of this kind as the caller may see it."""
-    tree = _hidden_of(kind_name)
-    return payload if tree is None else masked(payload, tree)
-
-
 def _hidden_of(kind_name: str) -> Tree | None:
     """Return which fields of this kind the caller may not see; None where it may see all."""
     kind: Kind | None = service().kinds.get(kind_name)

@@ -108,8 +108,7 @@ class OneDyno(Processes):
             log.critical("%s %s, %d times in a row at its start: leaving with 1", child, how(code), early)
             self.stop(1)
             return
-        pause = self.replace(child)
-        log.error("%s %s after %.1f s; its successor comes in %.0f s", child, how(code), child.age, pause)
+        self.replace(child, code)
 
     def stopped_well(self, code: int) -> bool:
         """Tell whether it has left as it should; it may have been told before it could take note."""

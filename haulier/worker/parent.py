@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from haulier.config import Config
 from haulier.domain.errors import HaulierError
-from haulier.processes import INTERRUPTED, STOPPED, Child, Processes, how, leave
+from haulier.processes import INTERRUPTED, STOPPED, Child, Processes, leave
 from haulier.version import version
 from haulier.worker.metrics.port import MetricsPort
 
@@ -65,8 +65,7 @@ class Parent(Processes):
         elif code == UNFIT:
             self.stop(1)
         else:
-            pause = self.replace(child)
-            log.error("%s %s after %.1f s; its successor comes in %.0f s", child, how(code), child.age, pause)
+            self.replace(child, code)
 
     def work(self, place: int) -> NoReturn:
         """Run a worker in this fork, and end the process with its exit code."""

@@ -50,13 +50,13 @@ def most_connections() -> int:
 class PortServer(ThreadingHTTPServer):
     """A server on a socket that other processes listen on too. Of too many connections, the oldest is closed."""
 
-    def __init__(self, listening: socket.socket, handler: type, most: int | None = None) -> None:
+    def __init__(self, listening: socket.socket, handler: type) -> None:
         super().__init__(listening.getsockname()[:2], handler, bind_and_activate=False)
         self.socket.close()
         # Another process may accept a connection first, and then this one must not wait in accept.
         listening.setblocking(False)
         self.socket = listening
-        self._most = most or most_connections()
+        self._most = most_connections()
         # When each connection was taken, oldest first.
         self._open: dict[socket.socket, float] = {}
         self._room = threading.Condition()
