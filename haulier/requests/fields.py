@@ -143,9 +143,10 @@ class QueryInteger(fields.Field[int]):
 
     default_error_messages = {"invalid": "Must be a whole number.", "range": "Must be from {least} to {most}."}
 
-    def __init__(self, least: int, most: int, *, clamped: bool = False, **kwargs: Any) -> None:
+    def __init__(self, least: int, most: int, description: str, *, clamped: bool = False, **kwargs: Any) -> None:
         self.least, self.most, self.clamped = least, most, clamped
-        super().__init__(**kwargs)
+        bounds = {} if clamped else {"minimum": least, "maximum": most}
+        super().__init__(metadata=about(description, type="integer", **bounds), **kwargs)
 
     def in_json(self) -> fields.Integer:
         """Return the field for a JSON body, in which numbers are not text."""
@@ -200,9 +201,9 @@ def page_limit() -> QueryInteger:
     return QueryInteger(
         1,
         MAX_LIMIT,
+        f"How many at most; beyond 1 to {MAX_LIMIT} the nearer end counts.",
         clamped=True,
         load_default=DEFAULT_LIMIT,
-        metadata=about(f"How many at most; beyond 1 to {MAX_LIMIT} the nearer end counts.", type="integer"),
     )
 
 

@@ -71,13 +71,7 @@ class JobConditions(Schema):
         validate=Pattern(IDEMPOTENCY_KEY_PATTERN, BAD_IDEMPOTENCY_KEY),
         metadata=about("Only jobs with this idempotency key, whichever API key sent them."),
     )
-    attempts_min = QueryInteger(
-        0,
-        MAX_MAX_ATTEMPTS,
-        metadata=about(
-            "Only jobs of which so many attempts were charged.", type="integer", minimum=0, maximum=MAX_MAX_ATTEMPTS
-        ),
-    )
+    attempts_min = QueryInteger(0, MAX_MAX_ATTEMPTS, "Only jobs of which so many attempts were charged.")
     finished_after = moment("Only jobs that ended later than this.")
     finished_before = moment("Only jobs that ended before this.")
     created_after = moment("Only jobs created later than this.")
@@ -91,12 +85,7 @@ class ListJobs(JobConditions):
     offset = QueryInteger(
         0,
         MAX_OFFSET,
-        metadata=about(
-            "How many to skip; `cursor` is faster, does not slip and has no end.",
-            type="integer",
-            minimum=0,
-            maximum=MAX_OFFSET,
-        ),
+        "How many to skip; `cursor` is faster, does not slip and has no end.",
         error_messages={
             "range": "Must be from {least} to {most}; further on, give as cursor what Next-Cursor of a page says."
         },
