@@ -24,9 +24,9 @@ HOME = "/ui"
 SIGN_IN = f"{HOME}/sign-in"
 # What a browser says of a link and a form on a page of ours.
 SAME = {"Sec-Fetch-Site": "same-origin"}
-# To sign in is shown to nobody who has; files are no pages, nor is what says that there is none.
+# Not shown after signing in; files; and the answer that a page does not exist.
 NO_PAGES = {"ui.static", "ui.sign_in.show", "ui.missing."}
-# Of pages that differ in their arguments or their query alone, so many are looked at.
+# How many pages are looked at that differ only in their arguments or their query.
 MOST_OF_ONE = 2
 
 
@@ -62,7 +62,7 @@ class Pages:
 
 @contextmanager
 def url_map(url: str = "http://localhost") -> Iterator[MapAdapter]:
-    """Give what tells which page a path is of."""
+    """Give the map that finds the page of a path."""
     app = build(Config(database_url="postgres://localhost/nowhere"))
     try:
         yield app.url_map.bind(urlsplit(url).netloc)

@@ -1,4 +1,4 @@
-"""What the operating system says of processes: read from /proc where there is one, else from pgrep and ps."""
+"""What the operating system says of processes: read from /proc if there is one, else from pgrep and ps."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def children(pid: int) -> list[int]:
 
 
 def parent(pid: int) -> int:
-    """Return the parent of a process. Raises: OSError where the process has ended."""
+    """Return the parent of a process. Raises: OSError if the process has ended."""
     if PROC:
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     listed = subprocess.run(["ps", "-o", "ppid=", "-p", str(pid)], capture_output=True, text=True).stdout
@@ -43,7 +43,7 @@ def descendants(pid: int) -> list[int]:
 
 
 class Usage(NamedTuple):
-    """The resources of a process; None for those that this system does not report. Units: rss is bytes."""
+    """The resources of a process; None if this system does not report it. Units: rss is bytes."""
 
     rss: int
     files: int | None

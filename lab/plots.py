@@ -1,4 +1,4 @@
-"""Shared by all drawings: SVG by matplotlib where it is installed; the same figures give the same file."""
+"""Shared by all drawings: SVG by matplotlib if it is installed; the same figures give the same file."""
 
 from __future__ import annotations
 

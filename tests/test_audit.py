@@ -16,7 +16,7 @@ SPEC = importlib.util.spec_from_file_location("audit", FILE)
 assert SPEC is not None
 assert SPEC.loader is not None
 audit = importlib.util.module_from_spec(SPEC)
-# As where it is run: beside bootstrap.py.
+# As when it is run: beside bootstrap.py.
 sys.path.insert(0, str(FILE.parent))
 SPEC.loader.exec_module(audit)
 

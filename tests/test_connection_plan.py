@@ -97,7 +97,7 @@ JOB = {"kind": "summarize_text", "payload": {"text": "Text."}}
 
 
 def post(server: Server, number: int) -> list[tuple[int, float]]:
-    """Post so many jobs, one after the other, and return the status of each answer and how long it took."""
+    """Post jobs one after the other, and return the status and the seconds of each answer."""
     with requests.Session() as session:
         session.trust_env = False
         calls = [session.post(f"{server.url}/jobs", json=JOB) for _ in range(number)]
@@ -111,7 +111,7 @@ def test_the_api_answers_all_with_fewer_connections_than_threads(limited, fresh_
         migrate(conn, retention_days=30)
 
     with gunicorn(dsn, eventually) as server, closing(connect(fresh_database)) as superuser:
-        # Two processes of three threads: where one has three, the other has one.
+        # Two processes of three threads share four connections: three and one.
         with superuser.cursor() as cursor:
             cursor.execute(f"ALTER ROLE {role} CONNECTION LIMIT 4")
         with ThreadPoolExecutor(12) as clients:
@@ -122,7 +122,7 @@ def test_the_api_answers_all_with_fewer_connections_than_threads(limited, fresh_
 
 
 @pytest.mark.direct("looks at the server's own connections")
-def test_the_api_answers_503_at_the_limit_after_a_wait_that_nobody_repeats(limited, fresh_database, eventually):
+def test_the_api_answers_503_at_the_limit_after_one_wait(limited, fresh_database, eventually):
     dsn, _ = limited
     with closing(connect(dsn)) as conn:
         migrate(conn, retention_days=30)

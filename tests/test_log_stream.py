@@ -18,7 +18,7 @@ from haulier import log_stream, logs
 from haulier.log_stream import LogStream
 from tests.conftest import eventually
 
-# The least that a pipe holds, where that can be chosen.
+# The least that a pipe holds, if that can be chosen.
 PAGE = 4096
 
 
@@ -75,7 +75,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_drops_what_nobody_reads_and_begins_a_line_once_it_is_read(reader):
+def test_drops_unread_lines_and_begins_a_new_line_once_it_is_read(reader):
     stream = LogStream(reader.end, "log")
 
     through = fill(stream)
@@ -135,7 +135,7 @@ def test_leaves_a_pipe_that_others_write_to_as_it_is():
 
 @pytest.fixture(params=[errno.ENOSPC, errno.EPIPE])
 def refusing(request: pytest.FixtureRequest) -> Iterator[int]:
-    """Give a file that refuses each write: a full disk, and a pipe that nobody holds any more."""
+    """Give a file that refuses each write: a full disk, and a pipe without a reader."""
     if request.param == errno.ENOSPC:
         file = os.open("/dev/full", os.O_WRONLY)
     else:

@@ -164,7 +164,7 @@ def test_a_stream_that_lacks_a_character_still_gets_the_record() -> None:
     assert b"sent \\xe9 \\ud800\n" in stream.buffer.getvalue()  # type: ignore[attr-defined]
 
 
-def test_a_message_whose_arguments_do_not_fit_is_written_all_the_same(written: Callable[[str], io.StringIO]) -> None:
+def test_writes_a_message_whose_arguments_do_not_match(written: Callable[[str], io.StringIO]) -> None:
     stream = written("text")
 
     log.info("one %s two %s", "a")

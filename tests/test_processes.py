@@ -92,7 +92,7 @@ def test_tries_again_a_few_times_and_leaves_with_1():
     assert "started" not in log
 
 
-def test_goes_on_where_it_is_let_in_between():
+def test_goes_on_if_the_system_lets_it_in_between():
     code, log = run(LET_NOW_AND_THEN)
 
     assert code == 0, log

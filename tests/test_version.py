@@ -103,7 +103,7 @@ def test_reads_work_trees_and_repositories_of_another_user(repository, tmp_path,
     repository.commit()
     expected = version_of(repository.folder)
     repository.git("worktree", "add", "--quiet", str(tmp_path / "tree"))
-    # So git takes every repository for somebody else's.
+    # With this, git takes every repository for another user's.
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
     # As in a hook of another repository.
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "nowhere"))
@@ -111,7 +111,7 @@ def test_reads_work_trees_and_repositories_of_another_user(repository, tmp_path,
     assert [version_of(repository.folder), version_of(tmp_path / "tree")] == [expected] * 2
 
 
-def test_says_unknown_where_git_is_broken_or_missing(repository, tmp_path, monkeypatch):
+def test_says_unknown_if_git_is_broken_or_missing(repository, tmp_path, monkeypatch):
     without_commits = version_of(repository.folder)
     repository.commit()
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -1,4 +1,4 @@
-"""`python -m lab.bench.beside CHECKOUT [CHECKOUT]`: tells how fast a checkout is, beside another one.
+"""`python -m lab.bench.beside CHECKOUT [CHECKOUT]`: compares the speed of a checkout with another one.
 
 The second checkout is this one by default. Both run on one server, each on a database of its own, at the same time or
 by short turns: of two runs one after the other one is as much slower as the machine happens to be just then, a fifth.
@@ -93,7 +93,7 @@ def drained(bench: Bench, sides: Sequence[Haulier]) -> Two:
 
 
 class Look(NamedTuple):
-    """The number of a database's next job, 0 where none is left, and when it was asked for."""
+    """The number of a database's next job, 0 if none is left, and when it was read."""
 
     number: int
     time: float
@@ -215,7 +215,7 @@ class Compared(NamedTuple):
     is_a_wait: bool = False
 
     def faster(self, first: float, second: float) -> float:
-        """Return how many times as fast as the first the second is; infinite where the divisor is too small to tell."""
+        """Return how many times as fast as the first the second is; infinite if the divisor is 0."""
         above, below = (first, second) if self.is_a_wait else (second, first)
         return above / below if below else math.inf
 
@@ -249,7 +249,7 @@ def _both_serving(bench: Bench, sides: Sequence[Haulier]) -> Iterator[list[int]]
 
 
 def _idle(bench: Bench, side: Haulier, stack: ExitStack) -> tuple[Cursor, Path]:
-    """Return a cursor on the database of an idle worker, and where its jobs leave notes."""
+    """Return a cursor on the database of an idle worker, and the file of its jobs' notes."""
     url = stack.enter_context(_settled(bench, side))
     path = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=bench.folder)), "notes")
     stack.enter_context(side.working(url, notes=path))

@@ -50,7 +50,7 @@ def drain(bench: Bench) -> Figures:
 
 
 def _taken_a_second(conn: Connection, seconds: float) -> float | None:
-    """Return how many jobs a second are taken during so many; None where the last one was."""
+    """Return how many jobs a second are taken meanwhile; None once the last one is taken."""
     at, first = time.perf_counter(), next_job(conn)
     pause(seconds)
     last = next_job(conn)

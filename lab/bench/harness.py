@@ -29,15 +29,15 @@ class Bench:
     scale: float = 1.0
 
     def turns(self, number: int, *, least: int = 1) -> int:
-        """Return how often this run does what one of a tenth of the full size or more does so many times."""
+        """Return the number of turns at this scale; from a tenth of the full size on, all of them."""
         return max(least, int(number * min(1.0, self.scale * 10)))
 
     def seconds(self, seconds: float, *, least: float = 0.0) -> float:
-        """Return how long this run takes for what one of a tenth of the full size or more takes so long for."""
+        """Return the seconds at this scale; from a tenth of the full size on, all of them."""
         return max(least, seconds * min(1.0, self.scale * 10))
 
     def jobs(self, number: int, *, least: int = 1000) -> int:
-        """Return that many jobs at this run's scale, in whole thousands where there are any."""
+        """Return that many jobs at this run's scale, in whole thousands if there are any."""
         scaled = int(number * self.scale)
         return max(least, scaled // 1000 * 1000 if scaled >= 1000 else scaled)
 
@@ -52,7 +52,7 @@ class Entry:
     missing: str | None = None
     version: str = ""
     settings: Mapping[str, object] = field(default_factory=dict)
-    # A limit to its repetitions, where one takes minutes.
+    # A limit to its repetitions, for one that takes minutes.
     at_most: int | None = None
 
     def row(self) -> results.Row:
@@ -73,7 +73,7 @@ class Measure(Protocol):
 
 
 def entry_for(contender: Contender, once: Callable[[Bench], Figures], *, at_most: int | None = None) -> Entry:
-    """Return an entry for a contender; `missing` is set where this machine lacks something that it needs."""
+    """Return an entry for a contender; `missing` is set if this machine lacks something that it needs."""
     missing = contender.missing()
     return Entry(
         contender.name,
@@ -140,7 +140,7 @@ def summarize(measure: Measure, taken: results.Repetitions, result: results.Resu
 
 
 def command(measure: Measure, bench: Bench, repetitions: int, contenders: Sequence[str]) -> str:
-    """Return the command that takes this measure alone in the same way."""
+    """Return the command that takes only this measure in the same way."""
     words = [f"make bench ONLY={measure.NAME} REPETITIONS={repetitions}"]
     words += [f"SCALE={bench.scale:g}"] if bench.scale != 1 else []
     words += [f"CONTENDERS={','.join(contenders)}"] if contenders else []
@@ -156,12 +156,12 @@ def _take(entry: Entry, row: results.Row, taken: results.Repetitions, bench: Ben
 
 
 def say(line: str) -> None:
-    """Write a line for whoever waits."""
+    """Write a line to stderr."""
     print(line, file=sys.stderr)
 
 
 def chosen(measures: Iterable[Measure], only: Sequence[str]) -> list[Measure]:
-    """Return the measures of these names, all where no name is given. Raises: SystemExit for an unknown name."""
+    """Return the measures of these names, all if no name is given. Raises: SystemExit for an unknown name."""
     known = {measure.NAME: measure for measure in measures}
     if unknown := [name for name in only if name not in known]:
         sys.exit(f"bench: no measure {', '.join(unknown)}; there are {', '.join(known)}")

@@ -58,7 +58,7 @@ LONE = {
 
 @dataclass(frozen=True)
 class Point:
-    """What is measured together: what the other lanes are, how many, and where the lone jobs come to."""
+    """What is measured together: the other lanes, how many, and the lane of the lone jobs."""
 
     others: str
     lanes: int

@@ -19,16 +19,16 @@ _SEEN = re.compile(r'data-seen="(\w+)"')
 
 
 def seen(text: str) -> str:
-    """Return what a page shows, as a poll tells it; "" where the text is no page."""
+    """Return the digest of what a page shows, which a poll sends; "" if the text is no page."""
     found = _SEEN.search(text)
     return found[1] if found else ""
 
 
 @contextmanager
 def watched(port: int, tabs: int) -> Iterator[threading.Event]:
-    """Keep so many tabs open, each of which asks for news as app.js does, once all of them have been loaded.
+    """Keep tabs open, each of which asks for news as app.js does once all of them have been loaded.
 
-    Shape: they ask while the event is set. Raises: RuntimeError where one was refused.
+    Shape: they ask while the event is set. Raises: RuntimeError if one was refused.
     """
     over, asks = threading.Event(), threading.Event()
     asks.set()

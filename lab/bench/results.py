@@ -116,7 +116,7 @@ def load(measure: str, folder: Path = FOLDER) -> Result | None:
 
 
 def _stored(spreads: Mapping[str, Spread]) -> dict[str, object]:
-    """Return the spreads for the file, where a figure that was measured once is a number."""
+    """Return the spreads for the file; a figure that was measured once is a number."""
     return {name: each.median if each.repetitions == 1 else asdict(each) for name, each in spreads.items()}
 
 

@@ -27,7 +27,7 @@ RATE, EVERY = 195.0, 3.2
 WEB = {"WEB_CONCURRENCY": "2", "WEB_THREADS": "6"}
 WORKER = {"WORKER_THREADS": "8", "STUCK_SECONDS": "1", "SHUTDOWN_SECONDS": "4"}
 CLIENTS = 6
-# In the place of so many calls an operator acts.
+# The share of calls in whose place an operator acts.
 ACTS = 0.1
 DRAIN_SECONDS = 240.0
 # What the file of a run stores as it is. A run that fails prints the rest.

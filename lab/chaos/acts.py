@@ -1,4 +1,4 @@
-"""Whether operators' acts were done once or not at all, and are on record; operations on what was previewed alone."""
+"""Checks that operators' acts were done once or not at all, are on record, and match what was previewed."""
 
 from __future__ import annotations
 

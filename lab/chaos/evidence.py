@@ -44,7 +44,7 @@ class Row(NamedTuple):
 
 
 class WayBack(NamedTuple):
-    """A job that went back to waiting. Shape: how is crash, fail, snooze or release; retry where it had ended."""
+    """A job that went back to waiting. Shape: how is crash, fail, snooze or release; retry if it had ended."""
 
     job: str
     attempt: int
@@ -125,7 +125,7 @@ def logged_errors(folder: Path) -> dict[str, int]:
             with suppress(ValueError):
                 said = json.loads(line)
                 if said["level"] in ("ERROR", "CRITICAL"):
-                    # Replace numbers, so that messages that differ in them alone count as one.
+                    # Replace numbers, so that messages that differ only in numbers count as one.
                     message = re.sub(r"[0-9]+(\.[0-9]+)?", "N", said["message"])
                     cause = said.get("traceback", "").strip().splitlines()[-1:]
                     found[": ".join([message, *cause])[:200]] += 1

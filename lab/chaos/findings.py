@@ -48,7 +48,7 @@ class Findings:
 
 
 def spread(values: Iterable[float]) -> dict[str, float] | None:
-    """Return the number of values, their median, 99th percentile and greatest; None where there are none."""
+    """Return the number of values, their median, 99th percentile and maximum; None without values."""
     found = sorted(values)
     if not found:
         return None

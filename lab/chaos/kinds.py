@@ -87,13 +87,13 @@ def raises(context: JobContext, payload: dict[str, Any]) -> dict[str, object]:
     return done(context)
 
 
-# What operators do is done to jobs of this kind alone: of all others it stays certain how they end.
+# Operators act only on jobs of this kind, so that the end of all other jobs stays certain.
 kind("c.acted", schema=Order, retry=QUICK)(raises)
 
 
 @kind("c.dawdles", schema=Order, retry=QUICK)
 def dawdles(context: JobContext, payload: dict[str, Any]) -> dict[str, object]:
-    """Run past its timeout, and stop when told so."""
+    """Run past its timeout, and stop when it is asked to."""
     if is_bad(context, payload):
         _wait(context, 60)
     return done(context)

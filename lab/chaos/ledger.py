@@ -51,7 +51,7 @@ def read(path: Path) -> list[Record]:
     if not path.exists():
         return []
     data = path.read_bytes()
-    # Without the last record where that is incomplete.
+    # Without the last record if it is incomplete.
     whole = data[: len(data) // SIZE * SIZE]
     return [
         Record(UUID(bytes=job), UUID(bytes=claim), attempt, pid, Event(event), at)

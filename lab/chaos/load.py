@@ -25,7 +25,7 @@ IDLE_SECONDS = 0.003
 
 
 class Answer(NamedTuple):
-    """One request and its answer. Shape: status is 0 where the connection broke, and error says how.
+    """One request and its answer. Shape: status is 0 if the connection broke, and error says how.
 
     Units: times are of the monotonic clock. idle_since is when this connection was last used before.
     """

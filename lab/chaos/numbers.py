@@ -7,9 +7,9 @@ import time
 from lab.chaos.stage import Stage
 from lab.waiting import pause
 
-# A span is counted 15 s after its end; where the process that counts was killed, another relieves it after 30 s.
+# A span is counted 15 s after its end; if the process that counts was killed, another takes over after 30 s.
 WITHIN_SECONDS = 60.0
-# What is counted and what is there, by queue, kind and what it is; only where they differ. Of c.acted there is also
+# What is counted and what is there, by queue, kind and what it is; only if they differ. Of c.acted there is also
 # what was deleted, and each end of what was queued again. What went, or was moved, before it was counted for good may
 # be missing, or be counted in both queues: as the design has it, and no further.
 DIFFERENT = """

@@ -31,7 +31,7 @@ class Dyno(Service):
 
 
 class OneDyno(Stage):
-    """A stage with `haulier all` alone, whose settings are the defaults."""
+    """A stage with only `haulier all`, under the default settings."""
 
     worker_processes = 1
 

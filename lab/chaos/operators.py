@@ -25,7 +25,7 @@ BEGUN_SECONDS = 30.0
 # How long a run of them takes, and how often. Few take long: operations retry them many times over, and all jobs of the
 # load together must leave the workers' 24 threads time for what faults cost.
 RUNS_MS = {0: 75, 300: 20, 1500: 5}
-# Of what an operator does, so much are operations.
+# The share of operations among an operator's acts.
 OPERATIONS = 0.15
 
 # The single acts: how often each comes, and the call.
@@ -128,7 +128,7 @@ class Operator:
             self.acts.append(Act(f"{then}_operation", str(operation), None, answer.status))
 
     def operate(self, client: Client, action: str, wanted: dict[str, Any]) -> str | None:
-        """Preview an operation, start it bound to that, and return its id; None where an answer is lost."""
+        """Preview an operation, start it bound to that, and return its id; None if an answer is lost."""
         order: dict[str, Any] = {"action": action, "filter": wanted}
         if action == "change":
             chosen = client.chance.choice([{"priority": 2}, {"queue": "aside"}, {"priority": 0, "delay_seconds": 0}])

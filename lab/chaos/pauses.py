@@ -24,7 +24,7 @@ def breaches(evidence: Evidence, kinds: Mapping[str, str]) -> Iterator[tuple[str
         for record in evidence.records if pause.name == "queue_paused" else ():
             late = record.at - pause.began_at
             is_late = record.event is Event.START and late > WITHIN_SECONDS and record.at < pause.ended_at
-            # Of a job that operators have moved only the claim tells in which queue it was.
+            # If operators have moved a job, only its claim shows in which queue it was.
             if is_late and str(record.job) not in elsewhere and not _was_held_up(record, pause, evidence, kinds):
                 yield "started_while_paused", f"{record.job}: in {record.pid}, {late:.2f} s after"
 

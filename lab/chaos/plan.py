@@ -1,4 +1,4 @@
-"""The plan: which fault comes when. It follows from the seed and the length alone."""
+"""The plan: which fault comes when. It follows only from the seed and the length."""
 
 from __future__ import annotations
 

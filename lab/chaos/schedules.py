@@ -50,7 +50,7 @@ PLANT = """
     FROM date_trunc('second', now()) AS at
 """
 UNDECIDED = "SELECT 1 FROM haulier.schedule WHERE decided_to < to_timestamp(%s) LIMIT 1"
-# Whoever fires one just now is waited for: what is returned is where it came to at last.
+# Waits for a worker that fires one just now, and returns how far it came.
 TAKE_AWAY = """
     DELETE FROM haulier.schedule
     RETURNING name, overlap, missed, paused_since IS NOT NULL, extract(epoch FROM counts_from)::float,
@@ -175,7 +175,7 @@ def _of_jobs(schedule: Planted, ticks: dict[float, Tick], jobs: Sequence[Schedul
 
 
 def _why_wrong(schedule: Planted, tick: Tick, jobs: Sequence[Scheduled]) -> str | None:
-    """Return what the schedule says instead; None where the outcome is right."""
+    """Return what the schedule says instead; None if the outcome is right."""
     late = tick.decided_at - tick.at
     if schedule.is_paused or tick.outcome == PASSED:
         return None if schedule.is_paused and tick.outcome == PASSED else f"paused: {schedule.is_paused}"

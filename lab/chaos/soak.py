@@ -89,7 +89,7 @@ def soak(
     Shape: cancels is the share of the calls that cancel a job. Units: every is seconds.
     """
     seconds = 60 * minutes
-    # At the end all jobs are awaited: a short run must not wait for those that wait longer than it ran.
+    # The run ends with its last job: in a short run no job may wait for longer than the run.
     one = partial(job, delay_seconds=min(DELAY_SECONDS, seconds / 2))
     mix = Mix(rate=rate, keyed=0.2, batches=0.2, cancels=cancels, batch=(20, 60), job=one)
     with opened(_stage_of(folder, one_dyno=one_dyno)) as running:

@@ -267,7 +267,7 @@ def _connect(url: str) -> Connection:
 
 @contextmanager
 def stage(folder: Path, *, is_broken: bool, web: dict[str, str], worker: dict[str, str]) -> Iterator[Stage]:
-    """Yield a stage on which everything runs and answers; where is_broken, with proxies and the suite's triggers."""
+    """Yield a stage on which everything runs and answers; if is_broken, with proxies and the suite's triggers."""
     with opened(Stage(folder, is_broken=is_broken, web=web, worker=worker)) as made:
         yield made
 

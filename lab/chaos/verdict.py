@@ -253,7 +253,7 @@ class Judge:
         return None if why is None else f"its process lost the lease: {why}"
 
     def _time_restart(self, why: str, died_at: float, again_at: float) -> None:
-        """Note how long the restart took, separately where the workers could not reach the database meanwhile."""
+        """Note how long the restart took, separately if the workers could not reach the database meanwhile."""
         for fault in self.evidence.injected:
             lingers = DEADLINE_SECONDS if fault.name in SILENT else 0.0
             if "workers" in fault.touches and fault.began_at < again_at and fault.ended_at + lingers > died_at:
@@ -328,7 +328,7 @@ class Judge:
         ]
 
     def _back_after(self, fault: Injected, side: str, *, any_time: bool) -> float | None:
-        """Return the time from the fault's end to the next success; None where another fault came between."""
+        """Return the time from the fault's end to the next success; None if another fault came between."""
         marks = self.successes[side]
         place = bisect_left(marks, fault.ended_at)
         if place == len(marks):

@@ -69,7 +69,7 @@ class Operation(NamedTuple):
 
 
 class Recorded(NamedTuple):
-    """An entry of the audit. Shape: target is a job or an operation; mark is that of the payload which it was given."""
+    """An entry of the audit. Shape: target is a job or an operation; mark is in the payload that the act wrote."""
 
     tx: int
     action: str

@@ -1,4 +1,4 @@
-"""Commands of `haulier` that run while a test looks at their processes, and whose log nobody reads until told to."""
+"""Commands of `haulier` whose log is not read until the test asks for it, while it looks at their processes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FIONREAD = 0x541B
 
 @dataclass
 class Started:
-    """A command whose stdout and stderr nobody reads until told to."""
+    """A command whose stdout and stderr are not read before `read_on`."""
 
     popen: subprocess.Popen[bytes]
     reader: int

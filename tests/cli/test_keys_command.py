@@ -1,4 +1,4 @@
-"""`haulier keys` where DATABASE_URL is set, as an operator runs it: it ..."""
+"""`haulier keys` with DATABASE_URL, as an operator runs it: it ..."""
 
 from __future__ import annotations
 

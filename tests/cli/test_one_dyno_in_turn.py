@@ -22,7 +22,7 @@ MOST_BYTES = 512 * 1024 * 1024
 
 
 @pytest.mark.slow
-def test_replaces_each_in_turn_keeps_to_its_memory_and_obeys_sigterm_in_the_midst(run_command, enqueue, finished):
+def test_replaces_each_process_within_512_mb_and_obeys_sigterm_meanwhile(run_command, enqueue, finished):
     both = run_command("all", LEASE_SECONDS=3, HAULIER_KINDS="kinds_of_tests,isolated_kinds")
     both.read_on()
     eventually(lambda: answers(both.url))
@@ -43,7 +43,7 @@ def test_replaces_each_in_turn_keeps_to_its_memory_and_obeys_sigterm_in_the_mids
     assert ended == {JobStatus.SUCCEEDED}
     print(f"{len(all_of_it)} processes take {memory / 1e6:.0f} MB")
     assert memory <= MOST_BYTES
-    # 1 where it hears first that it is to stop, and then that one did not end as it was told.
+    # 1 if it is stopped first, and then sees that a process was killed.
     assert both.popen.wait(PATIENCE) in (0, 1)
     assert not alive(below)
     assert descendants(both.popen.pid) == []

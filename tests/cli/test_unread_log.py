@@ -1,4 +1,4 @@
-"""A log that nobody reads, which holds up a write for good: whoever writes it ..."""
+"""A log that nobody reads, which blocks a write for good: the process that writes it ..."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ Run = Callable[..., Ended]
 
 
 def not_refused(run: Run, expected: Mapping[tuple[str, ...], str], *, code: int = 2, start: str = "haulier: ") -> Any:
-    """Run commands that have to be refused in one line that says so, and return those that are not, with their end."""
+    """Run commands that have to be refused in one line, and return each that was not, with its end."""
     ended = {args: run(*args, input="") for args in expected}
     return {
         args: end
@@ -70,7 +70,7 @@ def not_refused(run: Run, expected: Mapping[tuple[str, ...], str], *, code: int 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """Give the home directory of whoever runs the command."""
+    """Give the home directory of the user who runs the command."""
     folder = tmp_path / "home"
     folder.mkdir()
     return folder

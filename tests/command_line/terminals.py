@@ -20,7 +20,7 @@ ROWS, COLUMNS = 30, 100
 
 
 def heed_ctrl_c() -> None:
-    """Let SIGINT end this process, also where the tests run in the background, whose children would ignore it."""
+    """Let SIGINT end this process, also if the tests run in the background: their children would ignore it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 

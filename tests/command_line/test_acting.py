@@ -67,7 +67,7 @@ def test_deletes_what_has_ended_and_nothing_else(run: Run, job: str, fail: Fail)
     assert run("jobs", "show", failed).code == 3
 
 
-def test_asks_for_the_host_before_a_delete_where_the_profile_says_so(run: Run, fail: Fail, server, home) -> None:
+def test_asks_before_a_delete_if_the_profile_says_so(run: Run, fail: Fail, server, home) -> None:
     run("login", "--url", server.url, "--profile", "careful", "--confirm", input="key")
     failed = str(fail("no luck").id)
 

@@ -1,4 +1,4 @@
-"""How commands call a service: when again, for how long, what they say of it, and that nobody sees the key. It ..."""
+"""How commands call a service: retries, deadlines, messages, and no key in any output. It ..."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_repeats_no_call_that_may_have_been_done(run: Run, job: str) -> None:
     assert asked == [f"POST /jobs/{job}/retry"]
 
 
-def test_says_that_nobody_is_there(run: Run) -> None:
+def test_says_that_a_service_cannot_be_reached(run: Run) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         host = f"127.0.0.1:{nobody.getsockname()[1]}"
@@ -115,7 +115,7 @@ def test_says_that_nobody_is_there(run: Run) -> None:
     assert unknown.err.splitlines()[-1].startswith("haulier: no-such-host.invalid cannot be reached: ")
 
 
-def test_gives_up_at_the_deadline_also_where_something_comes_all_the_time() -> None:
+def test_gives_up_at_the_deadline_although_bytes_keep_coming() -> None:
     stopped = threading.Event()
 
     def handle(handler: BaseHTTPRequestHandler) -> None:

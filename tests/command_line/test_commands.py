@@ -152,7 +152,7 @@ def test_says_its_version(process: Run, run: Run) -> None:
     assert run("version", "--json").json == {"version": version()}
 
 
-def test_shows_what_there_is_where_nothing_is_asked_for(process: Run) -> None:
+def test_lists_the_commands_if_none_is_given(process: Run) -> None:
     shown = process()
 
     assert (shown.code, shown.out) == (2, "")
@@ -173,7 +173,7 @@ def test_says_in_a_line_how_it_is_used(run: Run) -> None:
     assert not_refused(run, expected) == {}
 
 
-def test_tells_a_shell_how_it_has_ended(process: Run, run: Run, job: str) -> None:
+def test_exits_with_a_code_for_each_outcome(process: Run, run: Run, job: str) -> None:
     found = {
         "done": process("jobs", "show", job, "--json").code,
         "refused": process("enqueue", "summarize_text", "{}").code,
@@ -199,7 +199,7 @@ def test_ends_at_ctrl_c_with_130_and_no_traceback(start, run: Run) -> None:
     assert said.strip() == ""
 
 
-def test_writes_no_escapes_where_there_is_no_terminal(process: Run, run: Run, job: str) -> None:
+def test_writes_no_escapes_without_a_terminal(process: Run, run: Run, job: str) -> None:
     plain, forced = process("jobs", "list"), process("jobs", "list", "--color", "always", TERM="xterm")
 
     assert "\x1b" not in plain.out
@@ -209,7 +209,7 @@ def test_writes_no_escapes_where_there_is_no_terminal(process: Run, run: Run, jo
     assert plain.out.encode().isascii()
 
 
-def test_ends_quietly_where_its_reader_leaves(server: Server, sql: Sql, home: Path) -> None:
+def test_ends_quietly_when_its_reader_leaves(server: Server, sql: Sql, home: Path) -> None:
     sql("INSERT INTO haulier.job (kind, payload) SELECT 'mail', '{}' FROM generate_series(1, 3000)")
     command = f"{sys.executable} -m haulier jobs list --limit 3000 --json | head -1; exit ${{PIPESTATUS[0]}}"
     environ = {"PATH": os.environ["PATH"], "HOME": str(home), "HAULIER_URL": server.url}
@@ -263,7 +263,7 @@ def test_gives_a_shell_what_completes(run: Run, process: Run, server: Server, ho
     assert kept.stat().st_mode & 0o777 == 0o600
 
 
-def test_completes_nothing_and_says_nothing_where_nobody_answers(process: Run) -> None:
+def test_completes_nothing_if_no_service_answers(process: Run) -> None:
     environ = {"_HAULIER_COMPLETE": "bash_complete", "COMP_WORDS": "haulier enqueue s", "COMP_CWORD": "2"}
 
     offered = process(HAULIER_URL="http://127.0.0.1:9", **environ)

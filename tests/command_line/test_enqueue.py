@@ -12,7 +12,7 @@ from tests.conftest import PATIENCE, eventually
 from tests.docs.stack import _worker as worker
 
 
-def test_prints_the_id_alone(run: Run) -> None:
+def test_prints_only_the_id(run: Run) -> None:
     made = run("enqueue", "summarize_text", SUMMARY)
 
     assert (made.code, made.err) == (0, "")
@@ -43,7 +43,7 @@ def test_says_that_a_key_is_known(run: Run) -> None:
     assert again.err == "haulier: the key order-1 is known: this is the job of then, queued\n"
 
 
-def test_waits_for_the_end_and_tells_it_by_its_code(run: Run, database: str) -> None:
+def test_waits_for_the_end_and_exits_with_its_code(run: Run, database: str) -> None:
     mail = '{"to": "a@b.c", "subject": "Hi", "body": "Hello."}'
     job = run("enqueue", "summarize_text", SUMMARY, "--delay", "1d").out.strip()
     run("jobs", "cancel", job)
@@ -65,7 +65,7 @@ def test_waits_for_the_end_and_tells_it_by_its_code(run: Run, database: str) -> 
     assert watched.code == 0
 
 
-def test_tells_that_the_job_was_cancelled_meanwhile(start, run: Run) -> None:
+def test_exits_with_8_if_the_job_is_cancelled_meanwhile(start, run: Run) -> None:
     with start("enqueue", "summarize_text", SUMMARY, "--wait") as waiting:
         job = waiting.stdout.readline().strip()
         run("jobs", "cancel", job)
@@ -101,7 +101,7 @@ def test_says_what_the_service_refuses(run: Run, server) -> None:
     assert "text" in payload.err
 
 
-def test_is_stored_once_where_the_answer_is_lost(process: Run, run: Run, server) -> None:
+def test_stores_a_job_once_if_the_answer_is_lost(process: Run, run: Run, server) -> None:
     eventually(lambda: run("jobs", "count").code == 0)
     with lossy(server.url, lost=1) as url:
         made = process("enqueue", "summarize_text", SUMMARY, HAULIER_URL=url)

@@ -310,7 +310,7 @@ def test_never_writes_refused_lines_over_the_jobs(run: Run, tmp_path: Path) -> N
     assert Path(file).read_text() == json.dumps(job(1)) + "\n"
 
 
-def test_draws_a_bar_where_somebody_looks(server: Server, home: Path, tmp_path: Path) -> None:
+def test_draws_a_bar_in_a_terminal(server: Server, home: Path, tmp_path: Path) -> None:
     file = write(tmp_path / "jobs", *map(job, range(300)))
 
     shown = in_terminal(server, home, "enqueue", "--file", file, "--batch", "20")

@@ -146,7 +146,7 @@ def test_shows_the_record_over_http(run: Run, job: str, fail: Fail) -> None:
     assert run("audit", "--actor", "cli", "--json").lines == []
 
 
-def test_shows_the_record_of_the_database_where_that_is_named(run: Run, database: str, server, job: str) -> None:
+def test_shows_the_record_of_the_database_if_database_url_is_set(run: Run, database: str, server, job: str) -> None:
     run("jobs", "cancel", job)
 
     ours = run("audit", DATABASE_URL=database)

@@ -28,7 +28,7 @@ def test_watches_jobs_until_all_have_ended(run: Run, database: str) -> None:
     assert sorted(job["id"] for job in again.lines) == sorted(ids)
 
 
-def test_tells_by_its_code_how_jobs_have_ended(run: Run, fail: Fail, job: str) -> None:
+def test_exits_with_a_code_for_how_jobs_have_ended(run: Run, fail: Fail, job: str) -> None:
     failed = str(fail("no luck\x1b\nat all").id)
     waits = run("jobs", "watch", failed, job, "--wait", "0.2s")
     run("jobs", "cancel", job)

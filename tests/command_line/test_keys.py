@@ -57,7 +57,7 @@ def test_needs_the_scope_admin(keys: Run) -> None:
     assert shop not in refused.err
 
 
-def test_goes_to_the_database_where_that_is_named_and_no_service(run: Run, database: str) -> None:
+def test_uses_the_database_if_database_url_is_set(run: Run, database: str) -> None:
     assert run("keys", "list", DATABASE_URL=database, HAULIER_URL="http://127.0.0.1:9").out.startswith("id ")
     assert run("keys", "list", "--url", "http://127.0.0.1:9", DATABASE_URL=database).code == 5
     assert run("keys", "list", "--json", DATABASE_URL=database).code == 2

@@ -70,7 +70,7 @@ def test_deletes_all_of_a_filter(run: Run, ten: list[str]) -> None:
     assert len(run("jobs", "list", "--json").lines) == 7
 
 
-def test_cannot_ask_where_there_is_no_terminal(run: Run, ten: list[str], server: Server) -> None:
+def test_refuses_to_act_without_a_terminal_to_ask_in(run: Run, ten: list[str], server: Server) -> None:
     refused = run("jobs", "cancel", "--queue", "mail", "--all", input="y\n")
 
     assert (refused.code, refused.out) == (2, "")
@@ -81,9 +81,7 @@ def test_cannot_ask_where_there_is_no_terminal(run: Run, ten: list[str], server:
     assert waiting(run) == 10
 
 
-def test_asks_in_a_terminal_and_acts_on_what_it_has_counted_alone(
-    run: Run, ten: list[str], server: Server, home: Path
-) -> None:
+def test_asks_in_a_terminal_and_acts_only_on_counted_jobs(run: Run, ten: list[str], server: Server, home: Path) -> None:
     for answer, code in (("n\r", 1), ("y\r", 0)):
         terminal = Terminal(server, home, "jobs", "cancel", "--queue", "mail", "--all")
         eventually(lambda: "[y/N]" in terminal.read())  # noqa: B023

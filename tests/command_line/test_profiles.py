@@ -39,7 +39,7 @@ key = "from-file"
 
 @pytest.fixture
 def config(home: Path) -> Path:
-    """Give where the file is."""
+    """Give the path of the file."""
     path = home / ".config" / "haulier" / "config.toml"
     path.parent.mkdir(parents=True)
     return path
@@ -108,7 +108,7 @@ def test_says_that_the_command_of_a_key_has_failed_and_shows_nothing_of_it(
         assert "secret" not in failed.err
 
 
-def test_keeps_a_key_that_it_has_tried_and_nobody_else_can_read(run: Run, home: Path, server: Server) -> None:
+def test_keeps_a_working_key_in_a_file_that_others_cannot_read(run: Run, home: Path, server: Server) -> None:
     made = run("login", "--url", server.url, "--profile", "here", input=f"{KEY}\n")
 
     path = home / ".config" / "haulier" / "config.toml"

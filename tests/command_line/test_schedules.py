@@ -57,7 +57,7 @@ def test_makes_lists_and_shows_a_schedule(run: Run) -> None:
     assert len([line for line in lines if re.fullmatch(r"(next)? +\d{4}-\S+Z", line)]) == 10
 
 
-def test_makes_none_where_there_is_one(run: Run) -> None:
+def test_replaces_no_schedule_of_the_same_name(run: Run) -> None:
     run(*CREATE, *BERLIN)
     before = shown(run)
 
@@ -186,7 +186,7 @@ def test_shows_the_ticks_that_a_schedule_will_have(run: Run) -> None:
     assert of("nightly") == shown(run)["next_ticks"]
     often = run("schedules", "show", "often", "--json").json["next_ticks"]
     assert of("often", "--count", "5") == often[:5]
-    # Later, and still where this one has its ticks.
+    # From later on, the schedule has the same ticks.
     later = datetime.fromisoformat(often[2]) + timedelta(minutes=5)
     assert of("often", "--from", later.isoformat(), "--count", "3") == often[3:6]
     run("schedules", "pause", "often")

@@ -188,7 +188,7 @@ def test_names_each_fault_and_does_nothing_of_the_file(apply: Apply, sql: Sql, t
     assert sql("SELECT 1 FROM haulier.schedule") == []
 
 
-def test_checks_no_payload_where_the_kinds_cannot_be_loaded_and_says_so(apply: Apply, sql: Sql) -> None:
+def test_checks_no_payload_if_the_kinds_cannot_be_loaded(apply: Apply, sql: Sql) -> None:
     done = apply(FILE.replace("summarize_text", "of_the_team"), HAULIER_KINDS="no_such_module")
 
     assert done.code == 0
@@ -276,7 +276,7 @@ def test_apply_and_migrate_correct_when_schedules_are_due_next(apply: Apply, run
         assert sql(next_at) == right
 
 
-def test_is_the_owners_and_nobody_elses(run: Run, roles: Roles, super_conn: Connection, tmp_path: Path) -> None:
+def test_only_the_owner_applies_a_file(run: Run, roles: Roles, super_conn: Connection, tmp_path: Path) -> None:
     (tmp_path / "schedules.toml").write_text(FILE)
     codes, said = [], []
     for url in (roles.web, roles.worker, roles.owner):

@@ -22,7 +22,7 @@ def fill(sql: Sql, counted: Callable[[], None]) -> None:
     counted()
 
 
-def test_prints_once_where_there_is_no_terminal(run: Run, server: Server, sql: Sql, counted) -> None:
+def test_prints_once_without_a_terminal(run: Run, server: Server, sql: Sql, counted) -> None:
     fill(sql, counted)
 
     shown = run("top")
@@ -34,7 +34,7 @@ def test_prints_once_where_there_is_no_terminal(run: Run, server: Server, sql: S
     assert run("top", "--json").json["waiting"] == 10
 
 
-def test_says_that_nobody_answers(run: Run) -> None:
+def test_says_that_no_service_answers(run: Run) -> None:
     assert run("top", HAULIER_URL="http://127.0.0.1:9").code == 5
 
 

@@ -34,7 +34,7 @@ def expected_statuses(script: str) -> list[int | None]:
 
 
 def run(script: str, url: str, folder: Path, **environ: str) -> str:
-    """Run it with this API, and return what it printed. Raises: AssertionError where an answer is another than said."""
+    """Run it with this API, and return what it printed. Raises: AssertionError if an answer differs from the page."""
     answers = _lay_curl(folder / "shell")
     done = subprocess.run(
         ["sh", "-eu", "-c", HERE.sub(url.removeprefix("http://"), script)],

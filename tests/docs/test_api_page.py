@@ -46,7 +46,7 @@ def openapi() -> dict[str, Any]:
 def test_every_call_is_documented() -> None:
     app, page = build(Config(DSN)), text_of("docs/api.md")
 
-    # The files of the page of /docs are nobody's to call.
+    # Without the files of the page /docs, which no client calls.
     rules = [rule for rule in app.url_map.iter_rules() if not rule.rule.startswith("/docs/")]
     # The id of a job, a worker, an error, a key or an operation stands as {id}, any other variable by its name.
     paths = [
@@ -56,7 +56,7 @@ def test_every_call_is_documented() -> None:
     expected = {f"{method} {path}" for rule, path in paths for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}}
 
     def is_there(call: str) -> bool:
-        # What one only looks at may stand as a path alone.
+        # A GET may stand as a path without its method.
         return f"`{call}`" in page or (call.startswith("GET ") and f"`{call[4:]}`" in page)
 
     assert len(expected) > 10

@@ -114,7 +114,7 @@ def is_an_hour(wait: timedelta) -> bool:
     return abs(wait - timedelta(hours=1)) < timedelta(minutes=1)
 
 
-def test_in_psql_makes_a_job_and_none_where_it_is_rolled_back(shop: Shop) -> None:
+def test_in_psql_makes_a_job_and_none_if_it_is_rolled_back(shop: Shop) -> None:
     [said] = of("psql, and any other client", "sql")
     with closing(connect(make_dsn(**{word: shop.libpq[name] for name, word in LIBPQ.items()}))) as conn:
         sql = sql_on(conn)

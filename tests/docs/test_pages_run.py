@@ -27,7 +27,7 @@ from tests.installed.environments import run, running, web_environ
 from tests.web import answers
 
 PAGES = ("docs/own-repository.md", "docs/one-dyno.md", "docs/why-waiting.md", "docs/recipes.md")
-# What cannot run here. Each is a decision: whoever adds one adds it here too.
+# What cannot run here. Each is a decision: add it here too.
 NOT_RUN = [
     ("docs/own-repository.md", "tests/installed/test_wheel.py builds it"),
     ("docs/own-repository.md", "needs an account at Heroku"),
@@ -63,7 +63,7 @@ class Service:
         return str(job.json()["id"])
 
     def results(self, kind: str, jobs: int) -> list[Any]:
-        """Return the results of the jobs of this kind, once so many have ended."""
+        """Return the results of the jobs of this kind, once this many have ended."""
 
         def ended() -> list[Any]:
             found = requests.get(f"{self.url}/jobs", params={"kind": kind}, timeout=10).json()

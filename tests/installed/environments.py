@@ -50,7 +50,7 @@ class Environment:
                     shutil.copy(file.locate(), packages / file)
 
     def add_pip(self) -> None:
-        """Have the command `pip` in it, as whoever makes one by hand does."""
+        """Have the command `pip` in it, as in one that is made by hand."""
         pip = Path(self.python).with_name("pip")
         pip.write_text(
             f'#!/bin/sh\nPYTHONPATH="{self.pip}" exec "{self.python}" -m pip --disable-pip-version-check "$@"\n'
@@ -88,7 +88,7 @@ def run(command: list[str], folder: Path, environ: dict[str, str]) -> str:
 def running(
     command: list[str], folder: Path, environ: dict[str, str], log: Path, *, leaves_with: int = 0
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the process, and see that it stops when it is told to, with this exit code."""
+    """Run the process, and see that it stops when it is asked to, with this exit code."""
     with log.open("wb") as out:
         process = subprocess.Popen(command, cwd=folder, env=environ, stdout=out, stderr=subprocess.STDOUT)
     try:

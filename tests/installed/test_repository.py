@@ -92,7 +92,7 @@ class Team:
         honcho = [sys.executable, "-m", "honcho", "start"]
         run([*honcho, "release"], self.folder, environ)
         if names:
-            # It says in this way that it was told to stop.
+            # By this exit code it says that it was asked to stop.
             code = 128 + signal.SIGTERM
             with running([*honcho, *names], self.folder, environ, logs / "honcho.log", leaves_with=code):
                 yield

@@ -73,7 +73,7 @@ def test_is_the_same_everywhere_in_a_checkout(fresh_database, tmp_path):
 
 
 @pytest.mark.direct("is about what is shown, and not about the way to the database")
-def test_is_that_of_the_wheel_everywhere_where_it_is_installed(two_wheels, pip, fresh_database, tmp_path):
+def test_is_that_of_the_wheel_everywhere_once_it_is_installed(two_wheels, pip, fresh_database, tmp_path):
     installed = Environment(tmp_path / "environment", pip, with_ours=True)
     installed.install("--no-deps", str(two_wheels[1]))
 

@@ -120,7 +120,7 @@ def alone(wheel, pip, tmp_path_factory) -> Environment:
     return made
 
 
-def test_says_what_the_server_needs_where_it_is_installed_alone(alone, tmp_path):
+def test_says_what_the_server_needs_if_only_the_client_is_installed(alone, tmp_path):
     environ = {**os.environ, "DATABASE_URL": "postgres://nobody@nowhere/none"}
     refused = {
         command: subprocess.run([alone.haulier, command], env=environ, capture_output=True, text=True, timeout=60)
@@ -137,7 +137,7 @@ def test_says_what_the_server_needs_where_it_is_installed_alone(alone, tmp_path)
     assert (tmp_path / "here" / "kinds.py").exists()
 
 
-def test_is_a_client_where_it_is_installed_alone(alone, run_gunicorn, database, tmp_path):
+def test_is_a_client_if_installed_without_extras(alone, run_gunicorn, database, tmp_path):
     key = "k" * 40
     payload = '{"text": "The ship came in. It was late. Nobody minded."}'
     environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
@@ -159,7 +159,7 @@ def asked_for(requirements: str) -> set[str]:
     return {each.partition("==")[0] for each in pins if "haulier (setup.cfg)" in each}
 
 
-def test_needs_little_where_it_is_the_client_and_what_is_pinned_where_it_is_the_server(wheel):
+def test_needs_little_as_a_client_and_the_pinned_packages_as_a_server(wheel):
     with ZipFile(wheel) as archive:
         about = email.message_from_bytes(archive.read(f"haulier-{version()}.dist-info/METADATA"))
     needed = about.get_all("Requires-Dist", [])

@@ -200,7 +200,7 @@ def cases() -> list[tuple[str, Any, str]]:
     return [(f"{each.NAME} {name}", each, name) for each in ALL for name in ENTRIES.get(each.NAME, ())]
 
 
-def test_runs_every_measure_somewhere():
+def test_every_measure_is_run_by_a_test():
     assert {measure.NAME for measure in ALL} == {*ENTRIES, "reads", "busy_caller"}
 
 

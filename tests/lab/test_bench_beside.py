@@ -28,7 +28,7 @@ def test_measures_this_checkout_beside_another_one(bench, name, tmp_path):
     assert ratios[name][0] >= 0
 
 
-def test_says_how_many_times_as_fast_the_second_is_whoever_comes_first(bench, monkeypatch):
+def test_compares_two_checkouts_in_either_order(bench, monkeypatch):
     order = []
 
     def take(is_a_wait):

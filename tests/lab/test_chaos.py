@@ -103,7 +103,7 @@ def test_every_kind_of_fault_comes_before_any_comes_twice():
     assert sorted(names[: len(plan.KINDS)]) == sorted(plan.KINDS)
 
 
-def test_every_kind_of_fault_can_be_done_and_is_told_of():
+def test_every_kind_of_fault_can_be_done_and_is_described():
     assert [name for name in plan.KINDS if not hasattr(Faults, f"_{name}")] == []
     assert list(report.FAULTS) == list(plan.KINDS)
 
@@ -252,7 +252,7 @@ def test_a_cancel_whose_answer_was_lost_may_have_been_done_and_no_other():
     assert verdict.judge(known)["verdicts"]["ended_wrongly"] == 0
 
 
-def test_a_connection_that_broke_with_its_process_is_nobodys_fault():
+def test_a_connection_may_break_with_its_process():
     known = good()
     answered(0, "RemoteDisconnected")(known)
 

@@ -28,7 +28,7 @@ def marked(tx: int, what: str, mark: int, **other: Any) -> Written:
 
 
 def good() -> Witness:
-    """Return what is known where an operation cancelled a job, and single calls did everything else to it."""
+    """Return the evidence of an operation that cancelled a job, and of single calls that did all else to it."""
     return Witness(
         [
             wrote(10, "enqueue"),
@@ -77,7 +77,7 @@ def with_written(*more: Written, less: int = -1) -> Witness:
     return replace(good(), written=[*[each for n, each in enumerate(good().written) if n != less], *more])
 
 
-def test_finds_nothing_where_each_was_done_once_and_is_on_record():
+def test_finds_nothing_if_each_was_done_once_and_is_on_record():
     assert found(good()) == set()
 
 
@@ -162,7 +162,7 @@ def test_compares_the_record_of_acts_on_operations_with_the_answers():
 
 
 def known(*written: Written, **other: Any) -> dict[str, Any]:
-    """Return the verdict where a job of c.acted ran twice, and what was written explains that."""
+    """Return the verdict on a job of c.acted that ran twice, beside these writes."""
     row = Row(JOB, "c.acted", "succeeded", 2, 1, 20, None, None, {"claim": None, "attempt": 2}, 1, 15.2, 0)
     record = Record(UUID(JOB), UUID(OTHER), 1, 7, Event.START, 11.0)
     evidence = Evidence(

@@ -31,7 +31,7 @@ def found(schedule: Planted, ticks: list[Tick], jobs: list[Scheduled], **known: 
 BOTH, JOBS = [tick(), tick(102.0)], [job(), job(102.0)]
 
 
-def test_finds_nothing_where_each_tick_has_its_row_and_its_job():
+def test_finds_nothing_if_each_tick_has_its_row_and_its_job():
     assert found(planted(), BOTH, JOBS) == {}
     assert found(planted(pending_at=102.0, overlap="queue_one"), BOTH[:1], JOBS[:1]) == {}
 

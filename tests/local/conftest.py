@@ -76,7 +76,7 @@ def descendants(pid: int) -> list[Process]:
 
 
 def alive(remembered: list[Process]) -> list[Process]:
-    """Return those that still run."""
+    """Return the processes that still run."""
     now = {(process.pid, process.command) for process in processes()}
     return [process for process in remembered if (process.pid, process.command) in now]
 
@@ -108,7 +108,7 @@ def fill() -> Iterator[Callable[[Path], None]]:
 
     def fill(base: Path) -> None:
         base.mkdir(parents=True, exist_ok=True)
-        # It keeps the owner, which is another account's where root runs the tests.
+        # It keeps the owner, which is another account if root runs the tests.
         subprocess.run(["cp", "-a", template / "data", base / "data"], check=True)
 
     yield fill
@@ -124,7 +124,7 @@ def filled(base: Path, fill: Callable[[Path], None]) -> Path:
 
 @pytest.fixture
 def free_port() -> int:
-    """Give a port that nobody listens on."""
+    """Give a free port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]
 

@@ -56,7 +56,7 @@ def bootstrap() -> ModuleType:
 
 
 def run(checkout: Path, **environ: str) -> subprocess.CompletedProcess:
-    """Run bootstrap.py where only what is in the checkout's bin can be found."""
+    """Run bootstrap.py with only the checkout's bin on the PATH."""
     return subprocess.run(
         [sys.executable, checkout / "tools/bootstrap.py"],
         env={"PATH": str(checkout / "bin"), "DATABASE_URL": "postgres://", **environ},
@@ -96,7 +96,7 @@ def test_an_old_python_can_read_it():
     assert not [node.lineno for node in ast.walk(tree) if isinstance(node, newer)]
 
 
-def test_a_python_that_is_too_old_is_told_so_in_one_line(checkout):
+def test_an_old_python_gets_one_line(checkout):
     a_python(checkout, "python3", version="3.9")
 
     done = run(checkout)
@@ -105,7 +105,7 @@ def test_a_python_that_is_too_old_is_told_so_in_one_line(checkout):
     assert "needs Python 3.11 or newer, and finds python3 3.9" in done.stderr
 
 
-def test_no_python_at_all_is_told_so_in_one_line(checkout):
+def test_a_machine_without_python_gets_one_line(checkout):
     done = run(checkout)
 
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
@@ -139,7 +139,7 @@ def test_the_python_that_is_named_is_taken(checkout):
     assert done.stdout.strip() == f"{named} went on"
 
 
-def test_a_python_without_venv_is_told_so_in_one_line(checkout):
+def test_a_python_without_venv_gets_one_line(checkout):
     a_python(checkout, "python3", version="3.12", has_venv=False)
 
     done = run(checkout)
@@ -214,15 +214,15 @@ def test_musl_is_spared_the_wheels_that_it_cannot_have(bootstrap):
     assert len(kept.splitlines()) > len(text.splitlines()) - 12 * len(bootstrap.NO_MUSL)
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
-def test_every_requirement_is_pinned_and_hashed_and_names_no_index(name):
-    text = (ROOT / name).read_text()
+def test_every_requirement_is_pinned_and_hashed_and_names_no_index():
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        text = (ROOT / name).read_text()
 
-    requirements = [line for line in text.splitlines() if line and line[0] not in "# "]
-    assert requirements
-    assert all("==" in line and line.endswith("\\") for line in requirements)
-    assert "://" not in text
-    assert not [line for line in requirements if line.startswith("-")]
+        requirements = [line for line in text.splitlines() if line and line[0] not in "# "]
+        assert requirements
+        assert all("==" in line and line.endswith("\\") for line in requirements)
+        assert "://" not in text
+        assert not [line for line in requirements if line.startswith("-")]
 
 
 def test_production_and_development_agree():

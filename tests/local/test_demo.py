@@ -86,7 +86,7 @@ def test_with_a_database_url_it_makes_and_drops_a_database_on_that_server(demo, 
     assert "haulier_demo" not in databases(postgres)
 
 
-def test_a_role_that_may_not_create_databases_is_told_so_in_one_line(demo, postgres):
+def test_a_role_without_createdb_gets_one_line(demo, postgres):
     name = f"haulier_test_{uuid.uuid4().hex[:12]}"
     with closing(connect(url_of(postgres, "template1"))) as conn, conn.cursor() as cursor:
         try:
@@ -115,7 +115,7 @@ def databases(server_url: str) -> set[str]:
         return {name for (name,) in cursor.fetchall()}
 
 
-def test_the_table_is_rewritten_in_place_on_a_terminal_alone(monkeypatch):
+def test_the_table_is_rewritten_in_place_only_on_a_terminal(monkeypatch):
     job = {"kind": "send_email", "status": "queued", "attempts": 0, "max_attempts": 3}
     plain, terminal = io.StringIO(), io.StringIO()
     terminal.isatty = lambda: True

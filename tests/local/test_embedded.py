@@ -56,13 +56,6 @@ def own(base: Path, **environ: str) -> subprocess.Popen:
     return owner
 
 
-def test_running_gives_a_server_and_stops_it(base):
-    with running(base, test=True) as dsn:
-        assert ask(dsn, "SELECT 1") == [(1,)]
-
-    assert not named(str(base))
-
-
 def test_what_is_committed_outlives_the_server(filled):
     with running(filled) as dsn:
         ask(dsn, "CREATE TABLE kept AS SELECT 42 AS answer")
@@ -80,25 +73,16 @@ def test_only_a_test_may_lose_data(filled):
     assert (durable, volatile) == ([("on", "on")], [("off", "off")])
 
 
-def test_it_listens_on_no_network(filled):
-    with running(filled, test=True) as dsn:
-        assert ask(dsn, "SELECT current_setting('listen_addresses')") == [("",)]
-
-
-def test_the_socket_is_in_a_private_folder(filled):
-    with running(filled, test=True) as dsn:
-        folder = Path(parse_dsn(dsn)["host"])
-
-        assert folder.stat().st_mode & 0o777 == 0o700
-
-
-def test_nobody_else_reads_its_log(filled):
+def test_only_its_owner_reaches_it_and_reads_its_log(filled):
     (filled / "postgres.log").write_text("of an earlier version")
     (filled / "postgres.log").chmod(0o644)
 
     with running(filled, test=True) as dsn:
-        ask(dsn, "SELECT 1")
-        log = filled / "postgres.log"
+        listens = ask(dsn, "SELECT current_setting('listen_addresses')")
+        folder, log = Path(parse_dsn(dsn)["host"]), filled / "postgres.log"
+
+        assert listens == [("",)]
+        assert folder.stat().st_mode & 0o777 == 0o700
         assert log.stat().st_mode & 0o777 == 0o600
         assert "ready to accept connections" in log.read_text()
         assert "earlier" not in log.read_text()
@@ -114,9 +98,11 @@ def test_a_path_that_cannot_be_an_address_gets_its_socket_elsewhere(base, odd):
     assert not folder.exists()
 
 
-def test_a_path_with_spaces_works(base):
+def test_a_path_with_spaces_works_and_nothing_stays_behind(base):
     with running(base / "a path", test=True) as dsn:
         assert ask(dsn, "SELECT 1") == [(1,)]
+
+    assert not named(str(base))
 
 
 def test_kill_9_of_its_owner_stops_the_server(filled):
@@ -154,7 +140,7 @@ def test_a_second_owner_is_refused_while_the_first_one_lives(filled, monkeypatch
     eventually(lambda: not named(str(filled)))
 
 
-def test_nobody_starts_a_second_server_on_data_that_a_killed_owner_still_serves(filled, monkeypatch):
+def test_no_second_server_starts_on_data_of_a_live_server(filled, monkeypatch):
     owner = own(filled)
     [server] = [each for each in named(f"-D {filled / 'data'}") if "guard.py" not in each.command]
     os.kill(server.pid, signal.SIGSTOP)

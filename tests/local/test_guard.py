@@ -1,4 +1,4 @@
-"""A command under guard ends when it is told to, and when whoever started it is gone."""
+"""A command under guard ends when it is asked to, and when the process that started it is gone."""
 
 from __future__ import annotations
 

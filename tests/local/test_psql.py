@@ -1,4 +1,4 @@
-"""`make psql` opens the database of `make run`, and says in one line what to do where it cannot."""
+"""`make psql` opens the database of `make run`, and says in one line what to do if it cannot."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_opens_the_database_that_is_set(make_psql, database):
     assert "version " in done.stdout, done.stderr
 
 
-def test_says_what_to_do_where_nothing_runs(make_psql):
+def test_says_what_to_do_if_nothing_runs(make_psql):
     done = make_psql("SELECT 1")
 
     assert (done.returncode, done.stdout) == (1, "")
@@ -63,7 +63,7 @@ def test_says_what_to_do_where_nothing_runs(make_psql):
     )
 
 
-def test_says_what_to_do_where_there_is_no_psql(monkeypatch):
+def test_says_what_to_do_without_psql(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr("haulier.local.embedded.importlib.util.find_spec", lambda name: None)
 

@@ -40,16 +40,18 @@ def test_sees_each_alert_fire_in_its_scene_and_not_elsewhere() -> None:
     assert tested.returncode == 0, tested.stdout + tested.stderr
 
 
-@pytest.mark.parametrize("name", alerts())
-def test_would_see_that_an_alert_no_longer_fires(name: str, tmp_path: Path) -> None:
-    silenced = [{**rule, "expr": "vector(1) == 2"} if rule["alert"] == name else rule for rule in alerts().values()]
-    write(tmp_path / Path(RULES).name, silenced)
+def test_would_see_that_an_alert_no_longer_fires(tmp_path: Path) -> None:
     scenes = shutil.copy(ROOT / SCENES, tmp_path)
 
-    tested = promtool("test", "rules", str(scenes))
+    unseen = []
+    for name in alerts():
+        silenced = [{**rule, "expr": "vector(1) == 2"} if rule["alert"] == name else rule for rule in alerts().values()]
+        write(tmp_path / Path(RULES).name, silenced)
+        tested = promtool("test", "rules", str(scenes))
+        if tested.returncode != 1 or f"alertname: {name}" not in tested.stdout + tested.stderr:
+            unseen.append(name)
 
-    assert tested.returncode == 1
-    assert f"alertname: {name}" in tested.stdout + tested.stderr
+    assert unseen == []
 
 
 def test_reads_every_expression_of_the_dashboard(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""The queues that are measured: each sets itself up, enqueues jobs, runs workers, and tells when all jobs are done."""
+"""The queues that are measured: each sets itself up, enqueues jobs, runs workers, and sees when all jobs are done."""

@@ -19,7 +19,7 @@ class Watch(Protocol):
         """Tell whether the first job has been taken."""
 
     def has_ended(self) -> bool:
-        """Tell whether every job is settled, durably where that is promised."""
+        """Return whether every job is settled, durably if the queue promises that."""
 
 
 class Contender(Protocol):

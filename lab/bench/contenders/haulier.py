@@ -53,7 +53,7 @@ def fill(url: str, jobs: int, *, kind: str = "noop") -> None:
 
 
 def next_job(conn: Connection) -> int:
-    """Return the number of the next job of the queue `default`, the first of which is 1; 0 where none is left."""
+    """Return the number of the next job of the queue `default`, the first of which is 1; 0 if none is left."""
     return ask(conn, NEXT) or 0
 
 

@@ -173,7 +173,7 @@ procrastinate = Peer(
     PROCRASTINATE,
     options={"concurrency": 10},
 )
-# awa drains fastest with the engine "canonical", which it keeps where there are jobs before its first worker. Enqueue
+# awa drains fastest with the engine "canonical", which it keeps if there are jobs before its first worker. Enqueue
 # and wake-ups are measured with "queue_storage", to which its first worker switches an empty database.
 awa = Peer("awa", "awa", "awa_peer.py", "awa-pg", AWA, options={"workers": 256, "engine": "canonical"})
 awa_queue_storage = replace(

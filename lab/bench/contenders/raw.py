@@ -33,7 +33,7 @@ REMEMBERED = {
     "mark": ("array_agg(run_at) FILTER (WHERE number = 1)", "{2000-01-01}"),
     "mark_id": ("array_agg(id) FILTER (WHERE number = 1)", f"{{{uuid.UUID(int=0)}}}"),
 }
-# The jobs of the new claim, and those that the settle in the same message left out because their rows were locked.
+# The jobs of the new claim, and the jobs that the settle in the same message skipped: their rows were locked.
 HELD = """(
     SELECT number, id, attempt, claim, run_at FROM claimed
     UNION ALL

@@ -115,7 +115,7 @@ def paced(call: Callable[[int], None], seconds: float) -> list[float]:
 
 
 class Posts:
-    """One caller's POSTs. Shape: failed counts those that were not accepted."""
+    """One caller's POSTs. Shape: failed counts the calls that were not accepted."""
 
     def __init__(self, port: int, token: str) -> None:
         self._conn = HTTPConnection("127.0.0.1", port, timeout=30)
@@ -141,7 +141,7 @@ class Posts:
 
 @contextmanager
 def inserts(url: str, seconds: float) -> Iterator[list[float]]:
-    """Enqueue at the same pace by SQL during the block, without the API, to show what the server alone takes."""
+    """Enqueue at the same pace by SQL during the block, without the API, to show what the database alone takes."""
     took: list[float] = []
 
     def insert() -> None:

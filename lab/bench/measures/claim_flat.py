@@ -67,7 +67,7 @@ def prepare(more: More, scale: float, url: str) -> None:
 
 
 def once(name: str, more: More, bench: Bench) -> Figures:
-    """Claim, and time the claims alone; the claimed jobs are deleted again for the next repetition."""
+    """Claim, and time only the claims; the claimed jobs are deleted again for the next repetition."""
     url = bench.server.kept(f"flat_{name}", partial(prepare, more, bench.scale))
     with closing(connect(url)) as conn, conn.cursor() as cursor:
         # Due before all other jobs, so that these are the ones claimed.

@@ -41,7 +41,7 @@ NEWS = """
     INSERT INTO haulier.job (kind, payload) VALUES ('kind-1', '{}');
     UPDATE haulier.depth SET jobs = jobs + 1
 """
-# Pages of which no first link tells how slow they may be.
+# Pages that may be slower than the pages to which first links lead.
 SLOWER = (
     *(f"{HOME}{page}?span={span}" for page in ("", "/failures") for span in ("24h", "7d")),
     *(f"{HOME}/jobs?{asked}" for asked in ("status=failed_permanent", "status=running", f"kind={RARE}", "kind=absent")),
@@ -49,7 +49,7 @@ SLOWER = (
 _TIMING = re.compile(r"page;dur=([\d.]+)")
 
 
-# A file, what only leads on, and a page of a key, where there is none.
+# A file, a redirect, and the page of a key, of which there is none here.
 NOT_LED_TO = {"ui.audit.as_csv", "ui.search.show", "ui.keys.one"}
 
 
@@ -89,7 +89,7 @@ class Visitor:
         return answer, float(timing[1])
 
     def forget(self) -> None:
-        """Have the server forget what it has read for pages: whoever acts wants to see what came of it."""
+        """Empty the server's cache of pages, by an act: after an act pages are read anew."""
         sent = {"csrf": self._csrf, "theme": "auto", "next": HOME}
         answer = self.session.post(f"{self.url}{HOME}/settings/theme", sent, allow_redirects=False)
         if answer.status_code != 303:
@@ -108,7 +108,7 @@ _looked = _Looked()
 
 @contextmanager
 def visiting(bench: Bench) -> Iterator[tuple[Visitor, Pages]]:
-    """Give somebody at the dashboard of many jobs, and its pages; one process answers, and keeps what it read."""
+    """Give a visitor of the dashboard of many jobs, and its pages; one process answers, and keeps what it read."""
     url = filled(bench)
     with serving(url, processes_=1) as port:
         visitor = Visitor(port)
@@ -168,7 +168,7 @@ def _loaded(visitor: Visitor, paths: Sequence[str], bench: Bench) -> Figures:
 
 
 def poll(bench: Bench) -> Figures:
-    """Ask for news of pages that stay open, where there is nothing new."""
+    """Ask for news of pages that stay open, while there is nothing new."""
     taken = []
     with visiting(bench) as (visitor, _):
         for n in range(bench.turns(POLLS, least=5)):

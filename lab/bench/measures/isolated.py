@@ -39,7 +39,7 @@ def entries() -> list[Entry]:
 
 
 def once(kind: str, children: int, bench: Bench) -> Figures:
-    """Run jobs one by one without a database, where the first starts a child; then let a worker drain a backlog."""
+    """Run jobs one by one without a database, the first of which starts a child; then let a worker drain a backlog."""
     worker, jobs = Haulier(settings={"ISOLATED_PROCESSES": str(children)}), bench.jobs(JOBS, least=200)
     figures = _by_itself(kind)
     with worker.home(bench.server) as url:

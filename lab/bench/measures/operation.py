@@ -28,7 +28,7 @@ TITLE = "A retry of 1,000,000 failed jobs beside 200 new ones a second"
 
 JOBS, PER_SECOND, CONNECTIONS, BEFORE_SECONDS, MOST_SECONDS, EVERY_SECONDS = 1_000_000, 200, 8, 60.0, 900.0, 0.25
 JOB = json.dumps({"kind": "noop", "payload": {"n": 1}})
-# Each failed with its own payload, in a queue that no worker serves: the load is that of the operation alone.
+# Each failed with its own payload, in a queue that no worker serves: the operation alone is the load.
 FAILED = """
     INSERT INTO haulier.finished_job (
         id, status, kind, queue, priority, run_at, attempt, attempts, max_attempts, crashes, snoozes, cancel_requested,

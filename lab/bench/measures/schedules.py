@@ -85,7 +85,7 @@ def calm(bench: Bench) -> Figures:
 
 
 def idle(schedules: int, bench: Bench) -> Figures:
-    """Return which share of a core a worker and its server use where so many schedules fire once a day."""
+    """Return the share of a core that a worker and its server use beside this many daily schedules."""
     seconds = bench.seconds(IDLE_SECONDS, least=3.0)
     with own_server() as (database, url), closing(connect(url)) as conn, ExitStack() as stack:
         if schedules:
