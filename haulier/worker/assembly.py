@@ -82,9 +82,7 @@ class Assembly:
     def runner(self, number: int) -> Runner:
         """Return a thread that runs jobs."""
         look = Look(
-            settle_and_claim=self.settle_and_claim,
             scanner=self.scanner,
-            buffer=self.supply.buffer,
             lanes=self.lanes,
             link=self.link,
             stopping=self.shutdown.stopping,

@@ -30,7 +30,7 @@ def worker(config, conn) -> Iterator[Assembly]:
         consume.register(conn, host="dock", pid=7, threads=200, queues=(), lease_seconds=HOUR), time.monotonic()
     )
     # No look waits.
-    worker.lanes.suspects_due.set()
+    worker.link.bell = SimpleNamespace(clear=lambda: None, wait=lambda _: None)
     yield worker
     worker.database.close()
 
@@ -42,8 +42,7 @@ def claimed(worker) -> Callable[[], list[str]]:
     tasks = [buffer.next()]
 
     def claimed() -> list[str]:
-        runner.look.go_on(runner.settle_and_claim.make(tasks.pop()))
-        buffer.done()
+        runner._make_round_trip(tasks.pop())
         queues, task = [], buffer.next()
         while isinstance(task, HeldJob):
             queues.append(task.job.queue)
@@ -139,13 +138,12 @@ def test_waits_until_the_scan_of_new_jobs_that_could_not_be_made(worker, conn):
     waits: list[float] = []
     look = worker.runner(1).look
     worker.link.bell = SimpleNamespace(wait=waits.append)
-    worker.lanes.suspects_due.clear()
     scan_for_long(worker, conn)
     for _ in range(2):
         worker.lanes.marks.scanned_new([], began_at=time.monotonic() - 1.0)
 
-    for is_new_seen in (True, False):
-        look.wait(is_all_seen=False, is_new_seen=is_new_seen)
+    for look.has_seen_new in (True, False):
+        look.wait()
 
     assert waits[0] == HOUR
     assert waits[1] <= 20.0 * 1.1

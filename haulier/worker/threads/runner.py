@@ -63,7 +63,7 @@ class Runner(threading.Thread):
 
     def _make_round_trip(self, round_trip: RoundTrip) -> None:
         """While holding the buffer's place: run suspects, or settle and claim, and look further if no job came."""
-        is_away = True
+        claim, look, is_away = self.settle_and_claim.make, self.look, True
         try:
             if self.lanes.suspects_due.is_set():
                 self.suspects.run(round_trip.ended, self._run_job)
@@ -71,7 +71,16 @@ class Runner(threading.Thread):
             else:
                 self.link.bell.clear()
                 # Claim before scanning: the next job mostly lies behind a known mark, and a scan would only delay it.
-                is_away = not self.look.go_on(self.settle_and_claim.make(round_trip))
+                claimed = claim(round_trip)
+                if claimed == 0 and look.sees_new_jobs():
+                    claimed = claim(self.buffer.round_trip())
+                if claimed is not None and look.sees_due_lanes() and not claimed:
+                    claimed = claim(self.buffer.round_trip())
+                is_away = claimed is None
+                if claimed:
+                    look.share()
+                elif not is_away and self.buffer.is_empty():
+                    look.wait()
         except (DatabaseUnavailable, Refusal) as error:
             self.link.outage.failed(error)
         finally:
@@ -118,43 +127,37 @@ class Look:
     Each thread has its own, because the pauses grow from wait to wait.
     """
 
-    settle_and_claim: SettleAndClaim
     scanner: Scanner
-    buffer: Buffer
     lanes: Lanes
     link: Link
     stopping: threading.Event
     poll_seconds: float
+    # Whether the new jobs, and the lanes, were scanned after the last claim.
+    has_seen_new: bool = field(default=False, init=False)
+    has_seen_lanes: bool = field(default=False, init=False)
     _pause: float = field(default=FIRST_PAUSE_SECONDS, init=False)
 
-    def go_on(self, claimed: int | None) -> bool:
-        """Scan if that is due, and wait for work if none is found; False when the database is away.
+    def sees_new_jobs(self) -> bool:
+        """Scan the new jobs if that is due, and tell whether one is due now. Raises: DatabaseUnavailable; Refusal."""
+        self.has_seen_new = self.lanes.marks.is_scan_of_new_due()
+        return self.has_seen_new and self.scanner.scan_new()
+
+    def sees_due_lanes(self) -> bool:
+        """Scan the lanes if that is due, and tell whether any has a due job. Raises: DatabaseUnavailable; Refusal."""
+        marks = self.lanes.marks
+        self.has_seen_lanes = marks.is_scan_due()
+        if self.has_seen_lanes:
+            self.scanner.scan()
+            if not marks.has_due:
+                # No claim follows if no lane has a due job, so the scan counts as the database's answer.
+                self.link.claim_answered()
+        return self.has_seen_lanes and marks.has_due
+
+    def share(self) -> None:
+        """Note that there is work: stop asking to be woken, and wake others if there is more than was claimed.
 
         Raises: DatabaseUnavailable; Refusal.
         """
-        marks = self.lanes.marks
-        is_new_seen = claimed == 0 and marks.is_scan_of_new_due()
-        if is_new_seen and self.scanner.scan_new():
-            claimed = self.settle_and_claim.make(self.buffer.round_trip())
-        has_scanned = claimed is not None and marks.is_scan_due()
-        if has_scanned and self._scan() and not claimed:
-            claimed = self.settle_and_claim.make(self.buffer.round_trip())
-        if claimed:
-            self._share()
-        elif claimed is not None and self.buffer.is_empty():
-            self.wait(is_all_seen=has_scanned and not marks.is_going_round, is_new_seen=is_new_seen or has_scanned)
-        return claimed is not None
-
-    def _scan(self) -> bool:
-        """Scan the lanes, and tell whether a job is due."""
-        self.scanner.scan()
-        if not self.lanes.marks.has_due:
-            # No claim follows if no lane has a due job, so the scan counts as the database's answer.
-            self.link.claim_answered()
-        return self.lanes.marks.has_due
-
-    def _share(self) -> None:
-        """Note that there is work: stop asking to be woken, and wake others if there is more than was claimed."""
         self._pause = FIRST_PAUSE_SECONDS
         sleeper, is_short = self.link.sleeper, self.lanes.marks.is_short
         if not sleeper.works() and is_short:
@@ -164,7 +167,7 @@ class Look:
             if not is_short:
                 sleeper.share(conn)
 
-    def wait(self, *, is_all_seen: bool, is_new_seen: bool) -> None:
+    def wait(self) -> None:
         """Wait until the bell rings or it is time to look again: after POLL_SECONDS if a scan has just seen all lanes.
 
         Otherwise until the next scan: the one of the new jobs, unless they have just been seen.
@@ -172,8 +175,9 @@ class Look:
         Raises: DatabaseUnavailable; Refusal.
         """
         link, marks = self.link, self.lanes.marks
+        is_all_seen = self.has_seen_lanes and not marks.is_going_round
         longest = self.poll_seconds if is_all_seen else marks.seconds_until_scan()
-        if not is_new_seen:
+        if not self.has_seen_new and not self.has_seen_lanes:
             longest = min(longest, marks.seconds_until_scan_of_new())
         if self.stopping.is_set() or self.lanes.suspects_due.is_set():
             return
