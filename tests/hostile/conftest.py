@@ -107,7 +107,7 @@ SECRETS = {
 
 @pytest.fixture
 def free_port() -> int:
-    """Give a port that nobody uses."""
+    """Give a free port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])

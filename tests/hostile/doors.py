@@ -1,11 +1,10 @@
-"""Requests that somebody else may have brought to a machine's door, and headers that a library takes as they come."""
+"""Requests that a proxy or a page may have brought, and headers that a library takes as they come."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.hostile.good import SOME_ID, TEXT
-from tests.hostile.wire import HARMLESS, REFUSED, Hostile, request
+from tests.hostile.wire import HARMLESS, REFUSED, SOME_ID, TEXT, Hostile, request
 
 # What proxies, routers, content networks, clouds, meshes and tunnels add, by their documentation.
 ADDED = (
@@ -54,38 +53,9 @@ def forwarded() -> Iterator[Hostile]:
 
 TYPES = ["text/plain", "application/openmetrics-text", "TEXT/PLAIN", "*/*", "text/plain, application/openmetrics-text"]
 VERSIONS = [
-    "x",
-    "",
-    "1",
-    "1.x",
-    "1.0.x",
-    "x.0.0",
-    "0.0.4",
-    "1.0.0",
-    "2.0.0",
-    "1.0.0.0",
-    "-1",
-    "+1",
-    "1e3",
-    "1_0",
-    ".",
-    "..",
-    "9" * 5000,
-]
-VERSIONS += [
-    "\xb2",
-    "\xe9",
-    "1.0.0\xe9",
-    '"1.0.0"',
-    "'",
-    "1.0.0 x",
-    "2.x",
-    "2.\x09x",
-    "NaN",
-    "None",
-    "1,0",
-    "%31",
-    "{{7*7}}",
+    *("x", "", "1", "1.x", "1.0.x", "x.0.0", "0.0.4", "1.0.0", "2.0.0", "1.0.0.0", "-1", "+1", "1e3", "1_0", "."),
+    *("..", "9" * 5000, "\xb2", "\xe9", "1.0.0\xe9", '"1.0.0"', "'", "1.0.0 x", "2.x", "2.\x09x", "NaN", "None"),
+    *("1,0", "%31", "{{7*7}}"),
 ]
 ESCAPINGS = ["", "x", "allow-utf-8", "values", "dots", "underscores", "\xe9", "allow-utf-8;version=x"]
 
@@ -109,22 +79,9 @@ def scrapes() -> Iterator[Hostile]:
 
 # Names that become one and the same in WSGI, or say what only the server may say.
 UNDERSCORED = [
-    "SCRIPT_NAME",
-    "script_name",
-    "PATH_INFO",
-    "REMOTE_USER",
-    "REMOTE_ADDR",
-    "CONTENT_LENGTH",
-    "CONTENT_TYPE",
-]
-UNDERSCORED += ["X_FORWARDED_FOR", "X_Forwarded_Proto", "TRANSFER_ENCODING", "HTTP_HOST", "SERVER_NAME", "wsgi_input"]
-UNDERSCORED += [
-    "wsgi.url_scheme",
-    "QUERY_STRING",
-    "REQUEST_METHOD",
-    "SCRIPT-NAME",
-    "PATH-INFO",
-    "Remote-User",
+    *("SCRIPT_NAME", "script_name", "PATH_INFO", "REMOTE_USER", "REMOTE_ADDR", "CONTENT_LENGTH", "CONTENT_TYPE"),
+    *("X_FORWARDED_FOR", "X_Forwarded_Proto", "TRANSFER_ENCODING", "HTTP_HOST", "SERVER_NAME", "wsgi_input"),
+    *("wsgi.url_scheme", "QUERY_STRING", "REQUEST_METHOD", "SCRIPT-NAME", "PATH-INFO", "Remote-User"),
     "AUTHORIZATION_",
 ]
 

@@ -19,21 +19,12 @@ CLOUDS += ["0xa9fea9fe", "0251.0376.0251.0376", "169.254.43518", "169.254.169.25
 CLOUDS += ["192.168.0.1", "100.64.0.1", "198.18.0.1", "224.0.0.1", "255.255.255.255", "[fc00::1]", "[ff02::1]"]
 PLACES = [f"http://{host}:{{ear}}/" for host in HOSTS] + [f"http://{host}/latest/meta-data/" for host in CLOUDS]
 PLACES += [
-    "http://[::1",
-    "http://a]/",
-    "http://[]/",
-    "http://a..b/",
-    "http://" + "a" * 64 + ".com/",
-    "http://a:99999/",
+    *("http://[::1", "http://a]/", "http://[]/", "http://a..b/", "http://" + "a" * 64 + ".com/", "http://a:99999/"),
     "http://a:b/",
 ]
 PORTS = [f"http://127.0.0.1:{port}/" for port in (22, 25, 5432, 6379, 65535)]
 FILES = [
-    "/etc/passwd",
-    "///etc/passwd",
-    "//localhost/etc/passwd",
-    "/proc/self/environ",
-    "../secret.png",
+    *("/etc/passwd", "///etc/passwd", "//localhost/etc/passwd", "/proc/self/environ", "../secret.png"),
     "a/../../x.png",
 ]
 FILES += ["%2e%2e/secret.png", "..%2fsecret.png", "/dev/zero", "//evil.example/x.png", "~/x", "%00", "link.png", "."]

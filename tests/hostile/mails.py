@@ -9,99 +9,18 @@ from typing import Any
 
 # What a mail program would decode out of a header field, or take for an end of it.
 INNER = [
-    "attacker@evil.example,",
-    "a@evil.example\r\nBcc: b@evil.example",
-    "\r\nX-Injected: yes\r\n\r\nbody",
-    "\x00",
-    "\x1b[2J",
-    "\x07",
-    "\x85",
-    "\u2028X-Injected: yes",
-    "<b@evil.example>",
-    '"',
-    "@",
-    ";",
-    "plain",
-    "Grüße",
-    "=?utf-8?q?twice?=",
-    "",
+    *("attacker@evil.example,", "a@evil.example\r\nBcc: b@evil.example", "\r\nX-Injected: yes\r\n\r\nbody", "\x00"),
+    *("\x1b[2J", "\x07", "\x85", "\u2028X-Injected: yes", "<b@evil.example>", '"', "@", ";", "plain", "Grüße"),
+    *("=?utf-8?q?twice?=", ""),
 ]
 CHARSETS = ["utf-8", "US-ASCII", "iso-8859-1", "utf-7", "utf-16", "unknown-8bit", "x-none", "utf-8*en", ""]
 FIELDS = ["to", "cc", "bcc", "reply_to", "subject", "body", "html"]
 PIECES = [
-    *(
-        "a",
-        "Z",
-        "7",
-        ".",
-        "..",
-        "@",
-        "@b.c",
-        " ",
-        "  ",
-        ",",
-        ";",
-        ":",
-        "<",
-        ">",
-        "(",
-        ")",
-        "[",
-        "]",
-        "\\",
-        '"',
-        "'",
-        "=",
-        "?",
-    ),
-    *(
-        "=?",
-        "?=",
-        "=?utf-8?q?",
-        "=?utf-8?b?",
-        "=00",
-        "=0D=0A",
-        "=1B",
-        "_",
-        "\r",
-        "\n",
-        "\r\n",
-        "\r\n ",
-        "\t",
-        "\x00",
-        "\x1b",
-    ),
-    *(
-        "\x7f",
-        "\x85",
-        "\xa0",
-        "\u2028",
-        "\u2029",
-        "\u200b",
-        "\ufeff",
-        "é",
-        "日本",
-        "😀",
-        "＝？",
-        "＠",
-        "％",
-        "。",
-        "ß",
-        "İ",
-    ),
-    *(
-        "Bcc: x@evil.example",
-        "group:a@b.c;",
-        "[127.0.0.1]",
-        "xn--",
-        "x" * 80,
-        "ä" * 40,
-        "-- ",
-        ".\r\n",
-        "\r\n.\r\n",
-        "%00",
-        "&#0;",
-    ),
+    *("a", "Z", "7", ".", "..", "@", "@b.c", " ", "  ", ",", ";", ":", "<", ">", "(", ")", "[", "]", "\\", '"', "'"),
+    *("=", "?", "=?", "?=", "=?utf-8?q?", "=?utf-8?b?", "=00", "=0D=0A", "=1B", "_", "\r", "\n", "\r\n", "\r\n "),
+    *("\t", "\x00", "\x1b", "\x7f", "\x85", "\xa0", "\u2028", "\u2029", "\u200b", "\ufeff", "é", "日本", "😀"),
+    *("＝？", "＠", "％", "。", "ß", "İ", "Bcc: x@evil.example", "group:a@b.c;", "[127.0.0.1]", "xn--", "x" * 80),
+    *("ä" * 40, "-- ", ".\r\n", "\r\n.\r\n", "%00", "&#0;"),
 ]
 
 
@@ -126,17 +45,13 @@ def encoded_words() -> Iterator[str]:
 def around(word: str) -> list[str]:
     """Return addresses that hold the word in each of their parts."""
     return [
-        f"{word}@trusted.example",
-        f"a{word}b@trusted.example",
-        f'"{word}"@trusted.example',
-        f"a@{word}",
-        f"a@{word}.example",
-        f"{word.replace('?', '=3F')}?=@trusted.example",
+        *(f"{word}@trusted.example", f"a{word}b@trusted.example", f'"{word}"@trusted.example', f"a@{word}"),
+        *(f"a@{word}.example", f"{word.replace('?', '=3F')}?=@trusted.example"),
     ]
 
 
 def drawn(seed: int, count: int) -> Iterator[dict[str, Any]]:
-    """Yield so many payloads, each a right one with some of its fields made worse."""
+    """Yield `count` payloads, each a right one with some of its fields made worse."""
     draw = random.Random(seed)
     words = list(encoded_words())
     for _ in range(count):

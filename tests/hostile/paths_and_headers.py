@@ -6,81 +6,30 @@ import re
 from collections.abc import Iterator
 
 from haulier.domain.job import NAME_PATTERN
-from tests.hostile.good import EMAIL, SOME_ID, TEXT
-from tests.hostile.wire import HARMLESS, REFUSED, Hostile, post, request
+from tests.hostile.wire import EMAIL, HARMLESS, REFUSED, SOME_ID, TEXT, Hostile, post, request
 
 IDS = [
-    "",
-    "x",
-    "0",
-    "-1",
-    "null",
-    "undefined",
-    "..",
-    "%2e%2e",
-    "*",
-    SOME_ID[:-1],
-    SOME_ID + "0",
-    SOME_ID.replace("-", ""),
+    *("", "x", "0", "-1", "null", "undefined", "..", "%2e%2e", "*", SOME_ID[:-1], SOME_ID + "0"),
+    *(SOME_ID.replace("-", ""), SOME_ID.upper() + "g", "{" + SOME_ID + "}", "urn:uuid:" + SOME_ID, SOME_ID + "%00"),
+    *(SOME_ID + "%0a", SOME_ID + "%20", "%27%20OR%201=1%20--", "1;DROP%20TABLE%20haulier.job", "%7B%7B7*7%7D%7D"),
+    *("%ef%bc%90" * 36, "%f0%9f%98%80", "%ff", "9" * 3000, "%", "%zz", "%u0041", "a%2fb", "a\\b", SOME_ID + ";x=1"),
+    *(SOME_ID + "/", "/" + SOME_ID, "%25" * 200, "00000000-0000-0000-0000-000000000000"),
+    *("ffffffff-ffff-ffff-ffff-ffffffffffff", SOME_ID),
 ]
-IDS += [
-    SOME_ID.upper() + "g",
-    "{" + SOME_ID + "}",
-    "urn:uuid:" + SOME_ID,
-    SOME_ID + "%00",
-    SOME_ID + "%0a",
-    SOME_ID + "%20",
-]
-IDS += [
-    "%27%20OR%201=1%20--",
-    "1;DROP%20TABLE%20haulier.job",
-    "%7B%7B7*7%7D%7D",
-    "%ef%bc%90" * 36,
-    "%f0%9f%98%80",
-    "%ff",
-]
-IDS += ["9" * 3000, "%", "%zz", "%u0041", "a%2fb", "a\\b", SOME_ID + ";x=1", SOME_ID + "/", "/" + SOME_ID, "%25" * 200]
-IDS += ["00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff", SOME_ID]
 PATHS = [
-    "/docs/assets/../../../../etc/passwd",
-    "/docs/assets/..%2f..%2f..%2fetc%2fpasswd",
-    "/docs/assets/%2fetc%2fpasswd",
-]
-PATHS += ["/docs/assets/....//....//etc/passwd", "/docs/assets/..%5c..%5cwin.ini", "/docs/assets/%00", "/docs/assets/."]
-PATHS += [
-    "/docs/assets/%252e%252e%252fetc%252fpasswd",
-    "/docs/assets/C:%5cwindows",
-    "/docs/assets/nul",
-    "//docs/assets/x",
-]
-PATHS += ["/docs/assets/..%c0%afetc", "/docs/assets/~root", "/docs/assets/" + "a/" * 500, "/docs/assets/" + "a" * 300]
-PATHS += ["/docs/../jobs/x", "/./jobs/x", "//jobs", "/jobs//", "/jobs/", "/JOBS", "/jobs%2f", "/jobs%00", "/jobs;a=b"]
-PATHS += [
-    "/jobs%0d%0aSet-Cookie:%20x=1",
-    "/\\evil.example",
-    "//evil.example/%2e%2e",
-    "/%2fevil.example",
-    "/.git/config",
-]
-PATHS += ["/.env", "/static/x", "/console", "/__debugger__=yes", "/wp-login.php", "/cgi-bin/%2e%2e/sh", "/api/v1/jobs"]
-PATHS += [
-    "/jobs/batch/x",
-    "/health/",
-    "/metrics/x",
-    "/api-docs/../../x",
-    "/api-docs/openapi.yaml",
-    "/%e2%80%ae",
-    "/%80",
+    *("/docs/assets/../../../../etc/passwd", "/docs/assets/..%2f..%2f..%2fetc%2fpasswd"),
+    *("/docs/assets/%2fetc%2fpasswd", "/docs/assets/....//....//etc/passwd", "/docs/assets/..%5c..%5cwin.ini"),
+    *("/docs/assets/%00", "/docs/assets/.", "/docs/assets/%252e%252e%252fetc%252fpasswd", "/docs/assets/C:%5cwindows"),
+    *("/docs/assets/nul", "//docs/assets/x", "/docs/assets/..%c0%afetc", "/docs/assets/~root"),
+    *("/docs/assets/" + "a/" * 500, "/docs/assets/" + "a" * 300, "/docs/../jobs/x", "/./jobs/x", "//jobs", "/jobs//"),
+    *("/jobs/", "/JOBS", "/jobs%2f", "/jobs%00", "/jobs;a=b", "/jobs%0d%0aSet-Cookie:%20x=1", "/\\evil.example"),
+    *("//evil.example/%2e%2e", "/%2fevil.example", "/.git/config", "/.env", "/static/x", "/console"),
+    *("/__debugger__=yes", "/wp-login.php", "/cgi-bin/%2e%2e/sh", "/api/v1/jobs", "/jobs/batch/x", "/health/"),
+    *("/metrics/x", "/api-docs/../../x", "/api-docs/openapi.yaml", "/%e2%80%ae", "/%80"),
 ]
 # What the guards are about, and ways to write it with an empty segment.
 PREFIXES = [
-    "/ui",
-    "/ui/sign-in",
-    f"/ui/jobs/{SOME_ID}/cancel",
-    f"/jobs/{SOME_ID}/cancel",
-    "/metrics",
-    "/health",
-    "/docs",
+    *("/ui", "/ui/sign-in", f"/ui/jobs/{SOME_ID}/cancel", f"/jobs/{SOME_ID}/cancel", "/metrics", "/health", "/docs"),
 ]
 EMPTY_SEGMENTS = ["/{}", "//{}", "http://localhost/{}", "/%2F{}", "/%2f%2F{}", "{}//", "{}/%2f", "/{}?x=/ui"]
 # Of figures and queues, with the values of the same names below; `limit` is read as that of /jobs.
@@ -107,25 +56,11 @@ QUERIES = {
     "offset": ["", "x", "-1", "10001", "2147483647", "2147483648", "9" * 3000, "1.0", "-0x1", "²"],
     "created_after": ["", "now()", "2026-01-01", "2026-01-01T00:00:00", "infinity", "9999-12-31T23:59:59-12:00"],
     "created_before": [
-        "0000-00-00T00:00:00Z",
-        "2026-13-01T00:00:00Z",
-        "-infinity",
-        "1 OR 1",
-        "2026-01-01T00:00:00+99:99",
+        *("0000-00-00T00:00:00Z", "2026-13-01T00:00:00Z", "-infinity", "1 OR 1", "2026-01-01T00:00:00+99:99"),
     ],
     "cursor": ["", "x", "A" * 33, "B" + "A" * 31, "A" * 31 + "=", "A" * 31 + "/", "null", "e30=", "' OR 1", "A" * 3000],
     "error": [
-        "",
-        "x",
-        "0",
-        "-7",
-        "0123456789ABCDEF",
-        "0123456789abcde",
-        "0" * 17,
-        "9" * 3000,
-        "' OR 1=1",
-        "%00",
-        "null",
+        *("", "x", "0", "-7", "0123456789ABCDEF", "0123456789abcde", "0" * 17, "9" * 3000, "' OR 1=1", "%00", "null"),
     ],
     "worker": ["", "x", "0", "me", "' OR 1=1 --", "%00", "0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b1", "9" * 3000, "null"],
     "key": ["", " ", "a b", "é", "a\r\nb", "k" * 256, "\x7f"],
@@ -151,61 +86,23 @@ QUERIES = {
 }
 # Well formed, and far out.
 HARMLESS_QUERIES = [
-    "limit=-5",
-    "limit=" + "9" * 3000,
-    "limit=-" + "9" * 3000,
-    "offset=10000",
-    "cursor=" + "A" * 32,
-]
-HARMLESS_QUERIES += [
-    "cursor=A" + "_" * 31,
-    "cursor=AA" + "_" * 30,
-    "created_after=1000-01-01T00:00:00Z",
-    "created_before=9998-12-31T23:59:60Z",
-]
-HARMLESS_QUERIES += [
-    "status=queued&status=queued",
-    "tag=' OR 1=1 --&tag={a,NULL}&tag=NULL&tag=%7B%7B7*7%7D%7D&tag=%5C%22",
-    "payload.a'%3B--=' OR 1=1 --",
-    "payload.%22%5C%7B%7D,NULL=%7B%7B7*7%7D%7D",
-    "payload.a.0.-1.99999999999999999999=x",
-    "payload." + "a." * 99 + "a=x",
-    "payload.a=",
-    "&".join(f"queue=q{n}" for n in range(20)),
-]
-HARMLESS_QUERIES += [
+    *("limit=-5", "limit=" + "9" * 3000, "limit=-" + "9" * 3000, "offset=10000", "cursor=" + "A" * 32),
+    *("cursor=A" + "_" * 31, "cursor=AA" + "_" * 30, "created_after=1000-01-01T00:00:00Z"),
+    *("created_before=9998-12-31T23:59:60Z", "status=queued&status=queued"),
+    *("tag=' OR 1=1 --&tag={a,NULL}&tag=NULL&tag=%7B%7B7*7%7D%7D&tag=%5C%22", "payload.a'%3B--=' OR 1=1 --"),
+    *("payload.%22%5C%7B%7D,NULL=%7B%7B7*7%7D%7D", "payload.a.0.-1.99999999999999999999=x"),
+    *("payload." + "a." * 99 + "a=x", "payload.a=", "&".join(f"queue=q{n}" for n in range(20))),
     "sort=due&queue=drop.table&status=queued&status=retrying",
-    "sort=started&status=running&kind=drop.table&worker=" + SOME_ID,
+    *("sort=started&status=running&kind=drop.table&worker=" + SOME_ID, "kind=drop.table", "queue=select-1"),
+    *("limit=0&offset=0", "&&&", "?", "limit=1#x"),
 ]
-HARMLESS_QUERIES += ["kind=drop.table", "queue=select-1", "limit=0&offset=0", "&&&", "?", "limit=1#x"]
 ODD_QUERIES = [
-    "key=a&key=b",
-    "payload.a=1&payload.a=2",
-    "&".join(f"payload.a{n}=1" for n in range(6)),
-    "&".join(f"kind=k{n}" for n in range(21)),
-    "&".join(f"tag=t{n}" for n in range(21)),
-    "limit=1&limit=2",
-    "sort=started",
-    "sort=due&queue=mail&status=queued",
-    "sort=started&status=running&payload.a=1",
-    "sort=started&status=running&sort=started",
-    "sort=started&status=running&offset=0",
-    "offset=1&cursor=" + "A" * 32,
-    "=x",
-    "=",
-    "limit",
-    "%",
-    "%zz=1",
-]
-ODD_QUERIES += [
-    "&".join(f"a{n}=1" for n in range(500)),
-    "a=" + "b" * 3900,
-    "limit=5%00",
-    "%00=1",
-    "%ff=%fe",
-    "limit=%ff",
-    ";",
-    "a;b",
+    *("key=a&key=b", "payload.a=1&payload.a=2", "&".join(f"payload.a{n}=1" for n in range(6))),
+    *("&".join(f"kind=k{n}" for n in range(21)), "&".join(f"tag=t{n}" for n in range(21)), "limit=1&limit=2"),
+    *("sort=started", "sort=due&queue=mail&status=queued", "sort=started&status=running&payload.a=1"),
+    *("sort=started&status=running&sort=started", "sort=started&status=running&offset=0"),
+    *("offset=1&cursor=" + "A" * 32, "=x", "=", "limit", "%", "%zz=1", "&".join(f"a{n}=1" for n in range(500))),
+    *("a=" + "b" * 3900, "limit=5%00", "%00=1", "%ff=%fe", "limit=%ff", ";", "a;b"),
 ]
 
 
@@ -228,58 +125,40 @@ def empty_segments() -> Iterator[Hostile]:
                 yield Hostile(f"{method} {target}", sent, allowed=(404,))
 
 
+# Calls on one thing, with {} for its name; and those that are a list's if there is no name.
+ON_ONE = [
+    *(("POST", f"/jobs/{{}}/{verb}") for verb in ("cancel", "retry", "copy")),
+    *(("GET", f"/jobs/{{}}/{what}") for what in ("explain", "timeline")),
+    *((method, "/jobs/{}") for method in ("PATCH", "DELETE")),
+    *(("POST", f"/keys/{{}}/{verb}") for verb in ("rotate", "revoke")),
+    *(("POST", f"/schedules/{{}}/{verb}") for verb in ("run", "pause", "resume")),
+    *(("GET", f"/schedules/{{}}/{what}") for what in ("ticks", "explain")),
+    *((method, "/schedules/{}") for method in ("PUT", "DELETE")),
+    *(("POST", f"/operations/{{}}/{verb}") for verb in ("cancel", "resume", "advance")),
+    ("PATCH", "/workers/{}"),
+]
+LISTED = ["/jobs/{}", "/queues/{}", "/schedules/{}", "/errors/{}", "/workers/{}", "/operations/{}"]
+
+
 def paths() -> Iterator[Hostile]:
     """Yield requests for what is not there."""
-    for given in IDS:
-        yield Hostile(
-            f"job {given:.60}", request("GET", f"/jobs/{given}"), allowed=HARMLESS if given == "" else REFUSED
-        )
-        yield Hostile(f"cancel {given:.60}", request("POST", f"/jobs/{given}/cancel"))
-        yield Hostile(f"retry {given:.60}", request("POST", f"/jobs/{given}/retry"))
-        yield Hostile(f"copy {given:.60}", request("POST", f"/jobs/{given}/copy"))
-        yield Hostile(f"change {given:.60}", request("PATCH", f"/jobs/{given}"))
-        yield Hostile(f"delete {given:.60}", request("DELETE", f"/jobs/{given}"))
-        yield Hostile(f"rotate {given:.60}", request("POST", f"/keys/{given}/rotate"))
-        yield Hostile(f"revoke {given:.60}", request("POST", f"/keys/{given}/revoke"))
-        yield Hostile(f"explain {given:.60}", request("GET", f"/jobs/{given}/explain"))
-        yield Hostile(f"timeline {given:.60}", request("GET", f"/jobs/{given}/timeline"))
-        yield Hostile(
-            f"queue {given:.60}", request("GET", f"/queues/{given}"), allowed=HARMLESS if given == "" else REFUSED
-        )
+    for name in IDS:
+        for method, path in ON_ONE:
+            yield Hostile(f"{method} {path} of {name:.60}", request(method, path.replace("{}", name)))
+        for path in LISTED:
+            allowed = REFUSED if name else HARMLESS
+            yield Hostile(f"GET {path} of {name:.60}", request("GET", path.replace("{}", name)), allowed=allowed)
         # Any name may be a queue's.
-        if not re.fullmatch(NAME_PATTERN, given):
+        if not re.fullmatch(NAME_PATTERN, name):
             for verb in ("pause", "resume"):
-                yield Hostile(f"{verb} {given:.60}", request("POST", f"/queues/{given}/{verb}"))
-        for verb in ("run", "pause", "resume"):
-            yield Hostile(f"schedule {verb} {given:.60}", request("POST", f"/schedules/{given}/{verb}"))
-        yield Hostile(f"ticks {given:.60}", request("GET", f"/schedules/{given}/ticks"))
-        yield Hostile(f"explain {given:.60}", request("GET", f"/schedules/{given}/explain"))
-        yield Hostile(f"put {given:.60}", request("PUT", f"/schedules/{given}"))
-        yield Hostile(f"drop {given:.60}", request("DELETE", f"/schedules/{given}"))
-        yield Hostile(
-            f"schedule {given:.60}", request("GET", f"/schedules/{given}"), allowed=HARMLESS if given == "" else REFUSED
-        )
-        yield Hostile(
-            f"error {given:.60}", request("GET", f"/errors/{given}"), allowed=HARMLESS if given == "" else REFUSED
-        )
-        yield Hostile(
-            f"worker {given:.60}", request("GET", f"/workers/{given}"), allowed=HARMLESS if given == "" else REFUSED
-        )
-        yield Hostile(f"quiet {given:.60}", request("PATCH", f"/workers/{given}"))
-        yield Hostile(
-            f"operation {given:.60}",
-            request("GET", f"/operations/{given}"),
-            allowed=HARMLESS if given == "" else REFUSED,
-        )
-        for verb in ("cancel", "resume", "advance"):
-            yield Hostile(f"{verb} operation {given:.60}", request("POST", f"/operations/{given}/{verb}"))
+                yield Hostile(f"{verb} the queue {name:.60}", request("POST", f"/queues/{name}/{verb}"))
     for path in PATHS:
         # Further slashes before a path are none to werkzeug.
         yield Hostile(f"path {path:.60}", request("GET", path), allowed=HARMLESS if path == "//jobs" else REFUSED)
 
 
 def queries() -> Iterator[Hostile]:
-    """Yield lists of jobs that nobody can mean."""
+    """Yield lists of jobs with queries that mean nothing."""
     for name, values in QUERIES.items():
         for value in values:
             yield Hostile(f"?{name}={value!r:.60}", request("GET", f"/jobs?{name}={quoted(value)}"))
@@ -306,14 +185,7 @@ KEYS = ["", '""', "a b", "é", "a\tb", "k" * 256, '"' + "k" * 256 + '"', "\x7f"]
 HEADER_LINES = {
     "X-Request-Id": ["a\tb", "<script>", "x" * 5000, "' OR 1=1 --", "é", "a;b", "${jndi:ldap://127.0.0.1:{ear}/a}"],
     "Host": [
-        "",
-        "evil.example",
-        "127.0.0.1:{ear}",
-        "a b",
-        "[::1",
-        "localhost:99999",
-        "x" * 3000,
-        "evil.example/path",
+        *("", "evil.example", "127.0.0.1:{ear}", "a b", "[::1", "localhost:99999", "x" * 3000, "evil.example/path"),
         "é",
     ],
     "Origin": ["null", "http://evil.example", "file://", "http://127.0.0.1:{ear}"],
@@ -342,17 +214,7 @@ HEADER_LINES = {
     "Metadata-Flavor": ["Google"],
 }
 METHODS = [
-    "PUT",
-    "PATCH",
-    "DELETE",
-    "TRACE",
-    "TRACK",
-    "PROPFIND",
-    "MKCOL",
-    "LOCK",
-    "DEBUG",
-    "FROBNICATE",
-    "PURGE",
+    *("PUT", "PATCH", "DELETE", "TRACE", "TRACK", "PROPFIND", "MKCOL", "LOCK", "DEBUG", "FROBNICATE", "PURGE"),
     "SEARCH",
 ]
 TARGETS = ["/jobs", f"/jobs/{SOME_ID}", "/jobs/batch", "/health", "/metrics", "/docs", "/"]

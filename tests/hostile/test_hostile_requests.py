@@ -34,13 +34,13 @@ ESTABLISHED = "01"
 PUBLIC = re.compile(rb"^(GET|HEAD|OPTIONS) (http://[^/ ]*)?/(health|docs|api-docs)", re.MULTILINE)
 
 
-# Of each so many one is sent, drawn by a seed, and by `make test-slow` each.
+# One of each share is sent, drawn by a seed, and all of them by `make test-slow`.
 SEED = 1
 SHARES = [pytest.param(6, id="a sixth"), pytest.param(1, id="all", marks=pytest.mark.slow)]
 
 
 def drawn(cases: list[Hostile], share: int) -> list[Hostile]:
-    """Return one of so many of the cases, in their order."""
+    """Return one of each `share` cases, in their order."""
     chosen = random.Random(SEED).sample(range(len(cases)), len(cases) // share)
     return [cases[number] for number in sorted(chosen)]
 
@@ -62,10 +62,10 @@ def fault(case: Hostile, answered: Answered) -> str | None:
     wrong = [status for status in answered.statuses if status not in case.allowed]
     # Pages that were asked for may name what they are made with; and a refusal may quote what was sent.
     marks = TELLTALES[:1] if 200 in answered.statuses else TELLTALES
-    told = [mark for mark in marks if mark in answered.text and mark not in case.sent]
+    revealed = [mark for mark in marks if mark in answered.text and mark not in case.sent]
     too_many = case.answers is not None and len(answered.statuses) > case.answers
-    is_wrong = wrong or told or too_many or answered.rest
-    return f"{answered.statuses} {told} {answered.rest!r:.300} {answered.text[:300]!r}" if is_wrong else None
+    is_wrong = wrong or revealed or too_many or answered.rest
+    return f"{answered.statuses} {revealed} {answered.rest!r:.300} {answered.text[:300]!r}" if is_wrong else None
 
 
 def connections_to(server: Server) -> int:
@@ -146,18 +146,17 @@ def test_none_of_them_harms_a_workers_port(start_worker: Callable[..., Worker], 
     assert worker.process.poll() is None
 
 
-@pytest.mark.parametrize("title", FRAGMENTS)
-def test_a_fragment_in_free_text_is_kept_as_it_is(api: Watched, title: str) -> None:
-    text = FRAGMENTS[title]
-    job = {"kind": "summarize_text", "payload": {"text": text}}
+def test_a_fragment_in_free_text_is_kept_as_it_is(api: Watched) -> None:
+    for text in FRAGMENTS:
+        job = {"kind": "summarize_text", "payload": {"text": text}}
 
-    made = requests.post(f"{api.server.url}/jobs", json=job)
-    found = requests.get(f"{api.server.url}{made.headers['Location']}")
+        made = requests.post(f"{api.server.url}/jobs", json=job)
+        found = requests.get(f"{api.server.url}{made.headers['Location']}")
 
-    assert made.status_code == 201
-    assert found.json()["payload"] == {"text": text}
-    assert found.headers["Content-Type"] == "application/json"
-    assert found.headers["X-Content-Type-Options"] == "nosniff"
+        assert made.status_code == 201
+        assert found.json()["payload"] == {"text": text}
+        assert found.headers["Content-Type"] == "application/json"
+        assert found.headers["X-Content-Type-Options"] == "nosniff"
 
 
 def enqueue(api: Watched, job: dict[str, Any], ear: Ear) -> str:
@@ -193,9 +192,9 @@ def test_no_poisoned_job_reaches_inside(
     assert ear.heard == []
     assert worker.spoke_to == []
     assert [path.name for path in storage.iterdir()] == ["link.png"]
-    told = worker.log.read_text() + json.dumps(outcomes)
-    assert [secret for secret in (SECRETS["WEBHOOK_SECRET"], "hunter2") if secret in told] == []
-    assert "root:" not in told
+    revealed = worker.log.read_text() + json.dumps(outcomes)
+    assert [secret for secret in (SECRETS["WEBHOOK_SECRET"], "hunter2") if secret in revealed] == []
+    assert "root:" not in revealed
     assert worker.process.poll() is None
 
 

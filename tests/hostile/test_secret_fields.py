@@ -62,7 +62,7 @@ def test_a_secret_field_comes_out_nowhere(
     worker = start_worker(**settings, DATABASE_URL=database)
     scopes = [Scope.ENQUEUE, Scope.READ, Scope.OPERATE]
     _, token = api_keys.create(conn, NewKey("tests", scopes), actor="test")
-    told: dict[str, str] = {}
+    texts: dict[str, str] = {}
 
     with gunicorn(database, eventually, WEB_CONCURRENCY="1", **settings, HOSTILE_WITNESS=str(worker.book)) as server:
 
@@ -70,7 +70,7 @@ def test_a_secret_field_comes_out_nowhere(
             shown = {"Authorization": f"Bearer {key}", **given.pop("headers", {})}
             answer = requests.request(method, server.url + path, headers=shown, **given)
             if key is token:
-                told[f"{method} {path} {len(told)}"] = answer.text
+                texts[f"{method} {path} {len(texts)}"] = answer.text
             return answer
 
         jobs = {}
@@ -106,18 +106,18 @@ def test_a_secret_field_comes_out_nowhere(
             call("GET", path)
         call("GET", "/api-docs/openapi.json")
         as_admin = [call("GET", f"/jobs/{job_id}", ADMIN).json() for job_id in jobs]
-        told["the API's log"] = server.log.read_text()
-    told["the worker's log"] = worker.log.read_text()
+        texts["the API's log"] = server.log.read_text()
+    texts["the worker's log"] = worker.log.read_text()
     with conn.cursor() as cursor:
         cursor.execute("SELECT to_jsonb(audit)::text FROM haulier.audit")
-        told["the audit"] = json.dumps(cursor.fetchall())
+        texts["the audit"] = json.dumps(cursor.fetchall())
 
-    assert {where: [secret for secret in MUST_NOT_TELL if secret in text] for where, text in told.items()} == {
-        where: [] for where in told
+    assert {where: [secret for secret in MUST_NOT_TELL if secret in text] for where, text in texts.items()} == {
+        where: [] for where in texts
     }
-    assert "the token is •••" in told["the worker's log"]
+    assert "the token is •••" in texts["the worker's log"]
     assert all(job["payload"] == {"how": job["payload"]["how"], **PAYLOAD} for job in as_admin)
-    assert '"writeOnly":true' in told[next(name for name in told if "openapi" in name)]
+    assert '"writeOnly":true' in texts[next(name for name in texts if "openapi" in name)]
     # A cut error is masked before it is cut.
     assert not [job for job in as_admin if job["last_error"] and "tok-h" in job["last_error"]]
 

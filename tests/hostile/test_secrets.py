@@ -12,6 +12,7 @@ import requests
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import parse_dsn
 
+from tests.conftest import eventually
 from tests.hostile.conftest import SECRETS, Ear, Worker, ended
 from tests.web import answers, gunicorn
 
@@ -64,7 +65,6 @@ def test_no_secret_comes_out(
     ear: Ear,
     start_worker: Callable[..., Worker],
     conn: Connection,
-    eventually: Callable[..., Any],
     log_format: str,
 ) -> None:
     knowing = {
@@ -85,22 +85,22 @@ def test_no_secret_comes_out(
             answer = requests.post(f"{server.url}/jobs", data=body, headers={"Content-Type": "application/json"})
             assert answer.status_code == 201, answer.text
         eventually(lambda: ended(conn) == len(JOBS))
-        told = {page: requests.get(server.url + page).text for page in PAGES}
+        texts = {page: requests.get(server.url + page).text for page in PAGES}
         for job in requests.get(f"{server.url}/jobs").json():
             assert job["status"] == "failed_permanent"
             # The payload is its sender's own, and is shown to whoever may read jobs.
-            told[f"job {job['id']}"] = json.dumps({name: job[name] for name in job if name != "payload"})
-        told["the API's log"] = server.log.read_text()
-    told["the worker's log"] = worker.log.read_text()
+            texts[f"job {job['id']}"] = json.dumps({name: job[name] for name in job if name != "payload"})
+        texts["the API's log"] = server.log.read_text()
+    texts["the worker's log"] = worker.log.read_text()
     ear.heard.clear()
 
-    assert {where: [secret for secret in MUST_NOT_TELL if secret in text] for where, text in told.items()} == {
-        where: [] for where in told
+    assert {where: [secret for secret in MUST_NOT_TELL if secret in text] for where, text in texts.items()} == {
+        where: [] for where in texts
     }
-    assert "RuntimeError: cannot reach postgresql://" in "".join(told.values())
+    assert "RuntimeError: cannot reach postgresql://" in "".join(texts.values())
 
 
-def test_a_database_that_does_not_answer_is_told_of_without_its_password(eventually: Callable[..., Any]) -> None:
+def test_a_database_that_does_not_answer_is_told_of_without_its_password() -> None:
     with gunicorn(
         "postgresql://app:db-hunter2@127.0.0.1:1/x?connect_timeout=1",
         eventually,
@@ -114,27 +114,21 @@ def test_a_database_that_does_not_answer_is_told_of_without_its_password(eventua
         assert "db-hunter2" not in server.log.read_text() + answer.text + health.text
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
+def test_a_setting_that_is_wrong_is_not_quoted(database: str) -> None:
+    settings = [
         {"DATABASE_URL": "mysql://app:db-hunter2@db/x"},
         {"DATABASE_URL": "postgres://app:db-hunter2@db:notaport/x"},
         {"SMTP_URL": "smtp://ann:smtp-hunter2@mail:notaport"},
         {"WEBHOOK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw!!"},
         {"STORAGE_URL": "storage-hunter2"},
         {"OUTBOUND_ALLOW_PRIVATE": "10.0.0.0/33"},
-    ],
-    ids=lambda wrong: next(iter(wrong)),
-)
-def test_a_setting_that_is_wrong_is_not_quoted(
-    database: str, eventually: Callable[..., Any], wrong: dict[str, str]
-) -> None:
-    given = {**SECRETS, "DATABASE_URL": database, **wrong}
+    ]
+    for wrong in settings:
+        given = {**SECRETS, "DATABASE_URL": database, **wrong}
+        with gunicorn(given.pop("DATABASE_URL"), eventually, wait=False, **given) as server:
+            # A gunicorn that is stopped before its processes have started waits for them for 25 s.
+            eventually(lambda: server.process.poll() is not None or answers(server.url))
+            log = server.log.read_text()
 
-    with gunicorn(given.pop("DATABASE_URL"), eventually, wait=False, **given) as server:
-        # Whoever is stopped before its processes have started waits for them for 25 s.
-        eventually(lambda: server.process.poll() is not None or answers(server.url))
-        log = server.log.read_text()
-
-    assert log
-    assert [secret for secret in MUST_NOT_TELL if secret in log] == []
+        assert log
+        assert [secret for secret in MUST_NOT_TELL if secret in log] == [], wrong

@@ -12,6 +12,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 JSON = "application/json"
+# A good request, of which the hostile ones are made.
+EMAIL = {"kind": "send_email", "payload": {"to": "a@b.c", "subject": "Hi", "body": "Hello."}}
+TEXT = json.dumps(EMAIL)
+SOME_ID = "0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11"
 CONTINUE = 100
 REFUSED = range(400, 500)
 # It asks for no change, so it may be answered.
