@@ -19,7 +19,9 @@ from haulier.domain.job import Job, Json, NewJob
 from haulier.domain.outcome import Outcome
 from haulier.queue import consume
 from tests import queueing
+from tests.http.callers import closed, make_key, public  # noqa: F401  # fixtures
 from tests.web import (  # noqa: F401  # fixtures
+    EMAIL,
     client,
     count_jobs,
     email,
@@ -30,6 +32,7 @@ from tests.web import (  # noqa: F401  # fixtures
 )
 
 Fail = Callable[..., Job]
+End = Callable[..., None]
 
 
 @pytest.fixture
@@ -43,6 +46,25 @@ def secretive(
     # A kind is made known when its module is imported, and forgotten after each test.
     monkeypatch.delitem(sys.modules, "tests.hostile.secretive", raising=False)
     return make_app(replace(config, kinds=("tests.hostile.secretive",))).test_client()
+
+
+@pytest.fixture
+def job(client: FlaskClient) -> str:  # noqa: F811
+    """Give the path of a job that waits."""
+    return str(client.post("/jobs", json={**EMAIL, "tags": ["a"]}).headers["Location"])
+
+
+@pytest.fixture
+def end(conn: Connection) -> End:
+    """Give a function that claims the one job that is due, and settles it if it is given an outcome."""
+
+    def end(outcome: Outcome | None = None) -> None:
+        worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30.0)
+        [claimed] = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
+        if outcome:
+            consume.settle(conn, [Settlement(Fence.of(claimed), outcome)])
+
+    return end
 
 
 @pytest.fixture

@@ -5,10 +5,7 @@ from __future__ import annotations
 from flask.testing import FlaskClient
 from psycopg2.extensions import connection as Connection
 
-from app.api import build
-from haulier.config import Config
 from haulier.queue.produce.checks import THRESHOLDS
-from tests.roles import Roles
 
 OF_A_TABLE = {
     *("name", "partitions", "rows", "dead_rows", "table_bytes", "index_bytes", "bloat", "vacuumed_at", "analyzed_at"),
@@ -43,12 +40,3 @@ def test_tells_of_the_checks_where_the_tables_cannot_be_read(client: FlaskClient
     assert len(answer.json["checks"]) == len(THRESHOLDS)
     assert answer.json["tables"] is None
     assert answer.json["tables_message"] == "could not be read: canceling statement due to lock timeout"
-
-
-def test_the_role_of_the_api_may_read_the_tables(roles: Roles) -> None:
-    app = build(Config(database_url=roles.web))
-
-    answer = app.test_client().get("/database").json
-
-    assert [each["name"] for each in answer["tables"] if each["name"] == "job"] == ["job"]
-    app.extensions["haulier"].database.close()

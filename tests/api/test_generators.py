@@ -72,13 +72,13 @@ def test_no_schema_is_a_part_of_itself_in_what_generators_read(document: dict[st
     assert [name for name in schemas if name in reached(name)] == []
 
 
-def test_no_field_of_a_body_has_a_default_which_would_make_it_one_to_send(document: dict[str, Any]) -> None:
+def test_no_field_of_a_body_has_a_default_that_clients_would_send(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
-    told = schemas["CreateSendEmailJob"]["properties"]["max_attempts"]["description"]
+    description = schemas["CreateSendEmailJob"]["properties"]["max_attempts"]["description"]
     parameters = [each for call in operations(document).values() for each in call.get("parameters", [])]
 
     assert [name for name, each in schemas.items() if any("default" in part for part in schemas_within(each))] == []
-    assert told.endswith(" Default: 3.")
+    assert description.endswith(" Default: 3.")
     assert all(not each["required"] for each in parameters if "default" in each["schema"])
 
 
@@ -111,25 +111,13 @@ def test_every_component_is_used(document: dict[str, Any]) -> None:
     assert names - used - {"#/components/securitySchemes/apiKey"} == set()
 
 
-@pytest.mark.parametrize(
-    ("value", "fits"),
-    [
-        (None, True),
-        (True, True),
-        (1.5, True),
-        ([[{"a": ["b", 1]}]], True),
-        (-(2**63), True),
-        (2**64, False),
-        ("a\0", False),
-        ([{"a": ["b\0"]}], False),
-        ({"a": [{"b\0": 1}]}, False),
-        ([[-(2**63) - 1]], False),
-    ],
-)
-def test_any_json_is_what_the_service_accepts(document: dict[str, Any], value: Any, fits: bool) -> None:
+def test_any_json_is_what_the_service_accepts(document: dict[str, Any]) -> None:
     validator = Draft202012Validator({"$ref": "#/components/schemas/AnyJson", **document})
+    fit = [None, True, 1.5, [[{"a": ["b", 1]}]], -(2**63)]
+    unfit = [2**64, "a\0", [{"a": ["b\0"]}], {"a": [{"b\0": 1}]}, [[-(2**63) - 1]]]
 
-    assert validator.is_valid(value) is fits
+    assert [value for value in fit if not validator.is_valid(value)] == []
+    assert [value for value in unfit if validator.is_valid(value)] == []
 
 
 def test_a_simplified_schema_accepts_what_it_accepted() -> None:

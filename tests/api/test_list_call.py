@@ -1,9 +1,10 @@
-"""GET /jobs and GET /jobs/{id}."""
+"""GET /jobs, in both of its orders, and GET /jobs/count."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -11,12 +12,17 @@ import pytest
 from flask.testing import FlaskClient
 from psycopg2.extensions import connection as Connection
 
+from haulier.domain.api_key import Scope
 from haulier.queue.produce import look_back
+from tests.conftest import Sql
+from tests.http.answers import not_refused, pages
+from tests.http.callers import MakeKey
+from tests.web.jobs import claim, enqueue
 
 
 @pytest.fixture
 def store(conn: Connection) -> Callable[..., None]:
-    """Give a function that stores so many jobs, a second apart, the last one the newest."""
+    """Give a function that stores `count` jobs, a second apart, the last one the newest."""
 
     def store(count: int, kind: str = "mail", queue: str = "default", *, apart: str = "1 second") -> None:
         with conn.cursor() as cursor:
@@ -34,9 +40,8 @@ def numbers(answer: Any) -> list[int]:
     return [job["payload"]["n"] for job in answer.json]
 
 
-def next_path(answer: Any) -> str | None:
-    link = answer.headers.get("Link")
-    return re.fullmatch(r'<(/jobs\?.*)>; rel="next"', link)[1] if link else None
+def next_path(answer: Any) -> str:
+    return str(re.fullmatch(r'<(/jobs\?.*)>; rel="next"', answer.headers["Link"])[1])  # type: ignore[index]
 
 
 def test_it_is_an_array_newest_first_of_fifty(client: FlaskClient, store: Callable[..., None]) -> None:
@@ -48,44 +53,25 @@ def test_it_is_an_array_newest_first_of_fifty(client: FlaskClient, store: Callab
     assert numbers(answer) == list(range(60, 10, -1))
 
 
-@pytest.mark.parametrize(
-    ("limit", "length"), [("0", 1), ("-5", 1), ("1", 1), ("200", 200), ("201", 200), ("9" * 5000, 200), ("007", 7)]
-)
-def test_limit_is_clamped(client: FlaskClient, store: Callable[..., None], limit: str, length: int) -> None:
+def test_a_limit_is_clamped(client: FlaskClient, store: Callable[..., None]) -> None:
     store(205)
+    lengths = {"0": 1, "-5": 1, "1": 1, "007": 7, "200": 200, "201": 200, "9" * 5000: 200}
 
-    answer = client.get(f"/jobs?limit={limit}")
-
-    assert len(answer.json) == length
-
-
-def test_pages_by_cursor_cover_every_job_once_also_where_times_are_equal(
-    client: FlaskClient, store: Callable[..., None]
-) -> None:
-    store(25, apart="0 seconds")
-    path: str | None = "/jobs?limit=10&status=queued"
-    seen: list[list[str]] = []
-
-    while path:
-        answer = client.get(path)
-        seen.append([job["id"] for job in answer.json])
-        cursor = answer.headers.get("Next-Cursor")
-        path = next_path(answer)
-        assert (cursor is None) == (path is None)
-        if path:
-            assert parse_qs(urlsplit(path).query) == {"limit": ["10"], "status": ["queued"], "cursor": [cursor]}
-
-    assert [len(page) for page in seen] == [10, 10, 5]
-    assert len({job for page in seen for job in page}) == 25
+    assert {limit: len(client.get(f"/jobs?limit={limit}").json) for limit in lengths} == lengths
 
 
-def test_a_full_last_page_has_no_next(client: FlaskClient, store: Callable[..., None]) -> None:
-    store(10)
+def test_pages_cover_every_job_once_also_where_times_are_equal(client: FlaskClient, store: Callable[..., None]) -> None:
+    store(20, apart="0 seconds")
 
-    answer = client.get("/jobs?limit=10")
+    first = client.get("/jobs?limit=10&status=queued")
+    found = pages(client, "/jobs?limit=10&status=queued")
 
-    assert "Link" not in answer.headers
-    assert "Next-Cursor" not in answer.headers
+    # A full last page has no next one.
+    assert [len(page) for page in found] == [10, 10]
+    assert len({job["id"] for page in found for job in page}) == 20
+    assert parse_qs(urlsplit(next_path(first)).query) == {
+        "limit": ["10"], "status": ["queued"], "cursor": [first.headers["Next-Cursor"]]
+    }  # fmt: skip
 
 
 def test_new_jobs_do_not_make_a_cursors_page_slip(client: FlaskClient, store: Callable[..., None]) -> None:
@@ -105,23 +91,11 @@ def test_offset_skips_and_its_next_page_goes_on_by_cursor(client: FlaskClient, s
 
     path = next_path(answer)
     assert numbers(answer) == [4, 3]
-    assert path is not None
     assert "offset" not in path
     assert numbers(client.get(path)) == [2, 1]
 
 
-def test_filters_narrow_the_list(client: FlaskClient, store: Callable[..., None]) -> None:
-    store(2, kind="mail")
-    store(3, kind="other", queue="slow")
-
-    assert len(client.get("/jobs?kind=mail").json) == 2
-    assert len(client.get("/jobs?queue=slow").json) == 3
-    assert len(client.get("/jobs?status=queued").json) == 5
-    assert client.get("/jobs?status=succeeded").json == []
-    assert client.get("/jobs?kind=never.heard-of").json == []
-
-
-def test_a_look_that_ends_early_says_how_far_it_came_and_the_next_goes_on(
+def test_a_search_that_ends_early_says_how_far_it_came(
     client: FlaskClient, store: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(look_back, "LOOK_SECONDS", -1.0)
@@ -158,24 +132,6 @@ def test_a_finished_job_is_listed_and_got(client: FlaskClient, email: dict[str, 
     assert client.get("/jobs?status=cancelled").json == [got]
 
 
-def test_a_job_that_is_not_there_is_404(client: FlaskClient) -> None:
-    answer = client.get("/jobs/0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11")
-
-    assert (answer.status_code, answer.json["error"]) == (404, "not_found")
-    assert answer.json["message"] == "job 0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11 not found"
-
-
-def test_an_offset_beyond_ten_thousand_is_refused_and_points_to_the_cursor(client: FlaskClient) -> None:
-    taken, refused = client.get("/jobs?offset=10000"), client.get("/jobs?offset=10001")
-
-    assert (taken.status_code, taken.json) == (200, [])
-    assert (refused.status_code, refused.json["error"]) == (422, "validation")
-    [said] = refused.json["details"]["offset"]
-    assert "0 to 10000" in said
-    assert "cursor" in said
-    assert "Next-Cursor" in said
-
-
 # Counts
 
 
@@ -207,6 +163,83 @@ def test_a_count_that_ends_early_says_so(
     assert answer.headers["Looked-Back-To"] == "2026-01-01T00:00:06.000000Z"
 
 
-@pytest.mark.parametrize("query", ["limit=5", "offset=1", "cursor=x", "status=x", "kind=X"])
-def test_a_count_takes_no_page(client: FlaskClient, query: str) -> None:
-    assert client.get(f"/jobs/count?{query}").status_code == 422
+WAITING = "status=queued&status=retrying"
+
+
+def ids_in_order(client: FlaskClient, query: str, headers: dict[str, str] | None = None) -> list[str]:
+    answer = client.get(f"/jobs?{query}", headers=headers)
+    assert answer.status_code == 200, answer.json
+    # There is no way on from it, also where it is not all.
+    assert not {"Link", "Next-Cursor", "Looked-Back-To"} & set(answer.headers.keys())
+    return [job["id"] for job in answer.json]
+
+
+def test_lists_what_of_a_queue_runs_next_first(client: FlaskClient, conn: Connection) -> None:
+    low = enqueue(conn, queue="mail")
+    later = enqueue(conn, queue="mail", priority=9, delay=timedelta(hours=1))
+    high = enqueue(conn, queue="mail", priority=5)
+    enqueue(conn, queue="other", priority=9)
+
+    found = client.get(f"/jobs?{WAITING}&queue=mail&sort=due").json
+
+    assert [job["id"] for job in found] == [str(high), str(low), str(later)]
+    assert found == [client.get(f"/jobs/{job['id']}").json for job in found]
+    assert ids_in_order(client, f"sort=due&queue=mail&{WAITING}&limit=2") == [str(high), str(low)]
+    assert ids_in_order(client, f"sort=due&queue=empty&{WAITING}") == []
+
+
+def test_lists_what_has_run_longest_first(client: FlaskClient, conn: Connection, sql: Sql) -> None:
+    jobs = [str(enqueue(conn, queue=queue)) for queue in ("mail", "other", "third")]
+    workers = [claim(conn, queue)[0] for queue in ("mail", "other", "third")]
+    for job, minutes in zip(jobs, (2, 9, 5), strict=True):
+        sql("UPDATE haulier.job SET started_at = now() - make_interval(mins => %s) WHERE id = %s", minutes, job)
+    enqueue(conn, queue="mail")
+    first, second, third = jobs[1], jobs[2], jobs[0]
+
+    assert ids_in_order(client, "status=running&sort=started") == [first, second, third]
+    assert ids_in_order(client, "status=running&sort=started&limit=1") == [first]
+    assert ids_in_order(client, "status=running&sort=started&queue=mail&queue=third&kind=send_email") == [second, third]
+    assert ids_in_order(client, f"status=running&sort=started&worker={workers[0]}") == [third]
+
+
+def test_lists_jobs_of_the_keys_queues_alone(closed: FlaskClient, make_key: MakeKey, conn: Connection) -> None:
+    _, limited = make_key(Scope.READ, queues=["mail"])
+    mine, _ = enqueue(conn, queue="mail"), enqueue(conn, queue="salmon")
+    claim(conn, "mail")
+    claim(conn, "salmon")
+    enqueue(conn, queue="salmon")
+
+    assert ids_in_order(closed, "status=running&sort=started", limited) == [str(mine)]
+    assert ids_in_order(closed, "status=running&sort=started&queue=salmon", limited) == []
+    assert ids_in_order(closed, f"sort=due&queue=salmon&{WAITING}", limited) == []
+
+
+def test_masks_what_a_kind_keeps_secret(secretive: FlaskClient, make_key: MakeKey) -> None:
+    (_, reader), (_, admin) = make_key(Scope.READ), make_key(Scope.ADMIN)
+    given = {"kind": "secretive", "payload": {"how": "return", "token": "tok-hunter2"}}
+    assert secretive.post("/jobs", json=given, headers=admin).status_code == 201
+
+    answers = [
+        secretive.get(f"/jobs?sort=due&queue=default&{WAITING}", headers=headers).text for headers in (reader, admin)
+    ]
+
+    assert ["tok-hunter2" in text for text in answers] == [False, True]
+
+
+def test_refuses_filters_that_the_order_does_not_take(client: FlaskClient) -> None:
+    of_mail = f"sort=due&queue=mail&{WAITING}"
+    queries = ["sort=", "sort=DUE", "sort=newest", "sort=due", "sort=started", "sort=due&queue=mail"]
+    queries += [f"sort=due&{WAITING}", "sort=due&queue=mail&status=queued", f"{of_mail}&queue=bulk"]
+    more = ["status=running", "kind=mail", "payload.a=1", "offset=0", f"cursor=A{'A' * 31}", "sort=due"]
+    queries += [f"{of_mail}&{each}" for each in more]
+    queries += ["sort=started&status=queued"]
+    more = ["status=queued", "tag=night", "created_after=2026-01-01T00:00:00Z", "payload.a=1"]
+    queries += [f"sort=started&status=running&{each}" for each in more]
+
+    assert not_refused(lambda query: client.get(f"/jobs?{query}"), [(query, "sort") for query in queries]) == []
+
+
+def test_is_of_the_list_of_jobs_alone(client: FlaskClient) -> None:
+    answers = [client.get(f"{path}?sort=started&status=running") for path in ("/jobs/count", "/errors", "/workers")]
+
+    assert [(answer.status_code, "sort" in answer.json["details"]) for answer in answers] == [(422, True)] * 3

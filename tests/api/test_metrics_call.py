@@ -20,11 +20,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from psycopg2.extensions import connection as Connection
 
 from app.api import metrics
-from app.api.metrics import Failing, Queues
+from app.api.metrics import Queues
 from haulier.queue import consume
 from haulier.queue.produce.schedule_health import LOOKED_AT
 from tests import queueing
-from tests.conftest import Sql
+from tests.conftest import Sql, eventually
 from tests.queue.schedules import plant
 from tests.web import Server
 
@@ -82,7 +82,7 @@ def test_it_tells_of_due_jobs_that_no_live_worker_serves(client: FlaskClient, co
 
 
 def plant_failing(sql: Sql, failed: dict[str, int]) -> None:
-    """Add schedules, of each of which the last so many jobs have failed."""
+    """Add schedules, each with the number of its last jobs that have failed."""
     for name in failed:
         plant(sql, name, every_seconds=3600)
     sql(
@@ -100,7 +100,7 @@ def plant_failing(sql: Sql, failed: dict[str, int]) -> None:
     )
 
 
-def told_of_failures(text: str) -> dict[str, float]:
+def failures_in(text: str) -> dict[str, float]:
     """Return the schedules that the metrics name, each with its failures."""
     return {
         dict(labels)["schedule"]: jobs
@@ -109,7 +109,7 @@ def told_of_failures(text: str) -> dict[str, float]:
     }
 
 
-def test_it_tells_of_ticks_that_nobody_fires_and_of_schedules_whose_jobs_fail(client: FlaskClient, sql: Sql) -> None:
+def test_it_counts_overdue_ticks_and_schedules_whose_jobs_fail(client: FlaskClient, sql: Sql) -> None:
     plant_failing(sql, {**{f"s{number:02}": 3 for number in range(22)}, "other": 4, "well": 2})
     sql(
         "UPDATE haulier.schedule SET look_at = now() - interval '90 s', next_at = now() - interval '95 s'"
@@ -121,7 +121,7 @@ def test_it_tells_of_ticks_that_nobody_fires_and_of_schedules_whose_jobs_fail(cl
     assert value(text, "haulier_overdue_schedules") == 1
     assert 90 <= value(text, "haulier_oldest_due_tick_seconds") < 120
     # Of the 23 the worst twenty, of which one has the name of all others.
-    assert told_of_failures(text) == {**{f"s{number:02}": 3 for number in range(19)}, "other": 4}
+    assert failures_in(text) == {**{f"s{number:02}": 3 for number in range(19)}, "other": 4}
 
 
 def test_of_a_thousand_schedules_whose_jobs_fail_it_names_the_worst_twenty(client: FlaskClient, sql: Sql) -> None:
@@ -135,23 +135,7 @@ def test_of_a_thousand_schedules_whose_jobs_fail_it_names_the_worst_twenty(clien
         exposition._kept = replace(exposition._kept, until=0.0)
         text = client.get("/metrics").text
 
-    assert told_of_failures(text) == {**{name: 4 for name, jobs in failed.items() if jobs == 4}, "other": 3}
-
-
-def test_it_looks_at_all_schedules_in_rounds(conn: Connection, sql: Sql) -> None:
-    for number in range(LOOKED_AT):
-        plant(sql, f"s{number:03}")
-    plant_failing(sql, {"t": 3})
-    failing, told = Failing(), []
-
-    for number in range(5):
-        failing.look(conn)
-        told.append(failing.worst())
-        if number == 2:
-            sql("DELETE FROM haulier.schedule WHERE name = 't'")
-
-    # It is the last of each round, of two looks.
-    assert told == [[], [("t", 3)], [("t", 3)], [], []]
+    assert failures_in(text) == {**{name: 4 for name, jobs in failed.items() if jobs == 4}, "other": 3}
 
 
 def queues_in(text: str, name: str) -> set[str]:
@@ -243,8 +227,8 @@ def test_it_is_collected_once_for_all_who_ask_within_seconds(
     assert collected == [1]
 
 
-def test_nobody_waits_while_another_collects(
-    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any]
+def test_answers_from_before_while_another_request_collects(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = client.get("/metrics").text
     exposition, app = client.application.extensions["haulier_metrics"], client.application
@@ -272,56 +256,40 @@ def test_nobody_waits_while_another_collects(
 
 def test_it_has_few_lines_for_each_route_and_few_formats(client: FlaskClient) -> None:
     client.get("/kinds")
+    kinds = ["text/plain", "application/openmetrics-text"]
     accepts = [
-        f"{kind};version={version}" for kind in TYPES for version in ("0.0.4", "1", "1.0.0", "1.2.3", "9999.9.9")
+        f"{kind};version={version}" for kind in kinds for version in ("0.0.4", "1", "1.0.0", "1.2.3", "9999.9.9")
     ]
 
     text = client.get("/metrics").text
-    types = {client.get("/metrics", headers={"Accept": each}).headers["Content-Type"] for each in accepts}
+    answers = [client.get("/metrics", headers={"Accept": each}) for each in accepts]
 
     found = [le for line, le in re.findall(r'(_bucket\{.*?le="([^"]*)".*url_rule="/kinds"\})', text)]
     assert found == ["0.01", "0.05", "0.25", "1.0", "5.0", "+Inf"]
+    types = {answer.headers["Content-Type"] for answer in answers}
     assert len(types) <= 3
+    of_openmetrics = [answer for answer in answers if answer.headers["Content-Type"].startswith(kinds[1])]
+    assert {answer.text.endswith("# EOF\n") for answer in of_openmetrics} == {True}
 
 
-TYPES = ["text/plain", "application/openmetrics-text"]
-
-
-def test_openmetrics_is_spoken_to_who_asks_for_it(client: FlaskClient) -> None:
-    answer = client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
-
-    assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
-    assert answer.text.endswith("# EOF\n")
-
-
-def test_two_processes_give_one_sum_whichever_answers(
-    run_gunicorn: Callable[..., AbstractContextManager[Server]], database: str, eventually: Callable[..., Any]
+def test_two_processes_give_one_sum_whichever_answers_also_after_they_died(
+    run_gunicorn: Callable[..., AbstractContextManager[Server]], database: str
 ) -> None:
-    name, labels = "flask_http_request_total", {"method": "POST", "status": "415"}
     with run_gunicorn(database) as server:
-        assert len(server.children()) == 2
 
-        # A connection each, since a process keeps its own.
+        def sums(count: int) -> set[float]:
+            # A connection each, since a process keeps its own.
+            texts = [requests.get(f"{server.url}/metrics").text for _ in range(count)]
+            assert all("haulier_database_up 1.0" in text and "pid=" not in text for text in texts)
+            return {value(text, "flask_http_request_total", method="POST", status="415") for text in texts}
+
+        gone = server.children()
+        assert len(gone) == 2
         for _ in range(60):
             requests.post(f"{server.url}/jobs", data="x")
-        texts = [requests.get(f"{server.url}/metrics").text for _ in range(10)]
-
-        assert {value(text, name, **labels) for text in texts} == {60.0}
-        assert all("haulier_database_up 1.0" in text for text in texts)
-        assert "pid=" not in texts[0]
-
-
-def test_a_process_that_dies_takes_no_counts_with_it(
-    run_gunicorn: Callable[..., AbstractContextManager[Server]], database: str, eventually: Callable[..., Any]
-) -> None:
-    with run_gunicorn(database) as server:
-        for _ in range(20):
-            requests.post(f"{server.url}/jobs", data="x")
-        gone = server.children()
+        before = sums(10)
         for pid in gone:
             os.kill(pid, signal.SIGKILL)
         eventually(lambda: len(server.children()) == 2 and not set(gone) & set(server.children()))
 
-        text = eventually(lambda: requests.get(f"{server.url}/metrics").text)
-
-        assert value(text, "flask_http_request_total", method="POST", status="415") == 20
+        assert before == eventually(lambda: sums(1)) == {60.0}

@@ -18,32 +18,19 @@ from app.http import queue_names
 from haulier.config import Config
 from haulier.domain.api_key import Scope
 from haulier.queue import consume
-from haulier.queue.access import api_keys
-from haulier.queue.access.api_keys import NewKey
 from haulier.queue.upkeep import purge
 from tests import queueing
-from tests.conftest import PATIENCE
+from tests.conftest import PATIENCE, Sql
+from tests.http.callers import MakeKey
 from tests.web import EMAIL
 
 PER_KEY, IN_ALL = 3, 5
-NDJSON = "application/x-ndjson"
 
 
 @pytest.fixture
 def client(make_app: Callable[..., Flask], config: Config) -> FlaskClient:
     """Give a client of an API that lets a key use 3 queues, and all together 5."""
     return make_app(replace(config, queues_per_key=PER_KEY, queues_in_all=IN_ALL)).test_client()
-
-
-@pytest.fixture
-def make_key(conn: Connection) -> Callable[[str], dict[str, str]]:
-    """Give a function that makes an API key, and returns the header that shows it."""
-
-    def make_key(name: str) -> dict[str, str]:
-        _, token = api_keys.create(conn, NewKey(name, frozenset([Scope.ENQUEUE])), actor="cli")
-        return {"Authorization": f"Bearer {token}"}
-
-    return make_key
 
 
 def in_queue(name: str, **more: Any) -> dict[str, Any]:
@@ -71,7 +58,7 @@ def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue_names, "FULL_SECONDS", 0.0)
 
 
-def test_refuses_a_new_name_beyond_the_bound_with_the_fields_name_and_takes_the_old_ones(
+def test_refuses_a_new_name_beyond_the_bound_and_takes_the_old_ones(
     client: FlaskClient, count_jobs: Callable[[], int]
 ) -> None:
     assert post(client, "a", "b", "c", "default") == [201] * 4
@@ -85,26 +72,26 @@ def test_refuses_a_new_name_beyond_the_bound_with_the_fields_name_and_takes_the_
     assert post(client, "a", "c", "default", "d") == [201, 201, 201, 422]
 
 
-@pytest.mark.parametrize("how", ["array", "lines"])
 def test_refuses_the_whole_of_a_batch_and_leaves_no_name_behind(
-    client: FlaskClient, sql: Callable[..., Any], count_jobs: Callable[[], int], how: str
+    client: FlaskClient, sql: Sql, count_jobs: Callable[[], int]
 ) -> None:
     post(client, "a")
     items = in_queues("a", "b", "c", "d")
-    body = "\n".join(map(json.dumps, items)) if how == "lines" else json.dumps(items)
+    lines = "\n".join(map(json.dumps, items))
 
-    answer = client.post("/jobs/batch", data=body, content_type=NDJSON if how == "lines" else "application/json")
+    for body, content_type in ((json.dumps(items), "application/json"), (lines, "application/x-ndjson")):
+        answer = client.post("/jobs/batch", data=body, content_type=content_type)
 
-    assert (answer.status_code, answer.json["error"]) == (422, "validation")
-    assert {index: list(each) for index, each in answer.json["details"].items()} == {
-        index: ["queue"] for index in ("1", "2", "3")
-    }
-    assert count_jobs() == 1
-    assert sql("SELECT name FROM haulier.queue WHERE name <> 'default'") == [("a",)]
+        assert (answer.status_code, answer.json["error"]) == (422, "validation")
+        assert {index: list(each) for index, each in answer.json["details"].items()} == {
+            index: ["queue"] for index in ("1", "2", "3")
+        }
+        assert count_jobs() == 1
+        assert sql("SELECT name FROM haulier.queue WHERE name <> 'default'") == [("a",)]
     assert client.post("/jobs/batch", json=in_queues("a", "b", "c", "b")).status_code == 201
 
 
-def test_refuses_of_a_batch_only_what_does_not_fit_where_each_is_by_itself(
+def test_refuses_only_the_jobs_that_do_not_fit_if_not_atomic(
     client: FlaskClient, count_jobs: Callable[[], int]
 ) -> None:
     post(client, "a")
@@ -118,59 +105,35 @@ def test_refuses_of_a_batch_only_what_does_not_fit_where_each_is_by_itself(
     assert count_jobs() == 5
 
 
-def test_a_faulty_batch_answers_with_a_hundred_faults_at_most(client: FlaskClient) -> None:
-    items = in_queues(*(f"q{n}" for n in range(1000)))
-
-    assert len(client.post("/jobs/batch", json=items).json["details"]) == 100
-
-
-def test_each_key_has_a_bound_of_its_own_and_all_together_have_one(
-    client: FlaskClient, make_key: Callable[[str], dict[str, str]]
-) -> None:
-    one, other = make_key("one"), make_key("other")
+def test_each_key_has_a_bound_and_all_keys_have_one_together(client: FlaskClient, make_key: MakeKey) -> None:
+    (_, one), (_, other) = make_key(Scope.ENQUEUE), make_key(Scope.ENQUEUE)
 
     first = post(client, "a", "b", "c", "d", headers=one)
-    # The names of others count for nobody but them.
+    # The names of another key do not count.
     second = post(client, "a", "x", "y", "z", headers=other)
 
     assert first == [201, 201, 201, 422]
     assert second == [201, 201, 201, 422]
 
 
-def test_repeating_a_request_is_a_replay_also_where_its_queue_was_forgotten(
-    client: FlaskClient, sql: Callable[..., Any]
-) -> None:
+def test_a_replay_needs_no_room_though_its_queue_was_forgotten(client: FlaskClient, sql: Sql) -> None:
     keyed = [in_queue("a", idempotency_key="k1"), in_queue("b", idempotency_key="k2")]
     client.post("/jobs/batch", json=keyed)
     sql("DELETE FROM haulier.queue")
     client.application.extensions["haulier_enqueuing"].queue_names._known.clear()
-    assert post(client, "x", "y", "z") == [201] * 3
+    assert post(client, "x", "y") == [201] * 2
 
+    beside_new = client.post("/jobs/batch", json=[*keyed, in_queue("z")])
     single = client.post("/jobs", json=keyed[0])
     batch = client.post("/jobs/batch", json=keyed)
     mixed = client.post("/jobs/batch?atomic=false", json=[*keyed, in_queue("c", idempotency_key="k3")])
 
+    assert (beside_new.status_code, beside_new.json["created"], beside_new.json["replayed"]) == (201, 1, 2)
     assert (single.status_code, batch.status_code, batch.json["replayed"]) == (200, 201, 2)
     assert [each["status"] for each in mixed.json["items"]] == [200, 200, 422]
 
 
-def test_what_a_batch_only_asks_for_again_is_not_in_the_way_of_what_is_new(
-    client: FlaskClient, sql: Callable[..., Any]
-) -> None:
-    keyed = [in_queue(name, idempotency_key=name) for name in ("a", "b")]
-    client.post("/jobs/batch", json=keyed)
-    sql("DELETE FROM haulier.queue")
-    client.application.extensions["haulier_enqueuing"].queue_names._known.clear()
-    post(client, "x", "y")
-
-    answer = client.post("/jobs/batch", json=[*keyed, in_queue("z")])
-
-    assert (answer.status_code, answer.json["created"], answer.json["replayed"]) == (201, 1, 2)
-
-
-def test_those_who_come_at_once_get_no_name_more(
-    make_app: Callable[..., Flask], config: Config, sql: Callable[..., Any]
-) -> None:
+def test_those_who_come_at_once_get_no_name_more(make_app: Callable[..., Flask], config: Config, sql: Sql) -> None:
     # As processes, each has an application and a connection of its own.
     apps = [make_app(replace(config, queues_per_key=PER_KEY)) for _ in range(8)]
     begin, statuses = threading.Barrier(len(apps)), []
@@ -193,17 +156,8 @@ def test_those_who_come_at_once_get_no_name_more(
     assert sql("SELECT count(DISTINCT queue) FROM haulier.job") == [(PER_KEY,)]
 
 
-def test_a_name_that_is_known_costs_no_statement(client: FlaskClient, sql: Callable[..., Any]) -> None:
-    post(client, "a")
-    sql("DELETE FROM haulier.queue")
-
-    assert post(client, "a") == [201]
-    assert client.post("/jobs/batch", json=in_queues("a")).status_code == 201
-    assert sql("SELECT FROM haulier.queue") == []
-
-
-def test_a_name_is_noted_as_used_again_well_before_it_could_be_forgotten(
-    client: FlaskClient, sql: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+def test_a_name_in_use_is_noted_well_before_it_could_be_forgotten(
+    client: FlaskClient, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     post(client, "a")
     sql("UPDATE haulier.queue SET used_at = now() - interval '11 minutes'")
@@ -216,7 +170,7 @@ def test_a_name_is_noted_as_used_again_well_before_it_could_be_forgotten(
 
 
 def test_who_is_refused_again_and_again_is_not_counted_each_time(
-    client: FlaskClient, sql: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queue_names, "FULL_SECONDS", 60.0)
     post(client, "a", "b", "c", "d")
@@ -229,27 +183,26 @@ def test_who_is_refused_again_and_again_is_not_counted_each_time(
     assert post(client, "e") == [201]
 
 
-@pytest.mark.parametrize("state", ["waits", "is deferred", "is suspected", "runs"])
-def test_a_name_with_a_live_job_is_never_forgotten(
-    client: FlaskClient, conn: Connection, sql: Callable[..., Any], state: str
-) -> None:
+def test_a_name_with_a_live_job_is_never_forgotten(client: FlaskClient, conn: Connection, sql: Sql) -> None:
     post(client, "a", "b")
-    sql("DELETE FROM haulier.job WHERE queue = 'b'")
-    sql("UPDATE haulier.queue SET used_at = now() - interval '2 hours'")
-    if state == "is deferred":
-        sql("UPDATE haulier.job SET run_at = now() + interval '1 day'")
-    elif state == "is suspected":
-        sql("UPDATE haulier.job SET crashes = 1")
-    elif state == "runs":
-        worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
-        assert queueing.claim(conn, worker_id=worker, claim_id=worker, queues=())
+    worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
+    changes = ["", "run_at = now() + interval '1 day'", "run_at = now(), crashes = 1", "crashes = 0"]
+    for change in changes:
+        if change:
+            sql(f"UPDATE haulier.job SET {change} WHERE queue = 'a'")
+        sql("UPDATE haulier.queue SET used_at = now() - interval '2 hours'")
+        if change == changes[-1]:
+            assert queueing.claim(conn, worker_id=worker, claim_id=worker, queues=("a",))
 
+        assert purge.purge_queues(conn) == 0, change
+
+    sql("DELETE FROM haulier.job WHERE queue = 'b'")
     assert purge.purge_queues(conn) == 1
     assert sql("SELECT name FROM haulier.queue WHERE name <> 'default'") == [("a",)]
 
 
-def test_a_name_is_kept_for_an_hour_and_then_makes_room_for_another(
-    client: FlaskClient, conn: Connection, sql: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+def test_a_name_makes_room_for_another_after_an_hour(
+    client: FlaskClient, conn: Connection, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(purge, "QUEUES_AT_ONCE", 2)
     post(client, "a", "b", "c")
@@ -264,7 +217,7 @@ def test_a_name_is_kept_for_an_hour_and_then_makes_room_for_another(
     assert post(client, "d", "e", "f", "g") == [201, 201, 201, 422]
 
 
-def test_a_plain_insert_needs_no_row_and_has_no_bound(client: FlaskClient, sql: Callable[..., Any]) -> None:
+def test_a_plain_insert_needs_no_row_and_has_no_bound(client: FlaskClient, sql: Sql) -> None:
     sql("INSERT INTO haulier.job (kind, payload, queue) SELECT 'mail', '{}', 'q' || n FROM generate_series(1, 9) AS n")
 
     assert sql("SELECT FROM haulier.queue") == []

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from flask.testing import FlaskClient
 from psycopg2.extensions import connection as Connection
 
@@ -31,8 +30,8 @@ def test_answers_422_with_the_message_and_no_row_whatever_is_raised(client: Flas
                 assert client.post("/jobs", json=EMAIL).status_code == 201
 
     assert {answer.status_code for answer in answers} == {422}
-    told = [{name: answer.json[name] for name in ("error", "message", "details")} for answer in answers]
-    assert told == [{"error": SLUG, "message": "not this one", "details": {"_schema": ["not this one"]}}] * len(answers)
+    said = [{name: answer.json[name] for name in ("error", "message", "details")} for answer in answers]
+    assert said == [{"error": SLUG, "message": "not this one", "details": {"_schema": ["not this one"]}}] * len(answers)
 
 
 def test_answers_422_with_the_constraint_and_quotes_no_row(client: FlaskClient, sql: Run, caplog: Any) -> None:
@@ -57,38 +56,38 @@ def test_answers_503_if_a_trigger_raises_what_passes(client: FlaskClient, conn: 
         assert "secret" not in answer.text
 
 
-@pytest.mark.parametrize("is_deferred", [False, True])
 def test_names_the_refused_jobs_of_a_batch_and_stores_none(
-    client: FlaskClient, conn: Connection, count_jobs: Callable[[], int], is_deferred: bool
+    client: FlaskClient, conn: Connection, count_jobs: Callable[[], int]
 ) -> None:
     items = [EMAIL, ORDER, {**EMAIL, "idempotency_key": "k"}, ORDER, EMAIL]
 
-    with refusing(conn, "job", "INSERT", IS_ORDER, "MY001", is_deferred=is_deferred):
-        answer = client.post("/jobs/batch", json=items)
+    for is_deferred in (False, True):
+        with refusing(conn, "job", "INSERT", IS_ORDER, "MY001", is_deferred=is_deferred):
+            answer = client.post("/jobs/batch", json=items)
 
-    assert (answer.status_code, answer.json["error"]) == (422, SLUG)
-    assert answer.json["details"] == {"1": ["not this one"], "3": ["not this one"]}
-    assert answer.json["message"] == "the database refuses 2 of 5 jobs: not this one"
-    assert count_jobs() == 0
+        assert (answer.status_code, answer.json["error"]) == (422, SLUG)
+        assert answer.json["details"] == {"1": ["not this one"], "3": ["not this one"]}
+        assert answer.json["message"] == "the database refuses 2 of 5 jobs: not this one"
+        assert count_jobs() == 0
     assert client.post("/jobs/batch", json=items).status_code == 201
 
 
-@pytest.mark.parametrize("is_deferred", [False, True])
-@pytest.mark.parametrize(("sqlstate", "status"), [("MY001", 422), ("55000", 503)])
 def test_stores_the_others_of_a_batch_that_is_not_atomic(
-    client: FlaskClient, conn: Connection, count_jobs: Callable[[], int], sqlstate: str, status: int, is_deferred: bool
+    client: FlaskClient, conn: Connection, count_jobs: Callable[[], int]
 ) -> None:
-    keyed = {**EMAIL, "idempotency_key": "k"}
-    items = [EMAIL, ORDER, keyed, keyed, *[EMAIL] * 95, ORDER]
+    outcomes = [("MY001", 422, SLUG), ("55000", 503, "unavailable")]
+    for number, (sqlstate, status, error) in enumerate(outcomes * 2):
+        keyed = {**EMAIL, "idempotency_key": f"k{number}"}
+        items, before = [EMAIL, ORDER, keyed, keyed, *[EMAIL] * 95, ORDER], count_jobs()
 
-    with refusing(conn, "job", "INSERT", IS_ORDER, sqlstate, is_deferred=is_deferred):
-        answer = client.post("/jobs/batch?atomic=false", json=items)
+        with refusing(conn, "job", "INSERT", IS_ORDER, sqlstate, is_deferred=number > 1):
+            answer = client.post("/jobs/batch?atomic=false", json=items)
 
-    assert answer.status_code == 200
-    outcomes = answer.json["items"]
-    assert [each["status"] for each in outcomes] == [201, status, 201, 200, *[201] * 95, status]
-    assert {each["error"] for each in outcomes if "error" in each} == {SLUG if status == 422 else "unavailable"}
-    assert count_jobs() == 97
+        assert answer.status_code == 200
+        found = answer.json["items"]
+        assert [each["status"] for each in found] == [201, status, 201, 200, *[201] * 95, status]
+        assert {each["error"] for each in found if "error" in each} == {error}
+        assert count_jobs() == before + 97
 
 
 def test_answers_422_to_whatever_is_done_to_a_job_or_a_schedule(client: FlaskClient, conn: Connection) -> None:

@@ -101,7 +101,7 @@ def test_python_enqueues_lists_reads_and_cancels_jobs_of_each_kind(
     check(json.loads(done.stdout))
 
 
-def test_typescript_compiles_strictly_and_enqueues_lists_reads_and_cancels_jobs_of_each_kind(
+def test_typescript_compiles_strictly_and_handles_jobs_of_each_kind(
     typescript_client: Path, run_gunicorn: Run, database: str
 ) -> None:
     shutil.copy(HERE / "use_typescript_client.ts", typescript_client)

@@ -105,7 +105,7 @@ ATTACKS = (
         "the disk is full",
         "`GET /health` was 200 while each POST was 503",
         "503, as `/health` inserts a job and rolls it back",
-        ("api/health_of_writes.py",),
+        ("api/health.py::is_unwell_while_the_disk_is_full_as_every_enqueue_is",),
     ),
     Attack(
         "two operations that overlap",

@@ -1,184 +1,111 @@
-"""Who is on the machine itself: by the host, the origin, the peer, and what only a proxy would add."""
+"""A caller without a key is on the machine itself by its host, origin, peer, and by headers of no proxy. The API ..."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import pytest
 from flask.testing import FlaskClient
 
 from haulier.config import Config
 from haulier.domain.neighbour import PROXY_PREFIXES
-from tests.http.callers import SECRET, MakeApp, MakeKey, bearer
+from tests.http.callers import SECRET, MakeApp, bearer
 from tests.web import EMAIL
 
-HOSTS = {
-    "localhost": 200,
-    "localhost:8080": 200,
-    "LOCALHOST:1": 200,
-    "127.0.0.1": 200,
-    "127.0.0.1:8080": 200,
-    "[::1]": 200,
-    "[::1]:8080": 200,
-    "evil.example": 403,
-    "evil.example:8080": 403,
-    "localhost.evil.example": 403,
-    "127.0.0.1.nip.io": 403,
-    "localhost:8080@evil.example": 403,
-    "localhost:": 403,
-    "localhost:999999": 403,
-    "127.0.0.2:8080": 403,
-    "0.0.0.0:8080": 403,
-    "[::]:8080": 403,
-    "": 403,
-}
+LOCAL_HOSTS = ["localhost", "localhost:8080", "LOCALHOST:1", "127.0.0.1", "127.0.0.1:8080", "[::1]", "[::1]:8080"]
+FOREIGN_HOSTS = ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.nip.io", "localhost:", ""]
+FOREIGN_HOSTS += ["localhost:8080@evil.example", "localhost:999999", "127.0.0.2:8080", "0.0.0.0:8080", "[::]:8080"]
+# Of pages at http://localhost:8080, with the scheme that a proxy may have changed.
+OWN_ORIGINS = ["http://localhost:8080", "HTTP://LOCALHOST:8080", "https://localhost:8080"]
+FOREIGN_ORIGINS = ["http://localhost:3000", "http://127.0.0.1:8080", "http://evil.example", "null", ""]
+FOREIGN_ORIGINS += ["http://localhost:8080.evil.example"]
+LOCAL_PEERS = ["127.0.0.1", "127.9.9.9", "::1"]
+OTHER_PEERS = ["192.0.2.7", "10.0.0.1", "2001:db8::1", "::ffff:192.0.2.7", "", "localhost"]
+# What programs of the machine itself send.
+OWN_HEADERS = ["X-Request-Id", "Traceparent", "Tracestate", "Baggage", "X-B3-TraceId", "Sentry-Trace", "User-Agent"]
+OWN_HEADERS += ["DNT", "Idempotency-Key", "Sec-Fetch-Site", "Upgrade-Insecure-Requests", "Priority", "X-Requested-With"]
+OWN_HEADERS += ["Pragma", "X-Datadog-Trace-Id", "X-Prometheus-Scrape-Timeout-Seconds", "Postman-Token", "X-Client-Name"]
+AS_NGINX: dict[str, Any] = {"environ_overrides": {"SERVER_PROTOCOL": "HTTP/1.0"}}
 
 
-@pytest.mark.parametrize(("host", "status"), HOSTS.items())
-def test_without_keys_the_host_must_be_local(client: FlaskClient, host: str, status: int) -> None:
-    answer = client.get("/jobs", headers={"Host": host})
-
-    assert answer.status_code == status
+def by(values: list[str], *, status: int) -> dict[str, int]:
+    return dict.fromkeys(values, status)
 
 
-def test_the_address_that_it_was_told_to_listen_on_is_local_too(make_app: MakeApp, config: Config) -> None:
+def posted(client: FlaskClient, **headers: str) -> int:
+    """Return the status of a POST to localhost with these headers; names have underscores."""
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    return client.post("/jobs", json=EMAIL, headers={"Host": "localhost:8080", **sent}).status_code
+
+
+def test_answers_only_a_local_host_without_a_key(client: FlaskClient) -> None:
+    expected = by(LOCAL_HOSTS, status=200) | by(FOREIGN_HOSTS, status=403)
+
+    assert {host: client.get("/jobs", headers={"Host": host}).status_code for host in expected} == expected
+
+
+def test_takes_the_address_on_which_it_listens_for_local(make_app: MakeApp, config: Config) -> None:
     client = make_app(replace(config, host="127.0.0.2")).test_client()
 
     assert client.get("/jobs", headers={"Host": "127.0.0.2:8080"}).status_code == 200
 
 
-ORIGINS = {
-    "http://localhost:8080": 201,
-    "HTTP://LOCALHOST:8080": 201,
-    "https://localhost:8080": 201,
-    "http://localhost:3000": 403,
-    "http://127.0.0.1:8080": 403,
-    "http://evil.example": 403,
-    "null": 403,
-    "": 403,
-    "http://localhost:8080.evil.example": 403,
-}
+def test_refuses_a_foreign_origin_without_a_key(client: FlaskClient, count_jobs: Callable[[], int]) -> None:
+    expected = by(OWN_ORIGINS, status=201) | by(FOREIGN_ORIGINS, status=403)
+
+    assert {origin: posted(client, Origin=origin) for origin in expected} == expected
+    assert count_jobs() == len(OWN_ORIGINS)
 
 
-@pytest.mark.parametrize(("origin", "status"), ORIGINS.items())
-def test_without_keys_a_foreign_origin_is_refused(
-    client: FlaskClient, origin: str, status: int, count_jobs: Callable[[], int]
-) -> None:
-    answer = client.post("/jobs", json=EMAIL, headers={"Host": "localhost:8080", "Origin": origin})
+def test_asks_for_a_key_if_forwarded_and_says_how_to_make_one(client: FlaskClient) -> None:
+    for name in (f"{prefix.rstrip('-')}-Any" for prefix in PROXY_PREFIXES):
+        answer = client.get("/jobs", headers={name: "127.0.0.1"})
 
-    assert answer.status_code == status
-    assert count_jobs() == (1 if status == 201 else 0)
-
-
-def test_with_keys_neither_host_nor_origin_matters(make_app: MakeApp, config: Config) -> None:
-    client = make_app(replace(config, haulier_api_key=SECRET)).test_client()
-    headers = {"Host": "jobs.example.com", "Origin": "https://app.example.com", **bearer(SECRET)}
-
-    assert client.post("/jobs", json=EMAIL, headers=headers).status_code == 201
+        assert answer.status_code == 401, name
+        assert "python -m haulier keys create" in answer.json["message"]
+        assert name.lower() in answer.json["message"].lower()
 
 
-@pytest.mark.parametrize("name", [f"{prefix.rstrip('-')}-Any" for prefix in PROXY_PREFIXES])
-def test_a_forwarded_request_is_not_from_the_machine_and_is_told_what_to_do(client: FlaskClient, name: str) -> None:
-    answer = client.get("/jobs", headers={name: "127.0.0.1"})
-
-    assert answer.status_code == 401
-    assert "python -m haulier keys create" in answer.json["message"]
-    assert name.lower() in answer.json["message"].lower()
-
-
-# What programs of the machine itself send.
-OWN_HEADERS = [
-    "X-Request-Id",
-    "Traceparent",
-    "Tracestate",
-    "Baggage",
-    "X-B3-TraceId",
-    "Sentry-Trace",
-    "User-Agent",
-    "DNT",
-]
-OWN_HEADERS += [
-    "Idempotency-Key",
-    "Sec-Fetch-Site",
-    "Upgrade-Insecure-Requests",
-    "Priority",
-    "X-Requested-With",
-    "Pragma",
-]
-OWN_HEADERS += [
-    "X-Datadog-Trace-Id",
-    "X-Prometheus-Scrape-Timeout-Seconds",
-    "Postman-Token",
-    "Cache-Control",
-    "X-Client-Name",
-]
-
-
-@pytest.mark.parametrize("name", OWN_HEADERS)
-def test_a_program_of_the_machine_may_send_what_it_likes(client: FlaskClient, name: str) -> None:
-    assert client.get("/jobs", headers={name: "1"}).status_code == 200
-
-
-def test_a_request_as_nginx_sends_it_is_not_from_the_machine(client: FlaskClient, make_key: MakeKey) -> None:
-    as_nginx: Any = {"headers": {"Host": "127.0.0.1:8080"}, "environ_overrides": {"SERVER_PROTOCOL": "HTTP/1.0"}}
-
-    answer, health = client.get("/jobs", **as_nginx), client.get("/health", **as_nginx)
+def test_asks_for_a_key_if_a_request_comes_as_nginx_sends_it(client: FlaskClient) -> None:
+    answer, health = client.get("/jobs", **AS_NGINX), client.get("/health", **AS_NGINX)
 
     assert (answer.status_code, health.status_code) == (401, 200)
     assert "HTTP/1.0" in answer.json["message"]
     assert "python -m haulier keys create" in answer.json["message"]
 
 
-def test_with_a_key_a_forwarded_request_is_answered(make_app: MakeApp, config: Config) -> None:
+def test_lets_a_program_of_the_machine_send_any_other_header(client: FlaskClient) -> None:
+    found = {name: client.get("/jobs", headers={name: "1"}).status_code for name in OWN_HEADERS}
+
+    assert found == by(OWN_HEADERS, status=200)
+
+
+def test_answers_any_host_origin_and_proxy_with_a_key(make_app: MakeApp, config: Config) -> None:
     client = make_app(replace(config, haulier_api_key=SECRET)).test_client()
-    brought = {"X-Forwarded-For": "192.0.2.7", "Host": "jobs.example.com", **bearer(SECRET)}
+    brought = {"Host": "jobs.example.com", "Origin": "https://app.example.com", "X-Forwarded-For": "192.0.2.7"}
 
-    answer = client.get("/jobs", headers=brought, environ_overrides={"SERVER_PROTOCOL": "HTTP/1.0"})
+    answer = client.post("/jobs", json=EMAIL, headers={**brought, **bearer(SECRET)}, **AS_NGINX)
 
-    assert answer.status_code == 200
+    assert answer.status_code == 201
 
 
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    [
-        ({"Host": "localhost:8080"}, 201),
-        ({"Host": "localhost:8080", "X-Forwarded-For": "192.0.2.7"}, 201),
-        ({"Host": "evil.example"}, 403),
-        ({"Host": "localhost:8080", "Origin": "http://evil.example"}, 403),
-        ({"Host": "localhost:8080", "Origin": "null"}, 403),
-    ],
-)
-def test_auth_off_on_loopback_is_open_to_programs_and_not_to_pages(
-    make_app: MakeApp, config: Config, headers: dict[str, str], status: int, count_jobs: Callable[[], int]
+def test_opens_to_programs_and_not_to_pages_if_auth_is_off(
+    make_app: MakeApp, config: Config, count_jobs: Callable[[], int]
 ) -> None:
     client = make_app(replace(config, auth="off")).test_client()
+    programs: list[Mapping[str, str]] = [{}, {"X_Forwarded_For": "192.0.2.7"}]
+    pages: list[Mapping[str, str]] = [{"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Origin": "null"}]
 
-    answer = client.post("/jobs", json=EMAIL, headers=headers)
-
-    assert answer.status_code == status
-    assert count_jobs() == (1 if status == 201 else 0)
-
-
-PEERS = {
-    "127.0.0.1": 200,
-    "127.9.9.9": 200,
-    "::1": 200,
-    "192.0.2.7": 401,
-    "10.0.0.1": 401,
-    "2001:db8::1": 401,
-    "::ffff:192.0.2.7": 401,
-    "": 401,
-    "localhost": 401,
-}
+    assert [posted(client, **headers) for headers in programs] == [201] * 2
+    assert [posted(client, **headers) for headers in pages] == [403] * 3
+    assert count_jobs() == 2
 
 
-@pytest.mark.parametrize(("peer", "status"), PEERS.items())
-def test_a_request_from_another_machine_is_not_from_this_one_wherever_it_listens(
-    client: FlaskClient, peer: str, status: int
-) -> None:
-    # As under `gunicorn --bind 0.0.0.0:80`, of which the settings know nothing.
-    answer = client.get("/jobs", headers={"Host": "localhost"}, environ_overrides={"REMOTE_ADDR": peer})
+def test_asks_a_caller_of_another_machine_for_a_key_wherever_it_listens(client: FlaskClient) -> None:
+    expected = by(LOCAL_PEERS, status=200) | by(OTHER_PEERS, status=401)
 
-    assert answer.status_code == status
+    # As under `gunicorn --bind 0.0.0.0:80`, which the settings do not show.
+    found = {peer: client.get("/jobs", environ_overrides={"REMOTE_ADDR": peer}).status_code for peer in expected}
+
+    assert found == expected

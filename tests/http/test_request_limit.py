@@ -16,48 +16,28 @@ from app.http.errors import RateLimited, TooBusy
 from app.http.request_limit import RequestLimit
 
 
-@pytest.fixture
-def _no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nobody wait."""
+def test_leaves_places_to_other_callers_and_a_thread_to_quick_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(request_limit, "WAIT_SECONDS", 0.0)
+    for threads, of_one, of_all in ((1, 1, 1), (2, 1, 1), (3, 1, 2), (4, 2, 3), (8, 4, 7), (9, 4, 8)):
+        limit = RequestLimit(threads)
 
-
-@pytest.mark.usefixtures("_no_wait")
-@pytest.mark.parametrize(
-    ("threads", "of_one", "of_all"), [(1, 1, 1), (2, 1, 1), (3, 1, 2), (4, 2, 3), (8, 4, 7), (9, 4, 8)]
-)
-def test_leaves_places_to_other_callers_and_a_thread_to_quick_requests(threads: int, of_one: int, of_all: int) -> None:
-    limit = RequestLimit(threads)
-
-    for _ in range(of_one):
-        limit.enter("one")
-    with pytest.raises(RateLimited) as refused:
-        limit.enter("one")
-    for number in range(of_all - of_one):
-        limit.enter(f"other {number}")
-    with pytest.raises(TooBusy):
-        limit.enter("too many")
-    limit.leave("one")
-    limit.enter("one more")
-
-    assert refused.value.seconds == 1
-
-
-def test_waits_a_moment_for_a_place(monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any]) -> None:
-    monkeypatch.setattr(request_limit, "WAIT_SECONDS", 60.0)
-    limit = RequestLimit(3)
-    limit.enter("one")
-
-    with ThreadPoolExecutor(1) as other:
-        entered = other.submit(limit.enter, "one")
-        eventually(lambda: limit._is_waited)
+        for _ in range(of_one):
+            limit.enter("one")
+        with pytest.raises(RateLimited) as refused:
+            limit.enter("one")
+        for number in range(of_all - of_one):
+            limit.enter(f"other {number}")
+        with pytest.raises(TooBusy):
+            limit.enter("too many")
         limit.leave("one")
-        entered.result(10)
+        limit.enter("one more")
 
-    assert limit._running == {"one": 1}
+        assert refused.value.seconds == 1
 
 
-def test_lets_nobody_wait_beside_one_who_waits(monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any]) -> None:
+def test_lets_one_caller_wait_a_moment_for_a_place(
+    monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any]
+) -> None:
     monkeypatch.setattr(request_limit, "WAIT_SECONDS", 60.0)
     limit = RequestLimit(3)
     limit.enter("one")
@@ -69,6 +49,8 @@ def test_lets_nobody_wait_beside_one_who_waits(monkeypatch: pytest.MonkeyPatch, 
             limit.enter("one")
         limit.leave("one")
         entered.result(10)
+
+    assert limit._running == {"one": 1}
 
 
 def test_gives_up_a_thread_in_which_it_waits_once_others_need_it(

@@ -30,6 +30,7 @@ from app.http.routes import (
 from app.http.service import Service
 from haulier.config import Config
 from haulier.domain.api_key import Scope
+from tests.http.api_calls import CALLS, PAGES, documented
 
 ENV_KEY = "k" * 32
 SHOWN = {"Authorization": f"Bearer {ENV_KEY}"}
@@ -46,96 +47,25 @@ def unsaid(app: Flask) -> list[tuple[str, str]]:
     ]
 
 
-def test_every_route_of_the_application_says_its_scope() -> None:
+def test_every_route_states_what_is_promised_of_it() -> None:
     app = build(Config("postgres://db.example.com/haulier"))
+    routes = {documented(*at): route for at, route in routes_of(app).items() if at[0] not in ("HEAD", "OPTIONS")}
 
-    assert len(list(app.url_map.iter_rules())) >= 13
     assert unsaid(app) == []
-
-
-def test_the_routes_of_the_application_say_what_is_promised() -> None:
-    routes = routes_of(build(Config("postgres://db.example.com/haulier")))
-
-    calls = {at: route for at, route in routes.items() if at[0] not in ("HEAD", "OPTIONS")}
-    assert {at: route.needs for at, route in calls.items()} == {
-        ("GET", "/"): Entry.ANY_KEY,
-        ("GET", "/kinds"): Entry.ANY_KEY,
-        ("POST", "/jobs"): Scope.ENQUEUE,
-        ("POST", "/jobs/batch"): Scope.ENQUEUE,
-        ("GET", "/jobs"): Scope.READ,
-        ("GET", "/jobs/<uuid:job_id>"): Scope.READ,
-        ("GET", "/jobs/<uuid:job_id>/explain"): Scope.READ,
-        ("GET", "/jobs/<uuid:job_id>/timeline"): Scope.READ,
-        ("GET", "/metrics"): Scope.READ,
-        ("GET", "/jobs/count"): Scope.READ,
-        ("GET", "/stats"): Scope.READ,
-        ("GET", "/queues"): Scope.READ,
-        ("GET", "/queues/<name>"): Scope.READ,
-        ("POST", "/queues/<name>/pause"): Scope.OPERATE,
-        ("POST", "/queues/<name>/resume"): Scope.OPERATE,
-        ("GET", "/schedules"): Scope.READ,
-        ("POST", "/schedules/preview"): Scope.READ,
-        ("GET", "/schedules/<name>"): Scope.READ,
-        ("PUT", "/schedules/<name>"): Scope.ADMIN,
-        ("DELETE", "/schedules/<name>"): Scope.ADMIN,
-        ("POST", "/schedules/<name>/run"): Scope.OPERATE,
-        ("POST", "/schedules/<name>/pause"): Scope.OPERATE,
-        ("POST", "/schedules/<name>/resume"): Scope.OPERATE,
-        ("GET", "/schedules/<name>/explain"): Scope.READ,
-        ("GET", "/schedules/<name>/ticks"): Scope.READ,
-        ("GET", "/database"): Scope.OPERATE,
-        ("GET", "/audit"): Scope.OPERATE,
-        ("PATCH", "/jobs/<uuid:job_id>"): Scope.OPERATE,
-        ("DELETE", "/jobs/<uuid:job_id>"): Scope.ADMIN,
-        ("POST", "/jobs/<uuid:job_id>/copy"): Scope.OPERATE,
-        ("GET", "/keys"): Scope.ADMIN,
-        ("POST", "/keys"): Scope.ADMIN,
-        ("POST", "/keys/<key_id>/rotate"): Scope.ADMIN,
-        ("POST", "/keys/<key_id>/revoke"): Scope.ADMIN,
-        ("POST", "/operations"): Scope.OPERATE,
-        ("GET", "/operations"): Scope.OPERATE,
-        ("GET", "/operations/<uuid:operation_id>"): Scope.OPERATE,
-        ("POST", "/operations/<uuid:operation_id>/cancel"): Scope.OPERATE,
-        ("POST", "/operations/<uuid:operation_id>/resume"): Scope.OPERATE,
-        ("POST", "/operations/<uuid:operation_id>/advance"): Scope.OPERATE,
-        ("GET", "/workers"): Scope.READ,
-        ("GET", "/workers/<uuid:worker_id>"): Scope.READ,
-        ("PATCH", "/workers/<uuid:worker_id>"): Scope.OPERATE,
-        ("GET", "/errors"): Scope.READ,
-        ("GET", "/errors/<error_id>"): Scope.READ,
-        ("PATCH", "/errors/<error_id>"): Scope.OPERATE,
-        ("POST", "/jobs/<uuid:job_id>/cancel"): Scope.OPERATE,
-        ("POST", "/jobs/<uuid:job_id>/retry"): Scope.OPERATE,
-        ("GET", "/health"): Entry.ANYONE,
-        ("GET", "/health/live"): Entry.ANYONE,
-        ("GET", "/docs"): Entry.READERS,
-        ("GET", "/docs/docs.js"): Entry.READERS,
-        ("GET", "/docs/assets/<path:name>"): Entry.READERS,
-        ("GET", "/api-docs/openapi.json"): Entry.READERS,
+    assert {name: route.needs for name, route in routes.items()} == {
+        **{name: call.needs for name, call in CALLS.items()},
+        **PAGES,
     }
-    assert {at for at, route in calls.items() if route.is_quiet} == {
-        ("GET", "/health"),
-        ("GET", "/health/live"),
-        ("GET", "/metrics"),
+    assert {name: route.also for name, route in routes.items() if route.also} == {
+        name: call.also for name, call in CALLS.items() if call.also
     }
-    assert {at for at, route in calls.items() if route.takes_metrics_token} == {("GET", "/metrics")}
-    assert {at for at, route in calls.items() if route.every_queue} == {
-        ("GET", "/metrics"),
-        ("GET", "/database"),
-        ("GET", "/audit"),
-        ("PATCH", "/errors/<error_id>"),
-        ("PATCH", "/workers/<uuid:worker_id>"),
-        ("GET", "/keys"),
-        ("POST", "/keys"),
-        ("POST", "/keys/<key_id>/rotate"),
-        ("POST", "/keys/<key_id>/revoke"),
-        ("PUT", "/schedules/<name>"),
-        ("DELETE", "/schedules/<name>"),
+    assert {name for name, route in routes.items() if route.every_queue} == {
+        name for name, call in CALLS.items() if call.every_queue
     }
-    assert {at: route.also for at, route in calls.items() if route.also} == {
-        ("POST", "/jobs/<uuid:job_id>/copy"): Scope.ENQUEUE
-    }
-    assert longer_bodies(routes) == {("POST", "/jobs/batch"): 16 * BODY_BYTES}
+    quiet = {name for name, route in routes.items() if route.is_quiet}
+    assert quiet == {"GET /health", "GET /health/live", "GET /metrics"}
+    assert [name for name, route in routes.items() if route.takes_metrics_token] == ["GET /metrics"]
+    assert longer_bodies(routes_of(app)) == {("POST", "/jobs/batch"): 16 * BODY_BYTES}
 
 
 class Ours(MethodView):
@@ -173,7 +103,7 @@ def ours() -> Iterator[FlaskClient]:
     app.extensions["haulier"].database.close()
 
 
-def test_one_that_says_nothing_is_found_and_takes_all_that_a_key_may(ours: FlaskClient) -> None:
+def test_a_route_that_states_nothing_is_found_and_needs_admin(ours: FlaskClient) -> None:
     [rule] = [each for each in ours.application.url_map.iter_rules() if each.rule.startswith("/ours")]
 
     assert unsaid(ours.application) == [("PUT", rule.rule)]
@@ -217,7 +147,7 @@ def test_a_path_that_there_is_not_takes_a_key(ours: FlaskClient) -> None:
     assert found == [NO_ROUTE, NO_ROUTE]
 
 
-def test_a_longer_body_is_not_for_a_path_that_gunicorn_cannot_look_for() -> None:
+def test_only_a_path_without_variables_may_take_longer_bodies() -> None:
     routes: Routes = {("POST", "/jobs/<uuid:job_id>"): Route(Scope.ENQUEUE, BODY_BYTES + 1)}
 
     with pytest.raises(ValueError, match="/jobs/<uuid:job_id>"):

@@ -55,8 +55,6 @@ def filled(item: str, payload: str = '{"a":[%s]}', most: int = PAYLOAD_BYTES) ->
 
 STORED = {
     "empty lists": filled("[]"),
-    "empty objects": filled("{}"),
-    "objects": filled('{"":0}'),
     "one letter": json.dumps({"a": "x" * 250_000}),
     "wide letters": json.dumps({"a": "🚢" + "x" * 250_000}, ensure_ascii=False),
     # As jsonb writes it, 11 MB.
@@ -71,7 +69,7 @@ OFTEN = {"empty lists", "numbers longer than they are written"}
 
 @pytest.fixture
 def store(conn: Connection) -> Callable[..., None]:
-    """Give a function that stores so many jobs with this payload, half of them ended."""
+    """Give a function that stores `count` jobs with this payload, half of them ended."""
 
     def store(payload: str, count: int) -> None:
         with conn.cursor() as cursor:
@@ -139,7 +137,7 @@ def test_wrong_batches_of_the_greatest_length_are_not_kept(own_server: Server) -
     assert max(memory(own_server, "VmRSS")) < 90
 
 
-def test_four_jobs_of_nothing_but_lists_at_once_and_a_batch_of_them(own_server: Server) -> None:
+def test_takes_jobs_of_nothing_but_lists_beside_a_batch_of_them(own_server: Server) -> None:
     lines = b"\n".join([NESTED] * (16 * 2**20 // (len(NESTED) + 1)))
     calls = [("/jobs", NESTED, "application/json")] * 4 + [("/jobs/batch", lines, "application/x-ndjson")]
 
@@ -169,7 +167,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("body", often(WRONG.items(), {"headers that are none"}))
-def test_four_wrong_jobs_of_a_mebibyte_and_two_batches_of_them_at_once(own_server: Server, body: bytes) -> None:
+def test_takes_wrong_jobs_of_a_mebibyte_beside_two_batches_of_them(own_server: Server, body: bytes) -> None:
     assert MEBIBYTE * 0.8 < len(body) <= MEBIBYTE
     lines = b"\n".join([body] * (16 * MEBIBYTE // (len(body) + 1)))
     calls = [("/jobs", body, "application/json")] * 4
@@ -180,7 +178,7 @@ def test_four_wrong_jobs_of_a_mebibyte_and_two_batches_of_them_at_once(own_serve
         until = time.monotonic() + 120
         while True:
             answer = requests.post(own_server.url + path, data=sent, headers={"Content-Type": content_type}, timeout=60)
-            # Where they wait for too long, or are too many to wait, they are told to come back.
+            # If they wait for too long, or too many wait, they get 503 and come back.
             if answer.status_code != 503 or time.monotonic() > until:
                 return answer
 
@@ -193,9 +191,7 @@ def test_four_wrong_jobs_of_a_mebibyte_and_two_batches_of_them_at_once(own_serve
     assert max(memory(own_server, "VmHWM")) < MOST_MB
 
 
-def test_every_page_of_large_jobs_is_bounded_and_together_they_are_all_of_them(
-    own_server: Server, store: Callable[..., None]
-) -> None:
+def test_pages_of_large_jobs_are_bounded_and_lead_to_all(own_server: Server, store: Callable[..., None]) -> None:
     store(STORED["one letter"], 100)
     path, seen, lengths = "/jobs?limit=90", [], []
 

@@ -9,13 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
-from typing import Any
+from pathlib import Path
 from urllib.parse import urlsplit
 
-import pytest
 import requests
 
-from tests.conftest import PATIENCE
+from tests.conftest import PATIENCE, eventually
 from tests.local.conftest import processes
 from tests.web import EMAIL, Server
 
@@ -50,7 +49,7 @@ def connect(server: Server) -> socket.socket:
 
 @contextmanager
 def slow_clients(server: Server, first: bytes, then: bytes, count: int = SLOW) -> Iterator[list[socket.socket]]:
-    """Keep so many connections, and send a byte on each ten times a second."""
+    """Keep `count` connections, and send a byte on each ten times a second."""
     over = threading.Event()
     with ExitStack() as opened:
         sockets = [opened.enter_context(closing(connect(server))) for _ in range(count)]
@@ -72,32 +71,37 @@ def slow_clients(server: Server, first: bytes, then: bytes, count: int = SLOW) -
             thread.join()
 
 
-@pytest.mark.parametrize(("first", "then"), TRICKLES.values(), ids=TRICKLES)
-def test_fifty_slow_clients_hold_up_nobody(server: Server, first: bytes, then: bytes) -> None:
-    spent = []
-    with slow_clients(server, first, then), requests.Session() as session:
-        for _ in range(20):
-            began = time.monotonic()
-            # On connections of their own and kept ones.
-            kept, fresh = session.post(f"{server.url}/jobs", json=EMAIL), requests.get(f"{server.url}/jobs?limit=1")
-            spent.append(time.monotonic() - began)
-            assert (kept.status_code, fresh.status_code) == (201, 200)
+def test_fifty_slow_clients_hold_up_no_other(server: Server) -> None:
+    for name, (first, then) in TRICKLES.items():
+        spent = []
+        with slow_clients(server, first, then), requests.Session() as session:
+            for _ in range(7):
+                began = time.monotonic()
+                # On connections of their own and kept ones.
+                kept, fresh = session.post(f"{server.url}/jobs", json=EMAIL), requests.get(f"{server.url}/jobs?limit=1")
+                spent.append(time.monotonic() - began)
+                assert (kept.status_code, fresh.status_code) == (201, 200)
 
-    assert max(spent) < HELD_UP
-    assert sorted(spent)[10] < 1
+        assert (max(spent) < HELD_UP, sorted(spent)[3] < 1) == (True, True), (name, spent)
     assert "Traceback" not in server.log.read_text()
 
 
-def test_who_is_too_slow_is_told_so_and_closed(
-    run_gunicorn: Run, database: str, eventually: Callable[..., Any]
-) -> None:
-    with run_gunicorn(database) as server, slow_clients(server, *TRICKLES["a head"], count=5) as sockets:
+def test_who_is_too_slow_is_told_so_and_closed(run_gunicorn: Run, database: str, tmp_path: Path) -> None:
+    # With a shorter deadline than the 10 s that it gives.
+    shorter = tmp_path / "shorter.py"
+    shorter.write_text(
+        "from app.gunicorn_settings import *\nfrom app.http.gunicorn import buffering\nbuffering.HEAD_SECONDS = 2.0\n"
+    )
+    with (
+        run_gunicorn(database, GUNICORN_CMD_ARGS=f"--config {shorter}") as server,
+        slow_clients(server, *TRICKLES["a head"], count=5) as sockets,
+    ):
         began = time.monotonic()
         answers = [each.recv(100) for each in sockets]
         spent = time.monotonic() - began
 
     assert [answer.splitlines()[0] for answer in answers] == [b"HTTP/1.1 408 Request Timeout"] * 5
-    assert spent > 5
+    assert spent > 1
 
 
 def test_a_head_that_is_too_long_is_told_so(server: Server) -> None:
@@ -119,18 +123,16 @@ def test_more_connections_than_there_may_be_make_room_for_new_ones(run_gunicorn:
     assert answers == [200] * 10
 
 
-@pytest.mark.parametrize("trickle", ["nothing", "a head", "a body"])
-def test_more_connections_than_it_may_have_files_open_end_no_process(
-    run_gunicorn: Run, database: str, trickle: str
-) -> None:
+def test_more_connections_than_it_may_have_files_open_end_no_process(run_gunicorn: Run, database: str) -> None:
     with run_gunicorn(database, WEB_CONCURRENCY="1", files=256) as server:
         before = server.children()
-        with slow_clients(server, *TRICKLES[trickle], count=400):
-            answers = [requests.post(f"{server.url}/jobs", json=EMAIL, timeout=HELD_UP).status_code for _ in range(10)]
-            pages = [requests.get(f"{server.url}{path}", timeout=HELD_UP).status_code for path in ("/metrics", "/docs")]
+        for trickle in ("nothing", "a head", "a body"):
+            with slow_clients(server, *TRICKLES[trickle], count=400):
+                answers = [requests.post(f"{server.url}/jobs", json=EMAIL, timeout=HELD_UP) for _ in range(5)]
+                pages = [requests.get(f"{server.url}{path}", timeout=HELD_UP) for path in ("/metrics", "/docs")]
 
-        assert (answers, pages) == ([201] * 10, [200] * 2)
-        assert server.children() == before
+            statuses = [answer.status_code for answer in (*answers, *pages)]
+            assert (statuses, server.children()) == ([201] * 5 + [200] * 2, before), trickle
         assert "Traceback" not in server.log.read_text()
 
 
@@ -208,16 +210,6 @@ def test_a_slow_reader_gets_all_of_its_long_answers(server: Server) -> None:
     assert [part.partition(b"\r\n\r\n")[2] == whole for part in answer.split(b"HTTP/1.1 200 OK")[1:]] == [True] * 6
 
 
-def test_a_batch_of_many_megabytes_is_taken(server: Server) -> None:
-    lines = b'{"kind": "summarize_text", "payload": {"text": "%b"}}\n' % (b"x" * 100_000)
-
-    answer = requests.post(
-        f"{server.url}/jobs/batch", data=lines * 100, headers={"Content-Type": "application/x-ndjson"}
-    )
-
-    assert (answer.status_code, answer.json()["created"]) == (201, 100)
-
-
 def test_slow_clients_do_not_hold_up_its_end(run_gunicorn: Run, database: str) -> None:
     with run_gunicorn(database) as server, slow_clients(server, *TRICKLES["a body"], count=10):
         began = time.monotonic()
@@ -228,9 +220,7 @@ def test_slow_clients_do_not_hold_up_its_end(run_gunicorn: Run, database: str) -
         assert time.monotonic() - began < 15
 
 
-def test_who_still_asks_does_not_hold_up_the_end_of_a_process_without_its_master(
-    run_gunicorn: Run, database: str, eventually: Callable[..., Any]
-) -> None:
+def test_a_kept_connection_does_not_hold_up_the_end_of_an_orphan(run_gunicorn: Run, database: str) -> None:
     with run_gunicorn(database, WEB_CONCURRENCY="1") as server, closing(connect(server)) as sock:
         [orphan] = [each.pid for each in processes() if each.parent == server.process.pid]
         sock.sendall(b"GET /health HTTP/1.1\r\n")

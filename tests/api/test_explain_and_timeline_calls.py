@@ -1,32 +1,86 @@
-"""GET /jobs/{id}/timeline: what happened to a job, and who may read what of it."""
+"""GET /jobs/{id}/explain, why a job waits or who runs it, and /timeline, what happened to it."""
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from flask.testing import FlaskClient
 from psycopg2.extensions import connection as Connection
 
-from app.api import build
 from haulier.config import Config
 from haulier.domain.api_key import Scope
 from haulier.domain.claim import Fence, Settlement
 from haulier.domain.job import Job
 from haulier.domain.outcome import Outcome
-from haulier.postgres.connection import connect
+from haulier.domain.waiting import Code
 from haulier.queue import consume, produce
 from haulier.queue.produce import timeline
 from tests import queueing
 from tests.api.conftest import Fail
 from tests.conftest import Sql
-from tests.http.callers import SECRET, MakeApp, MakeKey, bearer, closed, make_key, public  # noqa: F401  # fixtures
+from tests.docs.reading import section
+from tests.http.callers import SECRET, MakeApp, MakeKey, bearer
 from tests.queue.plans import explain
-from tests.roles import Roles
 from tests.web import EMAIL
+
+
+def register(conn: Connection) -> UUID:
+    return consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=60)
+
+
+def test_gives_each_reason_with_its_code_its_sentence_and_where_to_look(client: FlaskClient) -> None:
+    job = client.post("/jobs", json={**EMAIL, "delay_seconds": 3600}).json
+
+    answer = client.get(f"/jobs/{job['id']}/explain")
+
+    assert answer.status_code == 200
+    nothing = {"since": None, "until": None, "link": None}
+    not_due = {"code": "not_due", "message": "its time has not come", "until": job["run_at"]}
+    unserved = {"code": "no_worker_for_queue", "message": "no worker lives", "link": "/workers"}
+    assert answer.json == {
+        "status": "queued", "reasons": [{**nothing, **not_due}, {**nothing, **unserved}], "run": None
+    }  # fmt: skip
+
+
+def test_says_which_worker_runs_a_job(client: FlaskClient, conn: Connection) -> None:
+    path, worker = client.post("/jobs", json={**EMAIL, "timeout_seconds": 60}).headers["Location"], register(conn)
+    queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
+
+    running = client.get(f"{path}/explain").json
+    job = client.get(path).json
+
+    assert (running["status"], running["reasons"]) == ("running", [])
+    run = running["run"]
+    assert (run["worker_id"], run["worker"], run["since"]) == (str(worker), "dock:7", job["started_at"])
+    assert run["since"] < run["lease_ends"] < run["deadline"]
+
+
+def test_counts_only_the_jobs_of_the_keys_queues(closed: FlaskClient, make_key: MakeKey, conn: Connection) -> None:
+    (_, anyone), (_, limited) = make_key(), make_key(Scope.READ, queues=["mail"])
+    register(conn)
+    for queue in ("mail", "bulk", "bulk"):
+        closed.post("/jobs", json={**EMAIL, "queue": queue, "priority": 1}, headers=anyone)
+    own = closed.post("/jobs", json={**EMAIL, "queue": "mail"}, headers=anyone).headers["Location"]
+
+    first = [closed.get(f"{own}/explain", headers=who).json["reasons"][0]["message"] for who in (anyone, limited)]
+
+    assert first == ["3 due jobs may start before it", "1 due job of its queue may start before it"]
+
+
+def test_the_pages_name_each_code_in_the_order_of_reasons() -> None:
+    pages: list[Callable[[], str]] = [
+        lambda: section("docs/why-waiting.md", "## What explain says"),
+        lambda: section("docs/api.md", "### GET /jobs/{id}/explain"),
+    ]
+
+    for page in pages:
+        rows = [line.split("`")[1] for line in page().splitlines() if line.startswith("| `")]
+        assert [code for code in rows if code != "code"] == [str(code) for code in Code]
+
 
 FIELDS = {"at", "what", "why", "by", "worker", "attempt", "error", "seconds", "due_at", "count"}
 FIELDS |= {"schedule", "scheduled_for", "late_seconds"}
@@ -41,11 +95,7 @@ def run(conn: Connection, outcome: Outcome) -> Job:
     return job
 
 
-def test_says_who_did_what_and_who_ran_it_also_where_the_worker_is_gone(
-    closed: FlaskClient,  # noqa: F811
-    make_key: MakeKey,  # noqa: F811
-    conn: Connection,
-) -> None:
+def test_says_who_did_what_and_who_ran_it(closed: FlaskClient, make_key: MakeKey, conn: Connection) -> None:
     (shop, enqueuing), (anna, operating) = make_key(Scope.ENQUEUE), make_key(Scope.OPERATE, Scope.READ)
     _, reading = make_key(Scope.READ)
     named = {**enqueuing, "Idempotency-Key": "order-7"}
@@ -75,7 +125,7 @@ def test_says_who_did_what_and_who_ran_it_also_where_the_worker_is_gone(
     assert part == {**whole, "steps": [{**step, "by": None} for step in steps]}
 
 
-def test_knows_the_key_of_the_setting_and_none_where_no_idempotency_key_was_sent(
+def test_names_the_first_key_and_nothing_without_an_idempotency_key(
     make_app: MakeApp, config: Config, sql: Sql
 ) -> None:
     client, headers = make_app(replace(config, haulier_api_key=SECRET)).test_client(), bearer(SECRET)
@@ -107,11 +157,8 @@ def test_leaves_out_the_oldest_of_many_acts_and_says_so(
     assert seen[3] == ["acts_not_kept", "retried", "cancelled", "retried"]
 
 
-def test_tells_what_an_operation_did_and_who_had_it_done(
-    closed: FlaskClient,  # noqa: F811
-    make_key: MakeKey,  # noqa: F811
-    fail: Fail,
-    conn: Connection,
+def test_shows_what_an_operation_did_and_for_whom(
+    closed: FlaskClient, make_key: MakeKey, fail: Fail, conn: Connection
 ) -> None:
     anna, headers = make_key(Scope.OPERATE, Scope.READ)
     job = fail("no luck")
@@ -138,11 +185,7 @@ def test_tells_what_an_operation_did_and_who_had_it_done(
     ]
 
 
-def test_masks_secrets_as_the_job_does(
-    secretive: FlaskClient,
-    make_key: MakeKey,  # noqa: F811
-    fail: Fail,
-) -> None:
+def test_masks_secrets_as_the_job_does(secretive: FlaskClient, make_key: MakeKey, fail: Fail) -> None:
     job = fail("Denied: refused token tok-hunter2", kind="secretive", payload={"how": "raise", "token": "tok-hunter2"})
 
     def errors(scope: Scope) -> list[Any]:
@@ -153,10 +196,7 @@ def test_masks_secrets_as_the_job_does(
     assert errors(Scope.ADMIN) == ["Denied: refused token tok-hunter2"]
 
 
-def test_a_job_that_is_not_there_or_in_another_queue_is_404(
-    closed: FlaskClient,  # noqa: F811
-    make_key: MakeKey,  # noqa: F811
-) -> None:
+def test_a_job_that_is_not_there_or_in_another_queue_is_404(closed: FlaskClient, make_key: MakeKey) -> None:
     (_, anyone), (_, limited) = make_key(), make_key(Scope.READ, Scope.OPERATE, queues=["mail"])
     elsewhere = closed.post("/jobs", json=EMAIL, headers=anyone).headers["Location"]
     own = closed.post("/jobs", json={**EMAIL, "queue": "mail"}, headers=anyone).headers["Location"]
@@ -164,18 +204,6 @@ def test_a_job_that_is_not_there_or_in_another_queue_is_404(
     answers = [closed.get(f"{path}/timeline", headers=limited) for path in (own, elsewhere, f"/jobs/{uuid4()}")]
 
     assert [answer.status_code for answer in answers] == [200, 404, 404]
-
-
-def test_the_role_of_the_api_may_read_all_of_it(roles: Roles) -> None:
-    app = build(Config(database_url=roles.web))
-    path = app.test_client().post("/jobs", json=EMAIL, headers={"Idempotency-Key": "order-7"}).headers["Location"]
-    with closing(connect(roles.worker)) as worker:
-        run(worker, Outcome.complete())
-
-    steps = app.test_client().get(f"{path}/timeline").json["steps"]
-
-    assert [step["worker"] for step in steps if step["worker"]] == ["dock:7", "dock:7"]
-    app.extensions["haulier"].database.close()
 
 
 def test_reads_a_few_rows_however_many_keys_acts_and_workers_there_are(
