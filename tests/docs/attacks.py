@@ -56,7 +56,7 @@ ATTACKS = (
         "a trigger or a constraint refuses a job that a request makes or changes",
         "500 `internal`",
         "422 `refused_by_database` with the reason",
-        ("api/refused_by_database.py", "web/jobs/refused_by_database.py"),
+        ("api/jobs/refused_by_database.py", "web/jobs/refused_by_database.py"),
     ),
     Attack(
         "one job beside 1,000 queues that are paused, or whose kinds are put off",
@@ -105,13 +105,13 @@ ATTACKS = (
         "the disk is full",
         "`GET /health` was 200 while each POST was 503",
         "503, as `/health` inserts a job and rolls it back",
-        ("api/health.py::is_unwell_while_the_disk_is_full_as_every_enqueue_is",),
+        ("api/service/health.py::is_unwell_while_the_disk_is_full_as_every_enqueue_is",),
     ),
     Attack(
         "two operations that overlap",
         "1,176 of 5,000 jobs were skipped, without a warning",
         "the preview names the open operations of the same jobs",
-        ("api/operations_calls.py::a_preview_names_open_operations_that_may_act_on_the_same_jobs",),
+        ("api/operators/operations_calls.py::a_preview_names_open_operations_that_may_act_on_the_same_jobs",),
     ),
     Attack(
         "a preview of the jobs of a rare tag",
@@ -156,7 +156,7 @@ ATTACKS = (
         "eight scrape `/metrics` at once",
         "another caller's POST took 17 times as long (p99)",
         "collected once in 2 s, for all who ask",
-        ("api/metrics_call.py::it_is_collected_once_for_all_who_ask_within_seconds",),
+        ("api/service/metrics_call.py::it_is_collected_once_for_all_who_ask_within_seconds",),
     ),
     Attack(
         "another site's page sends a POST without a body, where no key is needed",

@@ -44,7 +44,13 @@ def test_schemathesis_with_all_checks_finds_nothing(
 
 
 def run_schemathesis(server: Server, tmp_path: Path, options: list[str]) -> None:
-    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(ROOT / "tests/api/schemathesis.toml")]
+    command = [
+        sys.executable,
+        "-m",
+        "schemathesis.cli",
+        "--config-file",
+        str(ROOT / "tests/api/openapi/schemathesis.toml"),
+    ]
     command += ["run", "--checks", "all", *options, "--seed", SEED, "--no-color"]
     # The one header that is required is then given to every request; that it is asked for is a check of its own.
     command += ["--header", f"Authorization: Bearer {KEY}", "--exclude-checks", "missing_required_header"]

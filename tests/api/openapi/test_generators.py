@@ -15,7 +15,7 @@ from jsonschema_rs import Draft202012Validator
 from app.api import build
 from app.api.generators import schemas_within, simplify
 from haulier.config import Config
-from tests.api.document import operations
+from tests.api.openapi.document import operations
 from tests.docs.reading import DSN
 
 Schema = dict[str, Any]

@@ -14,7 +14,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from haulier.config import Config
 from haulier.kinds.sdk import registry
-from tests.api.document import operations
+from tests.api.openapi.document import operations
 from tests.http.api_calls import ANYONE, CALLS, TO_KEYS
 from tests.web import ROOT
 
