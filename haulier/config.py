@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from haulier.domain.errors import ConfigError
 from haulier.domain.job import NAME_PATTERN
-from haulier.domain.time_zone import zone_names
+from haulier.domain.schedules.time_zone import zone_names
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from marshmallow import ValidationError
 
 from haulier.domain.errors import ConfigError, HaulierError
 from haulier.domain.job import LEAST_INTEGER, MAX_DEPTH, MAX_PAYLOAD_BYTES, MOST_EXACT, MOST_INTEGER, Json
-from haulier.domain.schedule import Rule
+from haulier.domain.schedules.schedule import Rule
 from haulier.kinds import Kind
 from haulier.kinds.sdk.payload import faults
 from haulier.requests.invalid import messages_of

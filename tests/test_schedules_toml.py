@@ -13,10 +13,10 @@ from flask.testing import FlaskClient
 
 from haulier.config import Config
 from haulier.domain.errors import ConfigError
-from haulier.domain.schedule import Missed, Overlap, Rule
+from haulier.domain.schedules.schedule import Missed, Overlap, Rule
 from haulier.kinds import Kind, load_kinds
 from haulier.kinds.sdk.payload import faults
-from haulier.queue.produce.schedule_file import apply_file
+from haulier.queue.schedules.schedule_file import apply_file
 from haulier.schedules_toml import FaultyFile, read_schedules
 from tests.conftest import Sql
 from tests.web import EMAIL, client, make_app  # noqa: F401  # fixtures

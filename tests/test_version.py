@@ -127,8 +127,8 @@ def test_asks_git_when_it_is_shown_and_only_once(tmp_path):
     for name in ("haulier", "app", "worker.py"):
         (tmp_path / name).symlink_to(ROOT / name)
     program = (
-        "import app.site, worker, haulier.cli.root, haulier.cli.commands.jobs\n"
-        "import haulier.worker.assembly, haulier.worker.isolation.run, haulier.kinds.resize_image\n"
+        "import app.site, worker, haulier.cli.root, haulier.cli.job_commands.jobs\n"
+        "import haulier.worker.assembly, haulier.worker.isolation.run, haulier.kinds.included.resize_image\n"
         f"import os; print(os.path.exists({str(calls)!r}))\n"
         "from haulier.version import version; print(version(), version())\n"
     )

@@ -1,4 +1,4 @@
-"""The HTTP API: turns requests into calls of `produce`, and jobs into JSON."""
+"""The HTTP API: turns requests into calls of haulier.queue, and what these return into JSON."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from . import (
     audit,
     batch,
     database,
-    docs,
     error_groups,
-    errors,
+    error_responses,
     explain,
     health,
     jobs,
@@ -29,7 +28,8 @@ from . import (
     timeline,
     workers,
 )
-from .openapi import document, make_api
+from .openapi import swagger
+from .openapi.document import document, make_api
 
 
 def build(config: Config) -> App:
@@ -38,7 +38,7 @@ def build(config: Config) -> App:
 
 
 def _register_home(app: App, _: Service) -> None:
-    app.register_blueprint(docs.home)
+    app.register_blueprint(swagger.home)
 
 
 def register(app: App, service: Service) -> None:
@@ -48,10 +48,10 @@ def register(app: App, service: Service) -> None:
     metrics.register(app)
     health.register(app)
     api = make_api(app, service.kinds, create_job)
-    errors.register(app)
+    error_responses.register(app)
     of_jobs = (jobs, explain, timeline, batch)
     of_operators = (database, audit, operations, keys, pauses, schedules)
     for each in (*of_jobs, *of_operators, stats, error_groups, workers, kinds, health, metrics):
         api.register_blueprint(each.blp)
-    app.register_blueprint(docs.blp)
+    app.register_blueprint(swagger.blp)
     app.extensions["haulier_openapi"] = document(api, service.kinds, routes_of(app))

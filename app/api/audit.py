@@ -7,16 +7,16 @@ from typing import Any
 from flask.views import MethodView
 
 from haulier.domain.api_key import Scope
-from haulier.queue.access.audit import ActionFilter, find_actions
+from haulier.queue.access.audit_log import ActionFilter, find_actions
 from haulier.requests.cursor import entry_cursor, entry_of
 from haulier.requests.lists import ListAudit
 
 from ..http.masking import details_as_shown
 from ..http.routes import needs
 from ..http.service import connection
-from .openapi import LOOKED_BACK_TO, NEXT_PAGE, fails
+from .openapi.document import LOOKED_BACK_TO, NEXT_PAGE, fails
 from .reading import Blueprint, ViewResult, looked_back_to, next_page
-from .schemas.audit import ActionResponse
+from .schemas.audit_entry import ActionResponse
 
 blp = Blueprint("audit", __name__, description="Who did what: the record.")
 

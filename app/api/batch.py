@@ -20,20 +20,20 @@ from haulier.domain.text import cut
 from haulier.kinds.sdk.payload import explain, unexplained
 from haulier.postgres.errors import translated
 from haulier.postgres.statements import Connection
-from haulier.queue import produce
-from haulier.queue.produce.draft import Draft, Receipt, Stored
+from haulier.queue import jobs as job_acts
+from haulier.queue.jobs.draft import Draft, Receipt, Stored
 from haulier.requests.acts import BatchOptions
 from haulier.requests.fault_limit import MAX_ITEM_FAULTS
 from haulier.requests.invalid import MAX_MESSAGE, Invalid, Malformed, TooLarge
 from haulier.requests.strict_json import elements, parse
 
 from ..http.enqueuing import enqueuing
-from ..http.errors import Forbidden
+from ..http.request_errors import Forbidden
 from ..http.routes import BODY_BYTES, needs
 from ..http.service import connection
-from . import errors
-from .errors import IdempotencyGone, IdempotencyMismatch, JobsRefused
-from .openapi import JOB_REQUEST, fails
+from . import error_responses
+from .error_responses import IdempotencyGone, IdempotencyMismatch, JobsRefused
+from .openapi.document import JOB_REQUEST, fails
 from .reading import JSON_TYPE, Blueprint, body, body_type
 from .schemas.response_schemas import BatchOutcomes, BatchResponse
 
@@ -189,11 +189,11 @@ def _store_all(conn: Connection, drafts: Sequence[Draft]) -> list[Stored]:
     """Store all jobs. Raises: JobsRefused, if the database refuses some; DatabaseUnavailable."""
     try:
         with translated():
-            return produce.enqueue_all(conn, drafts)
+            return job_acts.enqueue_all(conn, drafts)
     except RowRefused as error:
         refused = {
             index: each
-            for index, each in enumerate(produce.enqueue_each(conn, drafts, is_trial=True))
+            for index, each in enumerate(job_acts.enqueue_each(conn, drafts, is_trial=True))
             if isinstance(each, RowRefused)
         }
         # By now it accepts each of them.
@@ -251,7 +251,7 @@ def _store_each(drafts: Mapping[int, Draft]) -> dict[int, Json]:
         fault = _failure(Invalid(queue_names.fault))
         outcomes: dict[int, Json] = {index: fault for number, index in enumerate(drafts) if number in refused}
         accepted = {index: draft for index, draft in drafts.items() if index not in outcomes}
-        stored = produce.enqueue_each(conn, list(accepted.values())) if accepted else []
+        stored = job_acts.enqueue_each(conn, list(accepted.values())) if accepted else []
     return outcomes | {index: _outcome(each) for index, each in zip(accepted, stored, strict=True)}
 
 
@@ -267,10 +267,10 @@ def _outcome(stored: Stored | DatabaseRefusal) -> Json:
 
 def _failure(error: HaulierError) -> Json:
     shown = error.shortened(MAX_ITEM_FAULTS) if type(error) is Invalid else error
-    return {"status": int(errors.answer_to(shown).status), **errors.body_of(shown)}
+    return {"status": int(error_responses.answer_to(shown).status), **error_responses.body_of(shown)}
 
 
 def _refusal(error: HaulierError) -> Json:
-    answer = errors.answer_to(error)
+    answer = error_responses.answer_to(error)
     said = UNEXPLAINED if isinstance(error, Invalid) else cut(str(error), MAX_SAID)
     return {"status": int(answer.status), "error": answer.slug, "message": said}

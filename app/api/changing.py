@@ -24,19 +24,19 @@ from haulier.kinds.sdk.secret_fields import (
     with_kept,
     without_in,
 )
-from haulier.queue.produce.change import Changes
-from haulier.queue.produce.look import visible
+from haulier.queue.jobs.change import Changes
 from haulier.queue.rows import StoredJob
+from haulier.queue.search.job_list import visible
 from haulier.requests.fields import time_text
 from haulier.requests.invalid import Invalid, messages_of
 from haulier.requests.job_request import JobChanges, read_changes
 from haulier.requests.strict_json import parse
 
 from ..http.acting import Act, done
-from ..http.door import caller
+from ..http.auth import caller
 from ..http.enqueuing import check_payload_size
 from ..http.service import connection, service
-from .openapi import JSON_TYPE, takes
+from .openapi.document import JSON_TYPE, takes
 from .reading import body, body_type
 
 REQUIRED_BODY = takes(JobChanges)

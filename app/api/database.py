@@ -11,14 +11,14 @@ from haulier.domain.api_key import Scope
 from haulier.domain.errors import Refusal, reason
 from haulier.postgres.errors import translated
 from haulier.postgres.statements import Connection, transaction
-from haulier.queue.produce.checks import check_database
-from haulier.queue.produce.tables import LOOK_SECONDS, Table, list_tables
+from haulier.queue.health.database_checks import check_database
+from haulier.queue.health.tables import LOOK_SECONDS, Table, list_tables
 
 from ..http.routes import needs
 from ..http.service import connection, service
-from .openapi import fails
+from .openapi.document import fails
 from .reading import Blueprint
-from .schemas.database import DatabaseResponse
+from .schemas.database_report import DatabaseResponse
 
 blp = Blueprint("database", __name__)
 

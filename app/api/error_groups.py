@@ -9,17 +9,17 @@ from flask.views import MethodView
 
 from haulier.domain.api_key import Scope
 from haulier.domain.span import DEFAULT_SPAN
-from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, get_error, id_in, list_errors, mute
+from haulier.queue.failures.error_groups import ErrorFilter, ErrorGroup, get_error, id_in, list_errors, mute
 from haulier.requests.acts import MuteErrors
 from haulier.requests.cursor import cursor_after, read_after
 from haulier.requests.invalid import load
 from haulier.requests.lists import AskError, ListErrors
 
-from ..http.door import caller
+from ..http.auth import caller
 from ..http.masking import error_as_shown, errors_as_shown, masked_kinds
 from ..http.routes import needs
 from ..http.service import connection
-from .openapi import NEXT_PAGE, fails, takes
+from .openapi.document import NEXT_PAGE, fails, takes
 from .reading import Blueprint, ViewResult, json_body, next_page
 from .schemas.error_groups import ErrorGroupResponse, OneErrorResponse
 

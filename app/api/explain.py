@@ -9,12 +9,12 @@ from flask.views import MethodView
 
 from haulier.domain.api_key import Scope
 from haulier.domain.errors import JobNotFound
-from haulier.queue.produce.explain import Explanation, Run, explain
+from haulier.queue.stories.explain import Explanation, Run, explain
 
-from ..http.door import caller
+from ..http.auth import caller
 from ..http.routes import needs
 from ..http.service import connection, service
-from .openapi import fails
+from .openapi.document import fails
 from .reading import Blueprint
 from .schemas.explain import ExplainResponse
 

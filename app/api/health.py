@@ -9,17 +9,17 @@ from collections.abc import Iterator
 from flask import Flask, current_app
 from flask.views import MethodView
 
-from haulier import beside
+from haulier import worker_state
 from haulier.domain.errors import ReadOnly, Refusal, StatementRefused
 from haulier.domain.job import Json
 from haulier.postgres.statements import Connection
-from haulier.queue import produce
-from haulier.queue.produce import WorkerHealth
+from haulier.queue.health import overview
+from haulier.queue.health.overview import WorkerHealth
 from haulier.version import version
 
 from ..http.routes import Entry, needs
 from ..http.service import connection
-from .openapi import fails
+from .openapi.document import fails
 from .reading import Blueprint
 from .schemas.response_schemas import HealthResponse
 
@@ -39,11 +39,11 @@ class Writes:
         """Return if they can, or could a moment ago, and the database answers. Raises: DatabaseUnavailable."""
         began_at = time.monotonic()
         if began_at - self._good_at < WRITES_LOOK_SECONDS:
-            produce.ping(conn)
+            overview.ping(conn)
             return
         self._good_at = float("-inf")
         try:
-            produce.check_writes(conn)
+            overview.check_writes(conn)
         except StatementRefused as error:
             # A right is missing: some platforms take it away once a database is too large.
             raise ReadOnly from error
@@ -63,7 +63,7 @@ class Unserved:
         if time.monotonic() - self._looked_at >= UNSERVED_LOOK_SECONDS and self._looking.acquire(blocking=False):
             try:
                 self._looked_at = time.monotonic()
-                self._found = produce.has_unserved(conn)
+                self._found = overview.has_unserved(conn)
             except Refusal:
                 # It has taken too long, for one: nothing is known, and that is no reason to be unwell.
                 self._found = False
@@ -111,13 +111,13 @@ class Health(MethodView):
         """
         with connection() as conn:
             current_app.extensions["haulier_writes"].check(conn)
-            warnings = list(_warnings(conn, produce.worker_health(conn)))
+            warnings = list(_warnings(conn, overview.worker_health(conn)))
         health: Json = {"status": "ok", "version": version()}
         return health | {"warnings": warnings} if warnings else health
 
 
 def _of_the_worker_beside(health: WorkerHealth) -> list[str]:
-    runs = beside.runs()
+    runs = worker_state.runs()
     if runs is None:
         return []
     if not runs:

@@ -10,26 +10,26 @@ from flask.views import MethodView
 
 from haulier.domain.api_key import Scope
 from haulier.domain.job import JobOrder
-from haulier.queue import produce
-from haulier.queue.produce.draft import Enqueued, Receipt
-from haulier.queue.produce.in_order import list_in_order
-from haulier.queue.produce.job_filter import JobFilter
-from haulier.queue.produce.look import Page, visible
+from haulier.queue import jobs, search
+from haulier.queue.jobs.draft import Enqueued, Receipt
 from haulier.queue.rows import StoredJob
+from haulier.queue.search.in_order import list_in_order
+from haulier.queue.search.job_filter import JobFilter
+from haulier.queue.search.job_list import Page, visible
 from haulier.requests.cursor import write_cursor
 from haulier.requests.invalid import Invalid, load
 from haulier.requests.job_conditions import BESIDE, JobConditions, ListJobs
 from haulier.requests.job_request import IdempotencyHeader
 
-from ..http.door import caller
+from ..http.auth import caller
 from ..http.enqueuing import enqueuing
 from ..http.filtering import job_filter
 from ..http.masking import as_shown
 from ..http.routes import needs
 from ..http.service import connection
 from .changing import OPTIONAL_BODY, REQUIRED_BODY, acted
-from .errors import IdempotencyGone, IdempotencyMismatch
-from .openapi import CREATE_JOB_BODY, LOCATION, LOOKED_BACK_TO, NEXT_PAGE, REPLAYED, RETRY_AFTER, fails
+from .error_responses import IdempotencyGone, IdempotencyMismatch
+from .openapi.document import CREATE_JOB_BODY, LOCATION, LOOKED_BACK_TO, NEXT_PAGE, REPLAYED, RETRY_AFTER, fails
 from .reading import Blueprint, ViewResult, json_body, looked_back_to, next_page
 from .schemas.job import JobResponse
 from .schemas.response_schemas import CancelResponse, CountResponse
@@ -73,7 +73,7 @@ class Jobs(MethodView):
         draft = enqueuing().draft(json_body(request), key)
         with connection() as conn:
             enqueuing().queue_names.check(conn, draft)
-            return answer_to(produce.enqueue_one(conn, draft))
+            return answer_to(jobs.enqueue_one(conn, draft))
 
     @needs(Scope.READ, slow=_is_search)
     @fails(blp, 422, 503)
@@ -95,7 +95,7 @@ class Jobs(MethodView):
         if "sort" in asked:
             return _in_order(wanted, JobOrder(asked["sort"])), 200, {}
         with connection() as conn:
-            page = produce.list_jobs(conn, wanted)
+            page = search.list_jobs(conn, wanted)
         return [as_shown(job) for job in page.jobs], 200, _next_page(page)
 
 
@@ -151,7 +151,7 @@ class JobCount(MethodView):
         false. `payload.<path>=<value>` counts as in the list.
         """
         with connection() as conn:
-            count = produce.count_jobs(conn, job_filter(asked))
+            count = search.count_jobs(conn, job_filter(asked))
         return count, 200, looked_back_to(count.looked_back_to)
 
 
@@ -178,7 +178,7 @@ class OneJob(MethodView):
         What is absent, or null, stays. 409 for a job that runs or has ended. `max_attempts` has to be more than
         `attempts`. The payload is checked against the job's kind. The record keeps what was there before.
         """
-        return acted(produce.change, job_id, is_required=True)
+        return acted(jobs.change, job_id, is_required=True)
 
     @needs(Scope.ADMIN)
     @fails(blp, 404, 409, 422, 503)
@@ -190,7 +190,7 @@ class OneJob(MethodView):
         409 while it is live: cancel it first. Its idempotency key stays, and a repeated request is then 409.
         """
         with connection() as conn:
-            produce.delete(conn, job_id, actor=caller().id, queues=caller().queues)
+            jobs.delete(conn, job_id, actor=caller().id, queues=caller().queues)
 
 
 @blp.route("/jobs/<uuid:job_id>/cancel")
@@ -213,7 +213,7 @@ class Cancel(MethodView):
         Needs no body. 409 for a job that has ended.
         """
         with connection() as conn:
-            cancelled = produce.cancel(conn, job_id, actor=caller().id, queues=caller().queues)
+            cancelled = jobs.cancel(conn, job_id, actor=caller().id, queues=caller().queues)
         if cancelled:
             return {"status": "cancelled", "job_id": job_id}, 200, {}
         return {"status": "pending", "job_id": job_id}, 202, {"Location": location_of(job_id), "Retry-After": "1"}
@@ -233,7 +233,7 @@ class Retry(MethodView):
         Needs no body; what one has is changed. `attempts` begins at 0; `last_error` and `errors` are kept. 409 for a
         job in another state.
         """
-        return acted(produce.retry, job_id)
+        return acted(jobs.retry, job_id)
 
 
 @blp.route("/jobs/<uuid:job_id>/copy")
@@ -250,5 +250,5 @@ class Copy(MethodView):
         Needs no body; what one has is changed. Kind, payload, queue, priority, `max_attempts`, `timeout_seconds` and
         tags are those of the original; all else is as of any new job, and it has no idempotency key.
         """
-        made = acted(produce.copy, job_id, enqueues=True)
+        made = acted(jobs.copy, job_id, enqueues=True)
         return made, 201, {"Location": location_of(made.id)}

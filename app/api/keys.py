@@ -14,12 +14,12 @@ from haulier.queue.access import api_keys
 from haulier.requests.key_request import CreateKey, RotateKey, read_key, read_overlap
 from haulier.requests.lists import ListKeys
 
-from ..http.door import caller
+from ..http.auth import caller
 from ..http.routes import needs
 from ..http.service import connection
-from .openapi import NEXT_PAGE, fails, takes
+from .openapi.document import NEXT_PAGE, fails, takes
 from .reading import Blueprint, ViewResult, json_body, next_page, optional_body
-from .schemas.keys import KeyResponse, NewKeyResponse
+from .schemas.api_key import KeyResponse, NewKeyResponse
 
 blp = Blueprint("keys", __name__, description="API keys.")
 

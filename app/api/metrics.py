@@ -21,13 +21,13 @@ from prometheus_flask_exporter import PrometheusMetrics
 from haulier.domain.api_key import Scope
 from haulier.domain.errors import DatabaseUnavailable, SchemaMismatch
 from haulier.domain.scrape import accepted
-from haulier.queue import produce
-from haulier.queue.produce.overview import Overview
-from haulier.queue.produce.schedule_health import FailureRounds
+from haulier.queue.health import overview
+from haulier.queue.health.overview import Overview
+from haulier.queue.schedules.schedule_health import FailureRounds
 
 from ..http.routes import needs
 from ..http.service import connection
-from .openapi import fails
+from .openapi.document import fails
 from .reading import Blueprint
 
 # However many servers scrape it, each process asks the database at most once in this time.
@@ -156,7 +156,7 @@ class Queues(Collector):
         try:
             with connection() as conn:
                 self._failing.look(conn)
-                return produce.overview(conn, as_counted=True)
+                return overview.overview(conn, as_counted=True)
         except (DatabaseUnavailable, SchemaMismatch):
             return None
 

@@ -12,9 +12,9 @@ from flask.views import MethodView
 from haulier.domain.api_key import Scope
 from haulier.domain.errors import PreviewNotKept
 from haulier.domain.job import Json
-from haulier.queue.produce import operations as ops
-from haulier.queue.produce.job_filter import JobFilter
-from haulier.queue.produce.operations import Operation, Order, Preview
+from haulier.queue.operations import operations as ops
+from haulier.queue.operations.operations import Operation, Order, Preview
+from haulier.queue.search.job_filter import JobFilter
 from haulier.requests.cursor import write_cursor
 from haulier.requests.fields import time_text
 from haulier.requests.invalid import Invalid
@@ -22,13 +22,13 @@ from haulier.requests.lists import ListOperations
 from haulier.requests.operation_request import StartOperation, read_operation
 
 from ..http import ordering
-from ..http.door import caller
+from ..http.auth import caller
 from ..http.filtering import filter_in_body
 from ..http.routes import needs
 from ..http.service import connection
-from .openapi import NEXT_PAGE, fails, takes
+from .openapi.document import NEXT_PAGE, fails, takes
 from .reading import JSON_TYPE, Blueprint, ViewResult, json_body, next_page
-from .schemas.operations import OperationResponse, PreviewResponse
+from .schemas.operation import OperationResponse, PreviewResponse
 
 blp = Blueprint(
     "operations", __name__, description="What is done to all jobs of a filter: preview, start, watch, stop."

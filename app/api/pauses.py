@@ -7,18 +7,18 @@ from flask.views import MethodView
 
 from haulier.domain.api_key import Scope
 from haulier.domain.errors import PauseInThePast
-from haulier.queue.produce.pauses import pause, resume
-from haulier.queue.produce.stats import Queue, find_or_empty
+from haulier.queue.numbers.stats import Queue, find_or_empty
+from haulier.queue.queues.pauses import pause, resume
 from haulier.requests.acts import PauseQueue
 from haulier.requests.invalid import Invalid, load
 
 from ..http.acting import check_queue_name
-from ..http.door import caller
+from ..http.auth import caller
 from ..http.routes import needs
 from ..http.service import connection
-from .openapi import fails, takes
+from .openapi.document import fails, takes
 from .reading import Blueprint, optional_body
-from .schemas.stats import QueueResponse
+from .schemas.counted import QueueResponse
 
 blp = Blueprint("queues", __name__, description="Queues, of which an operator may let no job start.")
 

@@ -19,7 +19,7 @@ from haulier.requests.fields import Several, time_text
 from haulier.requests.invalid import Invalid, Malformed, TooLarge
 from haulier.requests.strict_json import parse
 
-from ..http.errors import UnsupportedMediaType
+from ..http.request_errors import UnsupportedMediaType
 from ..http.routes import ROUTE
 from .schemas.response_schemas import ResponseSchema
 

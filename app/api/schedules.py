@@ -13,10 +13,10 @@ from flask.views import MethodView
 from haulier.domain.api_key import Scope
 from haulier.domain.errors import PauseInThePast, ScheduleNotFound
 from haulier.domain.job import NAME_PATTERN
-from haulier.domain.preview import Preview, preview
-from haulier.domain.schedule import InvalidSchedule, next_ticks
-from haulier.queue.produce.schedule_health import unfired
-from haulier.queue.produce.schedules import (
+from haulier.domain.schedules.preview import Preview, preview
+from haulier.domain.schedules.schedule import InvalidSchedule, next_ticks
+from haulier.queue.schedules.schedule_health import unfired
+from haulier.queue.schedules.schedules import (
     Shown,
     delete_schedule,
     get_schedule,
@@ -32,15 +32,15 @@ from haulier.requests.invalid import Invalid, load
 from haulier.requests.lists import ListSchedules, ListTicks
 from haulier.requests.schedule_request import PauseSchedule, PreviewSchedule, PutSchedule, read_preview, timetable_of
 
-from ..http.door import caller
+from ..http.auth import caller
 from ..http.enqueuing import enqueuing
 from ..http.masking import schedule_as_shown
 from ..http.routes import needs
 from ..http.service import connection, service
-from .openapi import NEXT_PAGE, fails, takes
+from .openapi.document import NEXT_PAGE, fails, takes
 from .reading import Blueprint, ViewResult, json_body, next_page, optional_body
 from .schemas.explain import ScheduleExplainResponse
-from .schemas.schedules import (
+from .schemas.schedule import (
     SHOWN_TICKS,
     OneScheduleResponse,
     PreviewedTick,

@@ -7,16 +7,16 @@ from typing import Any
 from flask.views import MethodView
 
 from haulier.domain.api_key import Scope
-from haulier.queue.produce.stats import Queue, Shown, Stats, get_queue, list_queues, stats
+from haulier.queue.numbers.stats import Queue, Shown, Stats, get_queue, list_queues, stats
 from haulier.requests.lists import AskStats, ListQueues
 
 from ..http.acting import check_queue_name
-from ..http.door import caller
+from ..http.auth import caller
 from ..http.routes import needs
 from ..http.service import connection
-from .openapi import NEXT_PAGE, fails
+from .openapi.document import NEXT_PAGE, fails
 from .reading import Blueprint, ViewResult, next_page
-from .schemas.stats import QueueResponse, StatsResponse
+from .schemas.counted import QueueResponse, StatsResponse
 
 blp = Blueprint("stats", __name__, description="Figures of what came, ran and waits, as a worker has counted it.")
 

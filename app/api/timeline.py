@@ -11,15 +11,15 @@ from flask.views import MethodView
 from haulier.domain.api_key import Scope
 from haulier.domain.errors import JobNotFound
 from haulier.domain.timeline import Step, timeline
-from haulier.queue.produce.timeline import trace
+from haulier.queue.stories.timeline import trace
 
-from ..http.door import caller
+from ..http.auth import caller
 from ..http.masking import as_shown
 from ..http.routes import needs
 from ..http.service import connection
-from .openapi import fails
+from .openapi.document import fails
 from .reading import Blueprint
-from .schemas.timeline import TimelineResponse
+from .schemas.timeline_step import TimelineResponse
 
 blp = Blueprint("timeline", __name__)
 

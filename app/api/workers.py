@@ -9,17 +9,17 @@ from flask import request
 from flask.views import MethodView
 
 from haulier.domain.api_key import Scope
-from haulier.queue.produce.workers import Worker, get_worker, list_workers, quiet
+from haulier.queue.health.worker_list import Worker, get_worker, list_workers, quiet
 from haulier.requests.acts import QuietWorker
 from haulier.requests.invalid import load
 from haulier.requests.lists import ListWorkers
 
-from ..http.door import caller
+from ..http.auth import caller
 from ..http.routes import needs
 from ..http.service import connection
-from .openapi import NEXT_PAGE, fails, takes
+from .openapi.document import NEXT_PAGE, fails, takes
 from .reading import Blueprint, ViewResult, json_body, next_page
-from .schemas.workers import OneWorkerResponse, WorkerResponse
+from .schemas.worker import OneWorkerResponse, WorkerResponse
 
 blp = Blueprint("workers", __name__, description="The processes that run jobs.")
 

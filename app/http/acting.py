@@ -11,14 +11,14 @@ from uuid import UUID
 from haulier.domain.errors import JobChanged, QueueNotFound, TooFewAttempts
 from haulier.domain.job import NAME_PATTERN
 from haulier.postgres.statements import Connection, transaction
-from haulier.queue.produce.change import NONE, Changes, change
-from haulier.queue.produce.copy import copy
-from haulier.queue.produce.look import visible
-from haulier.queue.produce.once import Made, made_once
+from haulier.queue.jobs.change import NONE, Changes, change
+from haulier.queue.jobs.copy import copy
+from haulier.queue.jobs.once import Made, made_once
 from haulier.queue.rows import StoredJob
+from haulier.queue.search.job_list import visible
 from haulier.requests.invalid import Invalid
 
-from .door import caller
+from .auth import caller
 from .masking import as_shown
 from .service import connection, service
 

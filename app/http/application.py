@@ -14,7 +14,7 @@ from haulier.config import Config
 from haulier.kinds import load_kinds
 from haulier.postgres.pool import Pool
 
-from . import door, envelope
+from . import auth, request_log
 from .json_text import as_json
 from .queue_names import QueueNames
 from .routes import BODY_BYTES, longer_bodies, routes_of
@@ -51,7 +51,7 @@ class App(Flask):
     response_class = _Response
     longer_bodies: dict[tuple[str, str], int]
     # The entrances of a path each, and of all below it, in the place of the API's.
-    entrances: dict[str, door.Entrance]
+    entrances: dict[str, auth.Entrance]
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """Return what finds the view, by the path alone; werkzeug's own way also parses the Host, for redirects.
@@ -63,7 +63,7 @@ class App(Flask):
         # werkzeug drops slashes: it routes `//ui` as `/ui`, which is another path for a guard that reads PATH_INFO.
         # Without such paths every path has one reading.
         if "//" in request.environ.get("PATH_INFO", ""):
-            raise door.EmptySegment
+            raise auth.EmptySegment
         scheme, method = request.scheme, request.method
         return MapAdapter(self.url_map, "", request.root_path, "", scheme, request.path, method)
 
@@ -98,6 +98,6 @@ def make(config: Config, *parts: Callable[[App, Service], None]) -> App:
     routes = routes_of(app)
     app.longer_bodies = longer_bodies(routes)
     # Registered after the parts' own hooks, one of which counts requests, so that refused requests are counted too.
-    door.register(app, service, routes, app.entrances)
-    app.wsgi_app = envelope.around(app.wsgi_app)  # type: ignore[assignment, method-assign]
+    auth.register(app, service, routes, app.entrances)
+    app.wsgi_app = request_log.around(app.wsgi_app)  # type: ignore[assignment, method-assign]
     return app

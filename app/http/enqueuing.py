@@ -9,15 +9,15 @@ from flask import current_app
 from marshmallow import ValidationError
 
 from haulier.domain.job import MAX_PAYLOAD_BYTES, Json, NewJob
-from haulier.domain.schedule import Rule
-from haulier.queue import produce
-from haulier.queue.produce.draft import Draft
-from haulier.queue.produce.schedules import Pause
+from haulier.domain.schedules.schedule import Rule
+from haulier.queue import jobs
+from haulier.queue.jobs.draft import Draft
+from haulier.queue.schedules.schedules import Pause
 from haulier.requests.invalid import Invalid, TooLarge, invalid
 from haulier.requests.job_request import CreateJobRequest
 from haulier.requests.schedule_request import check_name, read_schedule
 
-from .door import caller
+from .auth import caller
 from .queue_names import QueueNames
 
 
@@ -57,7 +57,7 @@ class Enqueuing:
 def _draft(job: NewJob, idempotency_key: str | None = None) -> Draft:
     by = caller()
     by.check_queue(job.queue)
-    draft = produce.draft(job, idempotency_key=idempotency_key, scope=by.id)
+    draft = jobs.draft(job, idempotency_key=idempotency_key, scope=by.id)
     check_payload_size(draft.payload)
     return draft
 

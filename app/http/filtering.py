@@ -10,11 +10,11 @@ from flask import request
 from haulier.domain.job import Json
 from haulier.kinds import Kind
 from haulier.kinds.sdk.secret_fields import is_secret_at, secret_fields
-from haulier.queue.produce.job_filter import CONDITIONS, JobFilter
+from haulier.queue.search.job_filter import CONDITIONS, JobFilter
 from haulier.requests.invalid import Invalid
 from haulier.requests.job_conditions import PREFIX, payload_conditions
 
-from .door import Caller, caller
+from .auth import Caller, caller
 from .service import service
 
 

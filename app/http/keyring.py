@@ -14,8 +14,8 @@ from haulier.domain.errors import DatabaseUnavailable
 from haulier.postgres.statements import Connection
 from haulier.queue.access import api_keys
 
-from .errors import RateLimited
-from .failures import Failures
+from .limits.fault_limit import Failures
+from .request_errors import RateLimited
 from .service import CheckedDatabase
 
 T = TypeVar("T")

@@ -10,18 +10,18 @@ from uuid import UUID
 
 from haulier.domain.fingerprint import LEFT_OUT, normalised
 from haulier.domain.job import Json
-from haulier.domain.schedule import Schedule
+from haulier.domain.schedules.schedule import Schedule
 from haulier.kinds import Kind
 from haulier.kinds.sdk.secret_fields import Tree, masked, secret_fields, secret_texts, without, without_in
 from haulier.logs import MASK
 from haulier.postgres.statements import Connection
-from haulier.queue.access.audit import Action
-from haulier.queue.produce.errors import ErrorGroup
-from haulier.queue.produce.look import get_jobs
+from haulier.queue.access.audit_log import Action
+from haulier.queue.failures.error_groups import ErrorGroup
 from haulier.queue.rows import StoredJob
+from haulier.queue.search.job_list import get_jobs
 from haulier.requests.job_conditions import PREFIX
 
-from .door import caller
+from .auth import caller
 from .filtering import secret_places
 from .service import service
 

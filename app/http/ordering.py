@@ -10,13 +10,13 @@ from haulier.domain.api_key import Scope
 from haulier.domain.job import Json
 from haulier.domain.operation import OperationAction
 from haulier.postgres.statements import Connection
-from haulier.queue.produce import operations as ops
-from haulier.queue.produce.operations import Operation, Order, Preview
-from haulier.queue.produce.stored_filter import as_stored
-from haulier.queue.produce.work_off import Worker, work_off
+from haulier.queue.operations import operations as ops
+from haulier.queue.operations.operations import Operation, Order, Preview
+from haulier.queue.operations.stored_filter import as_stored
+from haulier.queue.operations.work_off import Worker, work_off
 from haulier.requests.invalid import Invalid
 
-from .door import caller
+from .auth import caller
 from .masking import as_shown, filter_as_shown
 from .service import service
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from haulier.domain.neighbour import is_local_host, is_of_proxy
 
-from .errors import Forbidden, ForeignPage
+from .request_errors import Forbidden, ForeignPage
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

@@ -12,9 +12,9 @@ from time import monotonic
 from haulier.config import Config
 from haulier.domain.job import Json, NewJob
 from haulier.postgres.statements import Connection
-from haulier.queue.produce.draft import Draft, draft
-from haulier.queue.produce.idempotency import known_idempotency
-from haulier.queue.produce.queues import add_queues, find_queues
+from haulier.queue.jobs.draft import Draft, draft
+from haulier.queue.jobs.idempotency import known_idempotency
+from haulier.queue.queues.known_queues import add_queues, find_queues
 from haulier.requests.invalid import Invalid
 
 # How long a name is not looked up again: a sixth of the time after which the database forgets an unused name.

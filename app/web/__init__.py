@@ -11,10 +11,10 @@ from werkzeug.wrappers import Response
 from ..http.application import App
 from ..http.routes import Entry, needs
 from ..http.service import Service
-from . import errors, page, static_files
-from .gate import Gate
-from .permissions import Permissions
-from .section import sections_of, under_ui
+from .kit import error_pages, page, static_files
+from .kit.gate import Gate
+from .kit.permissions import Permissions
+from .kit.section import sections_of, under_ui
 
 PATH = "/ui"
 
@@ -23,7 +23,7 @@ def register(app: App, service: Service) -> None:
     """Add the dashboard to the application, and lead from `/` to it."""
     ui = under_ui(PATH, sections_of(f"{__name__}.pages"))
     static_files.register(ui)
-    errors.register(ui)
+    error_pages.register(ui)
     page.register(ui)
     app.add_url_rule("/", "ui_home", _home)
     app.register_blueprint(ui)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from haulier.cli.commands.invocation import Command
+from haulier.cli.parts.invocation import Command
 from haulier.domain.errors import ConfigError
 from haulier.version import version
 

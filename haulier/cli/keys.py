@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from haulier.cli.commands import api_keys
-from haulier.cli.commands.invocation import ClientGroup, Invocation, command, pass_invocation
-from haulier.cli.database import on_database
+from haulier.cli.connect import on_database
+from haulier.cli.parts.invocation import ClientGroup, Invocation, command, pass_invocation
 from haulier.cli.server import require
 from haulier.cli.terminal.output import Column, Terminal
 from haulier.cli.terminal.visible import visible

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from haulier.cli.database import connected
+from haulier.cli.connect import connected
 from haulier.cli.server import server_command
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def _migrate(conn: Connection, config: Config) -> None:
 
 def correct_times(conn: Connection, told: TextIO) -> None:
     """Correct when schedules are due next, by the tzdata of this release, and say there which were wrong."""
-    from haulier.queue.recompute import recompute
+    from haulier.queue.schedules.recompute import recompute
 
     done = recompute(conn)
     if done.corrected:

@@ -11,7 +11,7 @@ import sys
 from contextlib import suppress
 from typing import NoReturn
 
-from haulier import beside
+from haulier import worker_state
 from haulier.cli.server import server_command
 from haulier.cli.web import command
 from haulier.config import WORKER_STATE, Config, hand_on, set_together
@@ -66,7 +66,7 @@ class OneDyno(Processes):
         super().__init__(["web", "worker"], config.shutdown_seconds)
         self._config = config
         self._door = door
-        self._state = beside.make()
+        self._state = worker_state.make()
         self._early_deaths = {WEB: 0, WORKER: 0}
         self._groups: list[int] = []
 
@@ -93,12 +93,12 @@ class OneDyno(Processes):
             os.setpgid(child.pid, child.pid)
         self._groups.append(child.pid)
         if child.place == WORKER:
-            beside.write(self._state, runs=True)
+            worker_state.write(self._state, runs=True)
 
     def ended(self, child: Child) -> None:
         """Tell the API of the worker."""
         if child.place == WORKER:
-            beside.write(self._state, runs=False)
+            worker_state.write(self._state, runs=False)
 
     def lose(self, child: Child, code: int) -> None:
         """Replace one that has ended, however it has; leave where one ends at its start again and again."""

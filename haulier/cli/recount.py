@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from haulier.cli.database import on_database
+from haulier.cli.connect import on_database
 from haulier.cli.server import server_command
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ def recount() -> None:
 
 
 def _recount(conn: Connection) -> None:
-    from haulier.queue.upkeep.depths import count_live
-    from haulier.queue.upkeep.numbers import recount
+    from haulier.queue.numbers.counts import recount
+    from haulier.queue.numbers.depths import count_live
 
     late = recount(conn)
     if late is None:

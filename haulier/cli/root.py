@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from haulier.cli.client.errors import Code, CommandError
-from haulier.cli.commands.invocation import ClientGroup, load
+from haulier.cli.client.client_errors import Code, CommandError
+from haulier.cli.parts.invocation import ClientGroup, load
 from haulier.cli.terminal.visible import visible
 from haulier.domain.errors import HaulierError
 from haulier.version import version
@@ -24,14 +24,14 @@ COMMANDS = {
     "all": ("haulier.cli.one_dyno:all_in_one", "Run web and worker together, for one small machine."),
     "recount": ("haulier.cli.recount:recount", "Count the jobs of the last 24 hours, and those that live, again."),
     "keys": ("haulier.cli.keys:keys", "Make, list, rotate and revoke API keys."),
-    "audit": ("haulier.cli.audit:audit", "Show what operators did, newest first."),
-    "enqueue": ("haulier.cli.commands.enqueue:enqueue", "Enqueue a job, or those of a file."),
-    "jobs": ("haulier.cli.commands.jobs:jobs", "Find jobs; cancel, retry, change, delete them."),
+    "audit": ("haulier.cli.show_audit:audit", "Show what operators did, newest first."),
+    "enqueue": ("haulier.cli.job_commands.enqueue:enqueue", "Enqueue a job, or those of a file."),
+    "jobs": ("haulier.cli.job_commands.jobs:jobs", "Find jobs; cancel, retry, change, delete them."),
     "errors": ("haulier.cli.commands.errors:errors", "See what fails, in groups; mute a group."),
     "queues": ("haulier.cli.commands.queues:queues", "See how queues are; pause one."),
-    "schedules": ("haulier.cli.schedules:schedules", "See, make and steer what is enqueued by the clock."),
+    "schedules": ("haulier.cli.apply_schedules:schedules", "See, make and steer what is enqueued by the clock."),
     "ops": (
-        "haulier.cli.commands.operations:ops",
+        "haulier.cli.job_commands.operations:ops",
         "See operations, which act on all jobs of a filter; stop one, go on with it.",
     ),
     "workers": ("haulier.cli.commands.workers:workers", "See the workers; let one claim no more jobs."),

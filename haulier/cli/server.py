@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from haulier.cli.client.errors import Code, CommandError
-from haulier.cli.commands.invocation import Command, Invocation
+from haulier.cli.client.client_errors import Code, CommandError
+from haulier.cli.parts.invocation import Command, Invocation
 from haulier.domain.errors import ConfigError
 
 # Not all of them: who has these has the others.

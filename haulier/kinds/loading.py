@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from haulier.config import Config
-from haulier.kinds.outbound.addresses import guard
+from haulier.kinds.included.outbound.addresses import guard
 from haulier.kinds.sdk.kind import Kind
 from haulier.kinds.sdk.registry import import_module, known
 from haulier.kinds.sdk.simulated import simulate
@@ -18,8 +18,8 @@ def load_kinds(config: Config) -> dict[str, Kind]:
 
     Raises: ConfigError for a module that cannot be imported, and for a wrong setting of a kind.
     """
-    for found in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        import_module(f"haulier.kinds.{found.name}", "haulier/kinds")
+    for found in pkgutil.iter_modules([str(Path(__file__).parent / "included")]):
+        import_module(f"haulier.kinds.included.{found.name}", "haulier/kinds/included")
     for module in config.kinds:
         import_module(module, "HAULIER_KINDS")
     kinds = known()

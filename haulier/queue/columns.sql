@@ -6,7 +6,7 @@
 queue, priority, max_attempts, timeout_seconds, tags
 
 -- part: set_by_clients
--- What a client may set besides id, idempotency key and run_at, in the order in which produce/enqueue.py sends it.
+-- What a client may set besides id, idempotency key and run_at, in the order in which jobs/enqueue.py sends it.
 kind, payload, <<changeable>>
 
 -- part: as_clients_set_them

@@ -1,4 +1,4 @@
-"""What statements are sent with that scan the lanes, by the part `lane_by_lane` of consume/lanes.sql."""
+"""What statements are sent with that scan the lanes, by the part `lane_by_lane` of claims/lanes.sql."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
 
-from haulier.domain.cron import MAX_CRON
 from haulier.domain.job import BAD_NAME, NAME_PATTERN, Json, NewJob
-from haulier.domain.schedule import (
+from haulier.domain.schedules.cron import MAX_CRON
+from haulier.domain.schedules.schedule import (
     DEFAULT_MISSED_MAX,
     DEFAULT_MISSED_WITHIN_SECONDS,
     MAX_EVERY_SECONDS,
@@ -30,7 +30,7 @@ from haulier.domain.schedule import (
 )
 from haulier.kinds import PayloadSchema
 from haulier.kinds.sdk.payload import TEXT, Pattern
-from haulier.queue.produce.schedules import Pause
+from haulier.queue.schedules.schedules import Pause
 from haulier.requests.fields import ANY_FIELDS, Flag, about, moment, whole
 from haulier.requests.invalid import invalid, load, messages_of
 from haulier.requests.job_request import CreateJobRequest

@@ -1,7 +1,7 @@
 -- Numbers -----------------------------------------------------------------------------------------------------
 
 -- How many jobs arrived and ended, by queue and kind. One worker process at a time counts them, from what the tables
--- above hold in order of time (haulier/queue/upkeep/numbers.sql); no statement that enqueues, claims or settles writes
+-- above hold in order of time (haulier/queue/numbers/counts.sql); no statement that enqueues, claims or settles writes
 -- here. The newest rows are of 10 s; older ones are summed into longer steps, so that a span of any length has few
 -- rows.
 CREATE TABLE IF NOT EXISTS haulier.rollup (

@@ -16,8 +16,9 @@ from haulier.kinds import Handler, Kind, load_kinds
 from haulier.local.throwaway import throwaway_database
 from haulier.postgres.connection import connect
 from haulier.postgres.statements import Connection
-from haulier.queue import produce
-from haulier.queue.produce import JobFilter
+from haulier.queue import jobs as job_acts
+from haulier.queue import search
+from haulier.queue.search.job_filter import JobFilter
 from haulier.queue.upkeep.migrate import migrate
 from haulier.testing.asked import as_stored, config_of, find_kind
 from haulier.worker.start import guest
@@ -98,22 +99,22 @@ class RunningWorker:
             timeout_seconds=timeout_seconds,
             tags=tags,
         )
-        enqueued = produce.enqueue_one(self._conn, produce.draft(job))
+        enqueued = job_acts.enqueue_one(self._conn, job_acts.draft(job))
         assert enqueued.job is not None, "only an idempotency key keeps a job from being stored"
         return enqueued.job.read()
 
     def get(self, job: Job | UUID) -> Job:
         """Return the job as it is now. Raises: JobNotFound."""
-        return produce.get(self._conn, job if isinstance(job, UUID) else job.id).read()
+        return search.get(self._conn, job if isinstance(job, UUID) else job.id).read()
 
     def jobs(self, kind: str | None = None) -> list[Job]:
         """Return the jobs that there are, newest first, 1,000 at most."""
-        page = produce.list_jobs(self._conn, JobFilter(kinds=kind and [kind], limit=MOST_JOBS))
+        page = search.list_jobs(self._conn, JobFilter(kinds=kind and [kind], limit=MOST_JOBS))
         return [job.read() for job in page.jobs]
 
     def cancel(self, job: Job | UUID) -> None:
         """Cancel the job; one that runs is asked to stop. Raises: InvalidTransition where it has ended."""
-        produce.cancel(self._conn, job if isinstance(job, UUID) else job.id)
+        job_acts.cancel(self._conn, job if isinstance(job, UUID) else job.id)
 
     def wait(self, job: Job | UUID, *, within: float = WITHIN_SECONDS) -> Job:
         """Return the job once it has ended. Units: seconds. Raises: NotEnded, JobNotFound."""

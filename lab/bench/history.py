@@ -7,7 +7,8 @@ from functools import partial
 from uuid import uuid4
 
 from haulier.postgres.connection import connect as own_connection
-from haulier.queue.upkeep import depths, error_counts, numbers
+from haulier.queue.failures import error_counts
+from haulier.queue.numbers import counts, depths
 from lab.bench.contenders.haulier import prepare
 from lab.bench.harness import Bench
 from lab.servers import connect
@@ -84,19 +85,19 @@ def _prepare(bench: Bench, url: str) -> None:
     # While a vacuum of its own accord is under way, the index of what ended learns nothing.
     bench.server.settle(url)
     with closing(own_connection(url)) as conn:
-        while not numbers.summarize(conn):
+        while not counts.summarize(conn):
             pass
         counter = uuid4()
-        numbers.counting_ends_in(conn)
+        counts.counting_ends_in(conn)
         # In smaller spans than at a first start, each of which has 5 s.
-        while (counted := numbers.count(conn, counter=counter, most_seconds=600)) and counted.is_behind:
+        while (counted := counts.count(conn, counter=counter, most_seconds=600)) and counted.is_behind:
             pass
         depths.count_live(conn)
         with conn.cursor() as cursor:
             # As if it had been counted again as it went, an hour later.
             cursor.execute("UPDATE haulier.counting SET recounted = folded - interval '1 hour'")
         for _ in range(10):
-            numbers.fold(conn, retention_days=30)
+            counts.fold(conn, retention_days=30)
             error_counts.fold(conn)
     bench.server.settle(url)
 

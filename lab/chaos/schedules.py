@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from haulier.domain.schedule import LATE, TickOutcome
+from haulier.domain.schedules.schedule import LATE, TickOutcome
 from lab.chaos.stage import Stage
 from lab.waiting import pause
 

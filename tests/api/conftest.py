@@ -17,7 +17,7 @@ from haulier.domain.claim import Failure, Fence, Settlement
 from haulier.domain.fingerprint import fingerprint
 from haulier.domain.job import Job, Json, NewJob
 from haulier.domain.outcome import Outcome
-from haulier.queue import consume
+from haulier.queue import claims
 from tests import queueing
 from tests.http.callers import closed, make_key, public  # noqa: F401  # fixtures
 from tests.web import (  # noqa: F401  # fixtures
@@ -59,10 +59,10 @@ def end(conn: Connection) -> End:
     """Give a function that claims the one job that is due, and settles it if it is given an outcome."""
 
     def end(outcome: Outcome | None = None) -> None:
-        worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30.0)
+        worker = claims.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30.0)
         [claimed] = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
         if outcome:
-            consume.settle(conn, [Settlement(Fence.of(claimed), outcome)])
+            claims.settle(conn, [Settlement(Fence.of(claimed), outcome)])
 
     return end
 
@@ -70,7 +70,7 @@ def end(conn: Connection) -> End:
 @pytest.fixture
 def fail(conn: Connection) -> Fail:
     """Give a function that enqueues a job and lets its first attempt fail."""
-    worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=60)
+    worker = claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=60)
 
     def fail(
         error: str, *, kind: str = "mail", queue: str = "default", for_good: bool = True, payload: Json = None
@@ -79,7 +79,7 @@ def fail(conn: Connection) -> Fail:
         [job] = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
         outcome = Outcome.fail_for_good(error) if for_good else Outcome.fail(error, delay=3600)
         failure = Failure(fingerprint(kind, error), queue, error)
-        assert consume.settle(conn, [Settlement(Fence.of(job), outcome, failure=failure)])
+        assert claims.settle(conn, [Settlement(Fence.of(job), outcome, failure=failure)])
         return job
 
     return fail

@@ -22,7 +22,7 @@ from psycopg2.extensions import make_dsn
 from app.api.schemas.job import JobResponse
 from haulier.config import Config
 from haulier.postgres.connection import connect
-from haulier.queue import produce
+from haulier.queue import search
 from haulier.queue.upkeep.migrate import migrate
 from lab.proxy import proxy_to
 from tests.http.api_calls import CALLS, example_of
@@ -123,7 +123,7 @@ def test_each_request_is_a_line_in_the_log_without_its_query(
     client.get("/jobs?queue=secret")
     client.get("/health")
 
-    [line] = [record.getMessage() for record in caplog.records if record.name == "app.http.envelope"]
+    [line] = [record.getMessage() for record in caplog.records if record.name == "app.http.request_log"]
     assert line.startswith("GET /jobs 200 in ")
     assert "secret" not in line
 
@@ -232,7 +232,7 @@ def test_too_many_connections_are_503(make_app: Callable[..., Flask], migrated_d
 
 
 def test_a_job_is_shown_as_its_schema_would_show_it(conn: Connection) -> None:
-    jobs = [produce.get(conn, job) for job in in_all_states(conn).values()]
+    jobs = [search.get(conn, job) for job in in_all_states(conn).values()]
     jobs.append(jobs[0]._replace(run_at=jobs[0].run_at.astimezone(timezone(timedelta(hours=2))), tags=["é", '"']))
 
     printed = json.loads(JobResponse(many=True).printed(jobs))

@@ -30,25 +30,57 @@ from tests.architecture.reading import (
 # What the threads of a worker share.
 SHARED = {"worker.lanes", "worker.link", "worker.supply"}
 WORKER = {"worker", "worker.isolation", "worker.metrics", "worker.steps", "worker.threads", *SHARED}
-CLIENT = {"cli.client", "cli.commands", "cli.terminal"}
+CLIENT = {"cli.client", "cli.commands", "cli.parts", "cli.job_commands", "cli.terminal"}
+WEB = {"domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "requests", "app.http", "app.web.kit", "app.web.words"}
+PAGES = {*WEB, "app.web.attention", "app.web.forms", "app.web.lists", "app.web.pages"}
 MAY_IMPORT = {
     "domain": set(),
     "postgres": {"domain"},
     "queue": {"domain", "postgres"},
     "queue.access": {"domain", "postgres"},
     "queue.upkeep": {"domain", "postgres"},
-    "queue.produce": {"domain", "postgres", "queue", "queue.upkeep"},
-    "queue.consume": {"domain", "postgres", "queue", "queue.upkeep", "version"},
-    "kinds": {"domain", "kinds.sdk", "kinds.outbound"},
+    "queue.jobs": {"domain", "postgres", "queue", "queue.search", "queue.upkeep"},
+    "queue.claims": {"domain", "postgres", "queue", "queue.upkeep", "version"},
+    "queue.search": {"domain", "postgres", "queue", "queue.stories"},
+    "queue.stories": {"domain", "postgres", "queue"},
+    "queue.schedules": {"domain", "postgres", "queue.jobs", "queue.search", "queue.upkeep"},
+    "queue.operations": {"domain", "postgres", "queue", "queue.jobs", "queue.search", "queue.upkeep"},
+    "queue.failures": {"domain", "postgres"},
+    "queue.numbers": {"domain", "postgres", "queue.upkeep"},
+    "queue.health": {"domain", "postgres", "queue", "queue.schedules", "queue.search", "queue.upkeep"},
+    "queue.queues": {"domain", "postgres"},
+    "kinds.included": {"domain", "kinds.sdk", "kinds.included.outbound"},
+    "domain.schedules": {"domain"},
+    "cli.parts": {"domain", "version", "cli.client", "cli.terminal"},
+    "cli.job_commands": {"domain", "cli.client", "cli.parts", "cli.terminal"},
+    "app.api.openapi": {
+        "domain",
+        "kinds",
+        "kinds.sdk",
+        "requests",
+        "version",
+        "app.http",
+        "app.api",
+        "app.api.schemas",
+    },
+    "app.http.limits": {"domain", "app.http"},
+    "app.web.pages.jobs": PAGES,
+    "app.web.pages.schedules": PAGES,
+    "app.web.words": {"domain", "postgres", *QUEUE, "app.http"},
+    "app.web.kit": {*WEB, "version"},
+    "app.web.lists": WEB,
+    "app.web.forms": {*WEB, "app.web.lists"},
+    "app.web.attention": {*WEB, "app.web.lists"},
+    "kinds": {"domain", "kinds.sdk", "kinds.included.outbound"},
     "kinds.sdk": {"domain"},
-    "kinds.outbound": {"domain", "kinds.sdk"},
-    "requests": {"domain", "queue.access", "queue.produce", "kinds", "kinds.sdk"},
+    "kinds.included.outbound": {"domain", "kinds.sdk"},
+    "requests": {"domain", "queue.access", "queue.schedules", "kinds", "kinds.sdk"},
     "worker": {"domain", "postgres", *QUEUE, "kinds", "heap", "processes", "version", *WORKER},
     "worker.threads": {"domain", "postgres", *QUEUE, "kinds", *(WORKER - {"worker", "worker.threads"})},
     "worker.steps": {"domain", "postgres", *QUEUE, "kinds", "worker.metrics", *SHARED},
-    "worker.supply": {"domain", "queue.consume", "kinds", "worker.link", "worker.metrics"},
-    "worker.lanes": {"domain", "postgres", "queue", "queue.consume", "worker.metrics"},
-    "worker.link": {"domain", "postgres", "queue.consume"},
+    "worker.supply": {"domain", "queue.claims", "kinds", "worker.link", "worker.metrics"},
+    "worker.lanes": {"domain", "postgres", "queue", "queue.claims", "worker.metrics"},
+    "worker.link": {"domain", "postgres", "queue.claims"},
     "worker.metrics": {"domain"},
     "worker.isolation": {"prctl", "processes", "domain", "queue", "kinds", "kinds.sdk", "worker.steps"},
     "local": {"domain", "postgres", "queue.upkeep"},
@@ -62,29 +94,40 @@ MAY_IMPORT = {
     "prctl": set(),
     "heap": set(),
     "processes": set(),
-    "beside": set(),
+    "worker_state": set(),
     "schedules_toml": {"domain", "kinds", "kinds.sdk", "requests"},
     "__init__": set(),
     "__main__": {"cli", "domain"},
     "cli": {
-        *("domain", "postgres", *QUEUE, "kinds", "worker", "processes", "beside", "schedules_toml", "local", *CLIENT),
+        *(
+            "domain",
+            "postgres",
+            *QUEUE,
+            "kinds",
+            "worker",
+            "processes",
+            "worker_state",
+            "schedules_toml",
+            "local",
+            *CLIENT,
+        ),
         "prctl",
         "version",
     },
     # Of an installed client, which has nothing of the server.
     "cli.client": {"domain", "version"},
     "cli.terminal": {"domain"},
-    "cli.commands": {"domain", "version", "cli.client", "cli.terminal"},
-    "app.http": {"domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "requests"},
+    "cli.commands": {"domain", "version", "cli.client", "cli.job_commands", "cli.parts", "cli.terminal"},
+    "app.http": {"domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "requests", "app.http.limits"},
     # Of app.http only what loads no Flask: this is loaded by gunicorn's master.
     "app.http.gunicorn": {"domain", "postgres", "queue.access", "queue.upkeep", "kinds", "heap", "version", "app.http"},
     "app.api": {
-        *("beside", "domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "requests", "version"),
-        *("app.http", "app.api.schemas"),
+        *("worker_state", "domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "requests", "version"),
+        *("app.http", "app.http.limits", "app.api.openapi", "app.api.schemas"),
     },
     "app.api.schemas": {"domain", "queue", "requests", "app.http"},
-    "app.web": {"domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "requests", "version", "app.http"},
-    "app.web.pages": {"domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "requests", "app.http", "app.web"},
+    "app.web": {"app.http", "app.web.kit"},
+    "app.web.pages": PAGES,
     "app.gunicorn_settings": {"app.http.gunicorn"},
     "app.site": {"app.api", "app.web", "app.http"},
     "app": {"app.site"},
@@ -92,22 +135,42 @@ MAY_IMPORT = {
     "worker.py": {"worker"},
     "gunicorn.conf.py": {"app.gunicorn_settings"},
 }
-EVERYBODY = {"config", "logs", "__init__"}
+EVERYBODY = {"config", "logs", "__init__", "domain.schedules"}
 # What is outside, and the rooms it may come into; app/__init__.py only inside its factory.
 GUESTS = {
     "psycopg2": {"postgres"},
-    "flask": {"app.http", "app.api", "app.web", "app.web.pages", "app"},
-    "flask_smorest": {"app.api"},
-    "werkzeug": {"app.http", "app.api", "app.web", "app.web.pages"},
-    "jinja2": {"app.web"},
-    "markupsafe": {"app.web", "app.web.pages"},
+    "flask": {
+        "app.http",
+        "app.api",
+        "app.api.openapi",
+        "app.web",
+        "app.web.attention",
+        "app.web.kit",
+        "app.web.pages",
+        "app.web.pages.jobs",
+        "app.web.pages.schedules",
+        "app",
+    },
+    "flask_smorest": {"app.api", "app.api.openapi"},
+    "werkzeug": {
+        "app.http",
+        "app.api",
+        "app.api.openapi",
+        "app.web",
+        "app.web.kit",
+        "app.web.pages",
+        "app.web.pages.jobs",
+        "app.web.pages.schedules",
+    },
+    "jinja2": {"app.web.kit"},
+    "markupsafe": {"app.web.pages", "app.web.pages.jobs", "app.web.pages.schedules", "app.web.words"},
     "webargs": {"app.api"},
     "gunicorn": {"app.http.gunicorn"},
     "prometheus_flask_exporter": {"app.api"},
-    "click": {"cli", "cli.commands"},
+    "click": {"cli", "cli.commands", "cli.job_commands", "cli.parts"},
     "rich": {"cli.terminal"},
-    "cronsim": {"domain"},
-    "zoneinfo": {"domain"},
+    "cronsim": {"domain.schedules"},
+    "zoneinfo": {"domain.schedules"},
     "prometheus_client": {"app.api", "app.http.gunicorn", "worker.metrics"},
 }
 # Of the library, all that can be imported.
@@ -131,8 +194,14 @@ def test_imports_run_one_way_only():
 
 def test_the_test_above_sees_every_room_and_real_imports():
     assert {room_of(name) for name in NAMES} == MAY_IMPORT.keys()
-    assert rooms_imported("haulier/queue/produce/cancel.py") == {"domain", "postgres", "queue.produce", "queue.upkeep"}
-    assert rooms_imported("app/api/health.py") >= {"domain", "queue.produce", "app.api"}
+    assert rooms_imported("haulier/queue/jobs/cancel.py") == {
+        "domain",
+        "postgres",
+        "queue.jobs",
+        "queue.search",
+        "queue.upkeep",
+    }
+    assert rooms_imported("app/api/health.py") >= {"domain", "queue.health", "app.api"}
     assert rooms_imported("app/__init__.py") == {"config", "app.site"}
     assert rooms_imported("worker.py") == {"worker"}
 
@@ -233,9 +302,9 @@ def test_the_service_works_without_the_folder_of_the_dashboard(tmp_path):
         ("app.web", ("haulier.worker", "app.api", "flask_smorest")),
         ("app.http.application", ("app.api", "haulier.worker", "flask_smorest")),
         # What gunicorn's master loads.
-        ("app.gunicorn_settings, app.http.gunicorn.buffering", ("flask", "werkzeug", "app.http.door")),
+        ("app.gunicorn_settings, app.http.gunicorn.buffering", ("flask", "werkzeug", "app.http.auth")),
         (
-            "haulier.queue.produce, haulier.queue.consume, haulier.queue.upkeep.migrate",
+            "haulier.queue.jobs, haulier.queue.search, haulier.queue.claims, haulier.queue.upkeep.migrate",
             ("flask", "haulier.kinds", "app", "haulier.worker", "requests"),
         ),
         (", ".join(CLIENT_MODULES), ("flask", "psycopg2", "marshmallow", "prometheus_client", "PIL", "gunicorn")),

@@ -15,13 +15,13 @@ def test_the_product_uses_every_public_function_of_the_queue():
 
 
 def test_the_test_above_follows_a_name_through_every_way_to_import_it():
-    claim, cancel = "haulier.queue.consume.claim", "haulier.queue.produce.cancel"
+    claim, cancel = "haulier.queue.claims.claim", "haulier.queue.jobs.cancel"
 
-    # `from haulier.queue import consume`, and `consume.settle_and_claim`.
+    # `from haulier.queue import claims`, and `claims.settle_and_claim`.
     assert Place("haulier.worker.steps.settle_and_claim", "Calls") in users(f"{claim}.settle_and_claim")
     # A package has a function of the same name as its module.
-    assert full_name("haulier.queue.produce", "cancel") == f"{cancel}.cancel"
+    assert full_name("haulier.queue.jobs", "cancel") == f"{cancel}.cancel"
     # By a relative name.
-    assert any(each.module == "app.web.pages.ticked" for each in users(f"{cancel}.cancel"))
+    assert any(each.module == "app.web.pages.jobs.ticked" for each in users(f"{cancel}.cancel"))
     # Not for an import alone, and not for its own body.
     assert users(f"{claim}.nothing") == set()

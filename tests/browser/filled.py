@@ -22,16 +22,20 @@ from haulier.domain.job import Job, JobStatus, NewJob
 from haulier.domain.operation import OperationAction
 from haulier.domain.outcome import Outcome
 from haulier.domain.progress import Progress
-from haulier.domain.schedule import Rule
+from haulier.domain.schedules.schedule import Rule
 from haulier.postgres.connection import connect
-from haulier.queue import consume, produce
+from haulier.queue import claims, search
+from haulier.queue import jobs as job_acts
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
-from haulier.queue.consume.progress import write_progress
-from haulier.queue.produce import errors, operations, pauses, schedules
-from haulier.queue.produce.operations import Order
-from haulier.queue.produce.work_off import Worker, work_off
-from haulier.queue.upkeep import depths, error_counts, numbers
+from haulier.queue.claims.progress import write_progress
+from haulier.queue.failures import error_counts, error_groups
+from haulier.queue.numbers import counts, depths
+from haulier.queue.operations import operations
+from haulier.queue.operations.operations import Order
+from haulier.queue.operations.work_off import Worker, work_off
+from haulier.queue.queues import pauses
+from haulier.queue.schedules import schedules
 from tests import queueing
 from tests.browser.words import FRIENDLY, HOSTILE, Words
 
@@ -86,8 +90,8 @@ def fill(dsn: str, jobs: int, words: Words = FRIENDLY) -> dict[str, UUID]:
     """Fill the database with so many jobs, and return the id of one in each state."""
     with closing(connect(dsn)) as conn, conn.cursor() as cursor:
         cursor.execute(HISTORY)
-        worker = consume.register(conn, host=words.host, pid=4121, threads=16, queues=(), lease_seconds=86_400)
-        consume.introduce(conn, worker, kinds=[*words.kinds])
+        worker = claims.register(conn, host=words.host, pid=4121, threads=16, queues=(), lease_seconds=86_400)
+        claims.introduce(conn, worker, kinds=[*words.kinds])
         new = list(_new(jobs, words))
         for place in range(0, jobs, 1000):
             queueing.enqueue(conn, new[place : place + 1000])
@@ -128,12 +132,12 @@ def _work(conn: Connection, worker: UUID, jobs: int, words: Words) -> None:
     for _ in range(jobs * 8 // 10 // at_once):
         claimed = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=at_once)
         left = {job.id for job in claimed if _is_left(draw)}
-        consume.settle(conn, [_ended(job, draw, words) for job in claimed if job.id not in left])
+        claims.settle(conn, [_ended(job, draw, words) for job in claimed if job.id not in left])
         said = Progress(3.0, 8.0, words.note, time.monotonic())
         write_progress(conn, worker, {Fence.of(job): said for job in claimed if job.id in left}, seconds=5.0)
-    waiting = produce.list_jobs(conn, produce.JobFilter(statuses=[JobStatus.QUEUED], limit=20)).jobs
+    waiting = search.list_jobs(conn, search.JobFilter(statuses=[JobStatus.QUEUED], limit=20)).jobs
     for job in waiting:
-        produce.cancel(conn, job.id, actor=words.name)
+        job_acts.cancel(conn, job.id, actor=words.name)
 
 
 def _is_left(draw: random.Random) -> bool:
@@ -161,14 +165,14 @@ def _around(conn: Connection, words: Words) -> None:
         schedules.put_schedule(conn, name, rule, retention_days=30, actor=words.name)
     for name in words.keys:
         api_keys.create(conn, NewKey(name, [Scope.READ]), actor=words.name)
-    groups, _ = errors.list_errors(conn, errors.ErrorFilter("1h", limit=2))
+    groups, _ = error_groups.list_errors(conn, error_groups.ErrorFilter("1h", limit=2))
     for group in groups[1:]:
-        errors.mute(conn, group.id, datetime.now(UTC) + timedelta(hours=1), actor=words.name)
+        error_groups.mute(conn, group.id, datetime.now(UTC) + timedelta(hours=1), actor=words.name)
 
 
 def _operate(conn: Connection, worker: UUID, words: Words) -> None:
     """Make operations in every state."""
-    wanted = produce.JobFilter(kinds=[words.kinds[0]], tags=[words.tags[0]])
+    wanted = search.JobFilter(kinds=[words.kinds[0]], tags=[words.tags[0]])
     by = Worker(worker, 60.0, 0.0)
 
     def start(action: OperationAction, seconds: float) -> UUID:
@@ -193,11 +197,11 @@ def _operate(conn: Connection, worker: UUID, words: Words) -> None:
 
 
 def _count(conn: Connection) -> None:
-    while not numbers.summarize(conn):
+    while not counts.summarize(conn):
         pass
-    numbers.counting_ends_in(conn)
+    counts.counting_ends_in(conn)
     counter = uuid4()
-    while (counted := numbers.count(conn, counter=counter)) and counted.is_behind:
+    while (counted := counts.count(conn, counter=counter)) and counted.is_behind:
         pass
     depths.count_live(conn)
     error_counts.fold(conn)

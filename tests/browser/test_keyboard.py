@@ -11,7 +11,7 @@ from psycopg2.extensions import connection as Connection
 from haulier.domain.api_key import Scope
 from haulier.domain.job import JobStatus
 from haulier.postgres.connection import connect
-from haulier.queue import produce
+from haulier.queue import search
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
 from tests.browser.conftest import JOBS, MakeSite
@@ -76,7 +76,7 @@ def test_acts_on_ticked_jobs_by_the_keyboard_alone(server: Server, tab: Tab, con
     keys.press("Enter")
 
     expect(page.locator("#said")).to_have_text("Queued again: 1 job.")
-    assert produce.get(conn, jobs["failed_permanent"]).status is JobStatus.QUEUED
+    assert search.get(conn, jobs["failed_permanent"]).status is JobStatus.QUEUED
     assert (unseen, tab.said) == ([], [])
 
 

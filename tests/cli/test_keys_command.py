@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from haulier.cli.root import root
 from haulier.domain.api_key import TOKEN, Scope
-from haulier.queue.access import api_keys, audit
+from haulier.queue.access import api_keys, audit_log
 from tests.command_line.conftest import UNSET
 
 Run = Callable[..., Result]
@@ -39,7 +39,7 @@ def test_prints_a_new_key_once_and_by_itself(run, conn):
     assert made.stderr == f"made the API key {key.id}; it is shown this once:\n"
     assert (key.name, key.scopes, key.queues) == ("shop", {Scope.ENQUEUE, Scope.READ}, {"mail"})
     assert (key.rate_limit, (key.expires_at - key.created_at).days) == (50, 90)
-    assert [(each.actor, each.action) for each in audit.list_actions(conn, limit=5)] == [("cli", "create_key")]
+    assert [(each.actor, each.action) for each in audit_log.list_actions(conn, limit=5)] == [("cli", "create_key")]
 
 
 def test_lists_keys_and_no_secret(run, conn):

@@ -20,7 +20,7 @@ import requests
 from psycopg2.extensions import parse_dsn
 
 from haulier.domain.job import JobStatus
-from haulier.queue import produce
+from haulier.queue import search
 from haulier.version import version
 from tests.conftest import PATIENCE, eventually
 from tests.local.conftest import Process, alive, descendants, end, states
@@ -188,7 +188,7 @@ def test_gives_back_in_time_what_does_not_finish(start, enqueue, conn, ledger, t
 
     assert both.wait() == 0
     assert time.monotonic() - began < 2 + GRANTED
-    job = produce.get(conn, job.id)
+    job = search.get(conn, job.id)
     assert (job.status, job.attempts) == (JobStatus.QUEUED, 0)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from haulier.queue.upkeep import numbers
+from haulier.queue.numbers import counts
 from tests.queue.upkeep.histories import Made, begin, count_all, in_numbers, in_tables, store
 
 
@@ -28,7 +28,7 @@ def recount(url: str) -> str:
 
 @pytest.mark.direct("a command goes past the pool")
 def test_counts_what_was_missed_and_says_how_much(database, conn, monkeypatch):
-    monkeypatch.setattr(numbers, "LATE_SECONDS", -20.0)
+    monkeypatch.setattr(counts, "LATE_SECONDS", -20.0)
     assert recount(database) == "nothing has been counted yet: no worker with COUNTING=on has run"
     count_all(conn, begin(conn))
     store(conn, [Made("default", "mail", "queued", 2000), Made("bulk", "mail", "queued", 20_000)])

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from psycopg2.extensions import connection as Connection
 
 from haulier.cli.root import root
-from haulier.queue.upkeep import depths
+from haulier.queue.numbers import depths
 from tests.api.conftest import fail  # noqa: F401  # fixture
 from tests.command_line.terminals import heed_ctrl_c
 from tests.queue.upkeep.histories import begin, count_all

@@ -15,10 +15,10 @@ from uuid import UUID
 import click
 import pytest
 
-from haulier.cli.commands.invocation import load
+from haulier.cli.parts.invocation import load
 from haulier.cli.root import COMMANDS, ON_SERVER, root
 from haulier.cli.server import ServerCommand
-from haulier.queue import consume
+from haulier.queue import claims
 from haulier.version import version
 from tests.api.conftest import Fail
 from tests.command_line.conftest import SUMMARY, Run, not_refused
@@ -110,7 +110,7 @@ def prepare(name: str, run: Run, sql: Sql, server: Server) -> None:
 def test_runs_each_example(
     run: Run, server: Server, sql: Sql, fail: Fail, conn, counted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    worker = consume.register(conn, host="dock", pid=8, threads=8, queues=(), lease_seconds=600)
+    worker = claims.register(conn, host="dock", pid=8, threads=8, queues=(), lease_seconds=600)
     sql("UPDATE haulier.worker SET id = %s WHERE id = %s", WORKER, str(worker))
     sql("INSERT INTO haulier.job (kind, payload) VALUES ('summarize_text', %s)", SUMMARY)
     fail("no luck")
@@ -272,7 +272,7 @@ def test_completes_nothing_if_no_service_answers(process: Run) -> None:
 
 
 def test_keeps_names_for_a_minute(run: Run, server: Server, home: Path) -> None:
-    from haulier.cli.commands import completing
+    from haulier.cli.parts import completing
 
     asked = []
     kept = home / "kept.json"

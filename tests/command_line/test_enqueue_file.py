@@ -279,7 +279,7 @@ def test_says_that_a_file_changes_while_it_is_read(run: Run, tmp_path: Path, mon
         path.write_text(path.read_text().replace("1", "2"))
         return measured
 
-    monkeypatch.setattr("haulier.cli.commands.enqueue_file.measure", changed)
+    monkeypatch.setattr("haulier.cli.job_commands.enqueue_file.measure", changed)
     done = run("enqueue", "--file", str(path))
 
     assert done.code == 1

@@ -10,7 +10,7 @@ from typing import Any
 from haulier.cli.commands import ping, queues
 from haulier.cli.terminal import words
 from haulier.cli.terminal.output import Terminal
-from haulier.queue import consume
+from haulier.queue import claims
 from tests.api.conftest import Fail
 from tests.command_line.conftest import SUMMARY, Run
 from tests.conftest import Sql
@@ -87,8 +87,8 @@ def test_says_how_a_queue_is() -> None:
 
 
 def test_lists_workers_and_lets_one_be_quiet(run: Run, conn) -> None:
-    first = str(consume.register(conn, host="dock", pid=7, threads=8, queues=("bulk",), lease_seconds=60))
-    second = str(consume.register(conn, host="dock", pid=8, threads=4, queues=(), lease_seconds=60))
+    first = str(claims.register(conn, host="dock", pid=7, threads=8, queues=("bulk",), lease_seconds=60))
+    second = str(claims.register(conn, host="dock", pid=8, threads=4, queues=(), lease_seconds=60))
 
     quiet = run("workers", "quiet", first)
     listed = run("workers", "list")

@@ -69,13 +69,13 @@ def test_shows_what_ends_as_it_does_and_nothing_twice(start, run: Run, fail: Fai
 def test_shows_what_runs_once_it_has_begun(start, run: Run, conn) -> None:
     from uuid import uuid4
 
-    from haulier.queue import consume
+    from haulier.queue import claims
 
     with start("jobs", "tail", "--every", "0.1") as tail:
         found: list[str] = []
         reading = threading.Thread(target=lambda: found.extend(tail.stdout), daemon=True)
         reading.start()
-        me = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=60)
+        me = claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=60)
 
         def begun() -> bool:
             run("enqueue", "summarize_text", SUMMARY)

@@ -8,12 +8,12 @@ from uuid import uuid4
 
 from psycopg2.extensions import connection as Connection
 
-from haulier.queue import consume
+from haulier.queue import claims
 from tests import queueing
 from tests.api.conftest import Fail
 from tests.command_line.conftest import SUMMARY, Run
 from tests.conftest import Sql
-from tests.queue.schedules import plant
+from tests.queue.schedules.schedules import plant
 
 ABSENT = "01a2108e-9bc5-7bc3-a7c0-cbc0c5973a71"
 
@@ -71,7 +71,7 @@ def test_filters_by_all_that_the_api_knows(run: Run, fail: Fail, sql: Sql) -> No
 
 def test_lists_what_of_a_queue_runs_next_and_what_has_run_longest(run: Run, conn: Connection) -> None:
     made = [run("enqueue", "summarize_text", SUMMARY, "--priority", str(each)).out.strip() for each in (0, 5, 2, 0)]
-    worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=60)
+    worker = claims.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=60)
     claimed = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=1)
 
     next_ = run("jobs", "list", "--json", "--sort", "due", "--queue", "default")

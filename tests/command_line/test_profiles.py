@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from haulier.cli.client import profiles
 from haulier.cli.client.profiles import Profile
 from haulier.cli.client.service import choose
-from haulier.cli.commands.completing import complete
-from haulier.cli.commands.invocation import Invocation
+from haulier.cli.parts.completing import complete
+from haulier.cli.parts.invocation import Invocation
 from haulier.cli.root import root
 from tests.command_line.conftest import Run
 from tests.web import Server

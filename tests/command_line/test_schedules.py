@@ -10,8 +10,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from haulier.cli.commands import completing
-from haulier.cli.commands.invocation import Invocation
+from haulier.cli.parts import completing
+from haulier.cli.parts.invocation import Invocation
 from haulier.cli.root import root
 from tests.command_line.conftest import SUMMARY, Run, not_refused
 from tests.command_line.terminals import Terminal, in_terminal

@@ -13,7 +13,7 @@ from psycopg2.extensions import connection as Connection
 
 from tests.command_line.conftest import SUMMARY, Ended, Run
 from tests.conftest import Sql
-from tests.queue.schedules import plant, ticks
+from tests.queue.schedules.schedules import plant, ticks
 from tests.roles import Roles
 
 pytestmark = pytest.mark.direct("a command goes past the pool")

@@ -28,7 +28,7 @@ ATTACKS = (
         "each batch isolates the row, for every class of error, at once or at the commit",
         (
             "isolation/batches.py",
-            "queue/produce/refused_operations.py::are_done_to_the_others_if_a_deferred_trigger_refuses_one",
+            "queue/operations/refused_operations.py::are_done_to_the_others_if_a_deferred_trigger_refuses_one",
         ),
     ),
     Attack(
@@ -50,7 +50,7 @@ ATTACKS = (
         "a trigger refuses 3 % of the jobs of 8,000 schedules that fire each minute",
         "3,109 of 7,761 healthy ticks became `skipped_missed` in the first minute",
         "healthy ticks fire; refused ones are tried again after 5 to 300 s, and end as `skipped_refused`",
-        ("queue/refused_schedules.py", "worker/threads/refused_schedules.py"),
+        ("queue/schedules/refused_schedules.py", "worker/threads/refused_schedules.py"),
     ),
     Attack(
         "a trigger or a constraint refuses a job that a request makes or changes",
@@ -68,15 +68,15 @@ ATTACKS = (
         "the clock jumps ten days ahead and back, and a schedule is deleted and made again",
         "it fired nothing for ten days; explain said `not_due`",
         "a schedule that is made again is a new one",
-        ("queue/schedules_made_again.py",),
+        ("queue/schedules/schedules_made_again.py",),
     ),
     Attack(
         "the disk is full, or a table is locked, for 45 s while an operation runs",
         "the operation ended `failed`",
         "it waits and goes on",
         (
-            "queue/produce/refused_operations.py::wait_for_what_passes_and_do_not_count_it_as_a_failure",
-            "queue/produce/refused_operations.py::wait_while_somebody_holds_a_lock_on_a_table",
+            "queue/operations/refused_operations.py::wait_for_what_passes_and_do_not_count_it_as_a_failure",
+            "queue/operations/refused_operations.py::wait_while_somebody_holds_a_lock_on_a_table",
         ),
     ),
     Attack(
@@ -84,9 +84,9 @@ ATTACKS = (
         "nobody else could start one; all others stood still; its operations ran all the same",
         "20 open ones per key; the locked one is passed over; revoking the key ends them",
         (
-            "queue/produce/refused_operations.py::of_one_api_key_leave_room_for_those_of_others",
-            "queue/produce/refused_operations.py::pass_over_one_whose_row_somebody_has_locked",
-            "queue/produce/refused_operations.py::of_an_api_key_end_when_it_is_revoked",
+            "queue/operations/refused_operations.py::of_one_api_key_leave_room_for_those_of_others",
+            "queue/operations/refused_operations.py::pass_over_one_whose_row_somebody_has_locked",
+            "queue/operations/refused_operations.py::of_an_api_key_end_when_it_is_revoked",
         ),
     ),
     Attack(
@@ -117,7 +117,7 @@ ATTACKS = (
         "a preview of the jobs of a rare tag",
         "said 0 while 4,200 matched",
         "counted by the index of tags",
-        ("queue/produce/operations.py::a_preview_counts_old_jobs_of_a_rare_tag",),
+        ("queue/operations/operations.py::a_preview_counts_old_jobs_of_a_rare_tag",),
     ),
     Attack(
         "an operation changes a waiting job, and somebody cancels it",

@@ -9,25 +9,18 @@ from typing import Any
 import pytest
 
 from app.api import build
-from app.api.errors import ANSWERS
-from app.api.schemas.database import CheckThreshold, DatabaseCheck, DatabaseResponse
+from app.api.error_responses import ANSWERS
+from app.api.schemas.counted import Counts, Figures, Percentiles, QueueResponse, StatsResponse, StatsStep
+from app.api.schemas.database_report import CheckThreshold, DatabaseCheck, DatabaseResponse
 from app.api.schemas.error_groups import ErrorGroupResponse, ErrorStepResponse
 from app.api.schemas.explain import ExplainResponse, JobRun, ScheduleReason, WaitReason
 from app.api.schemas.job import JobResponse
 from app.api.schemas.response_schemas import CountResponse
-from app.api.schemas.stats import (
-    Counts,
-    Figures,
-    Percentiles,
-    QueueResponse,
-    StatsResponse,
-    StatsStep,
-)
-from app.api.schemas.timeline import TimelineResponse, TimelineStep
-from app.api.schemas.workers import OneWorkerResponse, WorkerJob
+from app.api.schemas.timeline_step import TimelineResponse, TimelineStep
+from app.api.schemas.worker import OneWorkerResponse, WorkerJob
 from haulier.config import Config
 from haulier.domain.job import JobStatus
-from haulier.domain.schedule_waiting import ScheduleCode
+from haulier.domain.schedules.schedule_waiting import ScheduleCode
 from haulier.requests.acts import MuteErrors
 from haulier.requests.job_conditions import ListJobs
 from haulier.requests.job_request import JobOptions

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import click
 
-from haulier.cli.client.errors import Code
-from haulier.cli.commands.invocation import shared_options
-from haulier.cli.commands.options import PARAMETERS
+from haulier.cli.client.client_errors import Code
+from haulier.cli.parts.invocation import shared_options
+from haulier.cli.parts.options import PARAMETERS
 from haulier.cli.root import root
 from haulier.cli.terminal.output import READER_LEFT
 from tests.docs import shell

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from haulier.domain.schedule import Missed, Overlap, TickOutcome, timetable
-from haulier.domain.time_zone import zone
+from haulier.domain.schedules.schedule import Missed, Overlap, TickOutcome, timetable
+from haulier.domain.schedules.time_zone import zone
 from haulier.schedules_toml import read_schedules
 from tests.docs import shell
 from tests.docs.reading import ROOT, blocks_of, names_in, section, tables, text_of

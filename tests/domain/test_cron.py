@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from haulier.domain.cron import MAX_CRON, NAMED, Cron, InvalidCron, parse_cron
-from haulier.domain.time_zone import UnknownZone, zone, zone_names
+from haulier.domain.schedules.cron import MAX_CRON, NAMED, Cron, InvalidCron, parse_cron
+from haulier.domain.schedules.time_zone import UnknownZone, zone, zone_names
 from tests.domain.changes import BEIRUT, BERLIN, CHANGES, LORD_HOWE, NEW_YORK, SANTIAGO, Change, utc
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from haulier.domain.preview import FIRST, SECOND_TIME, SKIPPED, preview
-from haulier.domain.schedule import timetable
+from haulier.domain.schedules.preview import FIRST, SECOND_TIME, SKIPPED, preview
+from haulier.domain.schedules.schedule import timetable
 from tests.domain.changes import BERLIN, LORD_HOWE, NEW_YORK, utc
 
 

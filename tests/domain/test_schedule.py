@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from haulier.domain.schedule import (
+from haulier.domain.schedules.schedule import (
     LATE,
     Decided,
     Decision,

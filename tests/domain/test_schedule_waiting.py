@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from haulier.domain.schedule import Overlap, Refused, Rule, Schedule
-from haulier.domain.schedule_waiting import ScheduleCode, Unfired
+from haulier.domain.schedules.schedule import Overlap, Refused, Rule, Schedule
+from haulier.domain.schedules.schedule_waiting import ScheduleCode, Unfired
 
 NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
 JOB = UUID(int=7)

@@ -17,7 +17,7 @@ from haulier.domain.errors import DatabaseUnavailable, ReadOnly
 from haulier.domain.job import NewJob
 from haulier.postgres.connection import connect
 from haulier.postgres.errors import translated
-from haulier.queue import produce
+from haulier.queue.health import overview
 from haulier.queue.upkeep.migrate import migrate
 from tests import queueing
 from tests.conftest import PATIENCE, eventually
@@ -132,10 +132,10 @@ def test_no_acknowledged_job_is_lost_and_api_and_workers_go_on(pair, spawn_worke
 
 def test_a_standby_is_not_healthy(pair):
     with closing(connect(pair.dsn)) as conn:
-        produce.ping(conn)
+        overview.ping(conn)
 
     with closing(connect(pair.dsn.replace("read-write", "standby"))) as conn, pytest.raises(ReadOnly):
-        produce.ping(conn)
+        overview.ping(conn)
 
 
 def test_nothing_is_acknowledged_while_no_standby_confirms(pair):

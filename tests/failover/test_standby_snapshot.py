@@ -11,7 +11,7 @@ from psycopg2.extensions import connection as Connection
 
 from haulier.domain.checks import Check, CheckState
 from haulier.postgres.connection import connect
-from haulier.queue.produce.checks import THRESHOLDS, check_database
+from haulier.queue.health.database_checks import THRESHOLDS, check_database
 from haulier.queue.upkeep.migrate import migrate
 from tests.conftest import eventually, sql_on
 from tests.failover.pair import DATABASE, Pair

@@ -19,7 +19,7 @@ import pytest
 from marshmallow import ValidationError
 
 from haulier.kinds import Fail
-from haulier.kinds.send_email import SendEmail
+from haulier.kinds.included.send_email import SendEmail
 from tests.hostile.mails import around, drawn, encoded_words
 from tests.kinds.kinds_tools import Mailbox, run, serving_mail
 

@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from psycopg2.extensions import connection as Connection
 
-from app.http.door import Door
+from app.http.auth import Door
 from haulier.config import Config
 from haulier.domain.api_key import ApiKey, Scope
 from haulier.queue.access import api_keys

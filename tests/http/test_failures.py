@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from app.http import failures
-from app.http.failures import Failures
+from app.http.limits import fault_limit
+from app.http.limits.fault_limit import Failures
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Give the time, which stands still."""
     now = [1000.0]
-    monkeypatch.setattr(failures.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(fault_limit.time, "monotonic", lambda: now[0])
     return now
 
 
@@ -36,7 +36,7 @@ def test_lets_an_address_fail_again_as_time_goes_by(clock: list[float]) -> None:
 
 
 def test_gives_many_addresses_no_more_than_some(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failures, "MOST_ADDRESSES", 10)
+    monkeypatch.setattr(fault_limit, "MOST_ADDRESSES", 10)
     failed, done = Failures(1.0, 2.0), 0
 
     for number in range(1000):

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from app.http import request_limit
-from app.http.errors import RateLimited, TooBusy
-from app.http.request_limit import RequestLimit
+from app.http.limits import request_limit
+from app.http.limits.request_limit import RequestLimit
+from app.http.request_errors import RateLimited, TooBusy
 
 
 def test_leaves_places_to_other_callers_and_a_thread_to_quick_requests(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,7 +133,7 @@ def test_a_request_is_answered_by_what_its_route_says(ours: FlaskClient, caplog:
     ]
 
     assert [answer.status_code for answer in answers] == [200, 401, 200, 413, 200]
-    written = [record.getMessage()[:17] for record in caplog.records if record.name == "app.http.envelope"]
+    written = [record.getMessage()[:17] for record in caplog.records if record.name == "app.http.request_log"]
     assert written == ["GET /ours/1 200 i", "POST /ours/1 401 ", "POST /ours/1 413 ", "PUT /ours/1 200 i"]
 
 

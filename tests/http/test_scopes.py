@@ -15,7 +15,7 @@ from haulier.config import Config
 from haulier.domain.api_key import Scope
 from haulier.domain.claim import Fence, Settlement
 from haulier.domain.outcome import Outcome
-from haulier.queue import consume
+from haulier.queue import claims
 from haulier.queue.access import api_keys
 from tests import queueing
 from tests.http.api_calls import CALLS, example_of
@@ -118,9 +118,9 @@ def test_a_key_that_may_only_enqueue_reads_only_its_own_replays(
     (_, ann), (_, bob) = make_key(Scope.ENQUEUE), make_key(Scope.ENQUEUE)
     named = {"Idempotency-Key": "order-7"}
     first = closed.post("/jobs", json=EMAIL, headers={**ann, **named})
-    worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
+    worker = claims.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
     [job] = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
-    consume.settle(conn, [Settlement(Fence.of(job), Outcome.complete("swordfish"))])
+    claims.settle(conn, [Settlement(Fence.of(job), Outcome.complete("swordfish"))])
 
     again = closed.post("/jobs", json=EMAIL, headers={**ann, **named})
     # Without all three of them, API key, idempotency key and request, the answer shows nothing, not even an id.

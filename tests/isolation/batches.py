@@ -15,11 +15,15 @@ from haulier.domain.job import NewJob
 from haulier.domain.operation import OperationAction
 from haulier.domain.outcome import Outcome
 from haulier.kinds import JobContext
-from haulier.queue import consume, produce
-from haulier.queue.produce.job_filter import JobFilter
-from haulier.queue.produce.operations import Order, start
-from haulier.queue.produce.work_off import Worker, work_off
-from haulier.queue.upkeep import depths, error_counts, numbers, purge
+from haulier.queue import claims
+from haulier.queue import jobs as job_acts
+from haulier.queue.failures import error_counts
+from haulier.queue.numbers import counts, depths
+from haulier.queue.operations.operations import Order, start
+from haulier.queue.operations.work_off import Worker, work_off
+from haulier.queue.search import job_list
+from haulier.queue.search.job_filter import JobFilter
+from haulier.queue.upkeep import purge
 from haulier.worker.link.lease import Lease
 from haulier.worker.steps.progress import ProgressWriter
 from haulier.worker.supply.held import HeldJob
@@ -63,7 +67,7 @@ def jobs(conn: Connection) -> None:
 
 
 def _worker(conn: Connection) -> UUID:
-    return consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=60)
+    return claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=60)
 
 
 def running_jobs(conn: Connection) -> None:
@@ -82,7 +86,7 @@ def orphans(conn: Connection) -> None:
 def failed_jobs(conn: Connection) -> None:
     """Let them have failed for good."""
     running_jobs(conn)
-    consume.settle_each(conn, _settlements(conn, Outcome.fail_for_good("no luck")))
+    claims.settle_each(conn, _settlements(conn, Outcome.fail_for_good("no luck")))
 
 
 def _settlements(conn: Connection, outcome: Outcome) -> list[Settlement]:
@@ -93,12 +97,12 @@ def _settlements(conn: Connection, outcome: Outcome) -> list[Settlement]:
 
 def settling(outcome: Outcome) -> Callable[[Connection], object]:
     """Return what settles all that runs."""
-    return lambda conn: consume.settle_each(conn, _settlements(conn, outcome))
+    return lambda conn: claims.settle_each(conn, _settlements(conn, outcome))
 
 
 def rescuing(conn: Connection) -> None:
     """Take all orphans."""
-    for _ in consume.take_orphans(conn):
+    for _ in claims.take_orphans(conn):
         pass
 
 
@@ -117,8 +121,8 @@ def enqueuing(conn: Connection) -> None:
         cursor.execute("SELECT queue FROM haulier.job")
         there = {queue for (queue,) in cursor.fetchall()}
     names = [f"q{n}" for n in range(1, ROWS + 1)]
-    drafts = [produce.draft(NewJob("t.note", {}, queue=name)) for name in names if name not in there]
-    produce.enqueue_each(conn, drafts)
+    drafts = [job_acts.draft(NewJob("t.note", {}, queue=name)) for name in names if name not in there]
+    job_acts.enqueue_each(conn, drafts)
 
 
 def operating(action: str, **changes: int) -> Callable[[Connection], object]:
@@ -150,7 +154,7 @@ def telling(conn: Connection) -> None:
         found = cursor.fetchall()
     lease, held = Lease(60.0), []
     lease.registered(found[0][1], time.monotonic())
-    for stored in produce.look.get_jobs(conn, [id for id, _ in found]):
+    for stored in job_list.get_jobs(conn, [id for id, _ in found]):
         job = stored.read()
         held.append(HeldJob(job, JobContext(job, Config("")), None, began_at=time.monotonic()))
         held[-1].context.progress(1, note=job.queue)
@@ -160,16 +164,16 @@ def telling(conn: Connection) -> None:
 def counting(conn: Connection) -> None:
     """Count what came and ended, from a day ago on."""
     run(conn, "DELETE FROM haulier.counting")
-    numbers.counting_ends_in(conn)
-    numbers.count(conn, counter=uuid4())
+    counts.counting_ends_in(conn)
+    counts.count(conn, counter=uuid4())
 
 
 def folding(conn: Connection) -> None:
     """Sum the counts of a day ago."""
     run(conn, "DELETE FROM haulier.counting")
-    numbers.counting_ends_in(conn)
+    counts.counting_ends_in(conn)
     run(conn, "UPDATE haulier.counting SET through = now(), folded = now() - interval '1 hour'")
-    numbers.fold(conn, retention_days=30)
+    counts.fold(conn, retention_days=30)
 
 
 COUNT = "SELECT count(*) FROM haulier."
@@ -189,8 +193,8 @@ BATCHES = [
         f"{COUNT}job WHERE status = 'running'",
     ),
     Batch("rescue", "job", "UPDATE", "queue", orphans, rescuing, f"{COUNT}job WHERE status = 'running'"),
-    Batch("bury", "worker", "DELETE", "host", dead_workers, consume.bury, f"{COUNT}worker"),
-    Batch("note the dead", "worker_past", "INSERT", "host", dead_workers, consume.bury, f"{COUNT}worker"),
+    Batch("bury", "worker", "DELETE", "host", dead_workers, claims.bury, f"{COUNT}worker"),
+    Batch("note the dead", "worker_past", "INSERT", "host", dead_workers, claims.bury, f"{COUNT}worker"),
     Batch("enqueue", "job", "INSERT", "queue", lambda conn: None, enqueuing, f"{LEFT}job"),
     Batch("cancel", "finished_job", "INSERT", "queue", jobs, operating("cancel"), f"{COUNT}job"),
     Batch(

@@ -118,7 +118,7 @@ ROWS = (
     Row(
         "the web role deletes a row and inserts it again under its id",
         "jobs changed, against what the docs said; 500 on retry",
-        now="the page says what that role can do; 409 on retry: `tests/queue/produce/test_retry.py`, "
+        now="the page says what that role can do; 409 on retry: `tests/queue/jobs/test_retry.py`, "
         "`tests/schema/test_grants.py`",
     ),
     Row(

@@ -11,9 +11,9 @@ from psycopg2.extensions import connection as Connection
 from haulier.domain.job import Job, NewJob
 from haulier.domain.operation import OperationAction
 from haulier.postgres.connection import connect
-from haulier.queue import consume
-from haulier.queue.produce.job_filter import JobFilter
-from haulier.queue.produce.operations import Order, start
+from haulier.queue import claims
+from haulier.queue.operations.operations import Order, start
+from haulier.queue.search.job_filter import JobFilter
 from haulier.queue.upkeep.partitions import ensure_partitions
 from tests import queueing
 
@@ -116,7 +116,7 @@ class Scene:
         )
 
     def _lose(self, job: Job) -> None:
-        dead = consume.register(self._conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=1)
+        dead = claims.register(self._conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=1)
         self._run("UPDATE haulier.worker SET beat_at = now() - interval '1 minute' WHERE id = %s", dead)
         self._run(
             "UPDATE haulier.job SET status = 'running', worker_id = %s, claim = %s, started_at = now(), attempt = 1,"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from haulier.postgres.prepared import as_prepared
 from haulier.postgres.sql_files import SQL
-from haulier.queue.consume.prepared import prepared
+from haulier.queue.claims.prepared import prepared
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,12 +32,12 @@ LEFT_OUT = {
     "lapsed": "only where a burial was refused: test_rows.py",
     "lanes_of": "only with WORKER_QUEUES, in the place of lanes",
     "lanes_of_and_operations": "as lanes_of, in the place of lanes_and_operations",
-    "find_tagged": "only for an operation that looks for tags: tests/queue/produce/test_matching.py",
+    "find_tagged": "only for an operation that looks for tags: tests/queue/search/test_find_ids.py",
     "count_by_kind": "a preview asks, which the API makes",
     "count_tagged_by_kind": "as count_by_kind",
-    "arrivals": "only where an operation's look for a rare kind is long: tests/queue/produce/test_look_back.py",
+    "arrivals": "only where an operation's look for a rare kind is long: tests/queue/search/test_bounded_scan.py",
     "leave_operations": "only while a process stops, and nobody waits for it: tests/worker/threads/test_operations.py",
-    "delay_operation": "only where a chunk was refused: tests/queue/produce/test_operations.py",
+    "delay_operation": "only where a chunk was refused: tests/queue/operations/test_operations.py",
     "cancel": "only the API acts on a single job",
     "change": "as cancel",
     "retry": "as cancel",
@@ -57,12 +57,12 @@ LEFT_OUT = {
     "change_all": "as cancel_all",
     "retry_all": "as cancel_all",
     "delete_all": "as cancel_all",
-    "lose_operation": "only where the database was restored: tests/queue/produce/test_operation_bound.py",
+    "lose_operation": "only where the database was restored: tests/queue/operations/test_operation_bound.py",
     "heads": "only where there are more lanes than one look reads: tests/worker/lanes/test_scan.py",
     "find_paused": "only where jobs were claimed ahead: tests/worker/threads/test_heartbeat.py",
     "steps_begin": "only `haulier recount` sends it",
     "say_stopping": "only while the process stops, and nobody needs to know it: tests/worker/test_introduction.py",
-    "due_schedules": "only where there are schedules, and jobs do not depend on it: tests/queue/test_firing.py",
+    "due_schedules": "only if there are schedules; no job depends on it: tests/queue/schedules/test_firing.py",
     "live_of_schedules": "as due_schedules",
     "move_and_fire": "as due_schedules",
     "decide_apart": "as due_schedules",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from haulier.domain.job import NewJob
-from haulier.queue import consume, produce
+from haulier.queue import claims, search
 from haulier.queue.upkeep.partitions import ensure_partitions
 from tests import queueing
 from tests.conftest import eventually
@@ -45,7 +45,7 @@ def test_a_job_that_a_new_constraint_forbids_is_skipped_and_named_once(worker, e
 
             assert in_time, f"{len(jobs) - len(ended())} of {len(jobs)} good jobs were held up"
             assert named(process) == {str(culprit.id): 1}
-            assert produce.get(conn, culprit.id).attempts == 0
+            assert search.get(conn, culprit.id).attempts == 0
             # PostgreSQL quotes the whole row.
             assert "forbidden" not in process.log, "a payload in the log"
             run(conn, "ALTER TABLE haulier.job DROP CONSTRAINT no_file")
@@ -68,7 +68,7 @@ def _count(conn: Any, table: str) -> int:
 def test_big_orphans_keep_no_dead_worker_from_its_grave(worker, enqueue_many, conn, record):
     # In the long form as big as it was seen: with each of them a rescue takes most of the time that a statement has.
     size, count = (200_000_000, 5) if IS_LONG else (2_000_000, 5)
-    dead = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=2)
+    dead = claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=2)
     run(
         conn,
         "INSERT INTO haulier.job (kind, queue, payload, status, worker_id, claim, started_at, attempt, attempts)"

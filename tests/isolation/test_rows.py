@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from haulier.domain.job import Job
-from haulier.queue import consume
+from haulier.queue import claims
 from tests.conftest import eventually
 from tests.isolation.conftest import named, refused_jobs, unhurt, until
 from tests.isolation.wire import REFUSALS, Refusal
@@ -81,7 +81,7 @@ def dead_worker(conn) -> Callable[..., UUID]:
     """Give a function that enters a worker whose lease has run out."""
 
     def dead_worker() -> UUID:
-        worker_id = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=2)
+        worker_id = claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=2)
         with conn.cursor() as cursor:
             cursor.execute("UPDATE haulier.worker SET beat_at = now() - interval '1 minute' WHERE id = %s", [worker_id])
         return worker_id

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from haulier.kinds.outbound import http_client
+from haulier.kinds.included.outbound import http_client
 from tests.kinds.kinds_tools import Mailbox, Receiver, listening, receiving, run, serving_mail
 from tests.kinds.pictures import data_url
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from haulier.kinds import Fail
-from haulier.kinds.image_parts import refusal
+from haulier.kinds.included.image_parts import refusal
 from tests.kinds.hostile_images import (
     COSTLY,
     chunk,
@@ -109,7 +109,7 @@ def test_warnings_about_an_image_are_one_line(resize, caplog):
 
 
 def test_memory_that_is_not_there_is_told_from_a_broken_image(resize, monkeypatch):
-    monkeypatch.setattr("haulier.kinds.resize_image._scale", lambda *_, **__: bytearray(2**62))
+    monkeypatch.setattr("haulier.kinds.included.resize_image._scale", lambda *_, **__: bytearray(2**62))
 
     with pytest.raises(MemoryError):
         resize(picture("PNG"))

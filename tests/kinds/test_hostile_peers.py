@@ -21,10 +21,11 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
-from haulier.kinds import Fail, JobCancelled, Retry, resize_image
-from haulier.kinds.outbound.addresses import guard
-from haulier.kinds.outbound.deadline import Deadline
-from haulier.kinds.outbound.http_client import download
+from haulier.kinds import Fail, JobCancelled, Retry
+from haulier.kinds.included import resize_image
+from haulier.kinds.included.outbound.addresses import guard
+from haulier.kinds.included.outbound.deadline import Deadline
+from haulier.kinds.included.outbound.http_client import download
 from haulier.kinds.sdk import turns
 from tests.kinds.hostile_images import chunk, png_with
 from tests.kinds.kinds_tools import SOON, a_context, error_of, perform, reply, run, stopped_soon

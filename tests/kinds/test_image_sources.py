@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from haulier.kinds import Fail, resize_image
+from haulier.kinds import Fail
+from haulier.kinds.included import resize_image
 from tests.kinds.hostile_images import PNG, chunk
 from tests.kinds.kinds_tools import error_of, run
 from tests.kinds.pictures import picture

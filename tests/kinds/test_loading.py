@@ -74,7 +74,7 @@ def test_name_that_is_none_is_refused(own_kinds):
 def test_name_taken_by_another_module_is_refused(own_kinds):
     load_kinds(settings())
 
-    with pytest.raises(ConfigError, match="'send_email' is defined twice, in haulier.kinds.send_email and"):
+    with pytest.raises(ConfigError, match="'send_email' is defined twice, in haulier.kinds.included.send_email and"):
         kind("send_email", schema=Schema)(lambda context, payload: None)
 
 

@@ -6,7 +6,7 @@ import json
 import time
 
 from haulier.domain.outcome import MAX_RESULT_BYTES
-from haulier.kinds.summarize_text import STOP_WORDS
+from haulier.kinds.included.summarize_text import STOP_WORDS
 from tests.kinds.kinds_tools import run
 
 HARBOUR = (

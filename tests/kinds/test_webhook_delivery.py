@@ -173,7 +173,7 @@ def test_receiver_that_drips_is_cut_off_at_the_time_limit(listen, monkeypatch):
             sock.sendall(b"X-A: b\r\n")
             context.wait(0.05)
 
-    monkeypatch.setattr("haulier.kinds.webhook_delivery.SECONDS", 0.5)
+    monkeypatch.setattr("haulier.kinds.included.webhook_delivery.SECONDS", 0.5)
     context = a_context("webhook_delivery", {"url": f"http://127.0.0.1:{listen(drip)}/", "body": 1})
     started = time.monotonic()
 

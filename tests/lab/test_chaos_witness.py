@@ -17,11 +17,11 @@ from haulier.domain.job import NewJob
 from haulier.domain.operation import OperationAction
 from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
-from haulier.queue import consume, produce
-from haulier.queue.produce import operations as ops
-from haulier.queue.produce.job_filter import JobFilter
-from haulier.queue.produce.operations import Order
-from haulier.queue.produce.work_off import Worker, work_off
+from haulier.queue import claims, jobs
+from haulier.queue.operations import operations as ops
+from haulier.queue.operations.operations import Order
+from haulier.queue.operations.work_off import Worker, work_off
+from haulier.queue.search.job_filter import JobFilter
 from lab.chaos import acts, numbers, witness
 from lab.chaos.operators import Act, place_of
 from lab.chaos.stage import WITNESS
@@ -44,16 +44,16 @@ def enqueue(conn: Connection, *tags: str, delay: timedelta | None = None) -> UUI
 
 
 def run(conn: Connection, outcome: Outcome) -> None:
-    worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=60)
+    worker = claims.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=60)
     [job] = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=1)
-    consume.settle(conn, [Settlement(Fence.of(job), outcome)])
+    claims.settle(conn, [Settlement(Fence.of(job), outcome)])
 
 
-def with_mark(mark: int) -> produce.Changes:
+def with_mark(mark: int) -> jobs.Changes:
     queue, priority = place_of(mark)
     payload = {"n": 1, "mark": mark}
     fields = {"queue": queue, "priority": priority, "payload": payload}
-    return produce.Changes(json.dumps(fields), noted=json.dumps({"new": payload}))
+    return jobs.Changes(json.dumps(fields), noted=json.dumps({"new": payload}))
 
 
 def operate(conn: Connection, action: str, tag: str, **changes: Any) -> ops.Operation:
@@ -68,17 +68,17 @@ def operate(conn: Connection, action: str, tag: str, **changes: Any) -> ops.Oper
 def everything(conn: Connection) -> list[Act]:
     """Do everything that operators can do, and return the answers."""
     job = enqueue(conn)
-    produce.change(conn, job, with_mark(1))
+    jobs.change(conn, job, with_mark(1))
     run(conn, Outcome.fail_for_good("no luck"))
-    produce.retry(conn, job, with_mark(2))
-    copy = produce.copy(conn, job, with_mark(3))
-    produce.cancel(conn, job)
-    produce.delete(conn, job)
-    worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=60)
+    jobs.retry(conn, job, with_mark(2))
+    copy = jobs.copy(conn, job, with_mark(3))
+    jobs.cancel(conn, job)
+    jobs.delete(conn, job)
+    worker = claims.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=60)
     [running] = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=1)
     assert running.id == copy.id
-    produce.cancel(conn, copy.id)
-    consume.settle(conn, [Settlement(Fence.of(running), Outcome.complete({}))])
+    jobs.cancel(conn, copy.id)
+    claims.settle(conn, [Settlement(Fence.of(running), Outcome.complete({}))])
     for _ in range(5):
         enqueue(conn, "crowd")
     started = [
@@ -149,10 +149,10 @@ def test_do_not_see_what_is_not_so(conn):
 def test_keep_what_was_deleted_as_it_was_and_nothing_that_was_retried(conn):
     kept, deleted = enqueue(conn), enqueue(conn)
     for job in (kept, deleted):
-        produce.cancel(conn, job)
-        produce.retry(conn, job)
-        produce.cancel(conn, job)
-    produce.delete(conn, deleted)
+        jobs.cancel(conn, job)
+        jobs.retry(conn, job)
+        jobs.cancel(conn, job)
+    jobs.delete(conn, deleted)
 
     assert sql_on(conn)("SELECT job ->> 'id', job ->> 'status' FROM chaos.deleted") == [(str(deleted), "cancelled")]
 
@@ -182,12 +182,12 @@ def test_tell_what_the_numbers_have_to_be(conn, through, differences):
     sql(THROUGH, through)
     for is_deleted in (True, False):
         job = enqueue(conn, delay=timedelta(hours=1))
-        produce.cancel(conn, job)
+        jobs.cancel(conn, job)
         if is_deleted:
-            produce.delete(conn, job)
+            jobs.delete(conn, job)
         else:
-            produce.retry(conn, job)
-            produce.cancel(conn, job)
+            jobs.retry(conn, job)
+            jobs.cancel(conn, job)
 
     found = {}
     for counted in differences:

@@ -10,7 +10,8 @@ from hypothesis.stateful import rule
 
 from haulier.domain.claim import ClaimRequest, Fence, Settlement
 from haulier.domain.outcome import Outcome
-from haulier.queue import consume, produce
+from haulier.queue import claims as worker_claims
+from haulier.queue import search
 from tests import queueing
 from tests.model.choosing import Ending, fives, has, limits, one_of, some_of, threads
 from tests.model.comparing import is_told
@@ -26,7 +27,7 @@ class Claiming(State):
     @rule(queues=st.sampled_from([(), (), ("bulk",)]))
     def register(self, queues: tuple[str, ...]) -> None:
         lease = LEASE * UNIT.total_seconds()
-        worker_id = consume.register(self.conn, host="dock", pid=7, threads=4, queues=queues, lease_seconds=lease)
+        worker_id = worker_claims.register(self.conn, host="dock", pid=7, threads=4, queues=queues, lease_seconds=lease)
         self.ledger.workers[worker_id] = Process(queues, self.ledger.clock)
         self.registered += 1
         self.workers.append(Worker(self.registered, worker_id, queues, AgeingMarks(clock=self._tick)))
@@ -43,7 +44,7 @@ class Claiming(State):
         self.scan_and_exchange(worker, claims, ends, limit, free)
 
     def _scan(self, worker: Worker) -> None:
-        lanes = consume.lanes(self.conn, queues=worker.queues)
+        lanes = worker_claims.lanes(self.conn, queues=worker.queues)
         waiting = self.ledger.lanes(worker.queues, suspect=False)
         assert {lane.head[:2]: (lane.head[2:], lane.seconds <= 0) for lane in lanes} == {
             lane: (jobs[0].order, self.ledger.may_start(jobs[0])) for lane, jobs in waiting.items()
@@ -95,7 +96,7 @@ class Claiming(State):
         fences = self._expect(request, from_mark=from_mark)
 
         settlements = [Settlement(fence, ending.outcome) for fence, ending in ends]
-        statuses, claimed = consume.settle_and_claim(self.conn, settlements, request if marks else None)
+        statuses, claimed = worker_claims.settle_and_claim(self.conn, settlements, request if marks else None)
         jobs = [job.read() for job in claimed.jobs]
 
         assert statuses == expected
@@ -125,10 +126,10 @@ class Claiming(State):
         surplus = [claim.fence for claim in self._exchange(worker, [], limit, limit, from_mark=False)[kept:]]
         if not surplus:
             return
-        jobs = [produce.get(self.conn, fence.id) for fence in surplus]
+        jobs = [search.get(self.conn, fence.id) for fence in surplus]
         expected = [self._end(fence, Ending(Outcome.give_back())) for fence in surplus]
 
-        statuses, _ = consume.settle_and_claim(
+        statuses, _ = worker_claims.settle_and_claim(
             self.conn, [Settlement(fence, Outcome.give_back()) for fence in surplus], None
         )
         worker.lanes.given_back(jobs)
@@ -146,7 +147,7 @@ class Claiming(State):
         self._claim(worker, limit=1, suspect=True)
 
     def _claim(self, worker: Worker, *, limit: int, suspect: bool) -> list[Claim]:
-        lanes = consume.lanes(self.conn, queues=worker.queues, suspect=suspect)
+        lanes = worker_claims.lanes(self.conn, queues=worker.queues, suspect=suspect)
         marks = [lane.head for lane in lanes]
         assert {mark[:2] for mark in marks} == set(self.ledger.lanes(worker.queues, suspect=suspect))
         request = ClaimRequest(worker.id, uuid4(), marks, limit, limit, suspect)

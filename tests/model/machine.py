@@ -14,9 +14,11 @@ from haulier.domain.claim import Settlement
 from haulier.domain.errors import InvalidTransition, JobNotFound
 from haulier.domain.job import MAX_SNOOZES, NewJob
 from haulier.domain.outcome import Outcome
-from haulier.queue import consume, produce
-from haulier.queue.produce import pauses
-from haulier.queue.produce.job_filter import JobFilter
+from haulier.queue import claims as worker_claims
+from haulier.queue import jobs as job_acts
+from haulier.queue import search
+from haulier.queue.queues import pauses
+from haulier.queue.search.job_filter import JobFilter
 from haulier.queue.upkeep import partitions, purge
 from tests import queueing
 from tests.model.choosing import (
@@ -118,11 +120,11 @@ class Queue(Operating):
         pairs = list(zip([claim.fence for claim in claims], ends, strict=False))
         expected = {fence.id: status for fence, ending in pairs if (status := self._end(fence, ending))}
 
-        statuses = consume.settle(self.conn, [Settlement(fence, ending.outcome) for fence, ending in pairs])
+        statuses = worker_claims.settle(self.conn, [Settlement(fence, ending.outcome) for fence, ending in pairs])
 
         assert statuses == expected
         for claim in claims:
-            earlier = consume.settled_earlier(self.conn, [claim.fence])
+            earlier = worker_claims.settled_earlier(self.conn, [claim.fence])
             assert earlier.get(claim.fence) == self.ledger.settled_earlier(claim.fence)
 
     @has(State.some_claims)
@@ -136,7 +138,7 @@ class Queue(Operating):
         other = claim.fence.attempt - 1 if changed == "attempt" else uuid4()
         fence = claim.fence._replace(**{changed: other})
 
-        statuses, _ = consume.settle_and_claim(self.conn, [Settlement(fence, ending.outcome)], None)
+        statuses, _ = worker_claims.settle_and_claim(self.conn, [Settlement(fence, ending.outcome)], None)
 
         assert statuses == [None]
 
@@ -148,7 +150,7 @@ class Queue(Operating):
         expected: Any = self.ledger.cancel(job) if job.id in self.ledger.jobs else JobNotFound
 
         try:
-            done: Any = produce.cancel(self.conn, job.id)
+            done: Any = job_acts.cancel(self.conn, job.id)
         except JobNotFound:
             done = JobNotFound
         except InvalidTransition:
@@ -166,12 +168,12 @@ class Queue(Operating):
     def change(self, job: Entry, queue: str, priority: int, delay: float | None) -> None:
         is_there = job.id in self.ledger.jobs
         expected: Any = self.ledger.change(job, queue, priority, delay) if is_there else JobNotFound
-        changes = produce.Changes.of(
+        changes = job_acts.Changes.of(
             queue=queue, priority=priority, **({} if delay is None else {"delay_seconds": delay})
         )
 
         try:
-            changed = produce.change(self.conn, job.id, changes)
+            changed = job_acts.change(self.conn, job.id, changes)
         except JobNotFound:
             assert expected is JobNotFound
         except InvalidTransition:
@@ -184,7 +186,7 @@ class Queue(Operating):
     @rule(job=one_of(lambda self: self.accepted))
     def copy(self, job: Entry) -> None:
         try:
-            made = produce.copy(self.conn, job.id)
+            made = job_acts.copy(self.conn, job.id)
         except JobNotFound:
             assert job.id not in self.ledger.jobs
         else:
@@ -198,7 +200,7 @@ class Queue(Operating):
         expected: Any = self.ledger.delete(job) if job.id in self.ledger.jobs else JobNotFound
 
         try:
-            produce.delete(self.conn, job.id)
+            job_acts.delete(self.conn, job.id)
         except JobNotFound:
             assert expected is JobNotFound
         except InvalidTransition:
@@ -211,12 +213,12 @@ class Queue(Operating):
     def retry(self, job: Entry, queue: str | None) -> None:
         expected: Any = self.ledger.retry(job) if job.id in self.ledger.jobs else JobNotFound
         self.may_live_again = {job.id}
-        changes = produce.Changes.of(**({} if queue is None else {"queue": queue}))
+        changes = job_acts.Changes.of(**({} if queue is None else {"queue": queue}))
         if expected is True and queue is not None:
             job.queue = queue
 
         try:
-            again = produce.retry(self.conn, job.id, changes)
+            again = job_acts.retry(self.conn, job.id, changes)
         except JobNotFound:
             assert expected is JobNotFound
         except InvalidTransition:
@@ -246,7 +248,7 @@ class Queue(Operating):
     def beat(self, worker: Worker) -> None:
         """Beat, and compare as the heartbeat does: a claim whose reply was lost goes back uncharged."""
         self._beat(worker)
-        held = consume.held(self.conn, worker.id, {job.claim for job in self.ledger.jobs.values() if job.claim})
+        held = worker_claims.held(self.conn, worker.id, {job.claim for job in self.ledger.jobs.values() if job.claim})
         assert {each.fence.id: each.cancel_requested for each in held} == {
             job.id: job.cancel_requested
             for job in self.ledger.jobs.values()
@@ -254,10 +256,10 @@ class Queue(Operating):
         }
         lost = [each.fence for each in held if each.fence.claim in self.lost and each.fence.id not in self.locked]
         expected = {fence.id: self._end(fence, Ending(Outcome.release())) for fence in lost}
-        assert consume.settle(self.conn, [Settlement(fence, Outcome.release()) for fence in lost]) == expected
+        assert worker_claims.settle(self.conn, [Settlement(fence, Outcome.release()) for fence in lost]) == expected
 
     def _beat(self, worker: Worker) -> None:
-        seconds = consume.beat(self.conn, worker.id)
+        seconds = worker_claims.beat(self.conn, worker.id)
         process = self.ledger.workers.get(worker.id)
         assert (seconds is None) == (process is None), "declared dead, or not"
         if process is not None and seconds is not None:
@@ -272,7 +274,7 @@ class Queue(Operating):
         """
         for worker in dying:
             if leaving:
-                consume.deregister(self.conn, worker.id)
+                worker_claims.deregister(self.conn, worker.id)
                 self.ledger.workers.pop(worker.id, None)
             elif worker.id in self.ledger.workers:
                 self.ledger.workers[worker.id].beat = self.ledger.clock - 3
@@ -356,9 +358,9 @@ class Queue(Operating):
             while claims := self._claim(worker, limit=ALL, suspect=suspect):
                 expected = [self._end(claim.fence, Ending(Outcome.complete())) for claim in claims]
                 settlements = [Settlement(claim.fence, Outcome.complete()) for claim in claims]
-                assert consume.settle_and_claim(self.conn, settlements, None)[0] == expected
+                assert worker_claims.settle_and_claim(self.conn, settlements, None)[0] == expected
             assert queueing.seconds_until_due(self.conn, queues=(), suspect=suspect) is None
         self.every_row_is_as_the_ledger_has_it()
         self.the_overview_counts_what_the_ledger_has()
-        assert {job.id for job in produce.list_jobs(self.conn, JobFilter(limit=ALL)).jobs} == set(self.ledger.jobs)
+        assert {job.id for job in search.list_jobs(self.conn, JobFilter(limit=ALL)).jobs} == set(self.ledger.jobs)
         assert self.live() == [], "jobs that nobody can claim"

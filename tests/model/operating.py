@@ -11,10 +11,10 @@ from hypothesis.stateful import rule
 
 from haulier.domain.errors import OperationConflict, TooManyOperations
 from haulier.domain.operation import ACTS_ON, OperationAction
-from haulier.queue.produce import operations as ops
-from haulier.queue.produce.job_filter import JobFilter
-from haulier.queue.produce.operations import Operation, Order
-from haulier.queue.produce.work_off import Pace, Worker, work_off
+from haulier.queue.operations import operations as ops
+from haulier.queue.operations.operations import Operation, Order
+from haulier.queue.operations.work_off import Pace, Worker, work_off
+from haulier.queue.search.job_filter import JobFilter
 from tests.model.choosing import has, one_of
 from tests.model.claiming import Claiming
 from tests.model.ledger import Entry

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from haulier.domain.claim import Fence
-from haulier.queue.produce.operations import Order, Preview
+from haulier.queue.operations.operations import Order, Preview
 from haulier.worker.lanes.marks import Marks
 from tests.model.ledger import Entry
 

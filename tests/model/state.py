@@ -8,7 +8,7 @@ from uuid import UUID
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
 from haulier.domain.claim import Fence
-from haulier.queue import produce
+from haulier.queue.health import overview as system_overview
 from tests.model.choosing import Ending
 from tests.model.comparing import is_about, is_as_written, keeps_the_promises
 from tests.model.ledger import FINAL, Entry, Ledger
@@ -104,7 +104,7 @@ class State(RuleBasedStateMachine):
 
     @invariant()
     def the_overview_counts_what_the_ledger_has(self) -> None:
-        overview, live = produce.overview(self.conn), self.live()
+        overview, live = system_overview.overview(self.conn), self.live()
         assert {(depth.queue, depth.status): depth.jobs for depth in overview.depths} == Counter(
             (job.queue, job.status) for job in live
         )

@@ -20,16 +20,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from haulier.domain.errors import ScheduleBusy
-from haulier.domain.schedule import Missed, Overlap, Rule
+from haulier.domain.schedules.schedule import Missed, Overlap, Rule
 from haulier.postgres.connection import connect
 from haulier.postgres.errors import PostgresError
 from haulier.postgres.statements import transaction
-from haulier.queue import produce
-from haulier.queue.firing import Fired, fire_due
-from haulier.queue.produce import schedules
+from haulier.queue import jobs as job_acts
+from haulier.queue.schedules import schedules
+from haulier.queue.schedules.fire import Fired, fire_due
 from tests.conftest import Sql, sql_on
 from tests.model import EXAMPLES, FEW, SEED
-from tests.queue.schedules import set_time
+from tests.queue.schedules.schedules import set_time
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 LATE, LOOK, LOOK_AT_PENDING = 60, 3600, 1
@@ -283,7 +283,7 @@ class Schedules(RuleBasedStateMachine):
         live = self.known[name].live if name in self.known else [at for other, at in self.left if other == name]
         assert bool(found) == bool(live)
         if found:
-            produce.cancel(self.conn, found[0][0])
+            job_acts.cancel(self.conn, found[0][0])
             at = max(live) if newest else min(live)
             (live if name in self.known else self.left).remove(at if name in self.known else (name, at))  # type: ignore[arg-type]
 

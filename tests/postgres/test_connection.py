@@ -19,7 +19,7 @@ from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect, is_broken
 from haulier.postgres.database import Database
 from haulier.postgres.statements import rows
-from haulier.queue import consume, produce
+from haulier.queue import claims, search
 from lab.proxy import proxy_to
 from tests import queueing
 from tests.conftest import PATIENCE, eventually
@@ -232,12 +232,12 @@ def test_speaks_utf_8_whatever_the_role_defaults_to(conn, database):
         # As ALTER ROLE … SET client_encoding does, without changing the role of every other test.
         url = make_dsn(database, options=f"-c client_encoding={encoding}")
         with closing(connect(url)) as mine:
-            worker = consume.register(mine, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
+            worker = claims.register(mine, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
             queueing.enqueue(mine, [NewJob("mail", {"text": text})])
             queueing.enqueue(mine, [NewJob("mail", {"text": text}) for _ in range(2)])
 
             jobs = queueing.claim(mine, worker_id=worker, claim_id=uuid4(), queues=(), limit=9)
-            consume.settle(mine, [Settlement(Fence.of(job), Outcome.fail_for_good(text)) for job in jobs])
+            claims.settle(mine, [Settlement(Fence.of(job), Outcome.fail_for_good(text)) for job in jobs])
 
             assert [job.payload for job in jobs] == [{"text": text}] * 3
-            assert {produce.get(mine, job.id).last_error for job in jobs} == {text}
+            assert {search.get(mine, job.id).last_error for job in jobs} == {text}

@@ -19,7 +19,8 @@ from haulier.postgres.database import Database
 from haulier.postgres.errors import translated
 from haulier.postgres.statements import bounded, rows, transaction, transaction_of
 from haulier.postgres.watchdog import watchdog
-from haulier.queue import produce
+from haulier.queue import jobs
+from haulier.queue.health import overview
 from lab.proxy import proxy_to
 from tests.conftest import PATIENCE, eventually
 
@@ -189,7 +190,7 @@ def test_a_transaction_that_its_process_forgot_does_not_hold_its_locks_for_ever(
         forget()
 
     with subject.connection() as conn:
-        assert produce.cancel(conn, job.id) is True
+        assert jobs.cancel(conn, job.id) is True
 
 
 def test_works_in_a_child_that_was_forked_while_another_thread_was_at_the_watchdog(database: str) -> None:
@@ -208,7 +209,7 @@ def test_works_in_a_child_that_was_forked_while_another_thread_was_at_the_watchd
         signal.signal(signal.SIGALRM, signal.SIG_DFL)  # pytest's would go on with the tests, in the child
         signal.alarm(5)
         with closing(connect(database)) as conn:
-            produce.ping(conn)
+            overview.ping(conn)
         os._exit(0)
     forked.set()
     holder.join()

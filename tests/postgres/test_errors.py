@@ -13,7 +13,7 @@ from haulier.postgres.errors import translated
 from haulier.postgres.statements import end_with, rows, transaction, transaction_of
 from lab.proxy import proxy_to
 from tests import queueing
-from tests.queue.schedules import plant
+from tests.queue.schedules.schedules import plant
 
 
 def test_a_backend_that_is_terminated_under_a_call_is_database_unavailable_once(subject, end_backends):

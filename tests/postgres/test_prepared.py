@@ -12,8 +12,8 @@ from haulier.domain.errors import DatabaseUnavailable, StatementRefused
 from haulier.domain.outcome import Outcome
 from haulier.postgres.database import Database
 from haulier.postgres.prepared import Prepared, as_prepared
-from haulier.queue import consume, produce
-from haulier.queue.consume.prepared import prepared
+from haulier.queue import claims, search
+from haulier.queue.claims.prepared import prepared
 from tests import queueing
 
 pytestmark = pytest.mark.direct("a pool's connections keep nothing that is prepared")
@@ -24,7 +24,7 @@ def plans(monkeypatch) -> Prepared:
     """Let this test be the first that prepares anything."""
     made = Prepared(prepared.names)
     for module in ("claim", "settle"):
-        monkeypatch.setattr(import_module(f"haulier.queue.consume.{module}"), "prepared", made)
+        monkeypatch.setattr(import_module(f"haulier.queue.claims.{module}"), "prepared", made)
     return made
 
 
@@ -46,7 +46,7 @@ def test_claims_and_settles_are_prepared_once_for_each_connection_and_planned_on
 
     claimed = [claim() for _ in jobs]
     for job in claimed:
-        consume.settle_and_claim(conn, [Settlement(Fence.of(job), Outcome.complete())], None)
+        claims.settle_and_claim(conn, [Settlement(Fence.of(job), Outcome.complete())], None)
 
     assert [job.id for job in claimed] == [job.id for job in jobs]
     used = plans_used(conn)
@@ -65,15 +65,15 @@ def test_what_is_settled_by_the_plan_goes_where_it_would_without(plans, conn, ru
 
     def ends(jobs):
         """Return what became of them, but for what no two jobs share."""
-        found = [produce.get(conn, job.id).read() for job in jobs]
+        found = [search.get(conn, job.id).read() for job in jobs]
         own = {"id", "claim", "run_at", "created_at", "updated_at", "started_at", "finished_at"}
         return [
             {name: _without_time(value) for name, value in job._asdict().items() if name not in own} for job in found
         ]
 
-    statuses, _ = consume.settle_and_claim(conn, settlements(by_plan), None)
+    statuses, _ = claims.settle_and_claim(conn, settlements(by_plan), None)
 
-    assert statuses == list(consume.settle(conn, settlements(without)).values())
+    assert statuses == list(claims.settle(conn, settlements(without)).values())
     assert None not in statuses
     assert ends(by_plan) == ends(without)
 
@@ -94,7 +94,7 @@ def test_where_one_cannot_be_prepared_the_process_goes_on_preparing(plans, conn,
     assert claim()
     subject = Database(database)
     with subject.connection() as another:
-        consume.settle_and_claim(another, [], ClaimRequest(uuid4(), uuid4(), [], 1, 1))
+        claims.settle_and_claim(another, [], ClaimRequest(uuid4(), uuid4(), [], 1, 1))
         assert len(prepared_on(another)) == len(prepared.names)
     subject.close()
 

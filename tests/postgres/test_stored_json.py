@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from haulier.postgres.stored_json import as_sent, read_json
-from haulier.queue import produce
+from haulier.queue import search
 
 
 def test_read_json_keeps_what_it_can_and_says_what_it_cannot():
@@ -124,7 +124,7 @@ def test_reads_a_payload_that_an_insert_made_harder_than_json_parsers_like(conn,
     for payload in HARD_PAYLOADS.values():
         [[job_id]] = sql("INSERT INTO haulier.job (kind, payload) VALUES ('mail', %s) RETURNING id", payload)
 
-        listed = produce.get(conn, job_id)
+        listed = search.get(conn, job_id)
         claimed = claim()
 
         assert isinstance(listed.payload, dict)

@@ -15,9 +15,13 @@ from haulier.domain.claim import Fence, Settlement
 from haulier.domain.job import Job, JobStatus, NewJob
 from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
-from haulier.queue import consume
+from haulier.queue import claims
 from tests import queueing
 from tests.conftest import eventually
+from tests.queue.operations.operating import done_by, failed, preview, start  # noqa: F401  # fixtures
+from tests.queue.search.crowd import crowd, many  # noqa: F401  # fixtures
+from tests.queue.stories.yard import locked, yard  # noqa: F401  # fixtures
+from tests.queue.upkeep.conftest import archive  # noqa: F401  # fixture
 from tests.rivals import at_the_same_moment
 
 
@@ -45,7 +49,7 @@ def register(conn: Connection) -> Callable[..., UUID]:
     """Give a function that enters one more worker."""
 
     def register(*, lease: float = 30.0, queues: tuple[str, ...] = ()) -> UUID:
-        return consume.register(conn, host="dock", pid=7, threads=8, queues=queues, lease_seconds=lease)
+        return claims.register(conn, host="dock", pid=7, threads=8, queues=queues, lease_seconds=lease)
 
     return register
 
@@ -87,7 +91,7 @@ def settle(conn: Connection) -> Callable[..., JobStatus | None]:
     """Give a function that settles one claimed job; it returns None if the claim is no longer the current one."""
 
     def settle(job: Job, outcome: Outcome) -> JobStatus | None:
-        return consume.settle(conn, [Settlement(Fence.of(job), outcome)]).get(job.id)
+        return claims.settle(conn, [Settlement(Fence.of(job), outcome)]).get(job.id)
 
     return settle
 

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 from haulier.domain.claim import ClaimRequest, Lane
 from haulier.postgres.sql_files import SQL
-from haulier.queue.consume.claim import claim_parameters
+from haulier.queue.claims.claim import claim_parameters
 
 
 def explain(

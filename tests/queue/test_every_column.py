@@ -15,19 +15,18 @@ from haulier.domain.fingerprint import fingerprint
 from haulier.domain.job import Job, NewJob
 from haulier.domain.outcome import Outcome, Verb
 from haulier.postgres.sql_files import columns_of
-from haulier.queue import consume, produce
-from haulier.queue.firing import fire_due
-from haulier.queue.produce import Changes
-from haulier.queue.produce.change import change
-from haulier.queue.produce.copy import copy
-from haulier.queue.produce.delete import delete
-from haulier.queue.produce.operations import Operation
-from haulier.queue.produce.retry import retry
+from haulier.queue import claims, jobs, search
+from haulier.queue.jobs.change import Changes, change
+from haulier.queue.jobs.copy import copy
+from haulier.queue.jobs.delete import delete
+from haulier.queue.jobs.retry import retry
+from haulier.queue.operations.operations import Operation
+from haulier.queue.schedules.fire import fire_due
 from tests import queueing
 from tests.conftest import Sql
 from tests.queue.columns import GONE, Row, is_new, is_now, new_row, read_row, wrong_columns
-from tests.queue.produce.operating import done_by, start  # noqa: F401  # fixtures
-from tests.queue.schedules import plant
+from tests.queue.operations.operating import done_by, start  # noqa: F401  # fixtures
+from tests.queue.schedules.schedules import plant
 
 # What a client may set.
 ASKED: Row = {
@@ -115,7 +114,7 @@ def test_stores_what_a_client_sets(conn: Connection, sql: Sql) -> None:
     }
 
     one = enqueued(conn, sql, run_at=due, idempotency_key="order-7")
-    many = produce.enqueue_all(conn, [produce.draft(NewJob(**ASKED, run_at=due)) for _ in range(2)])
+    many = jobs.enqueue_all(conn, [jobs.draft(NewJob(**ASKED, run_at=due)) for _ in range(2)])
 
     assert wrong_columns(ASKED | FRESH, one, {"run_at": due, "idempotency_key": "order-7"}) == {}
     for stored in many:
@@ -145,7 +144,7 @@ def test_shows_every_column_to_whoever_reads_a_job(conn: Connection, sql: Sql) -
         }
 
         shown = read_row(sql, "jobs", row["id"])
-        job = produce.get(conn, row["id"]).read()._asdict()
+        job = search.get(conn, row["id"]).read()._asdict()
 
         assert wrong_columns({name: row[name] for name in row.keys() - only_here}, shown, only_there) == {}
         assert {name: (value, shown[name]) for name, value in job.items() if value != shown[name]} == {}
@@ -153,7 +152,7 @@ def test_shows_every_column_to_whoever_reads_a_job(conn: Connection, sql: Sql) -
 
 def test_keeps_every_column_when_it_is_claimed(conn: Connection, sql: Sql) -> None:
     row = new_row(sql, "job", "queued")
-    worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
+    worker = claims.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
     claim_id = uuid4()
 
     [job] = queueing.claim(conn, worker_id=worker, claim_id=claim_id, queues=(), suspect=True)
@@ -223,7 +222,7 @@ def test_keeps_every_column_when_its_run_ends(conn: Connection, sql: Sql) -> Non
         failure = Failure(GROUP, row["queue"], ERROR) if outcome.error == ERROR else None
         fence = Fence(row["id"], row["attempt"], row["claim"])
 
-        assert consume.settle(conn, [Settlement(fence, outcome, failure=failure)]).keys() == {row["id"]}
+        assert claims.settle(conn, [Settlement(fence, outcome, failure=failure)]).keys() == {row["id"]}
 
         wrong[end] = wrong_columns(row, read_row(sql, table, row["id"]), written)
 
@@ -234,7 +233,7 @@ def test_keeps_every_column_when_a_requested_cancel_ends_it(conn: Connection, sq
     row = new_row(sql, "job", "running", cancel_requested=True)
     fence = Fence(row["id"], row["attempt"], row["claim"])
 
-    consume.settle(conn, [Settlement(fence, Outcome.complete({"done": True}))])
+    claims.settle(conn, [Settlement(fence, Outcome.complete({"done": True}))])
 
     assert wrong_columns(row, read_row(sql, "finished_job", row["id"]), CANCELLED) == {}
 
@@ -242,8 +241,8 @@ def test_keeps_every_column_when_a_requested_cancel_ends_it(conn: Connection, sq
 def test_keeps_every_column_when_it_is_cancelled(conn: Connection, sql: Sql) -> None:
     waits, runs = new_row(sql, "job", "retrying"), new_row(sql, "job", "running", id=uuid4())
 
-    produce.cancel(conn, waits["id"])
-    produce.cancel(conn, runs["id"])
+    jobs.cancel(conn, waits["id"])
+    jobs.cancel(conn, runs["id"])
 
     assert wrong_columns(waits, read_row(sql, "finished_job", waits["id"]), CANCELLED) == {}
     written = {"cancel_requested": True, "updated_at": is_now}

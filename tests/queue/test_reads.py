@@ -11,8 +11,8 @@ from haulier.domain.claim import Fence, Settlement
 from haulier.domain.job import JobStatus, NewJob
 from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
-from haulier.queue import consume, produce
-from haulier.queue.produce.job_filter import JobFilter
+from haulier.queue import claims, search
+from haulier.queue.search.job_filter import JobFilter
 from tests import queueing
 from tests.conftest import sql_on
 from tests.queue.filling import copy_to_history
@@ -36,7 +36,7 @@ def crowd(conn, sql):
     def crowd(analyzed: bool) -> UUID:
         sql(CROWD)
         sql("VACUUM ANALYZE haulier.job" if analyzed else "SELECT 1")
-        return consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
+        return claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
 
     return crowd
 
@@ -63,7 +63,7 @@ def dead_rows(conn, sql, database):
     reader.autocommit = False
     with reader.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM haulier.job")
-    worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
+    worker = claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
     # As real claims and settles leave them, but for the time that these take.
     sql(
         "UPDATE haulier.job SET status = 'running', worker_id = %s, claim = gen_random_uuid(), attempt = 1,"
@@ -163,7 +163,7 @@ def test_a_page_of_jobs_walks_over_no_dead_rows_of_jobs_that_waited(conn, dead_r
 
 def test_an_idle_claim_reads_next_to_nothing(conn, crowd, sql):
     worker = crowd(True)
-    lanes = consume.lanes(conn, queues=("mail",))
+    lanes = claims.lanes(conn, queues=("mail",))
     sql("DELETE FROM haulier.job WHERE queue = 'mail' AND run_at < now()")
 
     _, claim_nodes = explain(conn, "claim", parameters_of_claim(worker, lanes, 1))
@@ -181,10 +181,10 @@ def test_the_list_page_uses_the_newest_indexes(conn, crowd, sql):
     worker = crowd(True)
     jobs = [job for _ in range(4) for job in queueing.enqueue(conn, [NewJob("image", {})] * 500)]
     claimed = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=("default",), limit=len(jobs))
-    consume.settle(conn, [Settlement(Fence.of(j), Outcome.complete()) for j in claimed])
+    claims.settle(conn, [Settlement(Fence.of(j), Outcome.complete()) for j in claimed])
     sql("VACUUM ANALYZE haulier.job")
     sql("VACUUM ANALYZE haulier.finished_job")
-    [*_, last] = produce.list_jobs(conn, produce.JobFilter(limit=200)).jobs
+    [*_, last] = search.list_jobs(conn, search.JobFilter(limit=200)).jobs
     page = {**ALL_JOBS, "limit": 51, "most_rows": 51}
 
     first_page = explain(conn, "list_jobs", page)
@@ -291,7 +291,7 @@ def test_the_jobs_of_a_group_of_errors_are_read_by_its_indexes(conn, failures):
             assert bool(tables) is bool(found), wanted
             assert "running" not in {node.get("Function Name") for node in plan if node["Actual Loops"]}, wanted
             assert buffers(plan) < 400, wanted
-        assert len(produce.list_jobs(conn, JobFilter(**wanted)).jobs) == found
+        assert len(search.list_jobs(conn, JobFilter(**wanted)).jobs) == found
 
 
 def test_a_look_up_by_id_reads_a_few_pages_whatever_the_history(conn, crowd, enqueue_one):

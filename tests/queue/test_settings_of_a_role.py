@@ -18,7 +18,8 @@ from haulier.domain.job import JobStatus, NewJob
 from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
 from haulier.postgres.errors import translated
-from haulier.queue import consume, produce
+from haulier.queue import claims, search
+from haulier.queue import jobs as job_acts
 from haulier.queue.access import api_keys
 from haulier.queue.upkeep import partitions
 from haulier.queue.upkeep.migrate import migrate
@@ -88,16 +89,16 @@ def test_a_job_lives_its_life_under_any_setting_of_a_role(under, settings):
 
     asked = [NewJob("mail", {"text": text}, idempotency_key=f'k\\"{n}', tags=["NULL", text]) for n in range(3)]
     jobs = [each.job for each in queueing.enqueue(conn, asked)]
-    produce.enqueue_one(conn, produce.draft(NewJob("mail", {}, delay=timedelta(seconds=90.5))))
-    worker = consume.register(conn, host="dock", pid=7, threads=4, queues=("default",), lease_seconds=30.5)
+    job_acts.enqueue_one(conn, job_acts.draft(NewJob("mail", {}, delay=timedelta(seconds=90.5))))
+    worker = claims.register(conn, host="dock", pid=7, threads=4, queues=("default",), lease_seconds=30.5)
     claimed = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=("default",), limit=3)
     first, second, third = [Settlement(Fence.of(job), outcome) for job, outcome in zip(claimed, [
         Outcome.complete({"text": text}), Outcome.fail(text, 60.5, 1.5), Outcome.fail_for_good("NULL"),
     ], strict=True)]  # fmt: skip
-    statuses, _ = consume.settle_and_claim(conn, [first, second], None)
-    settled = consume.settle(conn, [third])
-    found = produce.list_jobs(conn, produce.JobFilter(queues=["default"])).jobs
-    tagged = produce.list_jobs(conn, produce.JobFilter(tags=[text])).jobs
+    statuses, _ = claims.settle_and_claim(conn, [first, second], None)
+    settled = claims.settle(conn, [third])
+    found = search.list_jobs(conn, search.JobFilter(queues=["default"])).jobs
+    tagged = search.list_jobs(conn, search.JobFilter(tags=[text])).jobs
     key, token = api_keys.create(
         conn, api_keys.NewKey("Ann", ["read"], rate_limit=5, lifetime=timedelta(days=1)), actor="cli"
     )
@@ -108,12 +109,12 @@ def test_a_job_lives_its_life_under_any_setting_of_a_role(under, settings):
     assert statuses == [JobStatus.SUCCEEDED, JobStatus.RETRYING]
     assert list(settled.values()) == [JobStatus.FAILED_PERMANENT]
     assert {job.id for job in found[1:]} == {job.id for job in jobs}
-    assert produce.get(conn, claimed[0].id).read().result == {"text": text}
-    assert produce.get(conn, claimed[1].id).last_error == text
-    assert produce.get(conn, claimed[2].id).last_error == "NULL"
+    assert search.get(conn, claimed[0].id).read().result == {"text": text}
+    assert search.get(conn, claimed[1].id).last_error == text
+    assert search.get(conn, claimed[2].id).last_error == "NULL"
     assert found[0].run_at - found[0].created_at == timedelta(seconds=90.5)
     assert found[0].created_at.utcoffset() == timedelta(0)
-    assert [each.receipt for each in queueing.enqueue(conn, asked)] == [produce.Receipt.REPLAYED] * 3
+    assert [each.receipt for each in queueing.enqueue(conn, asked)] == [job_acts.Receipt.REPLAYED] * 3
     assert api_keys.find(conn, key.id).key == key
     assert queueing.rescue(conn).jobs == {}
     assert 6 <= partitions.days_ahead(conn) <= 8
@@ -125,4 +126,4 @@ def test_a_read_only_database_is_an_outage_and_stays_as_it_is(under):
 
     # Whoever set it, a provider whose disk is full for one, did so on purpose.
     with pytest.raises(DatabaseUnavailable), translated():
-        consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
+        claims.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)

@@ -10,7 +10,7 @@ from psycopg2 import Error
 from psycopg2 import sql as composed
 
 from haulier.postgres.sql_files import FILES, SQL, load
-from haulier.queue.consume.settle import SETTLE, SETTLE_AND_NOTE
+from haulier.queue.claims.settle import SETTLE, SETTLE_AND_NOTE
 from tests.queue.parameters import ABSENT, EXPLAINABLE, OTHERS, PARAMETERS, wanted_by
 
 ROOT = Path(__file__).parents[2]
@@ -114,7 +114,7 @@ def test_no_statement_takes_a_parameter_that_the_time_limit_overwrites():
 
 
 # They have parts that the statements of several modules share.
-SHARED_FILES = {HAULIER / "queue" / "columns.sql", HAULIER / "queue" / "produce" / "job_filter.sql"}
+SHARED_FILES = {HAULIER / "queue" / "columns.sql", HAULIER / "queue" / "search" / "job_filter.sql"}
 
 
 def test_each_shared_part_is_for_some_statement_of_another_file():

@@ -8,8 +8,8 @@ from itertools import product
 import pytest
 
 from haulier.postgres.connection import connect
-from haulier.queue import produce
-from haulier.queue.produce.job_filter import JobFilter
+from haulier.queue import search
+from haulier.queue.search.job_filter import JobFilter
 from tests.conftest import sql_on
 from tests.queue.filling import copy_to_history
 from tests.queue.parameters import wanted_by
@@ -60,7 +60,7 @@ def test_the_jobs_of_a_rare_tag_are_read_by_its_indexes(tagged):
         assert buffers(nodes) < 600
         scans = [node for node in nodes if "Scan" in node["Node Type"] and "job" in node.get("Relation Name", "")]
         assert [node for node in scans if node["Node Type"] == "Seq Scan" and node["Actual Rows"]] == []
-        assert produce.count_jobs(tagged, JobFilter(tags=[tag])).jobs == found
+        assert search.count_jobs(tagged, JobFilter(tags=[tag])).jobs == found
 
 
 def test_the_index_is_read_only_until_there_are_too_many_jobs(conn, sql):

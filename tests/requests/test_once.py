@@ -8,11 +8,11 @@ from pathlib import Path
 from marshmallow import Schema
 
 from app.api.schemas.response_schemas import ResponseSchema
-from app.web.job_form import SETTINGS
-from app.web.job_list_url import FILTERS
-from haulier.cli.commands.options import FILTER, PARAMETERS
-from haulier.domain.schedule import NOT_OF_A_SCHEDULE
-from haulier.queue.produce.job_filter import CONDITIONS
+from app.web.forms.job_form import SETTINGS
+from app.web.kit.job_list_url import FILTERS
+from haulier.cli.parts.options import FILTER, PARAMETERS
+from haulier.domain.schedules.schedule import NOT_OF_A_SCHEDULE
+from haulier.queue.search.job_filter import CONDITIONS
 from haulier.requests.job_conditions import JobConditions
 from haulier.requests.job_request import JobOptions
 

@@ -15,8 +15,8 @@ from psycopg2.extensions import make_dsn
 from app.api import build
 from haulier.config import Config
 from haulier.postgres.connection import connect
-from haulier.queue import consume
-from haulier.queue.consume.wakeups import fall_asleep
+from haulier.queue import claims
+from haulier.queue.claims.wakeups import fall_asleep
 from tests.conftest import sql_on
 from tests.docs.reading import blocks
 from tests.roles import Roles, url_as
@@ -75,6 +75,6 @@ def client(roles: Roles) -> Iterator[FlaskClient]:
 @pytest.fixture
 def sleeper(conn: Connection) -> UUID:
     """Give the id of a worker that sleeps."""
-    worker = consume.register(conn, host="dock", pid=7, threads=1, queues=("default",), lease_seconds=30)
+    worker = claims.register(conn, host="dock", pid=7, threads=1, queues=("default",), lease_seconds=30)
     fall_asleep(conn, worker)
     return worker

@@ -17,7 +17,7 @@ from haulier.domain.errors import InvalidTransition, JobChanged
 from haulier.domain.job import Job, JobStatus, NewJob
 from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
-from haulier.queue import consume, produce
+from haulier.queue import claims, jobs, search
 from haulier.queue.upkeep.migrate import migrate
 from haulier.queue.upkeep.purge import purge_idempotency
 from haulier.queue.upkeep.steps import SCHEMA
@@ -107,20 +107,20 @@ def test_applies_again_while_the_system_is_at_work(fresh_database):
     over, rounds = threading.Event(), []
 
     def work(number: int, conn: Connection) -> None:
-        worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
+        worker = claims.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
         while not over.is_set():
             sql_on(conn)(INSERT)
             new = NewJob("mail", {}, idempotency_key=f"{number} {len(rounds)}")
             created, replayed, _ = queueing.enqueue(conn, [new, new, NewJob("mail", {})])
             assert replayed.job == created.job
             for job in queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=2):
-                consume.settle(conn, [Settlement(Fence.of(job), Outcome.complete())])
+                claims.settle(conn, [Settlement(Fence.of(job), Outcome.complete())])
             # Another of the three may run or end the job between the two acts.
             with suppress(InvalidTransition, JobChanged):
-                produce.cancel(conn, created.job.id)
-                produce.retry(conn, created.job.id)
+                jobs.cancel(conn, created.job.id)
+                jobs.retry(conn, created.job.id)
             queueing.rescue(conn)
-            produce.list_jobs(conn, produce.JobFilter(limit=5))
+            search.list_jobs(conn, search.JobFilter(limit=5))
             purge_idempotency(conn, idempotency_days=30)
             rounds.append(number)
 
@@ -142,11 +142,11 @@ def test_needs_no_right_but_to_create_in_the_database(fresh_database, make_role)
 
     migrate(owner, retention_days=30)
     sql_on(owner)(INSERT)
-    worker = consume.register(owner, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
+    worker = claims.register(owner, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
     [job] = queueing.claim(owner, worker_id=worker, claim_id=uuid4(), queues=())
-    consume.settle(owner, [Settlement(Fence.of(job), Outcome.complete())])
+    claims.settle(owner, [Settlement(Fence.of(job), Outcome.complete())])
 
-    assert produce.get(owner, job.id).status is JobStatus.SUCCEEDED
+    assert search.get(owner, job.id).status is JobStatus.SUCCEEDED
     role = owner.info.user
     owner.close()
     with closing(connect(fresh_database)) as conn:

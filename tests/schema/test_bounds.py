@@ -11,9 +11,9 @@ from psycopg2 import errors
 from psycopg2.extensions import connection as Connection
 
 from haulier.postgres.connection import connect
-from haulier.queue.firing import fire_due
+from haulier.queue.schedules.fire import fire_due
 from tests.conftest import Sql, sql_on
-from tests.queue.schedules import plant
+from tests.queue.schedules.schedules import plant
 from tests.roles import Roles
 from tests.schema.hostile import ENDED_KEY, KEY, OPERATION, WAITING, WORKER, WORLD
 

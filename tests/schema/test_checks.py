@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from psycopg2.errors import CheckViolation
 
 from haulier.domain.job import JobStatus
-from haulier.queue import produce
+from haulier.queue import search
 
 Values = dict[str, str]
 
@@ -246,7 +246,7 @@ def test_stores_the_rows_that_the_refused_ones_differ_from_and_those_at_the_boun
         for change in [{}, *BOUNDS.get(table, [])]:
             assert sql(insert(table, change))
 
-    jobs = [each.read() for each in produce.list_jobs(conn, produce.JobFilter(statuses=["queued"])).jobs]
+    jobs = [each.read() for each in search.list_jobs(conn, search.JobFilter(statuses=["queued"])).jobs]
     assert len(jobs) == len(BOUNDS["job"])
     assert {job.status for job in jobs} == {JobStatus.QUEUED}
 

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from psycopg2.extensions import connection as Connection
 
 from haulier.postgres.connection import connect
-from haulier.queue import consume
+from haulier.queue import claims
 from haulier.queue.upkeep import partitions
 from tests import queueing
 from tests.roles import Roles, apply_grants
@@ -41,7 +41,7 @@ def test_they_are_enough_if_no_role_may_call_new_functions(
     answers = [*made, *(client.get(path) for path in paths), client.post(f"{made[1].headers['Location']}/copy")]
     operation = {"action": "cancel", "filter": {"kind": ["none"]}}
     with closing(connect(roles.worker)) as conn:
-        worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=60)
+        worker = claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=60)
         claimed = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
         partitions.ensure_partitions(conn, retention_days=30)
     partitions.drop_expired(roles.worker, retention_days=30)

@@ -21,10 +21,10 @@ from haulier.config import Config
 from haulier.domain.api_key import Scope
 from haulier.domain.job import NewJob
 from haulier.postgres.connection import connect
-from haulier.queue import consume
+from haulier.queue import claims
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
-from haulier.queue.consume import wakeups
+from haulier.queue.claims import wakeups
 from haulier.queue.upkeep import partitions, purge
 from haulier.queue.upkeep.migrate import migrate
 from tests import queueing
@@ -48,7 +48,7 @@ def test_every_call_works_under_the_role_of_the_api(client: FlaskClient, roles: 
     batch = client.post("/jobs/batch", json=[EMAIL, {**EMAIL, "idempotency_key": "k2"}])
     again = client.post("/jobs/batch?atomic=false", json=[{**EMAIL, "idempotency_key": "k2"}, {}])
     with closing(connect(roles.owner)) as conn:
-        worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
+        worker = claims.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
         ask(
             conn,
             "UPDATE haulier.job SET status = 'running', worker_id = %s, claim = gen_random_uuid(), started_at = now()"
@@ -236,7 +236,7 @@ def owners(conn: Connection) -> set[str]:
 
 def test_a_worker_rescues_and_forgets_under_its_own_role(roles: Roles, super_conn: Connection) -> None:
     with closing(connect(roles.worker)) as conn:
-        dead = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
+        dead = claims.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
         ask(super_conn, "INSERT INTO haulier.job (kind, payload) VALUES ('t.good', '{}')")
         ask(
             super_conn,
@@ -255,7 +255,7 @@ def test_a_worker_rescues_and_forgets_under_its_own_role(roles: Roles, super_con
         )
 
         queueing.rescue(conn)
-        idle = consume.register(conn, host="dock", pid=8, threads=1, queues=(), lease_seconds=30)
+        idle = claims.register(conn, host="dock", pid=8, threads=1, queues=(), lease_seconds=30)
         wakeups.fall_asleep(conn, idle)
         wakeups.get_up(conn, idle)
 

@@ -12,12 +12,13 @@ from psycopg2.extensions import connection as Connection
 from haulier.domain.job import JobStatus, NewJob
 from haulier.domain.operation import OperationAction
 from haulier.postgres.connection import connect
-from haulier.queue import produce
-from haulier.queue.produce import look_back
-from haulier.queue.produce import operations as ops
-from haulier.queue.produce.job_filter import JobFilter
-from haulier.queue.produce.operations import Order
-from haulier.queue.produce.work_off import Worker, leave, work_off
+from haulier.queue import jobs as job_acts
+from haulier.queue import search
+from haulier.queue.operations import operations as ops
+from haulier.queue.operations.operations import Order
+from haulier.queue.operations.work_off import Worker, leave, work_off
+from haulier.queue.search import bounded_scan
+from haulier.queue.search.job_filter import JobFilter
 from haulier.queue.upkeep.purge import purge_operations
 from tests import queueing
 from tests.roles import Roles
@@ -28,12 +29,12 @@ pytestmark = pytest.mark.direct("is about roles and their own connections; a poo
 def cancelled(conn: Connection, kind: str) -> UUID:
     [receipt] = queueing.enqueue(conn, [NewJob(kind, {})])
     assert receipt.job is not None
-    produce.cancel(conn, receipt.job.id)
+    job_acts.cancel(conn, receipt.job.id)
     return receipt.job.id
 
 
 def status_of(conn: Connection, job_id: UUID) -> JobStatus:
-    return produce.get(conn, job_id).status
+    return search.get(conn, job_id).status
 
 
 def test_the_api_does_all_of_it_under_its_role(client: FlaskClient, roles: Roles) -> None:
@@ -69,13 +70,13 @@ def test_a_worker_works_it_off_under_its_role_and_forgets_it_when_it_is_old(role
 
 def test_a_worker_finds_the_jobs_of_a_rare_tag(roles: Roles, monkeypatch: pytest.MonkeyPatch) -> None:
     # So that the first statement finds none of them.
-    monkeypatch.setattr(look_back, "FIRST_ROWS", 1)
+    monkeypatch.setattr(bounded_scan, "FIRST_ROWS", 1)
     with closing(connect(roles.owner)) as owner, closing(connect(roles.worker)) as worker:
         receipts = queueing.enqueue(owner, [NewJob("mail", {}, tags=["a"]) for _ in range(4)])
         others = queueing.enqueue(owner, [NewJob("mail", {})] * 10)
         jobs = [receipt.job.id for receipt in [*receipts, *others] if receipt.job is not None]
         for each in [*jobs[:2], *jobs[9:]]:
-            produce.cancel(owner, each)
+            job_acts.cancel(owner, each)
         for action in (OperationAction.RETRY, OperationAction.CANCEL):
             ops.start(owner, Order(action, JobFilter(tags=["a"])), as_of=None, actor=None)
 

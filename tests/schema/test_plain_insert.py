@@ -11,8 +11,8 @@ from haulier.domain.claim import Fence, Settlement
 from haulier.domain.job import JobStatus
 from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
-from haulier.queue import consume, produce
-from haulier.queue.consume.wakeups import Knock, knocks, listen
+from haulier.queue import claims, search
+from haulier.queue.claims.wakeups import Knock, knocks, listen
 from tests import queueing
 from tests.conftest import sql_on
 from tests.schema.inserting import COLUMN_GRANT, INSERT, TABLE_GRANT
@@ -22,7 +22,7 @@ from tests.schema.permitted import is_permitted
 def test_a_plain_insert_of_kind_and_payload_is_a_job(sql, conn):
     sql(INSERT)
 
-    [job] = [each.read() for each in produce.list_jobs(conn, produce.JobFilter()).jobs]
+    [job] = [each.read() for each in search.list_jobs(conn, search.JobFilter()).jobs]
     assert (job.kind, job.payload, job.status, job.queue) == ("mail", {"n": 1}, JobStatus.QUEUED, "default")
     assert (job.priority, job.max_attempts, job.timeout_seconds, job.attempts) == (0, 3, None, 0)
     assert job.run_at == job.created_at == job.updated_at
@@ -36,14 +36,14 @@ def test_a_plain_insert_is_there_and_knocks_at_commit_though_its_role_sees_no_sl
         ear = knocks(listening, wait=0.05, probe=10)
         application.autocommit = False
         sql_on(application)(INSERT)
-        before = (next(ear), produce.list_jobs(conn, produce.JobFilter()).jobs)
+        before = (next(ear), search.list_jobs(conn, search.JobFilter()).jobs)
 
         application.commit()
 
         heard = next(knock for knock in ear if knock)
     assert before == (None, [])
     assert heard == Knock(sleeper)
-    assert len(produce.list_jobs(conn, produce.JobFilter()).jobs) == 1
+    assert len(search.list_jobs(conn, search.JobFilter()).jobs) == 1
 
 
 def test_a_plain_insert_is_no_job_when_the_applications_transaction_rolls_back(application, conn):
@@ -52,7 +52,7 @@ def test_a_plain_insert_is_no_job_when_the_applications_transaction_rolls_back(a
 
     application.rollback()
 
-    assert produce.list_jobs(conn, produce.JobFilter()).jobs == []
+    assert search.list_jobs(conn, search.JobFilter()).jobs == []
 
 
 def test_the_knock_is_the_only_trigger_of_jobs_and_one_for_a_statement_not_a_row(sql):
@@ -74,7 +74,7 @@ def test_a_plain_insert_needs_only_usage_and_insert(make_role, conn):
             " VALUES ('mail', '{}', 'bulk', 7, now() + interval '1 day', 5, 60, '{vip,nightly}')"
         )
 
-    jobs = produce.list_jobs(conn, produce.JobFilter()).jobs
+    jobs = search.list_jobs(conn, search.JobFilter()).jobs
     assert sorted((job.queue, tuple(job.tags)) for job in jobs) == [
         *[("bulk", ("vip", "nightly"))] * 2,
         *[("default", ())] * 2,
@@ -83,10 +83,10 @@ def test_a_plain_insert_needs_only_usage_and_insert(make_role, conn):
 
 def test_a_plain_insert_runs_like_any_other_job(application, conn):
     sql_on(application)(INSERT)
-    worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
+    worker = claims.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
 
     [job] = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
-    settled = consume.settle(conn, [Settlement(Fence.of(job), Outcome.complete())])
+    settled = claims.settle(conn, [Settlement(Fence.of(job), Outcome.complete())])
 
     assert settled == {job.id: JobStatus.SUCCEEDED}
 
@@ -152,4 +152,4 @@ def test_a_plain_insert_does_not_depend_on_the_applications_search_path(conn, ma
         application.close()
         sql("DROP SCHEMA trap CASCADE")
 
-    assert len(produce.list_jobs(conn, produce.JobFilter()).jobs) == 1
+    assert len(search.list_jobs(conn, search.JobFilter()).jobs) == 1

@@ -15,10 +15,10 @@ from haulier.domain.api_key import Scope
 from haulier.domain.errors import DatabaseUnavailable
 from haulier.domain.job import NewJob
 from haulier.postgres.connection import connect
-from haulier.queue import produce
+from haulier.queue import jobs
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
-from haulier.queue.produce import Changes
+from haulier.queue.jobs.change import Changes
 from haulier.queue.upkeep import partitions
 from haulier.queue.upkeep.partitions import drop_expired
 from tests import queueing
@@ -232,12 +232,12 @@ def test_the_role_of_the_api_acts_on_jobs_and_each_act_is_on_record(roles: Roles
     with closing(connect(roles.web)) as conn:
         [receipt] = queueing.enqueue(conn, [NewJob("mail", {})])
         job = receipt.job.id
-        produce.change(conn, job, Changes.of(queue="bulk"), actor=ann)
-        produce.cancel(conn, job, actor=ann)
-        produce.retry(conn, job, actor="env")
-        copy = produce.copy(conn, job)
-        produce.cancel(conn, copy.id)
-        produce.delete(conn, copy.id)
+        jobs.change(conn, job, Changes.of(queue="bulk"), actor=ann)
+        jobs.cancel(conn, job, actor=ann)
+        jobs.retry(conn, job, actor="env")
+        copy = jobs.copy(conn, job)
+        jobs.cancel(conn, copy.id)
+        jobs.delete(conn, copy.id)
 
     assert ask(super_conn, "SELECT actor, action, job_id::text FROM haulier.audit ORDER BY id") == [
         ("cli", "create_key", None),
@@ -253,7 +253,7 @@ def test_the_role_of_the_api_acts_on_jobs_and_each_act_is_on_record(roles: Roles
 def test_the_role_of_the_api_does_nothing_to_a_job_that_it_cannot_record(roles: Roles, super_conn: Connection) -> None:
     with closing(connect(roles.web)) as conn:
         [receipt] = queueing.enqueue(conn, [NewJob("mail", {})])
-        for act in (produce.cancel, partial(produce.change, changes=Changes.of(priority=1)), produce.copy):
+        for act in (jobs.cancel, partial(jobs.change, changes=Changes.of(priority=1)), jobs.copy):
             with pytest.raises(errors.InvalidParameterValue, match="nobody is called stranger"):
                 act(conn, receipt.job.id, actor="stranger")
 

@@ -23,10 +23,12 @@ from haulier.domain.progress import Progress
 from haulier.postgres.connection import connect
 from haulier.postgres.scratch import scratch_database
 from haulier.postgres.sql_files import SQL
-from haulier.queue import consume, produce
-from haulier.queue.access import api_keys, audit
+from haulier.queue import claims, search
+from haulier.queue import jobs as job_acts
+from haulier.queue.access import api_keys, audit_log
 from haulier.queue.access.api_keys import NewKey
-from haulier.queue.consume import wakeups
+from haulier.queue.claims import wakeups
+from haulier.queue.health import overview
 from haulier.queue.upkeep import partitions, purge
 from haulier.queue.upkeep.migrate import migrate
 from haulier.queue.upkeep.steps import SCHEMA
@@ -146,7 +148,7 @@ def test_the_whole_life_of_a_job_calls_nothing_that_was_planted(trap):
             opened.enter_context(closing(connect(url))) for url in (trap.roles.web, trap.roles.worker, trap.roles.owner)
         )
         _enqueue_and_look(web)
-        me = consume.register(worker, host="dock", pid=7, threads=4, queues=(), lease_seconds=30)
+        me = claims.register(worker, host="dock", pid=7, threads=4, queues=(), lease_seconds=30)
         ends = _work(web, worker, me)
         rescued = _die_and_rescue(trap, worker)
         _sleep_and_wake(worker, me)
@@ -154,7 +156,7 @@ def test_the_whole_life_of_a_job_calls_nothing_that_was_planted(trap):
         made, dropped = _keep_house(trap, worker)
         said = migrate(owner, retention_days=30)
         _run(owner, f"BEGIN; {SCHEMA.text}; COMMIT")
-        consume.deregister(worker, me)
+        claims.deregister(worker, me)
 
     assert JobStatus.SUCCEEDED in ends
     assert JobStatus.CANCELLED in ends
@@ -175,34 +177,34 @@ def test_migrate_calls_nothing_that_was_planted(trap, tmp_path):
 
 
 def _enqueue_and_look(web: Connection) -> None:
-    produce.enqueue_one(web, produce.draft(NewJob("mail", {"n": 1}, run_at=None, delay=timedelta(0))))
-    keyed = [produce.enqueue_one(web, produce.draft(NewJob("mail", {}, idempotency_key="k"))) for _ in range(2)]
-    assert [each.receipt for each in keyed] == [produce.Receipt.CREATED, produce.Receipt.REPLAYED]
+    job_acts.enqueue_one(web, job_acts.draft(NewJob("mail", {"n": 1}, run_at=None, delay=timedelta(0))))
+    keyed = [job_acts.enqueue_one(web, job_acts.draft(NewJob("mail", {}, idempotency_key="k"))) for _ in range(2)]
+    assert [each.receipt for each in keyed] == [job_acts.Receipt.CREATED, job_acts.Receipt.REPLAYED]
     many = queueing.enqueue(
         web, [NewJob("mail", {}, idempotency_key="k"), *[NewJob("mail", {"n": n}) for n in range(9)]]
     )
     assert len(many) == 10
-    assert len(produce.list_jobs(web, produce.JobFilter(kinds=["mail"], limit=5)).jobs) == 5
-    assert sum(depth.jobs for depth in produce.overview(web).depths) == 12
+    assert len(search.list_jobs(web, search.JobFilter(kinds=["mail"], limit=5)).jobs) == 5
+    assert sum(depth.jobs for depth in overview.overview(web).depths) == 12
 
 
 def _work(web: Connection, worker: Connection, me: UUID) -> set[JobStatus]:
-    waiting = produce.list_jobs(web, produce.JobFilter(limit=1)).jobs[0]
-    assert produce.cancel(web, waiting.id, actor="env") is True
-    produce.retry(web, waiting.id, actor="env")
+    waiting = search.list_jobs(web, search.JobFilter(limit=1)).jobs[0]
+    assert job_acts.cancel(web, waiting.id, actor="env") is True
+    job_acts.retry(web, waiting.id, actor="env")
     jobs = queueing.claim(worker, worker_id=me, claim_id=uuid4(), queues=(), limit=12)
     assert len(jobs) == 12
-    assert produce.cancel(web, jobs[0].id, actor="env") is False
+    assert job_acts.cancel(web, jobs[0].id, actor="env") is False
     assert queueing.seconds_until_due(worker, queues=("default",)) is None
-    assert consume.beat(worker, me) is not None
-    consume.has_turn(worker, me, slot_seconds=5)
-    consume.held(worker, me, [uuid4()])
-    consume.strays(worker, me, [uuid4()])
-    consume.cancelled(worker, me)
+    assert claims.beat(worker, me) is not None
+    claims.has_turn(worker, me, slot_seconds=5)
+    claims.held(worker, me, [uuid4()])
+    claims.strays(worker, me, [uuid4()])
+    claims.cancelled(worker, me)
     words = {Fence.of(job): Progress(done, 2, "half", 0.0) for done, job in enumerate(jobs[:2])}
-    consume.write_progress(worker, me, words, seconds=5)
-    consume.write_progress(worker, me, words, over=[Fence.of(jobs[2])], seconds=5)
-    assert produce.get(web, jobs[1].id).progress["done"] == 1
+    claims.write_progress(worker, me, words, seconds=5)
+    claims.write_progress(worker, me, words, over=[Fence.of(jobs[2])], seconds=5)
+    assert search.get(web, jobs[1].id).progress["done"] == 1
     outcomes = [
         Outcome.complete({"a": 1}), Outcome.fail("no", 60.0, 1.0), Outcome.fail_for_good("never"), Outcome.release(1.0),
         Outcome.give_back(), Outcome.snooze(60.0),
@@ -210,16 +212,16 @@ def _work(web: Connection, worker: Connection, me: UUID) -> set[JobStatus]:
     settlements = [
         Settlement(Fence.of(job), outcome) for job, outcome in zip(jobs, [*outcomes, *outcomes], strict=True)
     ]
-    statuses, _ = consume.settle_and_claim(worker, settlements[:6], None)
-    more, _ = consume.settle_and_claim(worker, settlements[6:7], ClaimRequest(me, uuid4(), [], 1, 1))
-    waited = consume.settle(worker, settlements[7:])
-    consume.settled_earlier(worker, [Fence.of(jobs[0])])
-    consume.claim_next(worker, ClaimRequest(me, uuid4(), [], 1, 1))
+    statuses, _ = claims.settle_and_claim(worker, settlements[:6], None)
+    more, _ = claims.settle_and_claim(worker, settlements[6:7], ClaimRequest(me, uuid4(), [], 1, 1))
+    waited = claims.settle(worker, settlements[7:])
+    claims.settled_earlier(worker, [Fence.of(jobs[0])])
+    claims.claim_next(worker, ClaimRequest(me, uuid4(), [], 1, 1))
     return {status for status in [*statuses, *more, *waited.values()] if status is not None}
 
 
 def _die_and_rescue(trap: Trap, worker: Connection) -> list[JobStatus]:
-    dead = consume.register(worker, host="dock", pid=8, threads=4, queues=("default",), lease_seconds=30)
+    dead = claims.register(worker, host="dock", pid=8, threads=4, queues=("default",), lease_seconds=30)
     trap.run("UPDATE haulier.job SET run_at = pg_catalog.now() - interval '1 h'")
     trap.run("DELETE FROM haulier.job WHERE ctid <> (SELECT min(ctid) FROM haulier.job)")
     [job] = queueing.claim(worker, worker_id=dead, claim_id=uuid4(), queues=("default",))
@@ -251,7 +253,7 @@ def _ask_with_keys(owner: Connection, web: Connection) -> None:
     api_keys.rotate(owner, made.id, overlap=timedelta(hours=1), actor="cli")
     assert len(api_keys.list_keys(owner)) == 1
     api_keys.revoke(owner, made.id, actor="cli")
-    assert {action.action for action in audit.list_actions(owner, limit=50)} >= {"cancel", "retry", "create_key"}
+    assert {action.action for action in audit_log.list_actions(owner, limit=50)} >= {"cancel", "retry", "create_key"}
 
 
 def _keep_house(trap: Trap, worker: Connection) -> tuple[list[str], list[str]]:

@@ -16,7 +16,7 @@ from psycopg2.extensions import connection as Connection
 from haulier.domain.errors import SchemaMismatch
 from haulier.domain.job import NewJob
 from haulier.postgres.connection import connect
-from haulier.queue import produce
+from haulier.queue import search
 from haulier.queue.upkeep.migrate import check_schema, migrate
 from haulier.queue.upkeep.steps import SCHEMA, Schema
 from tests import queueing
@@ -92,10 +92,10 @@ def test_a_program_reads_the_jobs_of_a_newer_schema_that_shows_more_of_each(vers
     )
     [enqueued] = queueing.enqueue(conn, [NewJob("mail", {"n": 1})])
 
-    job = produce.get(conn, enqueued.job.id)
+    job = search.get(conn, enqueued.job.id)
 
     assert (job.kind, job.payload, job.progress) == ("mail", {"n": 1}, None)
-    assert [each.id for each in produce.list_jobs(conn, produce.JobFilter()).jobs] == [job.id]
+    assert [each.id for each in search.list_jobs(conn, search.JobFilter()).jobs] == [job.id]
 
 
 def test_the_program_and_the_file_agree_on_the_version(sql):

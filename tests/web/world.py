@@ -17,12 +17,14 @@ from haulier.domain.claim import Failure, Fence
 from haulier.domain.fingerprint import fingerprint, id_text
 from haulier.domain.operation import OperationAction
 from haulier.domain.outcome import Outcome
-from haulier.domain.schedule import Rule
-from haulier.queue import produce
+from haulier.domain.schedules.schedule import Rule
+from haulier.queue import jobs, search
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
-from haulier.queue.produce import errors, operations, schedules
-from haulier.queue.produce.operations import Order
+from haulier.queue.failures import error_groups
+from haulier.queue.operations import operations
+from haulier.queue.operations.operations import Order
+from haulier.queue.schedules import schedules
 from tests.web.jobs import EMAIL, claim, end, enqueue
 
 Sql = Callable[..., list[tuple[Any, ...]]]
@@ -58,7 +60,7 @@ def make_world(conn: Connection, queue: str) -> World:
             made = enqueue(conn, queue=queue, delay=timedelta(hours=1))
             world.names[f"{status}{twice}"] = str(made)
             if status == "cancelled":
-                produce.cancel(conn, made, actor="ops-anna")
+                jobs.cancel(conn, made, actor="ops-anna")
     _around(conn, world)
     return world
 
@@ -81,7 +83,9 @@ def _around(conn: Connection, world: World) -> None:
     queue, names = world.queue, world.names
     names["worker"] = str(claim(conn, queue)[0])
     names["error"] = id_text(fingerprint("send_email", ERROR).id)
-    errors.mute(conn, fingerprint("send_email", ERROR).id, datetime.now(UTC) + timedelta(hours=1), actor="ops-anna")
+    error_groups.mute(
+        conn, fingerprint("send_email", ERROR).id, datetime.now(UTC) + timedelta(hours=1), actor="ops-anna"
+    )
     rule = Rule({"kind": "send_email", "payload": dict(EMAIL), "queue": queue}, cron="0 3 * * *")
     names["schedule"] = f"nightly-{queue}"
     schedules.put_schedule(conn, names["schedule"], rule, retention_days=30)
@@ -90,12 +94,12 @@ def _around(conn: Connection, world: World) -> None:
     names["key"], names["mark"] = key.id, key.secret_mark
     other, _ = api_keys.create(conn, NewKey(f"other-{queue}", [Scope.READ]), actor="ops-anna")
     names["other"] = other.id
-    wanted = Order(OperationAction.CANCEL, produce.JobFilter(queues=[queue], kinds=["send_email"]), [queue])
+    wanted = Order(OperationAction.CANCEL, search.JobFilter(queues=[queue], kinds=["send_email"]), [queue])
     for name, seconds in (("waits", 3600.0), ("ended", 3600.0), ("due", 0.0)):
         started = Order(wanted.action, wanted.filter, wanted.queues, starts_in_seconds=seconds)
         names[name] = str(operations.start(conn, started, as_of=None, actor="ops-anna").id)
     operations.cancel_operation(conn, UUID(names["ended"]), actor="ops-anna")
-    seen = operations.preview(conn, Order(OperationAction.RETRY, produce.JobFilter(queues=[queue])))
+    seen = operations.preview(conn, Order(OperationAction.RETRY, search.JobFilter(queues=[queue])))
     names["as_of"] = seen.as_of.isoformat()
 
 

@@ -25,8 +25,9 @@ from psycopg2.extensions import parse_dsn
 
 from haulier.domain.job import Job, NewJob
 from haulier.postgres.connection import connect
-from haulier.queue import produce
-from haulier.queue.consume.wakeups import Knock, knocks, listen
+from haulier.queue import jobs as job_acts
+from haulier.queue import search
+from haulier.queue.claims.wakeups import Knock, knocks, listen
 from lab.proxy import Proxy, proxy_to
 from tests import queueing
 from tests.conftest import PATIENCE, eventually
@@ -187,8 +188,8 @@ def enqueue_on(conn: Connection, kind: str, payload: dict | None = None, **optio
 
 def finished_on(conn: Connection, job: Job, within: float = PATIENCE) -> Job:
     """Wait until the job has ended, and return it."""
-    eventually(lambda: produce.get(conn, job.id).status.is_final, within=within)
-    return produce.get(conn, job.id)
+    eventually(lambda: search.get(conn, job.id).status.is_final, within=within)
+    return search.get(conn, job.id)
 
 
 @dataclass(frozen=True)
@@ -219,7 +220,7 @@ class SharedWorker:
 
     def cancel(self, job: Job) -> Job:
         """Cancel a job that runs, and return it when it has ended."""
-        assert produce.cancel(self.conn, job.id) is False
+        assert job_acts.cancel(self.conn, job.id) is False
         return self.finished(job)
 
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from haulier.domain.job import JobStatus
-from haulier.queue import produce
+from haulier.queue import jobs
 from tests.conftest import eventually
 
 
@@ -43,7 +43,7 @@ def test_hears_of_a_cancel_without_notifications_too(worker):
 def test_a_cancel_accepted_while_running_beats_the_handlers_success(worker, tmp_path):
     job, _ = worker.start("t.deaf", {"file": str(tmp_path / "go")})
 
-    assert produce.cancel(worker.conn, job.id) is False
+    assert jobs.cancel(worker.conn, job.id) is False
     (tmp_path / "go").touch()
 
     job = worker.finished(job)
@@ -55,7 +55,7 @@ def test_a_cancelled_job_can_be_retried_and_runs_again(worker):
     job, _ = worker.start("t.cancelled")
     worker.cancel(job)
 
-    again = produce.retry(worker.conn, job.id)
+    again = jobs.retry(worker.conn, job.id)
 
     assert (again.status, again.attempts, again.cancel_requested) == (JobStatus.QUEUED, 0, False)
     eventually(lambda: len(worker.ledger.entries("start", job)) == 2)

@@ -6,8 +6,8 @@ import time
 from datetime import timedelta
 
 from haulier.domain.job import NewJob
-from haulier.queue import produce
-from haulier.queue.produce import Changes
+from haulier.queue import jobs as job_acts
+from haulier.queue.jobs.change import Changes
 from tests import queueing
 from tests.conftest import eventually
 from tests.worker.conftest import RARELY, WOKEN_WITHIN
@@ -31,7 +31,7 @@ def test_an_idle_worker_starts_a_changed_job_within_a_second(
         heard()
         changed = time.monotonic()
 
-        produce.change(conn, job.id, Changes.of(**changes))
+        job_acts.change(conn, job.id, Changes.of(**changes))
 
         [start] = eventually(lambda job=job: ledger.entries("start", job))
         assert start.at - changed < WOKEN_WITHIN, changes
@@ -48,7 +48,7 @@ def test_an_idle_worker_learns_of_a_sooner_time_that_is_still_to_come(
     heard()
     changed = time.monotonic()
 
-    produce.change(conn, job.id, Changes.of(delay_seconds=1))
+    job_acts.change(conn, job.id, Changes.of(delay_seconds=1))
 
     [start] = eventually(lambda: ledger.entries("start", job))
     assert 0.9 < start.at - changed < WOKEN_WITHIN
@@ -65,7 +65,7 @@ def test_beside_a_busy_lane_a_job_that_is_moved_before_its_mark_starts_within_a_
     for priority, job in jobs.items():
         changed = time.monotonic()
 
-        produce.change(conn, job.id, Changes.of(queue="default", priority=priority))
+        job_acts.change(conn, job.id, Changes.of(queue="default", priority=priority))
 
         [start] = eventually(lambda job=job: ledger.entries("start", job))
         # Two threads start 40 of the others in a second.

@@ -16,7 +16,8 @@ from haulier.domain.claim import Fence, Settlement
 from haulier.domain.job import JobStatus, NewJob
 from haulier.domain.outcome import Outcome
 from haulier.kinds import JobContext
-from haulier.queue import consume, produce
+from haulier.queue import claims as worker_claims
+from haulier.queue import search
 from haulier.worker.assembly import Assembly
 from haulier.worker.supply.buffer import Ended
 from haulier.worker.supply.held import HeldJob
@@ -29,7 +30,7 @@ from tests.worker.waiting import let_pass
 def test_jobs_of_a_killed_worker_run_elsewhere_within_the_lease(spawn_worker, start_jobs, finished, conn, tmp_path):
     doomed, killed = spawn_worker(WORKER_THREADS=4), tmp_path / "killed"
     jobs = start_jobs(4, "t.deaf", {"file": str(killed)})
-    claims = [produce.get(conn, job.id) for job in jobs]
+    claims = [search.get(conn, job.id) for job in jobs]
     spawn_worker(WORKER_THREADS=4)
 
     doomed.kill()
@@ -41,8 +42,8 @@ def test_jobs_of_a_killed_worker_run_elsewhere_within_the_lease(spawn_worker, st
         assert (job.status, job.attempts, job.crashes) == (JobStatus.SUCCEEDED, 2, 1)
         assert [error["worker"] for error in job.errors] == [f"{socket.gethostname()}:{doomed.pid}"]
     late = [Settlement(Fence.of(job), Outcome.complete("late")) for job in claims]
-    assert consume.settle(conn, late) == {}
-    assert {produce.get(conn, job.id).result for job in jobs} == {"done"}
+    assert worker_claims.settle(conn, late) == {}
+    assert {search.get(conn, job.id).result for job in jobs} == {"done"}
 
 
 def test_a_job_that_kills_its_worker_three_times_fails_alone(spawn_worker, enqueue, finished, ledger, conn):
@@ -55,11 +56,11 @@ def test_a_job_that_kills_its_worker_three_times_fails_alone(spawn_worker, enque
         # As the platform would.
         if workers[-1].popen.poll() is not None:
             workers.append(spawn_worker(WORKER_THREADS=7, LEASE_SECONDS=2, wait=False))
-        return produce.get(conn, poison.id).status.is_final
+        return search.get(conn, poison.id).status.is_final
 
     eventually(replaced_until_final)
 
-    job = produce.get(conn, poison.id)
+    job = search.get(conn, poison.id)
     assert (job.status, job.attempts, job.crashes) == (JobStatus.FAILED_PERMANENT, 3, 3)
     assert job.last_error == "the worker process running this job died or lost its lease (3 times so far)"
     assert len(ledger.entries("start", poison)) == 3
@@ -87,7 +88,7 @@ def test_three_poison_jobs_among_a_thousand_fail_alone_however_many_were_claimed
 
     eventually(replaced_until_empty, within=100)
 
-    ended = [produce.get(conn, job.id) for job in stored]
+    ended = [search.get(conn, job.id) for job in stored]
     poison = [job for job in ended if job.kind == "t.kills"]
     assert [(job.status, job.attempts, job.crashes) for job in poison] == [(JobStatus.FAILED_PERMANENT, 3, 3)] * 3
     assert {job.last_error for job in poison} == {
@@ -137,7 +138,7 @@ def test_a_suspect_that_runs_alone_for_long_does_not_look_like_a_worker_that_han
 def test_a_job_claimed_in_an_earlier_name_is_given_back_unrun(config, enqueue, conn, ledger):
     worker = Assembly(config, {})
     earlier, present = (
-        consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30) for _ in range(2)
+        worker_claims.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30) for _ in range(2)
     )
     job = enqueue("t.nobody_knows")
     [claimed] = queueing.claim(conn, worker_id=earlier, claim_id=uuid4(), queues=())
@@ -147,7 +148,7 @@ def test_a_job_claimed_in_an_earlier_name_is_given_back_unrun(config, enqueue, c
     worker.calls.settle_ended()
     worker.database.close()
 
-    job = produce.get(conn, job.id)
+    job = search.get(conn, job.id)
     # At once; had it been run, its unknown kind would have put it off for a minute.
     assert (job.status, job.attempts, job.run_at <= job.updated_at) == (JobStatus.QUEUED, 0, True)
 
@@ -155,7 +156,7 @@ def test_a_job_claimed_in_an_earlier_name_is_given_back_unrun(config, enqueue, c
 def test_a_wait_to_be_alone_is_not_over_before_what_has_ended_could_be_settled(config, enqueue, conn, database):
     with proxy_to(database) as proxy:
         process = Assembly(replace(config, database_url=proxy.url), {})
-        worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
+        worker = worker_claims.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
         job = enqueue("t.note")
         [claimed] = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
         running, claim_id = HeldJob(claimed, JobContext(claimed, config), None), uuid4()
@@ -172,7 +173,7 @@ def test_a_wait_to_be_alone_is_not_over_before_what_has_ended_could_be_settled(c
         waiting.join(PATIENCE)
 
         assert answers == [True]
-        assert produce.get(conn, job.id).status == JobStatus.SUCCEEDED
+        assert search.get(conn, job.id).status == JobStatus.SUCCEEDED
 
 
 def test_a_worker_paused_past_its_lease_changes_nothing_when_it_wakes(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from haulier.domain.job import JobStatus
-from haulier.queue import produce
+from haulier.queue import search
 from haulier.version import version as own_version
 from tests.conftest import eventually
 
@@ -47,7 +47,7 @@ def test_claims_nothing_while_it_is_quiet_and_is_woken_for_nothing(spawn_worker,
 
     # It lives, and has had the time to look.
     eventually(lambda: sql("SELECT 1 FROM haulier.worker WHERE beat_at > %s + interval '2 s'", beat))
-    assert produce.get(conn, waiting.id).status is JobStatus.QUEUED
+    assert search.get(conn, waiting.id).status is JobStatus.QUEUED
     assert sql("SELECT count(*) FROM haulier.finished_job WHERE status = 'succeeded'") == [(10,)]
     sql("UPDATE haulier.worker SET quiet = false")
     assert finished(waiting).status is JobStatus.SUCCEEDED

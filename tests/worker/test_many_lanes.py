@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from haulier.domain.outcome import Outcome
-from haulier.queue import consume
+from haulier.queue import claims
 from haulier.worker.assembly import Assembly
 from haulier.worker.lanes.marks import MOST_LANES
 from haulier.worker.supply.buffer import Ended
@@ -27,7 +27,7 @@ def worker(config, conn) -> Iterator[Assembly]:
     """Give a worker whose threads do not run, and which has been idle until now."""
     worker = Assembly(replace(config, worker_threads=200, poll_seconds=HOUR, lease_seconds=HOUR), {})
     worker.link.lease.registered(
-        consume.register(conn, host="dock", pid=7, threads=200, queues=(), lease_seconds=HOUR), time.monotonic()
+        claims.register(conn, host="dock", pid=7, threads=200, queues=(), lease_seconds=HOUR), time.monotonic()
     )
     # No look waits.
     worker.link.bell = SimpleNamespace(clear=lambda: None, wait=lambda _: None)
@@ -61,7 +61,7 @@ def enqueue(sql, *queues: str) -> None:
 
 def scan_for_long(worker: Assembly, conn) -> None:
     """Have the worker know all lanes by a scan that took so long that the next one has to wait for a day."""
-    worker.lanes.marks.scanned(consume.stretch(conn, queues=()).lanes, began_at=time.monotonic() - HOUR)
+    worker.lanes.marks.scanned(claims.stretch(conn, queues=()).lanes, began_at=time.monotonic() - HOUR)
 
 
 @pytest.mark.parametrize("is_paused", [False, True], ids=["deferred", "paused"])
@@ -95,7 +95,7 @@ def test_claims_a_new_job_before_it_makes_a_scan_that_takes_long(worker, claimed
         assert eventually(claimed, within=WITHIN) == ["default"]
     worker.lanes.marks.scanned([], began_at=time.monotonic() - HOUR)
     monkeypatch.setattr(worker.lanes.marks, "_clock", lambda: time.monotonic() + 30 * HOUR)
-    monkeypatch.setattr(consume, "stretch", lambda *_, **__: pytest.fail("scanned the lanes"))
+    monkeypatch.setattr(claims, "stretch", lambda *_, **__: pytest.fail("scanned the lanes"))
     assert worker.lanes.marks.is_scan_due()
 
     enqueue(sql, "never-seen")
@@ -112,7 +112,7 @@ def test_needs_no_scan_for_a_job_in_a_lane_used_lately(worker, claimed, sql, con
     assert eventually(claimed, within=WITHIN) == ["default"]
     claimed()
     scan_for_long(worker, conn)
-    monkeypatch.setattr(consume, "fresh_lanes", lambda *_, **__: pytest.fail("looked for new jobs"))
+    monkeypatch.setattr(claims, "fresh_lanes", lambda *_, **__: pytest.fail("looked for new jobs"))
 
     enqueue(sql, "default")
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from haulier.domain.job import Job, JobStatus
-from haulier.queue import produce
+from haulier.queue import search
+from haulier.queue.health import overview
 from tests.conftest import eventually
 from tests.local.conftest import processes
 from tests.worker.conftest import Process
@@ -79,7 +80,7 @@ def test_runs_two_processes_that_share_work_and_ends_once_both_have_stopped(
     assert all_succeed([enqueue("t.note", {"seconds": 0.5}) for _ in range(8)])
     assert {entry.pid for entry in ledger.entries("start")} == set(born(parent))
     assert set(ledger.counts("start").values()) == {1}
-    assert produce.overview(conn).health.workers == 2
+    assert overview.overview(conn).health.workers == 2
 
     for pid in born(parent):
         os.kill(pid, signal.SIGTERM)
@@ -155,7 +156,7 @@ def test_passes_a_signal_on_and_leaves_with_0(spawn_family, start_jobs, all_succ
     assert parent.wait() == 0
     assert all_succeed(jobs)
     assert not any(is_alive(pid) for pid in born(parent))
-    assert produce.overview(conn).health.workers == 0
+    assert overview.overview(conn).health.workers == 0
 
 
 def test_ends_in_time_however_often_it_is_told_to_and_charges_no_job(spawn_family, start_jobs, enqueue, conn, tmp_path):
@@ -173,7 +174,7 @@ def test_ends_in_time_however_often_it_is_told_to_and_charges_no_job(spawn_famil
     assert parent.wait() == 0
     assert time.monotonic() - began < 4 + GRANTED
     for job in jobs:
-        job = produce.get(conn, job.id)
+        job = search.get(conn, job.id)
         assert (job.status, job.attempts, job.crashes) == (JobStatus.QUEUED, 0, 0)
 
 
@@ -232,7 +233,7 @@ def test_leaves_nothing_behind_when_it_is_killed(spawn_family, start_jobs, all_s
 
     eventually(lambda: not any(is_alive(pid) for pid in born(parent)))
     assert all_succeed(jobs)
-    assert produce.overview(conn).health.workers == 0
+    assert overview.overview(conn).health.workers == 0
     assert list(tmp_path.glob("haulier-metrics-*")) == []
 
 

@@ -17,8 +17,8 @@ from haulier.domain.errors import DatabaseUnavailable
 from haulier.domain.job import NewJob
 from haulier.postgres.connection import connect, is_pooled
 from haulier.postgres.statements import transaction
-from haulier.queue import consume
-from haulier.queue.consume.wakeups import keeps_its_server
+from haulier.queue import claims
+from haulier.queue.claims.wakeups import keeps_its_server
 from haulier.queue.upkeep.partitions import drop_expired
 from tests import queueing
 from tests.conftest import PATIENCE, eventually
@@ -109,7 +109,7 @@ def test_is_seen_to_leave_a_connection_to_whom_it_is_lent_in_session_mode(noise,
 
 def test_keeps_no_prepared_statement_that_another_client_would_find(database, enqueue):
     with closing(connect(database)) as conn:
-        worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
+        worker = claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
         enqueue("t.note")
 
         jobs = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())

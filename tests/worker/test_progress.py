@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from haulier.domain.job import JobStatus
-from haulier.queue import produce
+from haulier.queue import search
 from tests.conftest import eventually, sql_on
 
 
@@ -29,7 +29,7 @@ def test_shows_what_a_running_handler_said_last_and_nothing_once_it_has_ended(wo
 
     job = worker.enqueue("t.tells", {"words": words, "file": str(end)})
 
-    shown = eventually(lambda: produce.get(worker.conn, job.id).progress)
+    shown = eventually(lambda: search.get(worker.conn, job.id).progress)
     assert {name: shown[name] for name in ("done", "total", "note")} == {"done": 50, "total": 100, "note": "page 50"}
     assert sql("SELECT %s::timestamptz BETWEEN %s AND now()", shown["at"], before) == [(True,)]
     end.touch()
@@ -53,7 +53,7 @@ def test_a_child_process_passes_on_what_its_handler_says(worker, end):
         job, seen = worker.enqueue("i.tells", {"words": words, "seconds": seconds, "file": str(end)}), []
 
         def last_word(job=job, seen=seen) -> bool:
-            shown = produce.get(worker.conn, job.id).progress
+            shown = search.get(worker.conn, job.id).progress
             if shown is not None and shown["done"] not in seen:
                 seen.append(shown["done"])
             return shown is not None and (shown["done"], shown["total"], shown["note"]) == (4, 4, "page 4 ä")

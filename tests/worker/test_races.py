@@ -9,7 +9,9 @@ from collections import Counter
 from haulier.domain.errors import InvalidTransition
 from haulier.domain.job import FINAL_STATUSES, JobStatus, NewJob
 from haulier.kinds.sdk.simulated import outcome_of
-from haulier.queue import produce
+from haulier.queue import jobs as job_acts
+from haulier.queue import search
+from haulier.queue.health import overview
 from tests import queueing
 from tests.conftest import eventually
 
@@ -24,11 +26,11 @@ def test_two_workers_with_eight_threads_run_200_jobs_once_each(spawn_worker, con
 
     jobs = [receipt.job for receipt in queueing.enqueue(conn, [NewJob("t.note", {"seconds": 0.02})] * 200)]
 
-    eventually(lambda: produce.overview(conn).depths == [])
+    eventually(lambda: overview.overview(conn).depths == [])
     assert ledger.counts("start") == {str(job.id): 1 for job in jobs}
     assert ledger.counts("end") == {str(job.id): 1 for job in jobs}
     assert len({entry.pid for entry in ledger.entries("start")}) == 2
-    assert {produce.get(conn, job.id).status for job in jobs} == {JobStatus.SUCCEEDED}
+    assert {search.get(conn, job.id).status for job in jobs} == {JobStatus.SUCCEEDED}
 
 
 def test_simulated_jobs_with_failures_and_cancels_end_once_as_the_hash_says(spawn_worker, conn):
@@ -44,10 +46,10 @@ def test_simulated_jobs_with_failures_and_cancels_end_once_as_the_hash_says(spaw
     cancelled, pending, late = set(), set(), set()
     for job in random.Random(1).sample(jobs, SIMULATED_JOBS // 20):
         try:
-            (cancelled if produce.cancel(conn, job.id) else pending).add(job.id)
+            (cancelled if job_acts.cancel(conn, job.id) else pending).add(job.id)
         except InvalidTransition:
             late.add(job.id)
-    eventually(lambda: produce.overview(conn).depths == [], within=30 + SIMULATED_JOBS / 100)
+    eventually(lambda: overview.overview(conn).depths == [], within=30 + SIMULATED_JOBS / 100)
 
     with conn.cursor() as cursor:
         cursor.execute("SELECT id, status, attempts FROM haulier.finished_job")

@@ -15,7 +15,8 @@ import pytest
 from haulier.domain.errors import TooManyConnections
 from haulier.domain.job import JobStatus
 from haulier.postgres.connection import connect
-from haulier.queue import produce
+from haulier.queue import search
+from haulier.queue.health import overview
 from tests.conftest import eventually
 from tests.worker.waiting import AT_ONCE, GRANTED
 
@@ -28,7 +29,7 @@ def test_lets_running_jobs_finish_and_exits_0(spawn_worker, start_job, finished,
 
     assert worker.wait() == 0
     assert (finished(job).status, finished(job).attempts) == (JobStatus.SUCCEEDED, 1)
-    assert produce.overview(conn).health.workers == 0
+    assert overview.overview(conn).health.workers == 0
 
 
 def test_gives_back_what_it_cannot_finish_in_time_without_blame(spawn_worker, enqueue, conn, ledger, tmp_path):
@@ -47,7 +48,7 @@ def test_gives_back_what_it_cannot_finish_in_time_without_blame(spawn_worker, en
     assert [worker.wait() for worker in workers] == [0, 0]
     assert time.monotonic() - began < 4 + GRANTED
     for job in (*deaf, *polite, *waiting):
-        job = produce.get(conn, job.id)
+        job = search.get(conn, job.id)
         assert (job.status, job.attempts, job.crashes) == (JobStatus.QUEUED, 0, 0)
     assert len(ledger.entries("stop:shutdown")) == 4
 
@@ -82,9 +83,9 @@ def test_gives_back_what_it_cannot_finish_where_no_further_connection_is_to_be_h
         worker.wait()
 
     for job in jobs:
-        job = produce.get(conn, job.id)
+        job = search.get(conn, job.id)
         assert (job.status, job.attempts, job.crashes) == (JobStatus.QUEUED, 0, 0)
-    assert produce.overview(conn).health.workers == 0
+    assert overview.overview(conn).health.workers == 0
 
 
 def test_does_not_charge_a_job_that_it_cut_off_with_the_error_this_provoked(spawn_worker, start_job, conn):
@@ -94,7 +95,7 @@ def test_does_not_charge_a_job_that_it_cut_off_with_the_error_this_provoked(spaw
     worker.terminate()
 
     assert worker.wait() == 0
-    job = produce.get(conn, job.id)
+    job = search.get(conn, job.id)
     assert (job.status, job.attempts) == (JobStatus.QUEUED, 0)
 
 
@@ -241,5 +242,5 @@ def test_gives_back_the_others_where_somebody_has_locked_one(spawn_worker, start
         worker.terminate()
 
         assert worker.wait() == 0
-    statuses = [(job.status, job.attempts) for job in (produce.get(conn, job.id) for job in jobs)]
+    statuses = [(job.status, job.attempts) for job in (search.get(conn, job.id) for job in jobs)]
     assert statuses == [(JobStatus.RUNNING, 1), *[(JobStatus.QUEUED, 0)] * 3]

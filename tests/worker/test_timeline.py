@@ -6,8 +6,8 @@ import socket
 
 from haulier.domain.job import JobStatus
 from haulier.domain.timeline import timeline
-from haulier.queue import produce
-from haulier.queue.produce.timeline import trace
+from haulier.queue import jobs
+from haulier.queue.stories.timeline import trace
 from tests.conftest import eventually
 
 
@@ -20,10 +20,10 @@ def test_tells_of_each_attempt_when_it_began_and_ended_and_on_which_worker(
     first.kill()
     second = spawn_worker()
     eventually(lambda: len(ledger.entries("start", job)) == 4)
-    assert produce.cancel(conn, job.id, actor="anna") is False
+    assert jobs.cancel(conn, job.id, actor="anna") is False
     assert finished(job).status is JobStatus.CANCELLED
     done.touch()
-    produce.retry(conn, job.id, actor="ben")
+    jobs.retry(conn, job.id, actor="ben")
     assert finished(job).status is JobStatus.SUCCEEDED
     second.terminate()
     assert second.wait() == 0

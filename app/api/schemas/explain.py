@@ -7,7 +7,7 @@ from typing import Any
 from marshmallow import fields
 
 from haulier.domain.job import JobStatus
-from haulier.domain.schedule_waiting import ScheduleCode
+from haulier.domain.schedules.schedule_waiting import ScheduleCode
 from haulier.domain.waiting import Code
 
 from .response_schemas import ResponseSchema, always, instant

@@ -19,18 +19,18 @@ from haulier.domain.act import Act
 from haulier.domain.api_key import Scope
 from haulier.domain.text import cut
 from haulier.postgres.statements import Connection
-from haulier.queue.access.audit import Action, ActionFilter, Position, find_actions
-from haulier.queue.access.audit import Page as Entries
+from haulier.queue.access.audit_log import Action, ActionFilter, Position, find_actions
+from haulier.queue.access.audit_log import Page as Entries
 from haulier.requests.cursor import entry_cursor, read_entry_cursor
 from haulier.requests.ids import read_uuid
 
 from ...http.masking import details_as_shown
-from ..menu import Rail
-from ..page import Page
-from ..reading import Part, kept, part
-from ..section import Section
-from ..times import read_duration, read_time
-from ..viewer import viewer
+from ..kit.menu import Rail
+from ..kit.page import Page
+from ..kit.reading import Part, kept, part
+from ..kit.section import Section
+from ..kit.viewer import viewer
+from ..words.times import read_duration, read_time
 
 WHY = "the record is that of every queue"
 LIMIT, MOST_CSV, CSV_PAGE = 50, 10_000, 200

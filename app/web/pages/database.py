@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from haulier.domain.api_key import Scope
 from haulier.domain.checks import Check, CheckState, Threshold
 from haulier.domain.text import duration, number, size
-from haulier.queue.produce.checks import Checkup, check_database
-from haulier.queue.produce.tables import LOOK_SECONDS, Table, list_tables
+from haulier.queue.health.database_checks import Checkup, check_database
+from haulier.queue.health.tables import LOOK_SECONDS, Table, list_tables
 
 from ...http.service import service
-from ..menu import Rail
-from ..page import Page
-from ..reading import Part, kept, part, searched
-from ..section import Section
+from ..kit.menu import Rail
+from ..kit.page import Page
+from ..kit.reading import Part, kept, part, searched
+from ..kit.section import Section
 
 KEPT_SECONDS = 30.0
 WHY = "the database is that of every queue"

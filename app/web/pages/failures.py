@@ -19,7 +19,7 @@ from haulier.domain.job import NAME_PATTERN
 from haulier.domain.span import SPANS
 from haulier.domain.text import count, cut, number
 from haulier.postgres.statements import Connection
-from haulier.queue.produce.errors import (
+from haulier.queue.failures.error_groups import (
     ErrorFilter,
     ErrorGroup,
     ErrorsOfQueue,
@@ -29,27 +29,27 @@ from haulier.queue.produce.errors import (
     id_in,
     mute,
 )
-from haulier.queue.produce.job_filter import JobFilter
-from haulier.queue.produce.look import list_jobs
 from haulier.queue.rows import StoredJob
+from haulier.queue.search.job_filter import JobFilter
+from haulier.queue.search.job_list import list_jobs
 
-from ...http.door import caller
+from ...http.auth import caller
 from ...http.masking import as_shown, error_as_shown, errors_as_shown, masked_kinds
-from .. import charts
-from ..attention import is_muted
-from ..charts import Chart, Series
-from ..error_jobs import count_text, counts_of, retry_labels
-from ..filters import DAY_SECONDS, clock, exact
-from ..flash import Undo, done
-from ..menu import Rail
-from ..page import Page
-from ..reading import PART_SECONDS, Part, kept, part, read, searched
-from ..return_to import asked as asked_place
-from ..rows import listed
-from ..section import Section
-from ..templates import url
-from ..times import read_duration
-from ..viewer import viewer
+from ..attention.notices import is_muted
+from ..kit.flash import Undo, done
+from ..kit.menu import Rail
+from ..kit.page import Page
+from ..kit.reading import PART_SECONDS, Part, kept, part, read, searched
+from ..kit.return_to import asked as asked_place
+from ..kit.section import Section
+from ..kit.templates import url
+from ..kit.viewer import viewer
+from ..lists.error_jobs import count_text, counts_of, retry_labels
+from ..lists.rows import listed
+from ..words import charts
+from ..words.charts import Chart, Series
+from ..words.filters import DAY_SECONDS, clock, exact
+from ..words.times import read_duration
 
 # One statement masks as many groups. A list shows MOST_SHOWN characters of an error, its own page shows all.
 MOST_GROUPS, MOST_JOBS, MOST_TEXT, MOST_SHOWN = 25, 50, 200, 200

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ...http.routes import Entry
-from ..menu import Link
-from ..page import Page
-from ..section import Section
-from ..templates import menu
+from ..kit.menu import Link
+from ..kit.page import Page
+from ..kit.section import Section
+from ..kit.templates import menu
 
 section = Section("help", __name__)
 

@@ -15,16 +15,16 @@ from haulier.queue.access import api_keys, sessions
 from haulier.requests.invalid import Invalid
 from haulier.requests.key_request import read_key, read_overlap
 
-from ...http.door import caller
+from ...http.auth import caller
 from ...http.service import connection
-from ..flash import done
-from ..job_form import Form, faults_of, once_of, tags_of, values_of
-from ..menu import Rail
-from ..page import Page
-from ..permissions import unless
-from ..reading import part, read, shelf
-from ..section import Section
-from ..viewer import viewer
+from ..forms.job_form import Form, faults_of, once_of, tags_of, values_of
+from ..kit.flash import done
+from ..kit.menu import Rail
+from ..kit.page import Page
+from ..kit.permissions import unless
+from ..kit.reading import part, read, shelf
+from ..kit.section import Section
+from ..kit.viewer import viewer
 from .sign_in import signed_out
 
 WHY = "an API key may be good for every queue"

@@ -11,22 +11,22 @@ from werkzeug.exceptions import NotFound
 from haulier.domain.api_key import Scope
 from haulier.domain.job import NAME_PATTERN
 from haulier.postgres.statements import Connection
-from haulier.queue.produce.recent import KindFigures, recent_kind, recent_kinds
-from haulier.queue.produce.stats import Figures, Live, Stats
-from haulier.queue.produce.stats import Shown as Of
+from haulier.queue.numbers.recent import KindFigures, recent_kind, recent_kinds
+from haulier.queue.numbers.stats import Figures, Live, Stats
+from haulier.queue.numbers.stats import Shown as Of
 
 from ...http.acting import check_queue_name
-from ...http.door import caller
+from ...http.auth import caller
 from ...http.json_text import as_json
 from ...http.payload_schema import payload_schema
 from ...http.service import service
-from .. import counting
-from ..fleet import fleet
-from ..menu import Rail
-from ..page import Page
-from ..printed import printed
-from ..reading import Part, kept, part
-from ..section import Section
+from ..kit.menu import Rail
+from ..kit.page import Page
+from ..kit.reading import Part, kept, part
+from ..kit.section import Section
+from ..lists import counting
+from ..lists.fleet import fleet
+from ..words.pretty_json import printed
 from .overview import asked_span, drawn, tabs
 
 MOST_KINDS = 200

@@ -7,7 +7,7 @@ from typing import NoReturn
 from werkzeug.exceptions import NotFound
 
 from ...http.routes import Entry
-from ..section import Section
+from ..kit.section import Section
 
 section = Section("missing", __name__)
 

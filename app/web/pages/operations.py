@@ -15,25 +15,25 @@ from haulier.domain.api_key import Scope
 from haulier.domain.errors import OperationConflict, PreviewNotKept, TooManyOperations
 from haulier.domain.operation import MatchedIs, OperationStatus
 from haulier.postgres.statements import Connection
-from haulier.queue.produce.job_filter import Position
-from haulier.queue.produce.operations import Operation, Preview, list_operations
-from haulier.queue.produce.overview import worker_health
+from haulier.queue.health.overview import worker_health
+from haulier.queue.operations.operations import Operation, Preview, list_operations
+from haulier.queue.search.job_filter import Position
 from haulier.requests.cursor import read_cursor, write_cursor
 from haulier.requests.invalid import Invalid
 
 from ...http import ordering
-from ...http.door import caller
-from ..bulk import VERBS, Bulk, Choices, order_of, read_bulk, read_choices, told_of
-from ..flash import done, went_on
-from ..job_list_url import Look, read_look
-from ..menu import Rail
-from ..page import Page
-from ..permissions import permissions
-from ..reading import kept, part, read
-from ..return_to import asked as asked_place
-from ..return_to import checked
-from ..section import Section
-from ..viewer import viewer
+from ...http.auth import caller
+from ..forms.bulk import VERBS, Bulk, Choices, order_of, read_bulk, read_choices, told_of
+from ..kit.flash import done, went_on
+from ..kit.job_list_url import Look, read_look
+from ..kit.menu import Rail
+from ..kit.page import Page
+from ..kit.permissions import permissions
+from ..kit.reading import kept, part, read
+from ..kit.return_to import asked as asked_place
+from ..kit.return_to import checked
+from ..kit.section import Section
+from ..kit.viewer import viewer
 
 MOST, MOST_KINDS = 50, 10
 # Measured for retries by one worker: see docs/benchmarks.md.

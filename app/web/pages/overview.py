@@ -16,27 +16,29 @@ from haulier.domain.api_key import Scope
 from haulier.domain.job import NAME_PATTERN
 from haulier.domain.text import duration, number, share
 from haulier.postgres.statements import Connection
-from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, ErrorStep, errors_at_once, failed_attempts
-from haulier.queue.produce.running import RunningJob
-from haulier.queue.produce.stats import Shown as Of
-from haulier.queue.produce.stats import Stats, Step
+from haulier.queue.failures.error_groups import ErrorFilter, ErrorGroup, ErrorStep, errors_at_once, failed_attempts
+from haulier.queue.numbers.stats import Shown as Of
+from haulier.queue.numbers.stats import Stats, Step
+from haulier.queue.search.running import RunningJob
 
 from ...http.acting import check_queue_name
-from ...http.door import caller
+from ...http.auth import caller
 from ...http.masking import errors_as_shown
-from .. import charts, counting, facts
-from ..attention import Facts, notices
-from ..charts import Chart, Series
-from ..counting import Queues
-from ..filters import clock, exact
-from ..fleet import MOST_WORKERS, Fleet, fleet
-from ..menu import Rail
-from ..page import Page
-from ..queue_states import WORST_FIRST, Known, QueueRow, needs_look, row_of
-from ..reading import Part, kept, part
-from ..section import Section
-from ..templates import url
-from ..viewer import viewer
+from ..attention import facts
+from ..attention.notices import Facts, notices
+from ..kit.menu import Rail
+from ..kit.page import Page
+from ..kit.reading import Part, kept, part
+from ..kit.section import Section
+from ..kit.templates import url
+from ..kit.viewer import viewer
+from ..lists import counting
+from ..lists.counting import Queues
+from ..lists.fleet import MOST_WORKERS, Fleet, fleet
+from ..lists.queue_states import WORST_FIRST, Known, QueueRow, needs_look, row_of
+from ..words import charts
+from ..words.charts import Chart, Series
+from ..words.filters import clock, exact
 
 SPANS = {"1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days"}
 # The most queues that are read; queues and errors are shown the worst first.

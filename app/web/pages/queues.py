@@ -12,28 +12,29 @@ from werkzeug.wrappers import Response
 from haulier.domain.api_key import Scope
 from haulier.domain.errors import PauseInThePast, QueueNotFound, TooManyPauses
 from haulier.postgres.statements import Connection
-from haulier.queue.produce.pauses import pause as pause_queue
-from haulier.queue.produce.pauses import resume as resume_queue
-from haulier.queue.produce.recent import Minute
-from haulier.queue.produce.stats import Queue, Stats, find_or_empty, get_queue
-from haulier.queue.produce.stats import Shown as Of
-from haulier.queue.produce.upcoming import Upcoming, upcoming
-from haulier.queue.produce.workers import Worker
+from haulier.queue.health.worker_list import Worker
+from haulier.queue.numbers.recent import Minute
+from haulier.queue.numbers.stats import Queue, Stats, find_or_empty, get_queue
+from haulier.queue.numbers.stats import Shown as Of
+from haulier.queue.queues.pauses import pause as pause_queue
+from haulier.queue.queues.pauses import resume as resume_queue
+from haulier.queue.stories.upcoming import Upcoming, upcoming
 
 from ...http.acting import check_queue_name
-from ...http.door import caller
+from ...http.auth import caller
 from ...http.service import connection
-from .. import counting, facts
-from ..counting import Queues
-from ..flash import Undo, done
-from ..fleet import Fleet, fleet
-from ..menu import Rail
-from ..page import Page
-from ..pausing import NoTime, PauseForm
-from ..queue_states import DUE_FOR, Known, QueueRow, needs_look, row_of
-from ..reading import Part, kept, part, read
-from ..section import Section
-from ..viewer import viewer
+from ..attention import facts
+from ..forms.pausing import NoTime, PauseForm
+from ..kit.flash import Undo, done
+from ..kit.menu import Rail
+from ..kit.page import Page
+from ..kit.reading import Part, kept, part, read
+from ..kit.section import Section
+from ..kit.viewer import viewer
+from ..lists import counting
+from ..lists.counting import Queues
+from ..lists.fleet import Fleet, fleet
+from ..lists.queue_states import DUE_FOR, Known, QueueRow, needs_look, row_of
 from .overview import asked_span, drawn, tabs
 
 MOST_QUEUES = 50

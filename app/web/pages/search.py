@@ -15,25 +15,25 @@ from haulier.domain.api_key import Scope
 from haulier.domain.errors import QueueNotFound, ScheduleNotFound
 from haulier.domain.job import NAME_PATTERN
 from haulier.postgres.statements import Connection
-from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, list_errors
-from haulier.queue.produce.id_prefix import id_range, jobs_by_prefix
-from haulier.queue.produce.look import list_jobs
-from haulier.queue.produce.recent import recent_kind
-from haulier.queue.produce.schedules import get_schedule
-from haulier.queue.produce.stats import get_queue
-from haulier.queue.produce.workers import EndedWorker, Worker, list_ended, list_workers
+from haulier.queue.failures.error_groups import ErrorFilter, ErrorGroup, list_errors
+from haulier.queue.health.worker_list import EndedWorker, Worker, list_ended, list_workers
+from haulier.queue.numbers.recent import recent_kind
+from haulier.queue.numbers.stats import get_queue
+from haulier.queue.schedules.schedules import get_schedule
+from haulier.queue.search.id_prefix import id_range, jobs_by_prefix
+from haulier.queue.search.job_list import list_jobs
 from haulier.requests.job_conditions import PREFIX
 
-from ...http.door import caller
+from ...http.auth import caller
 from ...http.filtering import filter_within
 from ...http.masking import errors_as_shown, masked_kinds
 from ...http.service import service
-from ..filters import word
-from ..job_list_url import MOST_TYPED, NAMES, UNREAD, Found, Pair, fits, read_look, read_search
-from ..page import Page
-from ..reading import part, searched
-from ..search_box import Box, fault_of
-from ..section import Section
+from ..kit.job_list_url import MOST_TYPED, NAMES, UNREAD, Found, Pair, fits, read_look, read_search
+from ..kit.page import Page
+from ..kit.reading import part, searched
+from ..kit.search_box import Box, fault_of
+from ..kit.section import Section
+from ..words.filters import word
 
 MOST_ERRORS, MOST_JOBS, MOST_WORKERS = 50, 50, 200
 JOB = "The job"

@@ -6,12 +6,12 @@ from flask import request
 from werkzeug.wrappers import Response
 
 from ...http.routes import Entry
-from .. import cookies
-from ..flash import done
-from ..page import Page
-from ..return_to import asked
-from ..section import Section
-from ..viewer import THEMES, Preferences, viewer, zone_of
+from ..kit import cookies
+from ..kit.flash import done
+from ..kit.page import Page
+from ..kit.return_to import asked
+from ..kit.section import Section
+from ..kit.viewer import THEMES, Preferences, viewer, zone_of
 
 section = Section("settings", __name__)
 

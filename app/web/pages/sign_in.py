@@ -11,15 +11,15 @@ from haulier.domain.api_key import ApiKey, Scope, hash_of
 from haulier.domain.errors import KeyNotFound
 from haulier.queue.access import sessions
 
-from ...http.errors import Unauthorized
+from ...http.request_errors import Unauthorized
 from ...http.routes import Entry
 from ...http.service import connection, service
-from .. import cookies
-from ..gate import SIGN_IN, gate
-from ..page import Page
-from ..return_to import asked
-from ..section import Section
-from ..viewer import viewer
+from ..kit import cookies
+from ..kit.gate import SIGN_IN, gate
+from ..kit.page import Page
+from ..kit.return_to import asked
+from ..kit.section import Section
+from ..kit.viewer import viewer
 
 log = logging.getLogger(__name__)
 

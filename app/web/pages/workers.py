@@ -12,16 +12,16 @@ from werkzeug.wrappers import Response
 from haulier.domain.api_key import Scope
 from haulier.domain.worker import WorkerState
 from haulier.postgres.statements import Connection
-from haulier.queue.produce.workers import EndedWorker, Worker, get_worker, list_ended, list_workers, quiet
+from haulier.queue.health.worker_list import EndedWorker, Worker, get_worker, list_ended, list_workers, quiet
 from haulier.requests.ids import read_uuid
 
-from ...http.door import caller
-from ..flash import Undo, done
-from ..menu import Rail
-from ..page import Page
-from ..reading import kept, part, read
-from ..return_to import asked as asked_place
-from ..section import Section
+from ...http.auth import caller
+from ..kit.flash import Undo, done
+from ..kit.menu import Rail
+from ..kit.page import Page
+from ..kit.reading import kept, part, read
+from ..kit.return_to import asked as asked_place
+from ..kit.section import Section
 
 MOST, MOST_ENDED, MOST_OTHERS = 50, 5, 200
 WHOLE = "a worker may serve every queue"

@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from errno import EFBIG
 from typing import TYPE_CHECKING, Any
 
-from haulier.cli.client.errors import Code, Refused, Unreachable
+from haulier.cli.client.client_errors import Code, Refused, Unreachable
 from haulier.cli.client.service import Service
 from haulier.version import version
 

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from haulier.cli.client.errors import Code, CommandError
+from haulier.cli.client.client_errors import Code, CommandError
 
 
 def folder_in(variables: Mapping[str, str], name: str, otherwise: str) -> Path:

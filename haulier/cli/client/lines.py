@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from haulier.cli.client.errors import CommandError
+from haulier.cli.client.client_errors import CommandError
 
 # What the service takes: of one job, and of a batch, whose limit is 16 MiB.
 LONGEST, MOST_BYTES = 1024 * 1024, 15 * 1024 * 1024

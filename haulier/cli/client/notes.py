@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from haulier.cli.client.errors import CommandError
+from haulier.cli.client.client_errors import CommandError
 from haulier.cli.client.files import folder_in, replace
 
 

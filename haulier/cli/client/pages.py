@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from haulier.cli.client.api import Answer, Api, Json, Query
-from haulier.cli.client.errors import Code, CommandError
+from haulier.cli.client.client_errors import Code, CommandError
 
 MOST_A_PAGE = 200
 # A page takes the service some 0.1 s, and may be empty where what is looked for is rare.

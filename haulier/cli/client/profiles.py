@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from haulier.cli.client.errors import Code, CommandError
+from haulier.cli.client.client_errors import Code, CommandError
 from haulier.cli.client.files import folder_in, replace
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")

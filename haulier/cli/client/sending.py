@@ -11,7 +11,7 @@ from threading import Thread
 from typing import Any
 
 from haulier.cli.client.api import Api, Call
-from haulier.cli.client.errors import Code, CommandError
+from haulier.cli.client.client_errors import Code, CommandError
 from haulier.cli.client.lines import Batch, Line
 
 AT_ONCE = 2

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from haulier.cli.client import profiles
-from haulier.cli.client.errors import Code, CommandError
+from haulier.cli.client.client_errors import Code, CommandError
 from haulier.cli.client.profiles import Profile, Profiles
 from haulier.config import is_loopback
 

@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import quote
 
 from haulier.cli.client.api import Call
-from haulier.cli.commands.invocation import Invocation
-from haulier.cli.commands.listing import show_list
+from haulier.cli.parts.invocation import Invocation
+from haulier.cli.parts.listing import show_list
 from haulier.cli.terminal import words
 from haulier.cli.terminal.output import Cell, Column, Terminal
 from haulier.cli.terminal.visible import visible

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from haulier.cli.commands.invocation import Invocation, command, pass_invocation
+from haulier.cli.parts.invocation import Invocation, command, pass_invocation
 
 SHELLS = ("bash", "zsh", "fish")
 

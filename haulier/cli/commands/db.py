@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from haulier.cli.commands.invocation import Invocation, command, pass_invocation
+from haulier.cli.parts.invocation import Invocation, command, pass_invocation
 from haulier.cli.terminal import words
 from haulier.cli.terminal.output import Cell, Terminal, columns_of
 

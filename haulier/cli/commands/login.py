@@ -10,10 +10,10 @@ import click
 
 from haulier.cli.client import profiles as files
 from haulier.cli.client.api import Api
-from haulier.cli.client.errors import Code, CommandError
+from haulier.cli.client.client_errors import Code, CommandError
 from haulier.cli.client.profiles import NAME, Profile, Profiles
 from haulier.cli.client.service import KEY, Service, check_url
-from haulier.cli.commands.invocation import Invocation, command, pass_invocation
+from haulier.cli.parts.invocation import Invocation, command, pass_invocation
 from haulier.cli.terminal.output import Column
 
 

@@ -7,10 +7,10 @@ from urllib.parse import quote
 
 import click
 
-from haulier.cli.commands.completing import completes
-from haulier.cli.commands.invocation import ClientGroup, Invocation, command, pass_invocation
-from haulier.cli.commands.listing import limit_option, show_list
-from haulier.cli.commands.pauses import pause_at, pause_options, steer
+from haulier.cli.parts.completing import completes
+from haulier.cli.parts.invocation import ClientGroup, Invocation, command, pass_invocation
+from haulier.cli.parts.listing import limit_option, show_list
+from haulier.cli.parts.pause_options import pause_at, pause_options, steer
 from haulier.cli.terminal import words
 from haulier.cli.terminal.output import Cell, Terminal, columns_of
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from haulier.cli.commands.invocation import Invocation
-from haulier.cli.commands.listing import show_list
+from haulier.cli.parts.invocation import Invocation
+from haulier.cli.parts.listing import show_list
 from haulier.cli.terminal import words
 from haulier.cli.terminal.output import Cell, Terminal, columns_of
 

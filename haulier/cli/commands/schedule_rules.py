@@ -9,13 +9,13 @@ from typing import Any
 import click
 
 from haulier.cli.client.api import Call
-from haulier.cli.client.errors import Code, CommandError, Refused
-from haulier.cli.commands.changing import payload_option
-from haulier.cli.commands.completing import completes
-from haulier.cli.commands.invocation import Invocation, command, pass_invocation
-from haulier.cli.commands.job_fields import SETTINGS, fields_of
-from haulier.cli.commands.options import Duration, Payload, whole
+from haulier.cli.client.client_errors import Code, CommandError, Refused
 from haulier.cli.commands.schedules import path_of, schedule_name, when
+from haulier.cli.job_commands.changing import payload_option
+from haulier.cli.parts.completing import completes
+from haulier.cli.parts.invocation import Invocation, command, pass_invocation
+from haulier.cli.parts.job_fields import SETTINGS, fields_of
+from haulier.cli.parts.options import Duration, Payload, whole
 from haulier.domain.job import NAME_PATTERN
 
 OPTIONS = (

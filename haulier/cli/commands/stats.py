@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from haulier.cli.commands.completing import completes
-from haulier.cli.commands.invocation import Invocation, command, pass_invocation
-from haulier.cli.commands.options import span_option
+from haulier.cli.parts.completing import completes
+from haulier.cli.parts.invocation import Invocation, command, pass_invocation
+from haulier.cli.parts.options import span_option
 from haulier.cli.terminal import words
 from haulier.cli.terminal.output import Column, Terminal
 

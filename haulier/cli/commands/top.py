@@ -11,11 +11,11 @@ from typing import Any
 import click
 
 from haulier.cli.client.api import Call
-from haulier.cli.client.errors import Code, CommandError
+from haulier.cli.client.client_errors import Code, CommandError
 from haulier.cli.commands import errors, queues, workers
-from haulier.cli.commands.invocation import Invocation, command, pass_invocation
-from haulier.cli.commands.options import Duration
 from haulier.cli.commands.stats import now, series
+from haulier.cli.parts.invocation import Invocation, command, pass_invocation
+from haulier.cli.parts.options import Duration
 from haulier.cli.terminal import words
 from haulier.cli.terminal.output import Cell, Column, Styled, Terminal
 from haulier.cli.terminal.screen import Block, Line, Screen, Table, can_draw, print_once

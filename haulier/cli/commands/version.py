@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from haulier import version as program
-from haulier.cli.commands.invocation import Invocation, command, pass_invocation
+from haulier.cli.parts.invocation import Invocation, command, pass_invocation
 
 
 @command("version", example="haulier version")

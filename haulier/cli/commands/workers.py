@@ -7,10 +7,10 @@ from typing import Any
 import click
 
 from haulier.cli.client.api import Call
-from haulier.cli.commands.acting import each_of
-from haulier.cli.commands.invocation import ClientGroup, Invocation, command, pass_invocation
-from haulier.cli.commands.listing import limit_option, show_list
-from haulier.cli.commands.options import Ids, flat
+from haulier.cli.job_commands.acting import each_of
+from haulier.cli.parts.invocation import ClientGroup, Invocation, command, pass_invocation
+from haulier.cli.parts.listing import limit_option, show_list
+from haulier.cli.parts.options import Ids, flat
 from haulier.cli.terminal import words
 from haulier.cli.terminal.output import Cell, Terminal, columns_of
 from haulier.domain.worker import worker_name

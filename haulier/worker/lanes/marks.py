@@ -26,7 +26,7 @@ from datetime import datetime
 
 from haulier.domain.claim import BEGINNING, Lane, LaneName, Mark, rank
 from haulier.domain.job import Job
-from haulier.queue.consume.lanes import MOST_AT_ONCE
+from haulier.queue.claims.lanes import MOST_AT_ONCE
 from haulier.queue.rows import ClaimedJob
 from haulier.worker.lanes.turns import Turns
 

@@ -14,7 +14,7 @@ from haulier.domain.claim import Lane
 from haulier.domain.errors import DatabaseUnavailable, Refusal
 from haulier.postgres.database import Database
 from haulier.postgres.statements import Connection
-from haulier.queue import consume
+from haulier.queue import claims
 from haulier.worker.lanes.marks import SOON_SECONDS, Marks
 
 # How far to look back beyond the last scan: a job's time is when its transaction began, and it is visible only once
@@ -38,7 +38,7 @@ class Scanner:
         marks.scan_begins()
         try:
             with self.database.connection() as conn:
-                stretch = consume.stretch(conn, queues=self.queues, after=marks.place, limit=marks.at_once)
+                stretch = claims.stretch(conn, queues=self.queues, after=marks.place, limit=marks.at_once)
                 others = self._others(conn) if marks.is_going_round else []
         except (DatabaseUnavailable, Refusal):
             marks.scan_failed()
@@ -59,9 +59,9 @@ class Scanner:
 
     def _fresh(self, conn: Connection) -> list[Lane]:
         seconds = min(self.marks.seconds_since_scan + LATE_SECONDS, LONGEST_SECONDS)
-        fresh = consume.fresh_lanes(conn, seconds=seconds, soon_seconds=SOON_SECONDS)
+        fresh = claims.fresh_lanes(conn, seconds=seconds, soon_seconds=SOON_SECONDS)
         return [lane for lane in fresh if not self.queues or lane.head.queue in self.queues]
 
     def _others(self, conn: Connection) -> list[Lane]:
         """Return the lanes that must not wait for a whole round: lanes that lately had jobs, and lanes of new jobs."""
-        return consume.heads(conn, {*self.marks.busy, *(lane.head.lane for lane in self._fresh(conn))})
+        return claims.heads(conn, {*self.marks.busy, *(lane.head.lane for lane in self._fresh(conn))})

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from uuid import UUID
 
 from haulier.postgres.statements import Connection
-from haulier.queue.consume import wakeups
+from haulier.queue.claims import wakeups
 from haulier.worker.link.lease import Lease
 
 # When to look for work after the row was written: an INSERT that read the table just before has missed the row, and

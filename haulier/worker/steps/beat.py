@@ -16,7 +16,7 @@ from haulier.domain.errors import Refusal, reason
 from haulier.kinds import StopReason
 from haulier.postgres.errors import translated
 from haulier.postgres.statements import Connection
-from haulier.queue import consume
+from haulier.queue import claims
 from haulier.worker.lanes.marks import Marks
 from haulier.worker.link import Link
 from haulier.worker.steps.sparing_log import SparingLog
@@ -53,7 +53,7 @@ class Beat:
     def register(self, conn: Connection) -> None:
         """Insert this process's row."""
         config, began_at = self.config, time.monotonic()
-        worker_id = consume.register(
+        worker_id = claims.register(
             conn,
             host=socket.gethostname(),
             pid=os.getpid(),
@@ -71,7 +71,7 @@ class Beat:
         # Operators want to know it, and no job needs it: if the database refuses it, the worker goes on all the same.
         try:
             with translated():
-                consume.introduce(conn, worker_id, kinds=sorted(self.kinds))
+                claims.introduce(conn, worker_id, kinds=sorted(self.kinds))
         except Refusal as error:
             sparing.warning(f"the database refuses this worker's version and kinds: {reason(error)}", about="kinds")
         else:
@@ -82,7 +82,7 @@ class Beat:
         lease, began_at = self.link.lease, time.monotonic()
         worker_id = lease.registered_as
         assert worker_id is not None
-        gap = consume.beat(conn, worker_id, scans_fail=self.marks.seconds_failing > 0)
+        gap = claims.beat(conn, worker_id, scans_fail=self.marks.seconds_failing > 0)
         if gap is not None:
             lease.beaten(began_at, gap)
             if not self.introduced.is_set():

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from haulier.domain.claim import ClaimRequest
 from haulier.domain.errors import JobRefused, Refusal
-from haulier.queue import consume
+from haulier.queue import claims
 from haulier.worker.steps.settle_and_claim import Calls
 from haulier.worker.supply.held import HeldJob
 
@@ -40,7 +40,7 @@ class SmallerClaims:
                 self.calls.supply.call_size.refused(limit)
                 limit //= 2
                 try:
-                    return self.calls.claim([], replace(request, claim_id=consume.new_claim(), limit=limit))
+                    return self.calls.claim([], replace(request, claim_id=claims.new_claim(), limit=limit))
                 except Refusal as error:
                     log.debug("a claim of %d jobs is refused: %s", limit, error)
                     # Each of these claims has waited for something; there is no time for another.
@@ -66,7 +66,7 @@ class SmallerClaims:
         while marks and not self.stopping.is_set() and not refused_jobs.is_full:
             passed_over = refused_jobs.waiting()
             try:
-                single = replace(request, claim_id=consume.new_claim(), limit=1, marks=marks, passed_over=passed_over)
+                single = replace(request, claim_id=claims.new_claim(), limit=1, marks=marks, passed_over=passed_over)
                 return self.calls.claim([], single, alone=True)
             except JobRefused as refused:
                 refused_jobs.add(refused.job_id, refused)

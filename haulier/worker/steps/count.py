@@ -1,4 +1,4 @@
-"""Counts the numbers, in one worker process at a time: see haulier/queue/upkeep/numbers.py."""
+"""Counts the numbers, in one worker process at a time: see haulier/queue/numbers/counts.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from uuid import UUID, uuid4
 from haulier.domain.errors import DatabaseUnavailable, Refusal, reason
 from haulier.postgres.database import Database
 from haulier.postgres.statements import Connection
-from haulier.queue.upkeep import depths, error_counts, numbers
+from haulier.queue.failures import error_counts
+from haulier.queue.numbers import counts, depths
 from haulier.worker.link.outage import Outage
 from haulier.worker.steps.sparing_log import SparingLog
 
@@ -38,7 +39,7 @@ class Counting:
     outage: Outage
     retention_days: int
     _id: UUID = field(init=False, default_factory=uuid4)
-    _most_seconds: int = field(init=False, default=numbers.MOST_SECONDS)
+    _most_seconds: int = field(init=False, default=counts.MOST_SECONDS)
     _minute_ends_at: float = field(init=False, default=float("-inf"))
     _live_at: float = field(init=False, default=float("-inf"))
     _log: SparingLog = field(init=False, default_factory=lambda: SparingLog(log))
@@ -46,28 +47,28 @@ class Counting:
     def turn(self) -> float:
         """Count what is new, and return after how many seconds to call again."""
         began_at = time.monotonic()
-        counted = self._try(lambda conn: numbers.count(conn, counter=self._id, most_seconds=self._most_seconds))
-        if isinstance(counted, numbers.Counted):
-            self._most_seconds = min(2 * self._most_seconds, numbers.MOST_SECONDS)
+        counted = self._try(lambda conn: counts.count(conn, counter=self._id, most_seconds=self._most_seconds))
+        if isinstance(counted, counts.Counted):
+            self._most_seconds = min(2 * self._most_seconds, counts.MOST_SECONDS)
             return self._count_more(counted, began_at)
         if counted is None:
             return self._wait_for_turn()
         # The span may have been too long.
-        self._most_seconds = max(self._most_seconds // 2 // 10 * 10, numbers.SLICE_SECONDS)
+        self._most_seconds = max(self._most_seconds // 2 // 10 * 10, counts.SLICE_SECONDS)
         return RETRY_SECONDS
 
-    def _count_more(self, counted: numbers.Counted, began_at: float) -> float:
+    def _count_more(self, counted: counts.Counted, began_at: float) -> float:
         if counted.is_behind:
             return BEHIND_PAUSE * (time.monotonic() - began_at)
         if counted.is_live_wanted:
             self._count_live()
         if began_at >= self._minute_ends_at:
             self._minute_ends_at = began_at + MINUTE_SECONDS
-            self._try(numbers.summarize)
-            self._try(lambda conn: numbers.fold(conn, retention_days=self.retention_days))
+            self._try(counts.summarize)
+            self._try(lambda conn: counts.fold(conn, retention_days=self.retention_days))
             self._try(error_counts.fold)
-            late = self._try(numbers.recount_next)
-            if isinstance(late, numbers.Late) and any(late):
+            late = self._try(counts.recount_next)
+            if isinstance(late, counts.Late) and any(late):
                 log.info("counted late: %d jobs arrived and %d ended in transactions that had begun long before", *late)
         return max(counted.next_in + MARGIN_SECONDS - (time.monotonic() - began_at), MARGIN_SECONDS)
 
@@ -75,10 +76,10 @@ class Counting:
         began_at = time.monotonic()
         if began_at >= self._live_at and isinstance(self._try(depths.count_live), Exception):
             # If there are too many to be counted in time, the database has not noted how long it took.
-            self._live_at = began_at + numbers.LIVE_PAUSE * (time.monotonic() - began_at)
+            self._live_at = began_at + counts.LIVE_PAUSE * (time.monotonic() - began_at)
 
     def _wait_for_turn(self) -> float:
-        seconds = self._try(numbers.counting_ends_in)
+        seconds = self._try(counts.counting_ends_in)
         self.database.close()
         if not isinstance(seconds, float):
             return RETRY_SECONDS
@@ -87,7 +88,7 @@ class Counting:
 
     def leave(self) -> None:
         """Let another process count."""
-        self._try(lambda conn: numbers.leave(conn, counter=self._id))
+        self._try(lambda conn: counts.leave(conn, counter=self._id))
         self.database.close()
 
     def _try(self, task: Callable[[Connection], T]) -> T | Exception:

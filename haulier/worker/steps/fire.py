@@ -1,4 +1,4 @@
-"""Fires the ticks of schedules that are due: see haulier/queue/firing.py."""
+"""Fires the ticks of schedules that are due: see haulier/queue/schedules/fire.py."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from haulier.domain.errors import DatabaseUnavailable, Refusal, RefusedForNow, reason
 from haulier.postgres.database import Database
-from haulier.queue import firing
-from haulier.queue.firing import APART, Fired
+from haulier.queue.schedules import fire
+from haulier.queue.schedules.fire import APART, Fired
 from haulier.worker.link.outage import Outage
 from haulier.worker.metrics import counts
 from haulier.worker.steps.sparing_log import SparingLog
@@ -74,14 +74,14 @@ class Firing:
 
     def _seconds(self) -> float | None:
         with self.database.connection() as conn:
-            return firing.next_look(conn, passed_over=self._stuck)
+            return fire.next_look(conn, passed_over=self._stuck)
 
     def _fire(self) -> Fired:
         """Fire what is due: all at once, or apart from each other if the database refuses one."""
         while True:
             try:
                 with self.database.connection() as conn:
-                    fired = firing.fire_due(
+                    fired = fire.fire_due(
                         conn, retention_days=self.retention_days, passed_over=self._stuck, apart=self._apart
                     )
                 break

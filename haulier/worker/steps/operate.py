@@ -1,4 +1,4 @@
-"""Works operations off while it is this process's turn: see haulier/queue/produce/work_off.py."""
+"""Works operations off while it is this process's turn: see haulier/queue/operations/work_off.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from haulier.domain.errors import DatabaseUnavailable, Refusal
 from haulier.postgres.database import Database
-from haulier.queue.produce.work_off import MOST_JOBS, Pace, Worker, leave, work_off
+from haulier.queue.operations.work_off import MOST_JOBS, Pace, Worker, leave, work_off
 from haulier.worker.link.outage import Outage
 
 # If this process dies, all operations stand still for this long; then another process goes on. It is longer than a

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from haulier.postgres.statements import Connection
-from haulier.queue import consume
+from haulier.queue import claims
 from haulier.worker.supply.buffer import Buffer
 
 
@@ -21,4 +21,4 @@ class Pauses:
         if self.buffer.is_empty():
             return
         asked_at = time.monotonic()
-        self.buffer.look_for_paused(consume.paused(conn), asked_at=asked_at)
+        self.buffer.look_for_paused(claims.paused(conn), asked_at=asked_at)

@@ -14,8 +14,8 @@ from haulier.domain.progress import NOTE_CHARACTERS, Progress
 from haulier.logs import redacted
 from haulier.postgres.halves import by_halves
 from haulier.postgres.statements import Connection
-from haulier.queue import consume
-from haulier.queue.consume.progress import PROGRESS_LOCK_SECONDS
+from haulier.queue import claims
+from haulier.queue.claims.progress import PROGRESS_LOCK_SECONDS
 from haulier.worker.link.lease import Lease
 from haulier.worker.supply.held import HeldJob
 
@@ -58,7 +58,7 @@ class ProgressWriter:
         def write(some: Sequence[Fence]) -> Sequence[None]:
             new = {fence: _masked(latest[fence]) for fence in some if fence in latest}
             over = [fence for fence in some if fence not in latest]
-            consume.write_progress(conn, worker_id, new, over=over, seconds=self.at_most)
+            claims.write_progress(conn, worker_id, new, over=over, seconds=self.at_most)
             return [None] * len(some)
 
         if fences:

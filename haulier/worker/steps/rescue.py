@@ -9,8 +9,8 @@ from uuid import UUID
 from haulier.domain.errors import DatabaseUnavailable, JobCutOff, Refusal, reason
 from haulier.postgres.errors import translated
 from haulier.postgres.statements import Connection
-from haulier.queue import consume
-from haulier.queue.consume import Dead
+from haulier.queue import claims
+from haulier.queue.claims import Dead
 from haulier.worker.lanes.refused import Refused
 from haulier.worker.link.lease import Lease
 from haulier.worker.metrics import counts
@@ -39,7 +39,7 @@ class Rescuer:
         self._swept_at = float("-inf")
         self._asked_of_all_at = float("-inf")
         # How many orphans a statement takes: halved after a slow one, which a single orphan may have caused.
-        self._most = consume.RESCUED_AT_ONCE
+        self._most = claims.RESCUED_AT_ONCE
         # The workers that this process has declared dead and that may still have jobs, with their names.
         self._dead: dict[UUID, str] = {}
         # The jobs that were too large when they were last tried.
@@ -78,7 +78,7 @@ class Rescuer:
     def _bury(self, conn: Connection) -> list[Dead]:
         try:
             with translated():
-                return consume.bury(conn)
+                return claims.bury(conn)
         except Refusal as error:
             # Take the orphans of other workers, which have no row any more, all the same.
             sparing.warning(f"the database refuses to declare workers dead, tried again: {reason(error)}", about="bury")
@@ -88,7 +88,7 @@ class Rescuer:
         """Return how many jobs were taken, and whether the time was up before all of them were."""
         until, taken = self._swept_at + SWEEP_SHARE * self._lease_seconds, 0
         passed_over, gone = self._refused.waiting(), self._refused.due()
-        for part in consume.take_orphans(
+        for part in claims.take_orphans(
             conn,
             buried=buried,
             names=self._dead,
@@ -96,7 +96,7 @@ class Rescuer:
             passed_over=passed_over,
             most=self._most,
         ):
-            self._most = max(1, self._most // 2) if part.is_slow else min(consume.RESCUED_AT_ONCE, 2 * self._most)
+            self._most = max(1, self._most // 2) if part.is_slow else min(claims.RESCUED_AT_ONCE, 2 * self._most)
             for refused in part.refused:
                 gone.discard(refused.job_id)
                 self._note(refused.job_id, refused, is_too_large=refused.is_too_large)
@@ -114,7 +114,7 @@ class Rescuer:
     def _give_up(self, conn: Connection) -> None:
         """End the jobs that have been too large for GIVE_UP_SECONDS."""
         for job_id in [job_id for job_id in self._too_large if self._refused.seconds(job_id) >= GIVE_UP_SECONDS]:
-            part = consume.end_without_payload(conn, job_id)
+            part = claims.end_without_payload(conn, job_id)
             for refused in part.refused:
                 self._refused.add(job_id, refused)
             if part.jobs:

@@ -12,8 +12,8 @@ from haulier.domain.claim import ClaimRequest
 from haulier.domain.errors import DatabaseUnavailable, Refusal
 from haulier.domain.job import JobStatus
 from haulier.postgres.database import Database
-from haulier.queue import consume
-from haulier.queue.consume import Claimed
+from haulier.queue import claims
+from haulier.queue.claims import Claimed
 from haulier.worker.lanes import Lanes
 from haulier.worker.link import Link
 from haulier.worker.steps.report import Report
@@ -64,7 +64,7 @@ class SettleAndClaim:
             return None
         passed_over = lanes.refused_claims.waiting()
         return ClaimRequest(
-            worker_id, consume.new_claim(), marks, round_trip.limit, round_trip.free, passed_over=passed_over
+            worker_id, claims.new_claim(), marks, round_trip.limit, round_trip.free, passed_over=passed_over
         )
 
 
@@ -90,7 +90,7 @@ class Calls:
         try:
             with self.database.connection() as conn:
                 settlements = failures.settlements(ended)
-                statuses, _ = consume.settle_and_claim(conn, settlements, None, worker_name=failures.worker_name)
+                statuses, _ = claims.settle_and_claim(conn, settlements, None, worker_name=failures.worker_name)
         except Refusal as error:
             self.doubt(ended, error)
             return 0
@@ -117,9 +117,9 @@ class Calls:
                 held.begin_claim(request.claim_id)
                 claimed = None
                 if alone:
-                    answer = consume.claim_next(conn, request)
+                    answer = claims.claim_next(conn, request)
                 else:
-                    statuses, answer = consume.settle_and_claim(
+                    statuses, answer = claims.settle_and_claim(
                         conn, settlements, request, worker_name=failures.worker_name
                     )
             claimed = [held.as_held(job) for job in answer.jobs]

@@ -13,7 +13,7 @@ from haulier.domain.outcome import Outcome, Verb
 from haulier.postgres.database import Database
 from haulier.postgres.errors import translated
 from haulier.postgres.statements import Connection
-from haulier.queue import consume
+from haulier.queue import claims
 from haulier.worker.lanes.refused import Refused
 from haulier.worker.steps.report import Report
 from haulier.worker.steps.settle_and_claim import mark_unsure
@@ -103,7 +103,7 @@ class SettleDoubtful:
         """Settle all that can be settled, and return the outcomes that were left out."""
         left = []
         failures = self.report.failures
-        settled = consume.settle_each(
+        settled = claims.settle_each(
             conn, failures.settlements(batch), uncounted=failures.refused, worker_name=failures.worker_name
         )
         for ended, became in zip(batch, settled, strict=True):
@@ -118,7 +118,7 @@ class SettleDoubtful:
     def _let_go_of_earlier(self, conn: Connection, left: Sequence[Ended]) -> list[Ended]:
         """Let go of the runs that an earlier settle without an answer has settled, and return the others."""
         unsure = [ended.running.fence for ended in left if ended.running.is_unsure]
-        earlier = consume.settled_earlier(conn, unsure) if unsure else {}
+        earlier = claims.settled_earlier(conn, unsure) if unsure else {}
         for ended in left:
             if ended.running.fence in earlier:
                 self._let_go(ended, earlier[ended.running.fence])
@@ -166,5 +166,5 @@ class SettleDoubtful:
 def _settled_alone(conn: Connection, settlement: Settlement, worker_name: str) -> JobStatus | None:
     # Translated here, because the caller handles a refusal and an outage differently.
     with translated():
-        settled = consume.settle(conn, [settlement], lock_seconds=ROW_SECONDS, worker_name=worker_name)
+        settled = claims.settle(conn, [settlement], lock_seconds=ROW_SECONDS, worker_name=worker_name)
         return settled.get(settlement.fence.id)

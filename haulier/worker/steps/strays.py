@@ -10,7 +10,7 @@ from haulier.domain.claim import Fence, Held, Settlement
 from haulier.domain.job import JobStatus
 from haulier.domain.outcome import Outcome
 from haulier.postgres.statements import Connection
-from haulier.queue import consume
+from haulier.queue import claims
 from haulier.worker.lanes.refused import Refused
 from haulier.worker.link import Link
 from haulier.worker.metrics import counts
@@ -33,20 +33,20 @@ class Strays:
         """Give back the jobs of claims that got no answer, because the connection was cut before the reply."""
         worker_id = self.link.lease.registered_as
         assert worker_id is not None
-        self._give_strangers_back(conn, consume.held(conn, worker_id, self.held.unsure()))
+        self._give_strangers_back(conn, claims.held(conn, worker_id, self.held.unsure()))
 
     def compare(self, conn: Connection) -> None:
         """Compare the jobs that the database says run here with those held here, and give back the difference."""
         worker_id = self.link.lease.registered_as
         assert worker_id is not None
-        self._give_strangers_back(conn, consume.strays(conn, worker_id, self.held.known()))
+        self._give_strangers_back(conn, claims.strays(conn, worker_id, self.held.known()))
 
     def give_all_back(self, conn: Connection, worker_id: UUID) -> bool:
         """Give back every job of this worker; tell whether all are gone, except those that others will take."""
-        held = consume.held(conn, worker_id, self.held.known())
+        held = claims.held(conn, worker_id, self.held.known())
         for job_id in self._give_back(conn, [row.fence for row in held]):
             sparing.warning("released unfinished", extra={"job_id": str(job_id)})
-        left = consume.held(conn, worker_id, self.held.known())
+        left = claims.held(conn, worker_id, self.held.known())
         # A job that the database refuses to take back becomes an orphan, and another worker takes it.
         return all(self.refused.is_waiting(row.fence.id) for row in left)
 
@@ -76,7 +76,7 @@ class Strays:
             Settlement(fence, Outcome.release() if fence in started else Outcome.give_back()) for fence in fences
         ]
         given_back = []
-        for fence, became in zip(fences, consume.settle_each(conn, settlements), strict=True):
+        for fence, became in zip(fences, claims.settle_each(conn, settlements), strict=True):
             if isinstance(became, JobStatus):
                 given_back.append(fence.id)
                 self.refused.forget([fence.id])

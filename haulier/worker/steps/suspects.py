@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from haulier.domain.claim import ClaimRequest, Lane, Mark
 from haulier.domain.errors import DatabaseUnavailable, Refusal
 from haulier.postgres.statements import Connection
-from haulier.queue import consume
+from haulier.queue import claims as worker_claims
 from haulier.worker.lanes import Lanes
 from haulier.worker.link import Link
 from haulier.worker.steps.claim_less import SmallerClaims
@@ -48,7 +48,7 @@ class SuspectSearch:
 
     def look(self, conn: Connection) -> None:
         """Look once. Raises: DatabaseUnavailable; Refusal."""
-        lanes, operation_in = consume.suspects_and_operations(conn, queues=self.queues)
+        lanes, operation_in = worker_claims.suspects_and_operations(conn, queues=self.queues)
         self.next_operation.seen(operation_in)
         marks = _due_marks(lanes)
         passed_over = self.lanes.refused_claims.waiting()
@@ -56,13 +56,13 @@ class SuspectSearch:
         if not marks or worker_id is None:
             return
         # A suspect that cannot be claimed is not worth a drain.
-        if passed_over and not consume.has_next(
-            conn, ClaimRequest(worker_id, consume.new_claim(), marks, 1, 1, suspect=True, passed_over=passed_over)
+        if passed_over and not worker_claims.has_next(
+            conn, ClaimRequest(worker_id, worker_claims.new_claim(), marks, 1, 1, suspect=True, passed_over=passed_over)
         ):
             return
         # A process that runs nothing need not drain. Of the processes that run jobs, only the one whose turn it is
         # drains: otherwise a single suspect would stop all of them from claiming.
-        if self.held.is_alone() or consume.has_turn(conn, worker_id, slot_seconds=TURN_SECONDS):
+        if self.held.is_alone() or worker_claims.has_turn(conn, worker_id, slot_seconds=TURN_SECONDS):
             self.lanes.suspects_due.set()
             self.link.bell.ring()
 
@@ -138,8 +138,8 @@ class Suspects:
             return None
         try:
             with calls.database.connection() as conn:
-                marks = _due_marks(consume.lanes(conn, queues=self.queues, suspect=True))
-            request = ClaimRequest(worker_id, consume.new_claim(), marks, 1, 1, suspect=True)
+                marks = _due_marks(worker_claims.lanes(conn, queues=self.queues, suspect=True))
+            request = ClaimRequest(worker_id, worker_claims.new_claim(), marks, 1, 1, suspect=True)
             claimed = self.claims.claim_one(request)
         except (DatabaseUnavailable, Refusal) as error:
             calls.link.outage.failed(error)

@@ -11,7 +11,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from haulier.domain.outcome import Outcome
-from haulier.queue.consume.claim import MOST_BYTES
+from haulier.queue.claims.claim import MOST_BYTES
 from haulier.worker.link.bell import Bell
 from haulier.worker.supply.held import HeldJob
 from haulier.worker.supply.shutdown import Shutdown

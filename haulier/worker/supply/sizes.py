@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from haulier.domain.job import Job
-from haulier.queue.consume.claim import MOST_BYTES
+from haulier.queue.claims.claim import MOST_BYTES
 
 # How much work is claimed ahead, and how long an outcome may wait to be settled.
 WINDOW_SECONDS = 0.05

@@ -15,9 +15,9 @@ from haulier.kinds import StopReason
 from haulier.postgres.database import Database
 from haulier.postgres.errors import translated
 from haulier.postgres.statements import Connection
-from haulier.queue import consume
-from haulier.queue.consume.wakeups import call_myself
-from haulier.queue.firing import any_schedule
+from haulier.queue import claims
+from haulier.queue.claims.wakeups import call_myself
+from haulier.queue.schedules.fire import any_schedule
 from haulier.worker.link import Link
 from haulier.worker.steps.beat import Beat
 from haulier.worker.steps.pauses import Pauses
@@ -152,7 +152,7 @@ class Heartbeat(threading.Thread):
     def _say_stopping(self, conn: Connection) -> None:
         worker_id = self.link.lease.registered_as
         if worker_id is not None and self.shutdown.stopping.is_set() and self._stops_as != worker_id:
-            consume.say_stopping(conn, worker_id)
+            claims.say_stopping(conn, worker_id)
             self._stops_as = worker_id
 
     def _look_for_schedules(self, conn: Connection) -> None:
@@ -166,7 +166,7 @@ class Heartbeat(threading.Thread):
     def _hear_of_cancels(self, conn: Connection) -> None:
         worker_id = self.link.lease.registered_as
         assert worker_id is not None
-        self.held.stop(consume.cancelled(conn, worker_id), StopReason.CANCELLED)
+        self.held.stop(claims.cancelled(conn, worker_id), StopReason.CANCELLED)
 
     def _leave(self) -> None:
         """Give back, uncharged, every job that the database says this worker runs, and delete its row.
@@ -179,7 +179,7 @@ class Heartbeat(threading.Thread):
             try:
                 with self.database.connection() as conn:
                     if self.strays.give_all_back(conn, worker_id):
-                        consume.deregister(conn, worker_id)
+                        claims.deregister(conn, worker_id)
                         return
             except (DatabaseUnavailable, Refusal) as error:
                 self.link.outage.failed(error)

@@ -12,7 +12,7 @@ from haulier.domain.errors import DatabaseUnavailable, HaulierError, Refusal
 from haulier.postgres.connection import close, connect
 from haulier.postgres.errors import translated
 from haulier.postgres.statements import Connection
-from haulier.queue.consume.wakeups import Knock, keeps_its_server, knocks, listen, unlisten
+from haulier.queue.claims.wakeups import Knock, keeps_its_server, knocks, listen, unlisten
 from haulier.worker.lanes.marks import Marks
 from haulier.worker.link import Link
 from haulier.worker.supply.buffer import Buffer

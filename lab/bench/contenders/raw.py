@@ -15,7 +15,7 @@ from pathlib import Path
 
 from haulier.domain.job import KEPT_ERRORS, MAX_SNOOZES
 from haulier.postgres.sql_files import SQL
-from haulier.queue.consume.claim import MEASURE_SECONDS, MOST_BYTES
+from haulier.queue.claims.claim import MEASURE_SECONDS, MOST_BYTES
 from lab.bench.contenders import haulier
 from lab.bench.contenders.contender import TableWatch
 from lab.servers import Postgres, connect, tool
@@ -112,7 +112,7 @@ def remembered_nothing() -> list[str]:
 def script(worker: str, batch: int) -> str:
     r"""Return pgbench's script: one message that settles in one transaction and claims in another.
 
-    Source: haulier/queue/consume/claim.py, `settle_and_claim`; PostgreSQL manual, pgbench, "\;" and "\gset".
+    Source: haulier/queue/claims/claim.py, `settle_and_claim`; PostgreSQL manual, pgbench, "\;" and "\gset".
     """
     settle = {
         "ids": "':ids'",

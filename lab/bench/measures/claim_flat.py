@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from haulier.domain.claim import ClaimRequest
 from haulier.postgres.connection import connect as own_connection
 from haulier.postgres.statements import Connection
-from haulier.queue import consume
+from haulier.queue import claims
 from lab.bench.contenders import haulier
 from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.plots import Plot
@@ -74,7 +74,7 @@ def once(name: str, more: More, bench: Bench) -> Figures:
         cursor.execute(MORE, ("default", -1, JOBS))
     bench.server.settle(url)
     with closing(own_connection(url)) as conn:
-        worker = consume.register(conn, host="bench", pid=1, threads=1, queues=["default"], lease_seconds=3600)
+        worker = claims.register(conn, host="bench", pid=1, threads=1, queues=["default"], lease_seconds=3600)
         claimed = 0
         began = time.perf_counter()
         while claimed < JOBS:
@@ -94,10 +94,10 @@ def once(name: str, more: More, bench: Bench) -> Figures:
 
 def claim(conn: Connection, worker: UUID) -> int:
     """Claim the best due jobs from the lanes that there are now, and return how many they were."""
-    marks = [lane.head for lane in consume.lanes(conn, queues=["default"]) if lane.seconds <= 0]
+    marks = [lane.head for lane in claims.lanes(conn, queues=["default"]) if lane.seconds <= 0]
     if not marks:
         return 0
-    _, claimed = consume.settle_and_claim(conn, [], ClaimRequest(worker, uuid4(), marks, BATCH, BATCH))
+    _, claimed = claims.settle_and_claim(conn, [], ClaimRequest(worker, uuid4(), marks, BATCH, BATCH))
     return len(claimed.jobs)
 
 

@@ -12,12 +12,13 @@ from typing import Any
 import requests
 
 from haulier.domain.operation import OperationAction
-from haulier.domain.schedule import Rule
+from haulier.domain.schedules.schedule import Rule
 from haulier.postgres.connection import connect as own_connection
-from haulier.queue import consume
-from haulier.queue.produce import operations, schedules
-from haulier.queue.produce.job_filter import JobFilter
-from haulier.queue.produce.operations import Order
+from haulier.queue import claims
+from haulier.queue.operations import operations
+from haulier.queue.operations.operations import Order
+from haulier.queue.schedules import schedules
+from haulier.queue.search.job_filter import JobFilter
 from lab.bench import beside_tabs
 from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.history import RARE, filled
@@ -130,8 +131,8 @@ def _jobs(url: str) -> list[str]:
 def _add_others(url: str) -> None:
     """Add what pages show beside jobs."""
     with closing(own_connection(url)) as conn:
-        worker = consume.register(conn, host="dock", pid=1, threads=16, queues=(), lease_seconds=86_400)
-        consume.introduce(conn, worker, kinds=["kind-1"])
+        worker = claims.register(conn, host="dock", pid=1, threads=16, queues=(), lease_seconds=86_400)
+        claims.introduce(conn, worker, kinds=["kind-1"])
         schedules.put_schedule(
             conn, "nightly", Rule({"kind": "kind-1", "payload": {}}, cron="0 3 * * *"), retention_days=30
         )

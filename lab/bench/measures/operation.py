@@ -12,9 +12,9 @@ from http.client import HTTPConnection
 
 from haulier.domain.operation import OperationAction, OperationStatus
 from haulier.postgres.connection import connect as own_connection
-from haulier.queue.produce import operations as ops
-from haulier.queue.produce.job_filter import JobFilter
-from haulier.queue.produce.operations import Order
+from haulier.queue.operations import operations as ops
+from haulier.queue.operations.operations import Order
+from haulier.queue.search.job_filter import JobFilter
 from lab.bench.contenders.haulier import Haulier
 from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.measures.enqueue import serving

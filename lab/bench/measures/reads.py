@@ -15,15 +15,16 @@ from psycopg2.extensions import connection as Connection
 from haulier.domain.act import Act
 from haulier.domain.job import JobStatus
 from haulier.postgres.connection import connect as own_connection
-from haulier.queue import produce
-from haulier.queue.access.audit import ActionFilter, find_actions
-from haulier.queue.produce import explain, workers
-from haulier.queue.produce.checks import check_database
-from haulier.queue.produce.errors import ErrorFilter, get_error, list_errors
-from haulier.queue.produce.job_filter import JobFilter
-from haulier.queue.produce.overview import overview
-from haulier.queue.produce.stats import Shown, get_queue, list_queues, stats
-from haulier.queue.upkeep.depths import count_live
+from haulier.queue import search
+from haulier.queue.access.audit_log import ActionFilter, find_actions
+from haulier.queue.failures.error_groups import ErrorFilter, get_error, list_errors
+from haulier.queue.health import worker_list
+from haulier.queue.health.database_checks import check_database
+from haulier.queue.health.overview import overview
+from haulier.queue.numbers.depths import count_live
+from haulier.queue.numbers.stats import Shown, get_queue, list_queues, stats
+from haulier.queue.search.job_filter import JobFilter
+from haulier.queue.stories import explain
 from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.history import RARE, filled
 from lab.bench.tables import PageTable, figure
@@ -63,10 +64,10 @@ FILTERS: dict[str, dict[str, Any]] = {
 
 
 LISTS: dict[str, Call] = {
-    f"/jobs {name}".strip(): partial(produce.list_jobs, wanted=JobFilter(**wanted)) for name, wanted in FILTERS.items()
+    f"/jobs {name}".strip(): partial(search.list_jobs, wanted=JobFilter(**wanted)) for name, wanted in FILTERS.items()
 }
 COUNTS: dict[str, Call] = {
-    f"/jobs/count {name}".strip(): partial(produce.count_jobs, wanted=JobFilter(**wanted))
+    f"/jobs/count {name}".strip(): partial(search.count_jobs, wanted=JobFilter(**wanted))
     for name, wanted in FILTERS.items()
 }
 
@@ -81,12 +82,12 @@ def _of_a_job(call: Callable[..., object], conn: Connection) -> None:
 
 
 OTHERS: dict[str, Call] = {
-    "/jobs/{id}": partial(_of_a_job, produce.get),
+    "/jobs/{id}": partial(_of_a_job, search.get),
     "/jobs/{id}/explain": partial(_of_a_job, partial(explain.explain, timeouts={})),
     "/stats?span=7d": partial(stats, span="7d", shown=Shown()),
     "/queues": list_queues,
     "/queues/{name}": partial(get_queue, name="queue-1"),
-    "/workers": partial(workers.list_workers, queues=None),
+    "/workers": partial(worker_list.list_workers, queues=None),
     "/database": partial(check_database, retention_days=30),
 }
 ERRORS: dict[str, Call] = {
@@ -136,7 +137,7 @@ def followed(bench: Bench) -> Figures:
     pages, jobs, after = 0, 0, None
     with closing(own_connection(filled(bench))) as conn:
         while pages == 0 or after:
-            page = produce.list_jobs(conn, JobFilter(kinds=[RARE], after=after))
+            page = search.list_jobs(conn, JobFilter(kinds=[RARE], after=after))
             pages, jobs, after = pages + 1, jobs + len(page.jobs), page.after
     return {"jobs": jobs, "pages": pages}
 

@@ -12,8 +12,7 @@ from psycopg2.extensions import connection as Connection
 from haulier.config import Config
 from haulier.domain.api_key import Scope
 from haulier.domain.outcome import Outcome
-from haulier.queue.produce import Changes
-from haulier.queue.produce.change import change
+from haulier.queue.jobs.change import Changes, change
 from tests.api.conftest import End
 from tests.conftest import Sql
 from tests.http.answers import not_refused

@@ -17,8 +17,8 @@ from haulier.domain.claim import Fence, Settlement
 from haulier.domain.job import Job
 from haulier.domain.outcome import Outcome
 from haulier.domain.waiting import Code
-from haulier.queue import consume, produce
-from haulier.queue.produce import timeline
+from haulier.queue import claims, jobs
+from haulier.queue.stories import timeline
 from tests import queueing
 from tests.api.conftest import Fail
 from tests.conftest import Sql
@@ -29,7 +29,7 @@ from tests.web import EMAIL
 
 
 def register(conn: Connection) -> UUID:
-    return consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=60)
+    return claims.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=60)
 
 
 def test_gives_each_reason_with_its_code_its_sentence_and_where_to_look(client: FlaskClient) -> None:
@@ -88,10 +88,10 @@ FIELDS |= {"schedule", "scheduled_for", "late_seconds"}
 
 def run(conn: Connection, outcome: Outcome) -> Job:
     """Let a worker claim a job, settle it so, and leave."""
-    worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=60)
+    worker = claims.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=60)
     [job] = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
-    assert consume.settle(conn, [Settlement(Fence.of(job), outcome)], worker_name="dock:7")
-    consume.deregister(conn, worker)
+    assert claims.settle(conn, [Settlement(Fence.of(job), outcome)], worker_name="dock:7")
+    claims.deregister(conn, worker)
     return job
 
 
@@ -163,7 +163,7 @@ def test_shows_what_an_operation_did_and_for_whom(
     anna, headers = make_key(Scope.OPERATE, Scope.READ)
     job = fail("no luck")
     waits = fail("no luck", kind="other")
-    produce.retry(conn, waits.id)
+    jobs.retry(conn, waits.id)
 
     def operate(action: str, kind: str) -> list[tuple[str, str | None]]:
         body = {"action": action, "filter": {"kind": [kind]}, "starts_in_seconds": 0}

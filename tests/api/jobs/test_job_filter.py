@@ -14,7 +14,8 @@ from haulier.domain.claim import Fence, Settlement
 from haulier.domain.job import NewJob
 from haulier.domain.outcome import Outcome
 from haulier.domain.text import cut
-from haulier.queue import consume, produce
+from haulier.queue import claims
+from haulier.queue import jobs as job_acts
 from haulier.requests.fault_limit import MAX_NAME
 from tests import queueing
 from tests.http.answers import not_refused
@@ -118,7 +119,7 @@ def test_finds_what_a_worker_runs(client: FlaskClient, conn: Connection, orders:
 
 def test_finds_what_a_worker_ran_last_and_not_what_it_gave_back(client: FlaskClient, conn: Connection) -> None:
     first, second = (
-        consume.register(conn, host="dock", pid=pid, threads=8, queues=(), lease_seconds=60) for pid in (1, 2)
+        claims.register(conn, host="dock", pid=pid, threads=8, queues=(), lease_seconds=60) for pid in (1, 2)
     )
     outcomes = {
         "done": Outcome.complete(),
@@ -132,10 +133,8 @@ def test_finds_what_a_worker_ran_last_and_not_what_it_gave_back(client: FlaskCli
         queueing.enqueue(conn, [NewJob(kind, {})])
     jobs = queueing.claim(conn, worker_id=first, claim_id=uuid4(), queues=(), limit=len(outcomes))
     by_kind = {job.kind: job for job in jobs}
-    produce.cancel(conn, by_kind["stopped"].id)
-    consume.settle(
-        conn, [Settlement(Fence.of(by_kind[kind]), outcome) for kind, outcome in outcomes.items() if outcome]
-    )
+    job_acts.cancel(conn, by_kind["stopped"].id)
+    claims.settle(conn, [Settlement(Fence.of(by_kind[kind]), outcome) for kind, outcome in outcomes.items() if outcome])
 
     assert kinds(client, f"worker={first}") == ["done", "failed", "runs", "stopped"]
     assert kinds(client, f"worker={first}&status=succeeded") == ["done"]

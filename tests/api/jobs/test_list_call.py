@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
-from haulier.queue.produce import look_back
+from haulier.queue.search import bounded_scan
 from tests.conftest import Sql
 from tests.http.answers import not_refused, pages
 from tests.http.callers import MakeKey
@@ -98,8 +98,8 @@ def test_offset_skips_and_its_next_page_goes_on_by_cursor(client: FlaskClient, s
 def test_a_search_that_ends_early_says_how_far_it_came(
     client: FlaskClient, store: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(look_back, "LOOK_SECONDS", -1.0)
-    monkeypatch.setattr(look_back, "FIRST_ROWS", 4)
+    monkeypatch.setattr(bounded_scan, "LOOK_SECONDS", -1.0)
+    monkeypatch.setattr(bounded_scan, "FIRST_ROWS", 4)
     store(1, kind="rare")
     store(9, kind="mail", apart="1 minute")
 
@@ -153,8 +153,8 @@ def test_counts_what_the_list_holds(client: FlaskClient, store: Callable[..., No
 def test_a_count_that_ends_early_says_so(
     client: FlaskClient, store: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(look_back, "LOOK_SECONDS", -1.0)
-    monkeypatch.setattr(look_back, "FIRST_ROWS", 4)
+    monkeypatch.setattr(bounded_scan, "LOOK_SECONDS", -1.0)
+    monkeypatch.setattr(bounded_scan, "FIRST_ROWS", 4)
     store(9)
 
     answer = client.get("/jobs/count?kind=mail")

@@ -14,7 +14,7 @@ from psycopg2.extensions import connection as Connection
 
 from haulier.domain.claim import Fence, Settlement
 from haulier.domain.outcome import Outcome
-from haulier.queue import consume
+from haulier.queue import claims
 from haulier.requests.strict_json import parse
 from tests import queueing
 
@@ -53,12 +53,12 @@ def post(client: FlaskClient) -> Any:
 @pytest.fixture
 def finish(conn: Connection) -> Any:
     """Give a function that completes every waiting job with the body of its payload, as a worker reads it."""
-    worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=600)
+    worker = claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=600)
 
     def finish() -> None:
         jobs = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=100)
         outcomes = {Fence.of(job): Outcome.complete(job.payload["body"]) for job in jobs}
-        assert len(consume.settle(conn, [Settlement(*each) for each in outcomes.items()])) == len(jobs)
+        assert len(claims.settle(conn, [Settlement(*each) for each in outcomes.items()])) == len(jobs)
 
     return finish
 

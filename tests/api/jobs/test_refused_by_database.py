@@ -8,7 +8,7 @@ from typing import Any
 from flask.testing import FlaskClient
 from psycopg2.extensions import connection as Connection
 
-from haulier.queue import produce
+from haulier.queue import search
 from tests.isolation.rows import refusing
 from tests.web import EMAIL
 from tests.web.jobs import in_all_states
@@ -103,7 +103,7 @@ def test_answers_422_to_whatever_is_done_to_a_job_or_a_schedule(client: FlaskCli
         ("finished_job", "DELETE", "DELETE", f"/jobs/{jobs['succeeded']}", None),
         ("job", "INSERT", "POST", "/schedules/nightly/run", None),
     ]
-    before = {name: produce.get(conn, job) for name, job in jobs.items()}
+    before = {name: search.get(conn, job) for name, job in jobs.items()}
 
     for table, event, method, path, body in calls:
         for is_deferred in (False, True):
@@ -113,4 +113,4 @@ def test_answers_422_to_whatever_is_done_to_a_job_or_a_schedule(client: FlaskCli
             assert (answer.status_code, answer.json["error"]) == (422, SLUG), (path, answer.json)
             assert answer.json["message"] == "not this one"
 
-    assert {name: produce.get(conn, job) for name, job in jobs.items()} == before
+    assert {name: search.get(conn, job) for name, job in jobs.items()} == before

@@ -13,7 +13,7 @@ import pytest
 from jsonschema_rs import Draft202012Validator
 
 from app.api import build
-from app.api.generators import schemas_within, simplify
+from app.api.openapi.generators import schemas_within, simplify
 from haulier.config import Config
 from tests.api.openapi.document import operations
 from tests.docs.reading import DSN

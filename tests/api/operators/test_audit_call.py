@@ -12,8 +12,8 @@ from psycopg2.extensions import connection as Connection
 from haulier.domain.act import Act
 from haulier.domain.api_key import Scope
 from haulier.domain.fingerprint import fingerprint, id_text
-from haulier.queue import consume
-from haulier.queue.access import api_keys, audit
+from haulier.queue import claims
+from haulier.queue.access import api_keys, audit_log
 from haulier.queue.access.api_keys import NewKey
 from tests.api.conftest import Fail
 from tests.conftest import Sql
@@ -53,7 +53,7 @@ def test_says_who_did_what_to_which_job_key_group_and_worker(
     job = closed.post("/jobs", json=EMAIL, headers=by_ann).json["id"]
     fail("no luck")
     group = id_text(fingerprint("mail", "no luck").id)
-    worker = consume.register(conn, host="dock", pid=8, threads=1, queues=(), lease_seconds=60)
+    worker = claims.register(conn, host="dock", pid=8, threads=1, queues=(), lease_seconds=60)
     made, token = api_keys.create(conn, NewKey("shop", [Scope.READ]), actor="cli")
     api_keys.revoke(conn, made.id, actor="cli")
 
@@ -139,7 +139,7 @@ def test_pages_are_whole_while_new_entries_come(client: FlaskClient, note: Note,
 def test_a_look_for_few_of_many_says_how_far_it_came(
     client: FlaskClient, note: Note, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit, "LOOK_ROWS", 3)
+    monkeypatch.setattr(audit_log, "LOOK_ROWS", 3)
     rare = note(actor="rare", ago=100)
     for ago in (50, 40, 30, 20):
         note(ago=ago)

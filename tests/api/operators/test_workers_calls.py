@@ -11,9 +11,9 @@ from flask.testing import FlaskClient
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
-from haulier.queue import consume
-from haulier.queue.access.audit import list_actions
-from haulier.queue.produce.workers import MOST_JOBS, list_workers
+from haulier.queue import claims
+from haulier.queue.access.audit_log import list_actions
+from haulier.queue.health.worker_list import MOST_JOBS, list_workers
 from haulier.version import version
 from tests import queueing
 from tests.conftest import Sql
@@ -27,9 +27,9 @@ Register = Callable[..., UUID]
 @pytest.fixture
 def register(conn: Connection) -> Register:
     def register(*queues: str, kinds: tuple[str, ...] | None = ("hook", "mail")) -> UUID:
-        worker = consume.register(conn, host="dock", pid=7, threads=8, queues=queues, lease_seconds=60)
+        worker = claims.register(conn, host="dock", pid=7, threads=8, queues=queues, lease_seconds=60)
         if kinds is not None:
-            consume.introduce(conn, worker, kinds=kinds)
+            claims.introduce(conn, worker, kinds=kinds)
         return worker
 
     return register
@@ -122,8 +122,8 @@ def test_shows_a_worker_that_has_ended_but_in_no_list(
     sql("UPDATE haulier.worker SET beat_at = beat_at - %s::interval WHERE id = %s RETURNING 1", silent, worker)
     before = client.get(f"/workers/{worker}").json
 
-    consume.bury(conn)
-    consume.deregister(conn, worker)
+    claims.bury(conn)
+    claims.deregister(conn, worker)
     after = client.get(f"/workers/{worker}").json
 
     assert (before.pop("ended_at"), before.pop("ended_how")) == (None, None)
@@ -156,7 +156,7 @@ def test_a_key_of_one_queue_sees_that_queue_alone(
     assert [job["queue"] for job in one["jobs"]] == ["mail"]
     assert get(f"/workers/{of_another}").status_code == 404
     for worker in (of_all, of_both, of_another):
-        consume.deregister(conn, worker)
+        claims.deregister(conn, worker)
     gone = [get(f"/workers/{worker}") for worker in (of_all, of_both, of_another)]
     assert [answer.status_code for answer in gone] == [200, 200, 404]
     # The two jobs have not been rescued yet.

@@ -17,7 +17,7 @@ from psycopg2.extensions import connection as Connection
 from app.http import queue_names
 from haulier.config import Config
 from haulier.domain.api_key import Scope
-from haulier.queue import consume
+from haulier.queue import claims
 from haulier.queue.upkeep import purge
 from tests import queueing
 from tests.conftest import PATIENCE, Sql
@@ -185,7 +185,7 @@ def test_who_is_refused_again_and_again_is_not_counted_each_time(
 
 def test_a_name_with_a_live_job_is_never_forgotten(client: FlaskClient, conn: Connection, sql: Sql) -> None:
     post(client, "a", "b")
-    worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
+    worker = claims.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
     changes = ["", "run_at = now() + interval '1 day'", "run_at = now(), crashes = 1", "crashes = 0"]
     for change in changes:
         if change:

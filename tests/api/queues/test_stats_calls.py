@@ -13,7 +13,7 @@ from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
 from haulier.domain.span import SPANS
-from haulier.queue.upkeep import depths, numbers
+from haulier.queue.numbers import counts, depths
 from tests.conftest import Sql
 from tests.http.answers import not_refused, pages
 from tests.http.callers import MakeKey
@@ -25,7 +25,7 @@ ENDED = ("succeeded", "failed_permanent", "cancelled")
 @pytest.fixture(autouse=True)
 def _nothing_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let all that has been committed be old enough to be counted."""
-    monkeypatch.setattr(numbers, "LATE_SECONDS", -20.0)
+    monkeypatch.setattr(counts, "LATE_SECONDS", -20.0)
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
 from haulier.logs import MASK
-from haulier.queue.firing import fire_due
-from haulier.queue.produce.schedule_health import overdue
+from haulier.queue.schedules.fire import fire_due
+from haulier.queue.schedules.schedule_health import overdue
 from tests.http.callers import MakeKey
-from tests.queue.schedules import REFUSED, Sql, plant, refused
+from tests.queue.schedules.schedules import REFUSED, Sql, plant, refused
 
 EXPLAIN = "/schedules/nightly/explain"
 

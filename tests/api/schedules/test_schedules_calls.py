@@ -14,11 +14,11 @@ from psycopg2.extensions import connection as Connection
 from app.api import build
 from haulier.config import Config
 from haulier.domain.api_key import Scope
-from haulier.queue.firing import fire_due
+from haulier.queue.schedules.fire import fire_due
 from tests.conftest import PATIENCE
 from tests.http.answers import not_refused, pages
 from tests.http.callers import MakeKey
-from tests.queue.schedules import Sql, plant, set_time, ticks
+from tests.queue.schedules.schedules import Sql, plant, set_time, ticks
 from tests.web import EMAIL
 
 BODY = {"cron": "0 2 * * *", "time_zone": "Europe/Berlin", "job": EMAIL}

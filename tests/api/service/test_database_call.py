@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask.testing import FlaskClient
 from psycopg2.extensions import connection as Connection
 
-from haulier.queue.produce.checks import THRESHOLDS
+from haulier.queue.health.database_checks import THRESHOLDS
 
 OF_A_TABLE = {
     *("name", "partitions", "rows", "dead_rows", "table_bytes", "index_bytes", "bloat", "vacuumed_at", "analyzed_at"),

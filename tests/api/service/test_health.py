@@ -12,7 +12,7 @@ from psycopg2.extensions import connection as Connection
 
 from haulier.postgres.connection import connect
 from haulier.postgres.sql_files import SQL
-from haulier.queue import consume
+from haulier.queue import claims
 from haulier.queue.upkeep.partitions import ensure_partitions
 from haulier.version import version
 from tests.conftest import Sql
@@ -36,7 +36,7 @@ def asked(client: FlaskClient, *, again: bool = True) -> Any:
 @pytest.fixture
 def long_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a look for unserved queues take as long as a busy machine needs."""
-    monkeypatch.setattr(import_module("haulier.queue.produce.overview"), "LOOK_SECONDS", 10.0)
+    monkeypatch.setattr(import_module("haulier.queue.health.overview"), "LOOK_SECONDS", 10.0)
 
 
 def test_begins_with_the_status_that_clients_compare(client: FlaskClient) -> None:
@@ -45,7 +45,7 @@ def test_begins_with_the_status_that_clients_compare(client: FlaskClient) -> Non
 
 
 def worker(conn: Connection, *queues: str) -> None:
-    consume.register(conn, host="dock", pid=7, threads=1, queues=queues, lease_seconds=30.0)
+    claims.register(conn, host="dock", pid=7, threads=1, queues=queues, lease_seconds=30.0)
 
 
 def test_is_well_if_nothing_is_due_or_a_worker_serves_it(client: FlaskClient, conn: Connection, sql: Sql) -> None:
@@ -105,7 +105,7 @@ TODAY = "SELECT format('%I.%I', schema, name) FROM haulier.history_partitions() 
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let it try each time, and not wait for long."""
     monkeypatch.setattr(import_module("app.api.health"), "WRITES_LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(import_module("haulier.queue.produce.overview"), "PROBE_SECONDS", 0.5)
+    monkeypatch.setattr(import_module("haulier.queue.health.overview"), "PROBE_SECONDS", 0.5)
 
 
 def status_and_slug(client: FlaskClient) -> tuple[int, str | None]:
@@ -158,7 +158,7 @@ def test_is_well_though_a_trigger_refuses_kinds_that_it_does_not_know(client: Fl
 
 
 def test_leaves_no_job_and_wakes_no_worker(client: FlaskClient, database: str, conn: Connection, sql: Sql) -> None:
-    worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30.0)
+    worker = claims.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30.0)
     sql("INSERT INTO haulier.sleeper (worker_id) VALUES (%s)", worker)
     with closing(connect(database)) as listener, listener.cursor() as cursor:
         cursor.execute("LISTEN haulier_job")

@@ -21,11 +21,11 @@ from psycopg2.extensions import connection as Connection
 
 from app.api import metrics
 from app.api.metrics import Queues
-from haulier.queue import consume
-from haulier.queue.produce.schedule_health import LOOKED_AT
+from haulier.queue import claims
+from haulier.queue.schedules.schedule_health import LOOKED_AT
 from tests import queueing
 from tests.conftest import Sql, eventually
-from tests.queue.schedules import plant
+from tests.queue.schedules.schedules import plant
 from tests.web import Server
 
 
@@ -48,7 +48,7 @@ def test_it_tells_of_the_queues_and_the_workers(client: FlaskClient, conn: Conne
             " ('a', '{}', 'slow', now() - interval '90 seconds'), ('a', '{}', 'slow', now() - interval '30 seconds'),"
             " ('a', '{}', 'later', now() + interval '1 hour')"
         )
-    consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30.0)
+    claims.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30.0)
 
     answer = client.get("/metrics")
 
@@ -73,7 +73,7 @@ def test_it_tells_of_due_jobs_that_no_live_worker_serves(client: FlaskClient, co
             " ('a', '{}', 'slow', now()), ('a', '{}', 'slow', now()), ('a', '{}', 'slow', now() + interval '1 hour'),"
             " ('a', '{}', 'mail', now())"
         )
-    consume.register(conn, host="dock", pid=7, threads=1, queues=("mail",), lease_seconds=30.0)
+    claims.register(conn, host="dock", pid=7, threads=1, queues=("mail",), lease_seconds=30.0)
 
     text = client.get("/metrics").text
 
@@ -166,14 +166,14 @@ def test_it_names_the_largest_queues_and_sums_up_the_others(client: FlaskClient,
 def test_of_a_large_table_it_reads_a_sample_and_counts_what_runs(
     client: FlaskClient, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_module("haulier.queue.produce.overview"), "MOST_PAGES", 100)
+    monkeypatch.setattr(import_module("haulier.queue.health.overview"), "MOST_PAGES", 100)
     with conn.cursor() as cursor:
         cursor.execute(
             "INSERT INTO haulier.job (kind, payload, queue) SELECT 'a', '{}', 'mail' FROM generate_series(1, 20000)"
         )
         cursor.execute("SELECT pg_relation_size('haulier.job') / 8192 > 400")
         assert cursor.fetchone() == (True,)
-    worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30.0)
+    worker = claims.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30.0)
     queueing.claim(conn, worker_id=worker, claim_id=worker, queues=(), limit=7)
 
     text = client.get("/metrics").text

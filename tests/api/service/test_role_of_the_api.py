@@ -11,7 +11,7 @@ from app.site import build
 from haulier.config import Config
 from haulier.postgres.connection import connect
 from tests.conftest import sql_on
-from tests.queue.schedules import plant
+from tests.queue.schedules.schedules import plant
 from tests.roles import Roles
 from tests.web.calls import calls_of, filled
 from tests.web.world import make_world

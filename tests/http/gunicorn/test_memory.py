@@ -16,7 +16,8 @@ import pytest
 import requests
 from psycopg2.extensions import connection as Connection
 
-from haulier.queue import produce
+from haulier.queue import jobs as job_acts
+from haulier.queue import search
 from tests.often import often
 from tests.web import Server
 
@@ -84,7 +85,7 @@ def store(conn: Connection) -> Callable[..., None]:
             )
             cursor.execute("SELECT id FROM haulier.job ORDER BY created_at LIMIT %s", (count // 2,))
             for (job_id,) in cursor.fetchall():
-                produce.cancel(conn, job_id)
+                job_acts.cancel(conn, job_id)
 
     return store
 
@@ -204,5 +205,5 @@ def test_pages_of_large_jobs_are_bounded_and_lead_to_all(own_server: Server, sto
 
     assert len(set(seen)) == len(seen) == 100
     # It ends with the job that goes beyond.
-    assert max(lengths) < produce.PAGE_BYTES + 300_000
-    assert len(lengths) == -(-100 // (produce.PAGE_BYTES // 250_000 + 1))
+    assert max(lengths) < search.PAGE_BYTES + 300_000
+    assert len(lengths) == -(-100 // (search.PAGE_BYTES // 250_000 + 1))

@@ -12,9 +12,9 @@ import pytest
 
 from haulier.domain.errors import ConfigError
 from haulier.kinds import Fail, Retry, load_kinds
-from haulier.kinds.outbound.addresses import guard, refusal
-from haulier.kinds.outbound.deadline import Deadline
-from haulier.kinds.outbound.http_client import exchange
+from haulier.kinds.included.outbound.addresses import guard, refusal
+from haulier.kinds.included.outbound.deadline import Deadline
+from haulier.kinds.included.outbound.http_client import exchange
 from tests.kinds.kinds_tools import SOON, a_context, a_free_port, error_of, settings
 
 

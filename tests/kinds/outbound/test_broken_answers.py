@@ -10,8 +10,8 @@ from collections.abc import Callable
 import pytest
 
 from haulier.kinds import Fail, Retry
-from haulier.kinds.outbound.deadline import Deadline
-from haulier.kinds.outbound.http_client import download
+from haulier.kinds.included.outbound.deadline import Deadline
+from haulier.kinds.included.outbound.http_client import download
 from tests.kinds.kinds_tools import a_context, run
 
 Listen = Callable[[Callable[[socket.socket], None]], int]

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from haulier.kinds import Fail, JobCancelled, JobContext, Retry, StopReason
-from haulier.kinds.outbound.deadline import Deadline
-from haulier.kinds.outbound.http_client import Url, download, exchange
+from haulier.kinds.included.outbound.deadline import Deadline
+from haulier.kinds.included.outbound.http_client import Url, download, exchange
 from tests.kinds.kinds_tools import SOON, a_context, reply, stopped_soon
 
 

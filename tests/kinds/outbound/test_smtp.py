@@ -11,7 +11,7 @@ import pytest
 
 from haulier.domain.errors import ConfigError
 from haulier.kinds import Fail, JobCancelled, Retry, StopReason, load_kinds
-from haulier.kinds.outbound.smtp import SmtpServer
+from haulier.kinds.included.outbound.smtp import SmtpServer
 from tests.kinds.kinds_tools import SOON, a_context, a_free_port, perform, run, settings, stopped_soon
 from tests.kinds.mails import HELLO, parsed, send
 
@@ -202,7 +202,7 @@ def test_server_that_drips_is_cut_off_at_the_time_limit(listen, monkeypatch):
             sock.sendall(b"220-wait\r\n")
             context.wait(0.05)
 
-    monkeypatch.setattr("haulier.kinds.send_email.SECONDS", 0.5)
+    monkeypatch.setattr("haulier.kinds.included.send_email.SECONDS", 0.5)
     context = a_context("send_email", HELLO, smtp_url=f"smtp://127.0.0.1:{listen(drip)}")
     started = time.monotonic()
 

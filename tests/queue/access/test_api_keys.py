@@ -15,7 +15,7 @@ from haulier.domain import api_key
 from haulier.domain.api_key import ID_PATTERN, TOKEN, ApiKey, Scope, hash_of, id_in, id_of, new_id, new_token
 from haulier.domain.errors import KeyExists, KeyNotFound, KeyRotated
 from haulier.postgres.connection import connect
-from haulier.queue.access import api_keys, audit
+from haulier.queue.access import api_keys, audit_log
 from haulier.queue.access.api_keys import NewKey
 from haulier.queue.upkeep.purge import purge_audit
 
@@ -149,7 +149,7 @@ def test_neither_rotates_nor_revokes_what_is_no_longer_good(make, conn):
     for key_id in ("nobody", revoked.id):
         with pytest.raises(KeyNotFound):
             api_keys.revoke(conn, key_id, actor="cli")
-    assert len(audit.list_actions(conn, limit=10)) == 3
+    assert len(audit_log.list_actions(conn, limit=10)) == 3
 
 
 def test_notes_use_once_a_minute(make, conn, sql):
@@ -234,7 +234,7 @@ def test_forgets_what_was_done_longer_ago_than_the_history_reaches(make, conn, s
     purged = purge_audit(conn, retention_days=30)
 
     assert purged == old > 0
-    assert len(audit.list_actions(conn, limit=10)) == 5 - old
+    assert len(audit_log.list_actions(conn, limit=10)) == 5 - old
 
 
 def test_makes_one_key_of_an_id(conn, sql):

@@ -9,8 +9,8 @@ import pytest
 
 from haulier.domain.act import Act
 from haulier.postgres.values import array
-from haulier.queue.access import audit
-from haulier.queue.access.audit import LOOK_ROWS, ActionFilter, find_actions
+from haulier.queue.access import audit_log
+from haulier.queue.access.audit_log import LOOK_ROWS, ActionFilter, find_actions
 from tests.queue.plans import buffers, explain
 
 ENTRIES = 50_000
@@ -80,7 +80,7 @@ def test_the_time_is_found_by_an_index(conn, crowd, sql):
 
 
 def test_the_last_entry_of_a_look_is_on_its_page_if_it_matches(conn, sql, monkeypatch):
-    monkeypatch.setattr(audit, "LOOK_ROWS", 3)
+    monkeypatch.setattr(audit_log, "LOOK_ROWS", 3)
     for actor in ("a", "a", "b", "a", "b"):
         sql("INSERT INTO haulier.audit (actor, action, target) VALUES (%s, 'mute', 't') RETURNING 1", actor)
 

@@ -13,7 +13,7 @@ from haulier.domain.claim import Fence, Settlement
 from haulier.domain.job import Job, NewJob
 from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
-from haulier.queue import consume
+from haulier.queue import claims
 from tests import queueing
 
 
@@ -75,7 +75,7 @@ class Archive:
             f" date_trunc('day', now()) - interval '{days_to} days'); END $$"
         )
         job = self.running()
-        consume.settle(self.conn, [Settlement(Fence.of(job), Outcome.complete())])
+        claims.settle(self.conn, [Settlement(Fence.of(job), Outcome.complete())])
         self.sql(
             "UPDATE haulier.finished_job SET"
             " created_at = date_trunc('day', now()) - make_interval(days => %s, secs => 1),"
@@ -89,7 +89,7 @@ class Archive:
     def running(self) -> Job:
         """Return a job that has been claimed."""
         queueing.enqueue(self.conn, [NewJob("mail", {})])
-        worker = consume.register(self.conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
+        worker = claims.register(self.conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
         [job] = queueing.claim(self.conn, worker_id=worker, claim_id=uuid4(), queues=())
         return job
 

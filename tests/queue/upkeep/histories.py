@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from psycopg2.extensions import connection as Connection
 
-from haulier.queue.upkeep import numbers
+from haulier.queue.numbers import counts
 from tests.conftest import sql_on
 
 DAY = 86_400
@@ -96,12 +96,12 @@ def in_numbers(conn: Connection) -> set[tuple[Any, ...]]:
 
 def begin(conn: Connection) -> UUID:
     """Begin to count, and return the id of whoever does."""
-    numbers.counting_ends_in(conn)
+    counts.counting_ends_in(conn)
     return uuid4()
 
 
-def count_all(conn: Connection, counter: UUID, *, most_seconds: int = numbers.MOST_SECONDS) -> None:
+def count_all(conn: Connection, counter: UUID, *, most_seconds: int = counts.MOST_SECONDS) -> None:
     """Count until nothing is left to count."""
-    while (counted := numbers.count(conn, counter=counter, most_seconds=most_seconds)) and counted.is_behind:
+    while (counted := counts.count(conn, counter=counter, most_seconds=most_seconds)) and counted.is_behind:
         pass
     assert counted

@@ -17,19 +17,19 @@ from haulier.domain.fingerprint import fingerprint
 from haulier.domain.job import Job, NewJob
 from haulier.domain.operation import OperationAction
 from haulier.domain.outcome import Outcome
-from haulier.queue import consume, produce
+from haulier.queue import claims, search
 from haulier.queue.access import api_keys, sessions
 from haulier.queue.access.api_keys import NewKey
-from haulier.queue.consume.wakeups import fall_asleep
-from haulier.queue.firing import fire_due
-from haulier.queue.produce import operations
-from haulier.queue.produce.operations import Order
-from haulier.queue.produce.pauses import pause
-from haulier.queue.upkeep import numbers
+from haulier.queue.claims.wakeups import fall_asleep
+from haulier.queue.numbers import counts
+from haulier.queue.operations import operations
+from haulier.queue.operations.operations import Order
+from haulier.queue.queues.pauses import pause
+from haulier.queue.schedules.fire import fire_due
 from haulier.queue.upkeep.steps import SCHEMA, Schema, Step
 from tests import queueing
 from tests.conftest import sql_on
-from tests.queue.schedules import plant
+from tests.queue.schedules.schedules import plant
 
 # The schema.sql of the tag v1.0.0, from the first migration on. Until then version 1 is changed in place.
 VERSION_1 = Path(__file__).parent / "version_1.sql"
@@ -117,17 +117,17 @@ def fill(conn: Connection) -> None:
     sql = sql_on(conn)
     worker = register(conn)
     fall_asleep(conn, register(conn))
-    consume.deregister(conn, register(conn))
+    claims.deregister(conn, register(conn))
     end(conn, worker, queueing.enqueue(conn, [NewJob("mail", {"n": 1}, idempotency_key="order-1")])[0].job)
     api_keys.create(conn, NewKey("shop", frozenset({Scope.ENQUEUE})), actor=None)
     sessions.open_session(conn, key_id="env", key_hash=b"x" * 32, idle_seconds=60)
     pause(conn, "letters")
     plant(sql, "nightly", seconds_ago=2)
     fire_due(conn, retention_days=30)
-    order = Order(OperationAction.CANCEL, produce.JobFilter(kinds=["nothing"]))
+    order = Order(OperationAction.CANCEL, search.JobFilter(kinds=["nothing"]))
     operations.start(conn, order, as_of=operations.preview(conn, order).as_of, actor=None)
-    numbers.counting_ends_in(conn)
-    numbers.count(conn, counter=uuid4())
+    counts.counting_ends_in(conn)
+    counts.count(conn, counter=uuid4())
     # What only time or traffic brings about.
     sql("INSERT INTO haulier.rate_budget (key_id, tokens, granted) SELECT id, 1, 1 FROM haulier.api_key")
     sql("INSERT INTO haulier.queue (name) VALUES ('parcels')")
@@ -139,7 +139,7 @@ def fill(conn: Connection) -> None:
 
 def register(conn: Connection) -> UUID:
     """Register a worker."""
-    return consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
+    return claims.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
 
 
 def end(conn: Connection, worker: UUID, job: Job | None) -> None:
@@ -147,7 +147,7 @@ def end(conn: Connection, worker: UUID, job: Job | None) -> None:
     assert job
     [claimed] = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
     failure = Failure(fingerprint("mail", "no luck"), claimed.queue, "no luck")
-    consume.settle(conn, [Settlement(Fence.of(claimed), Outcome.fail_for_good("no luck"), failure=failure)])
+    claims.settle(conn, [Settlement(Fence.of(claimed), Outcome.fail_for_good("no luck"), failure=failure)])
 
 
 def contents(conn: Connection, *, but: set[str]) -> dict[str, list[Any]]:

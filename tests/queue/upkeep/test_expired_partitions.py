@@ -11,7 +11,7 @@ from haulier.domain.claim import Fence, Settlement
 from haulier.domain.errors import DatabaseUnavailable
 from haulier.domain.job import NewJob
 from haulier.domain.outcome import Outcome
-from haulier.queue import consume, produce
+from haulier.queue import claims, jobs, search
 from haulier.queue.upkeep.partitions import days_ahead, drop_expired, ensure_partitions
 from tests import queueing
 from tests.conftest import eventually
@@ -52,8 +52,8 @@ def test_gives_up_behind_an_open_reader_without_blocking_anybody_else(archive):
     def keep_working() -> None:
         while not over.is_set():
             [receipt] = queueing.enqueue(mine, [NewJob("image", {})])
-            produce.cancel(mine, receipt.job.id)
-            rounds.append(produce.list_jobs(mine, produce.JobFilter(limit=1)).jobs)
+            jobs.cancel(mine, receipt.job.id)
+            rounds.append(search.list_jobs(mine, search.JobFilter(limit=1)).jobs)
 
     def drop() -> None:
         try:
@@ -70,7 +70,7 @@ def test_gives_up_behind_an_open_reader_without_blocking_anybody_else(archive):
     assert isinstance(results[1], DatabaseUnavailable)
     assert waits == 0
     assert len(rounds) > 5
-    assert consume.settle(archive.conn, [Settlement(Fence.of(job), Outcome.complete())])
+    assert claims.settle(archive.conn, [Settlement(Fence.of(job), Outcome.complete())])
     reader.rollback()
 
 

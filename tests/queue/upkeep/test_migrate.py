@@ -20,7 +20,7 @@ from haulier.domain.job import NewJob
 from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
 from haulier.postgres.scratch import scratch_database
-from haulier.queue import consume, produce
+from haulier.queue import claims, search
 from haulier.queue.upkeep.migrate import check_schema, migrate
 from haulier.queue.upkeep.plan import plan
 from haulier.queue.upkeep.steps import SCHEMA, Schema
@@ -90,9 +90,9 @@ def test_programs_of_version_1_go_on_after_every_step(version_1, steps):
         worker = register(version_1)
         [enqueued] = queueing.enqueue(version_1, [NewJob("mail", {}, idempotency_key=str(uuid4()), priority=100)])
         [job] = queueing.claim(version_1, worker_id=worker, claim_id=uuid4(), queues=())
-        consume.settle(version_1, [Settlement(Fence.of(job), Outcome.complete())])
+        claims.settle(version_1, [Settlement(Fence.of(job), Outcome.complete())])
         assert job.id == enqueued.job.id
-        return str(produce.get(version_1, job.id).status)
+        return str(search.get(version_1, job.id).status)
 
     for step in steps:
         take(version_1, [step])

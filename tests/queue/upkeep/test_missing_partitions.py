@@ -13,7 +13,8 @@ from haulier.domain.claim import Fence, Settlement
 from haulier.domain.errors import DatabaseUnavailable
 from haulier.domain.job import Job, JobStatus, NewJob
 from haulier.domain.outcome import Outcome
-from haulier.queue import consume, produce
+from haulier.queue import claims, search
+from haulier.queue import jobs as job_acts
 from haulier.queue.upkeep.partitions import days_ahead, ensure_partitions
 from tests import queueing
 from tests.conftest import eventually
@@ -27,10 +28,10 @@ def test_settling_goes_on_without_a_partition_for_now(archive, lose, caplog):
     lose(archive)
 
     with caplog.at_level(logging.WARNING):
-        settled = consume.settle(archive.conn, [Settlement(Fence.of(job), Outcome.complete("done"))])
+        settled = claims.settle(archive.conn, [Settlement(Fence.of(job), Outcome.complete("done"))])
 
     assert settled == {job.id: JobStatus.SUCCEEDED}
-    assert produce.get(archive.conn, job.id).result == "done"
+    assert search.get(archive.conn, job.id).result == "done"
     assert "history had no partition" in caplog.text
     assert days_ahead(archive.conn) >= 7
 
@@ -38,11 +39,11 @@ def test_settling_goes_on_without_a_partition_for_now(archive, lose, caplog):
 def test_cancel_and_rescue_go_on_without_a_partition_for_now(archive):
     job = archive.running()
     [receipt] = queueing.enqueue(archive.conn, [NewJob("mail", {})])
-    produce.cancel(archive.conn, job.id)
+    job_acts.cancel(archive.conn, job.id)
     archive.sql("UPDATE haulier.worker SET beat_at = now() - interval '1 hour'")
 
     archive.remove_partitions()
-    cancelled = produce.cancel(archive.conn, receipt.job.id)
+    cancelled = job_acts.cancel(archive.conn, receipt.job.id)
     archive.remove_partitions(keep=True)
     rescued = queueing.rescue(archive.conn)
 
@@ -70,7 +71,7 @@ def test_many_settle_at_once_without_a_partition(archive):
     def settle(job: Job, mine: Connection) -> None:
         def done() -> bool:
             try:
-                settled.update(consume.settle(mine, [Settlement(Fence.of(job), Outcome.complete())]))
+                settled.update(claims.settle(mine, [Settlement(Fence.of(job), Outcome.complete())]))
             except (DatabaseUnavailable, psycopg2.OperationalError):
                 return False  # a worker asks again
             return True
@@ -87,7 +88,7 @@ def test_another_broken_check_is_not_taken_for_a_missing_partition(archive, capl
     archive.sql("ALTER TABLE haulier.finished_job ADD CONSTRAINT nothing_succeeds CHECK (status <> 'succeeded')")
 
     with pytest.raises(psycopg2.errors.CheckViolation):
-        consume.settle(archive.conn, [Settlement(Fence.of(job), Outcome.complete())])
+        claims.settle(archive.conn, [Settlement(Fence.of(job), Outcome.complete())])
 
     assert "partition" not in caplog.text
-    assert produce.get(archive.conn, job.id).read() == job
+    assert search.get(archive.conn, job.id).read() == job

@@ -16,7 +16,7 @@ from haulier.domain.errors import DatabaseUnavailable, Locked, StatementRefused
 from haulier.domain.job import JobStatus
 from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
-from haulier.queue import consume, produce
+from haulier.queue import claims, search
 from haulier.queue.upkeep import migrate
 from haulier.queue.upkeep.partitions import DAYS_AHEAD, HistoryBlocked, days_ahead, drop_expired, ensure_partitions
 from tests.conftest import PATIENCE, eventually
@@ -29,7 +29,7 @@ without_a_pool = pytest.mark.direct("CONCURRENTLY, and a lock of the session, ne
 
 
 def settle(archive: Archive, job) -> dict[UUID, JobStatus]:
-    return consume.settle(archive.conn, [Settlement(Fence.of(job), Outcome.complete())])
+    return claims.settle(archive.conn, [Settlement(Fence.of(job), Outcome.complete())])
 
 
 # --- Another schema
@@ -157,7 +157,7 @@ def test_what_cannot_be_settled_for_a_pending_detach_is_an_outage_that_says_who_
     with detaching(archive, today(archive)) as reader:
         with pytest.raises(DatabaseUnavailable) as raised:
             settle(archive, job)
-        still = produce.get(archive.conn, job.id).status
+        still = search.get(archive.conn, job.id).status
 
     assert f"haulier.{today(archive)} is pending, and waits for process {reader}" in str(raised.value)
     assert still is JobStatus.RUNNING

@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 from psycopg2.extensions import connection as Connection
 
 from app.web.pages.audit import _cell, lines_of
-from haulier.queue import produce
-from haulier.queue.produce.change import Changes
+from haulier.queue import jobs as job_acts
+from haulier.queue.jobs.change import Changes
 from tests.web.browsing import Browser, Element
 from tests.web.jobs import enqueue
 from tests.web.tables import check_each
@@ -24,8 +24,8 @@ def actors(page: Element) -> list[str]:
 def test_shows_what_was_done_with_what_changed(browser: Browser, conn: Connection) -> None:
     empty = browser.page(AUDIT)
     job = enqueue(conn)
-    produce.change(conn, job, Changes.of(priority=7), actor="ops-anna")
-    produce.cancel(conn, job, actor="ops-bert")
+    job_acts.change(conn, job, Changes.of(priority=7), actor="ops-anna")
+    job_acts.cancel(conn, job, actor="ops-bert")
     browser.forget()
 
     page = browser.page(AUDIT)
@@ -40,7 +40,7 @@ def test_shows_what_was_done_with_what_changed(browser: Browser, conn: Connectio
 def test_shows_and_writes_the_entries_that_match_a_filter(browser: Browser, conn: Connection) -> None:
     jobs = {actor: enqueue(conn) for actor in ("ops-anna", "ops-bert")}
     for actor, job in jobs.items():
-        produce.cancel(conn, job, actor=actor)
+        job_acts.cancel(conn, job, actor=actor)
 
     def both(query: dict[str, str]) -> tuple[list[str], list[str]]:
         text = browser.get(f"/ui/audit.csv?{urlencode(query)}").text

@@ -13,7 +13,7 @@ from flask import Flask
 from psycopg2.extensions import connection as Connection
 
 from app.http.routes import Entry, routes_of
-from app.web import cookies
+from app.web.kit import cookies
 from haulier.domain.api_key import ApiKey, Scope, hash_of
 from haulier.postgres.statements import bounded, rows_at_once
 from haulier.queue.access import sessions

@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 from psycopg2.extensions import connection as Connection
 
-from app.http.door import refusal
+from app.http.auth import refusal
 from app.http.routes import routes_of
 from haulier.domain.api_key import Scope
 from tests.web.browsing import Browser, Element

@@ -10,8 +10,9 @@ from haulier.domain.claim import Failure, Fence, Settlement
 from haulier.domain.fingerprint import fingerprint, id_text
 from haulier.domain.job import Json, NewJob
 from haulier.domain.outcome import Outcome
-from haulier.queue import consume, produce
-from haulier.queue.upkeep import depths, numbers
+from haulier.queue import claims
+from haulier.queue import jobs as job_acts
+from haulier.queue.numbers import counts, depths
 from tests import queueing
 
 EMAIL = {"to": "a@b.c", "subject": "Hi", "body": "Hello."}
@@ -27,7 +28,7 @@ def enqueue(conn: Connection, payload: dict[str, Json] | None = None, **options:
 def claim(conn: Connection, queue: str = "default", host: str = "dock") -> tuple[UUID, list[Fence]]:
     """Return a worker, and the fences of the due jobs that it has claimed."""
     # No test of a page may take longer than the lease: the page would say that the worker is lost.
-    worker = consume.register(conn, host=host, pid=7, threads=4, queues=(queue,), lease_seconds=600)
+    worker = claims.register(conn, host=host, pid=7, threads=4, queues=(queue,), lease_seconds=600)
     jobs = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(queue,))
     return worker, [Fence.of(job) for job in jobs]
 
@@ -36,7 +37,7 @@ def end(
     conn: Connection, fence: Fence, outcome: Outcome, failed: Failure | None = None, worker: str | None = None
 ) -> None:
     """Settle a job as a worker of this name, and count the failure if there is one."""
-    consume.settle(conn, [Settlement(fence, outcome, failure=failed)], worker_name=worker)
+    claims.settle(conn, [Settlement(fence, outcome, failure=failed)], worker_name=worker)
 
 
 def in_all_states(conn: Connection) -> dict[str, UUID]:
@@ -46,7 +47,7 @@ def in_all_states(conn: Connection) -> dict[str, UUID]:
         queue = status.replace("_", "-")
         made[status] = enqueue(conn, queue=queue, idempotency_key=f"key-{status}", tags=["night"])
         if status == "cancelled":
-            produce.cancel(conn, made[status], actor="ops-anna")
+            job_acts.cancel(conn, made[status], actor="ops-anna")
             continue
         _, [fence] = claim(conn, queue)
         if status == "succeeded":
@@ -60,8 +61,8 @@ def in_all_states(conn: Connection) -> dict[str, UUID]:
 
 def counted(conn: Connection) -> None:
     """Count what there is by now, as the worker does that counts; what ended in the last 10 s is not among it."""
-    numbers.counting_ends_in(conn)
-    numbers.count(conn, counter=uuid4())
+    counts.counting_ends_in(conn)
+    counts.count(conn, counter=uuid4())
     depths.count_live(conn)
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as some
 
-from app.web.history import _TOLD, LOOKS, lines, stretches, summary, told
+from app.web.words.history import _TOLD, LOOKS, lines, stretches, summary, told
 from haulier.domain.act import Act
 from haulier.domain.timeline import Step, What, Why
 from tests.web.tables import check_each

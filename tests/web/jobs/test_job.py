@@ -10,7 +10,8 @@ from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
 from haulier.domain.outcome import Outcome
-from haulier.queue import produce
+from haulier.queue import jobs as job_acts
+from haulier.queue import search
 from tests.web.browsing import Browser, Element, form, read
 from tests.web.conftest import MakeSite, SignedIn
 from tests.web.jobs import EMAIL, claim, end, enqueue, fail, in_all_states
@@ -71,7 +72,7 @@ def test_says_of_an_ended_job_how_long_it_took_and_is_kept(browser: Browser, con
 
 def test_leads_to_the_error_while_the_job_is_in_its_group(browser: Browser, conn: Connection) -> None:
     group = fail(conn, "Timeout: x")
-    [job] = produce.list_jobs(conn, produce.JobFilter()).jobs
+    [job] = search.list_jobs(conn, search.JobFilter()).jobs
     before = browser.page(f"/ui/jobs/{job.id}")
 
     browser.send(before, f"/ui/jobs/{job.id}/retry")
@@ -105,7 +106,7 @@ def test_says_of_a_running_job_who_asked_it_to_stop(browser: Browser, signed_in:
     job, other = enqueue(conn), enqueue(conn)
     for _ in range(2):
         claim(conn)
-    produce.cancel(conn, job, actor="ops-anna")
+    job_acts.cancel(conn, job, actor="ops-anna")
 
     operator, reader = (each.page(f"/ui/jobs/{job}").text for each in (browser, signed_in(Scope.READ)))
     rows = browser.page("/ui/jobs?status=running").rows()

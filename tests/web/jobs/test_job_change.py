@@ -11,13 +11,13 @@ from psycopg2 import errors
 from psycopg2.extensions import connection as Connection
 
 from app.http.acting import changed_as_it_is
-from app.http.door import NOBODY
+from app.http.auth import NOBODY
 from haulier.domain.api_key import Scope
 from haulier.domain.job import Json
 from haulier.postgres.connection import connect
 from haulier.postgres.statements import transaction
-from haulier.queue import produce
-from haulier.queue.produce.change import Changes
+from haulier.queue import jobs
+from haulier.queue.jobs.change import Changes
 from haulier.queue.rows import StoredJob
 from tests.web.browsing import Browser, form
 from tests.web.conftest import MakeSite, SignedIn
@@ -41,7 +41,7 @@ def test_changes_the_fields_that_were_changed_in_the_form(
 ) -> None:
     page = browser.page(path)
     # Meanwhile somebody else changes others.
-    produce.change(conn, job, Changes.of(priority=5, queue="post"), actor="ops-bert")
+    jobs.change(conn, job, Changes.of(priority=5, queue="post"), actor="ops-bert")
 
     done = browser.send(page, f"{path}/change", max_attempts="9", due="2h")
 
@@ -68,7 +68,7 @@ def test_shows_what_a_job_is_now_if_somebody_has_changed_the_same_field(
     now: dict[str, str],
 ) -> None:
     page = browser.page(path)
-    produce.change(conn, job, Changes.of(**theirs), actor="ops-bert")
+    jobs.change(conn, job, Changes.of(**theirs), actor="ops-bert")
 
     shown = browser.refused(page, f"{path}/change", 409, **typed)
     again = browser.send(shown, f"{path}/change", **typed)
@@ -89,7 +89,7 @@ def test_compares_with_what_the_form_showed_at_first_if_a_field_is_wrong(
     browser: Browser, conn: Connection, job: UUID, path: str
 ) -> None:
     refused = browser.refused(browser.page(path), f"{path}/change", priority="many")
-    produce.change(conn, job, Changes.of(priority=5))
+    jobs.change(conn, job, Changes.of(priority=5))
 
     assert browser.send(refused, f"{path}/change", priority="7").status_code == 409
 
@@ -107,7 +107,7 @@ def test_lets_nobody_change_a_job_between_the_look_at_it_and_the_change(
                 pytest.raises(errors.LockNotAvailable),
                 transaction(other, lock_seconds=0.1),
             ):
-                produce.change(other, job, Changes.of(priority=5))
+                jobs.change(other, job, Changes.of(priority=5))
         return Changes.of(priority=7), None
 
     with site.test_request_context():

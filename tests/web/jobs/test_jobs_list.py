@@ -10,8 +10,8 @@ from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
 from haulier.domain.outcome import Outcome
-from haulier.queue import produce
-from haulier.queue.produce.pauses import pause
+from haulier.queue import jobs as job_acts
+from haulier.queue.queues.pauses import pause
 from tests.web.browsing import Browser, Element
 from tests.web.conftest import SignedIn
 from tests.web.jobs import claim, counted, end, enqueue, fail, in_all_states
@@ -88,7 +88,7 @@ def test_marks_a_queue_or_kind_that_nobody_uses_if_the_list_is_empty(
 ) -> None:
     enqueue(conn, queue="mail")
     enqueue(conn, queue="mail", kind="strange")
-    produce.cancel(conn, enqueue(conn, queue="past"))
+    job_acts.cancel(conn, enqueue(conn, queue="past"))
     sql("DELETE FROM haulier.queue")
     pause(conn, "idle", until=None, actor=None)
     # As of a queue that the key may not see.
@@ -175,7 +175,7 @@ def test_says_how_long_the_last_attempt_of_an_ended_job_took(browser: Browser, c
     for fence in [*claim(conn)[1], *claim(conn)[1]]:
         end(conn, fence, Outcome.complete() if fence.id == done else Outcome.fail("no luck", delay=60.0))
     # It was cancelled while it waited: since its attempt began more than that has passed.
-    produce.cancel(conn, failed)
+    job_acts.cancel(conn, failed)
     sql("UPDATE haulier.finished_job SET started_at = finished_at - interval '80 seconds'")
 
     rows = browser.page(f"{LIST}?status=succeeded&status=cancelled").rows()
@@ -312,7 +312,7 @@ def test_says_how_many_failed_jobs_there_are_in_all(
     assert foot(browser.page(f"{LIST}?limit=25")).startswith("25 shown, more follow")
     assert foot(browser.page(f"{LIST}?status=failed")).startswith("29 shown Newer")
     for name, value in (("FIRST_ROWS", 10), ("LOOK_SECONDS", 0.0)):
-        monkeypatch.setattr(f"haulier.queue.produce.look_back.{name}", value)
+        monkeypatch.setattr(f"haulier.queue.search.bounded_scan.{name}", value)
     browser.forget()
     assert foot(browser.page(f"{LIST}?status=failed&limit=25")).startswith("25 shown of more than 25 ")
 
@@ -338,8 +338,8 @@ def test_says_of_no_fewer_live_jobs_than_it_shows(browser: Browser, conn: Connec
 
 
 def test_says_how_many_it_found_as_far_as_it_looked_back(browser: Browser, conn: Connection, monkeypatch) -> None:
-    monkeypatch.setattr("haulier.queue.produce.look_back.LOOK_SECONDS", 0.0)
-    monkeypatch.setattr("haulier.queue.produce.look_back.FIRST_PAYLOADS", 1)
+    monkeypatch.setattr("haulier.queue.search.bounded_scan.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("haulier.queue.search.bounded_scan.FIRST_PAYLOADS", 1)
     for _ in range(2):
         enqueue(conn)
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from app.web.pages.new_job import without_masks
-from app.web.payload_form import fields_of, payload_of, values_of_payload
+from app.web.forms.payload_form import fields_of, payload_of, values_of_payload
+from app.web.pages.jobs.new_job import without_masks
 from haulier.domain.api_key import Scope
 from haulier.domain.claim import Failure
 from haulier.domain.fingerprint import fingerprint

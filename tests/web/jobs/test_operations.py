@@ -10,10 +10,11 @@ from uuid import UUID, uuid4
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from app.web.bulk import VERBS, read_choices
+from app.web.forms.bulk import VERBS, read_choices
 from haulier.domain.api_key import Scope
-from haulier.queue import consume, produce
-from haulier.queue.produce.work_off import Worker, work_off
+from haulier.queue import claims
+from haulier.queue.operations.work_off import Worker, work_off
+from haulier.queue.search import job_list
 from tests.web.browsing import Browser, Element, form
 from tests.web.conftest import SignedIn
 from tests.web.jobs import enqueue, in_all_states
@@ -144,7 +145,7 @@ def test_acts_on_the_jobs_that_match_and_on_no_other(
     operation = started(browser, verb, held, **fields)
     worked_off(conn, sql)
 
-    found = {str(job.id): str(job.status) for job in produce.look.get_jobs(conn, jobs.values())}
+    found = {str(job.id): str(job.status) for job in job_list.get_jobs(conn, jobs.values())}
     assert {name: found.get(str(job), "gone") for name, job in jobs.items()} == {
         name: after.get(name, name) for name in jobs
     }
@@ -267,10 +268,10 @@ def test_is_worked_off_by_the_page_that_watches_it_unless_a_worker_lives(
     waits = browser.page(path)
     let_begin(sql)
     page = browser.page(path)
-    worker = consume.register(conn, host="dock", pid=7, threads=4, queues=(), lease_seconds=600)
+    worker = claims.register(conn, host="dock", pid=7, threads=4, queues=(), lease_seconds=600)
     browser.forget()
     beside = browser.page(path)
-    consume.deregister(conn, worker)
+    claims.deregister(conn, worker)
     browser.forget()
 
     for _ in range(3):

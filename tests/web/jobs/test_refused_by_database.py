@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from psycopg2.extensions import connection as Connection
 
-from haulier.queue import produce
+from haulier.queue import search
 from tests.isolation.rows import refusing
 from tests.web.browsing import Browser
 from tests.web.jobs import enqueue
@@ -30,7 +30,7 @@ def test_shows_the_job_as_it_is_with_the_message(browser: Browser, conn: Connect
         page = browser.refused(browser.page(f"/ui/jobs/{job}"), f"/ui/jobs/{job}/cancel")
 
     assert TOLD in page.text
-    assert produce.get(conn, job).status == "queued"
+    assert search.get(conn, job).status == "queued"
 
 
 def test_does_it_to_the_other_jobs_that_were_ticked(browser: Browser, conn: Connection, sql) -> None:

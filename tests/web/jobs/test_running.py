@@ -10,7 +10,7 @@ from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
 from haulier.domain.outcome import Outcome
-from haulier.queue import consume
+from haulier.queue import claims
 from tests.web.browsing import Browser
 from tests.web.conftest import SignedIn
 from tests.web.jobs import claim, end, enqueue
@@ -95,8 +95,8 @@ def test_says_that_a_job_had_ended_before_it_was_to_stop(browser: Browser, conn:
 
 
 def register(conn: Connection, host: str, queues: tuple[str, ...] = (), *, kinds: tuple[str, ...] = ()) -> str:
-    worker = consume.register(conn, host=host, pid=7, threads=4, queues=queues, lease_seconds=30)
-    consume.introduce(conn, worker, kinds=kinds)
+    worker = claims.register(conn, host=host, pid=7, threads=4, queues=queues, lease_seconds=30)
+    claims.introduce(conn, worker, kinds=kinds)
     return str(worker)
 
 
@@ -122,7 +122,7 @@ def test_shows_each_worker_and_those_that_are_gone(browser: Browser, conn: Conne
 def test_shows_what_a_worker_holds_and_lacks(browser: Browser, conn: Connection) -> None:
     job = enqueue(conn)
     worker, _ = claim(conn)
-    consume.introduce(conn, worker, kinds=["send_email"])
+    claims.introduce(conn, worker, kinds=["send_email"])
     register(conn, "pier", kinds=("send_email", "resize_image"))
 
     page = browser.page(f"{WORKERS}/{worker}")

@@ -9,7 +9,7 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
-from haulier.queue import produce
+from haulier.queue.search import job_list
 from tests.web.browsing import Browser
 from tests.web.conftest import SignedIn
 from tests.web.jobs import enqueue, in_all_states
@@ -24,7 +24,7 @@ def sent(browser: Browser, verb: str, ids: Any, path: str = "/ui/jobs", **fields
 
 
 def statuses(conn: Connection, jobs: dict[str, UUID]) -> dict[str, str]:
-    found = {job.id: str(job.status) for job in produce.look.get_jobs(conn, jobs.values())}
+    found = {job.id: str(job.status) for job in job_list.get_jobs(conn, jobs.values())}
     return {name: found.get(job, "gone") for name, job in jobs.items()}
 
 
@@ -116,7 +116,7 @@ def test_offers_the_acts_that_the_filter_allows(browser: Browser, signed_in: Sig
 
 
 def test_says_how_many_jobs_were_not_reached_in_time(browser: Browser, conn: Connection, monkeypatch) -> None:
-    monkeypatch.setattr("app.web.pages.ticked.MOST_SECONDS", -1.0)
+    monkeypatch.setattr("app.web.pages.jobs.ticked.MOST_SECONDS", -1.0)
     jobs = in_all_states(conn)
 
     sent(browser, "cancel", jobs.values())

@@ -12,9 +12,9 @@ from urllib.parse import urlencode
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from app.web import cookies
+from app.web.kit import cookies
 from haulier.domain.api_key import Scope
-from tests.queue.schedules import plant
+from tests.queue.schedules.schedules import plant
 from tests.web.browsing import Browser, Element
 from tests.web.conftest import SignedIn
 from tests.web.jobs import claim, enqueue, fail

@@ -21,12 +21,12 @@ from app.site import build
 from haulier.config import Config
 from haulier.postgres import statements
 from haulier.postgres.sql_files import SQL
-from haulier.queue.produce.checks import THRESHOLDS
+from haulier.queue.health.database_checks import THRESHOLDS
 from lab.dashboard import HOME, Pages, crawl, sign_in, without_charts
 from lab.servers import connect
 from tests.browser.filled import fill
 from tests.http.callers import SECRET
-from tests.queue.schedules import plant
+from tests.queue.schedules.schedules import plant
 from tests.web.browsing import Browser
 from tests.web.jobs import counted, fail, in_all_states
 

@@ -7,9 +7,9 @@ from psycopg2.extensions import connection as Connection
 
 from app.web.pages.database import TITLES, fix_of, limits_of, states_of, worst_first
 from haulier.domain.checks import Check, CheckState, Threshold
-from haulier.queue import produce
-from haulier.queue.produce.checks import THRESHOLDS
-from haulier.queue.produce.tables import Table, list_tables
+from haulier.queue import jobs
+from haulier.queue.health.database_checks import THRESHOLDS
+from haulier.queue.health.tables import Table, list_tables
 from tests.conftest import eventually
 from tests.web.browsing import Browser
 from tests.web.jobs import enqueue
@@ -47,7 +47,7 @@ def test_names_who_holds_the_oldest_snapshot_and_the_command_that_ends_it(
 
 def test_shows_the_tables_with_their_sizes_and_the_partitions_together(browser: Browser, conn: Connection, sql) -> None:
     for _ in range(3):
-        produce.cancel(conn, enqueue(conn))
+        jobs.cancel(conn, enqueue(conn))
     job = enqueue(conn)
     sql("VACUUM ANALYZE haulier.job, haulier.finished_job")
     sql("DELETE FROM haulier.job WHERE id = %s RETURNING 1", str(job))

@@ -6,7 +6,7 @@ from flask import Flask
 from psycopg2.extensions import connection as Connection
 
 from haulier.postgres.statements import bounded
-from tests.queue.schedules import plant
+from tests.queue.schedules.schedules import plant
 from tests.web.browsing import Browser
 from tests.web.conftest import MakeSite, SignedIn
 from tests.web.forms import PAGES

@@ -8,14 +8,14 @@ from urllib.parse import urlencode
 
 from psycopg2.extensions import connection as Connection
 
-from app.web.static_files import FOLDER
+from app.web.kit.static_files import FOLDER
 from haulier.domain.api_key import Scope
 from haulier.domain.claim import Failure
 from haulier.domain.fingerprint import fingerprint, id_text
 from haulier.domain.outcome import Outcome
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
-from haulier.queue.produce.change import Changes, change
+from haulier.queue.jobs.change import Changes, change
 from tests.http.callers import door_of
 from tests.web.browsing import Browser, Element
 from tests.web.conftest import SignedIn

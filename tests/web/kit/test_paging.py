@@ -7,11 +7,11 @@ from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
 from haulier.domain.operation import OperationAction
-from haulier.queue import produce
-from haulier.queue.produce import operations
-from haulier.queue.produce.operations import Order
+from haulier.queue import search
+from haulier.queue.operations import operations
+from haulier.queue.operations.operations import Order
 from tests.http.callers import MakeKey
-from tests.queue.schedules import plant
+from tests.queue.schedules.schedules import plant
 from tests.web.browsing import Browser
 from tests.web.conftest import new_key
 from tests.web.jobs import claim, counted, enqueue, fail
@@ -25,8 +25,8 @@ MOST = {
     "audit.LIMIT": 2,
     "kinds.MOST_KINDS": 2,
     "queues.MOST_QUEUES": 2,
-    "schedules.MOST": 2,
-    "schedules.MOST_TICKS": 2,
+    "schedules.schedules.MOST": 2,
+    "schedules.schedules.MOST_TICKS": 2,
 }
 NAMES = ("a", "a.c", "a_b", "ab", "z")
 
@@ -40,7 +40,7 @@ def ids(conn: Connection, sql, make_key: MakeKey, browser: Browser) -> dict[str,
         workers.append(str(claim(conn, name)[0]))
         groups.append(fail(conn, f"{name}Error: x", queue="default", times=times))
         plant(sql, name, every_seconds=3600)
-        order = Order(OperationAction.CANCEL, produce.JobFilter(queues=[name]), [name], starts_in_seconds=3600.0)
+        order = Order(OperationAction.CANCEL, search.JobFilter(queues=[name]), [name], starts_in_seconds=3600.0)
         started.append(str(operations.start(conn, order, as_of=None, actor="ops-anna").id))
         new_key(make_key, Scope.READ)
     sql("DELETE FROM haulier.worker WHERE id <> ALL (%s::uuid[])", workers)
@@ -91,7 +91,7 @@ def test_goes_through_each_list_of_names_and_shows_each_once(
 
 
 def test_goes_through_the_ticks_of_a_schedule(browser: Browser, ids: dict[str, list[str]], monkeypatch) -> None:
-    monkeypatch.setattr("app.web.pages.schedules.MOST_TICKS", 2)
+    monkeypatch.setattr("app.web.pages.schedules.schedules.MOST_TICKS", 2)
 
     pages = list(browser.through("/ui/schedules/a"))
     ledgers = [each for page in pages for each in page.all("section", **{"aria-labelledby": "ticks"})]

@@ -14,16 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as some
 from markupsafe import Markup
 
-from app.web import charts
-from app.web.ages import fill
-from app.web.charts import Chart, Series
-from app.web.job_list_url import LIMITS, read_look, read_search
-from app.web.printed import MOST_CHARACTERS, printed
-from app.web.return_to import checked
-from app.web.static_files import FOLDER, files
-from app.web.templates import environment, time_element
-from app.web.times import read_duration, read_time
-from app.web.viewer import Preferences
+from app.web.kit.ages import fill
+from app.web.kit.job_list_url import LIMITS, read_look, read_search
+from app.web.kit.return_to import checked
+from app.web.kit.static_files import FOLDER, files
+from app.web.kit.templates import environment, time_element
+from app.web.kit.viewer import Preferences
+from app.web.words import charts
+from app.web.words.charts import Chart, Series
+from app.web.words.pretty_json import MOST_CHARACTERS, printed
+from app.web.words.times import read_duration, read_time
 from haulier.config import SECRET_NAMES
 from haulier.domain.job import JobStatus
 from haulier.domain.text import number

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from app.web import reading
-from app.web.job_form import ONCE
-from app.web.reading import POLLED_SECONDS, Part, Shelf
+from app.web.forms.job_form import ONCE
+from app.web.kit import reading
+from app.web.kit.reading import POLLED_SECONDS, Part, Shelf
 from haulier.queue.access import sessions
 from haulier.queue.access.sessions import Session
-from haulier.queue.produce.pauses import pause
+from haulier.queue.queues.pauses import pause
 from tests.web.browsing import Browser, Element, read
 from tests.web.conftest import MakeSite
 from tests.web.forms import PAGES

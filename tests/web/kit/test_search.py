@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as some
 from psycopg2.extensions import connection as Connection
 
-from app.web.job_list_url import LOOKED_UP, NAMES, UNREAD, read_look, read_search
-from app.web.search_box import MOST, MOST_KNOWN, QueuesRead
+from app.web.kit.job_list_url import LOOKED_UP, NAMES, UNREAD, read_look, read_search
+from app.web.kit.search_box import MOST, MOST_KNOWN, QueuesRead
 from haulier.domain.api_key import Scope
-from haulier.queue import consume
+from haulier.queue import claims
 from tests.web.browsing import Browser, Element, faults, form, read
 from tests.web.conftest import SignedIn
 from tests.web.jobs import claim, enqueue, in_all_states
@@ -95,7 +95,7 @@ def test_finds_a_job_by_the_beginning_of_its_id(
 
 def test_finds_workers_by_their_host_and_name(browser: Browser, signed_in: SignedIn, conn: Connection) -> None:
     workers = [claim(conn, queue, host)[0] for queue, host in (("mail", "dock"), ("mail", "pier"), ("salmon", "pier"))]
-    consume.deregister(conn, workers[0])
+    claims.deregister(conn, workers[0])
     own = signed_in(Scope.READ, queues=["mail"])
 
     assert [place(browser, typed) for typed in ("dock", "dock:7")] == [f"/ui/workers/{workers[0]}"] * 2
@@ -196,7 +196,7 @@ def test_forgets_queues_by_time_and_in_the_order_in_which_they_were_read(monkeyp
     known.note(["first", "again"])
     known.note([f"q{number:03}" for number in range(MOST_KNOWN - 2)])
     known.note(["again", "new"])
-    monkeypatch.setattr("app.web.search_box.KNOWN_SECONDS", 0.0)
+    monkeypatch.setattr("app.web.kit.search_box.KNOWN_SECONDS", 0.0)
     old.note(["mail"])
 
     assert len(known.names()) == MOST_KNOWN

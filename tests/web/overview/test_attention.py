@@ -9,17 +9,17 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from app.web.attention import Facts, Level, notices
-from app.web.fleet import Fleet
-from app.web.queue_states import Known, empty_in, row_of, word_of
+from app.web.attention.notices import Facts, Level, notices
+from app.web.lists.fleet import Fleet
+from app.web.lists.queue_states import Known, empty_in, row_of, word_of
 from haulier.domain.checks import Check, CheckState, Threshold
 from haulier.domain.worker import WorkerState
-from haulier.queue.produce.errors import ErrorGroup
-from haulier.queue.produce.recent import Minute
-from haulier.queue.produce.running import RunningJob
-from haulier.queue.produce.schedule_health import Overdue
-from haulier.queue.produce.stats import Figures, Live, Queue, Stats
-from haulier.queue.produce.workers import EndedWorker, Worker
+from haulier.queue.failures.error_groups import ErrorGroup
+from haulier.queue.health.worker_list import EndedWorker, Worker
+from haulier.queue.numbers.recent import Minute
+from haulier.queue.numbers.stats import Figures, Live, Queue, Stats
+from haulier.queue.schedules.schedule_health import Overdue
+from haulier.queue.search.running import RunningJob
 from tests.web.tables import check_each
 
 NOW = datetime(2026, 11, 26, 14, 3, 5, tzinfo=UTC)

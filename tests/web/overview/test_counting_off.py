@@ -8,7 +8,7 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
-from haulier.queue import consume
+from haulier.queue import claims
 from tests.web.browsing import Browser, Element
 from tests.web.conftest import MakeSite, SignedIn
 from tests.web.jobs import claim, counted, enqueue
@@ -21,7 +21,7 @@ def browser(make_site: MakeSite, signed_in: SignedIn, conn: Connection, sql) -> 
     enqueue(conn, queue="mail", delay=timedelta(hours=1))
     enqueue(conn, queue="busy")
     claim(conn, "busy")
-    consume.register(conn, host="dock", pid=7, threads=4, queues=(), lease_seconds=600)
+    claims.register(conn, host="dock", pid=7, threads=4, queues=(), lease_seconds=600)
     counted(conn)
     sql(PLANTED, "mail", "3 days", 3600, 88, 12)
     return signed_in(Scope.ADMIN, app=make_site(counting="off"))

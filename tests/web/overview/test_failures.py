@@ -8,8 +8,8 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
-from haulier.queue import produce
-from haulier.queue.produce.errors import id_in
+from haulier.queue import jobs, search
+from haulier.queue.failures.error_groups import id_in
 from tests.web.browsing import Browser, Element, read
 from tests.web.conftest import SignedIn
 from tests.web.jobs import fail
@@ -67,14 +67,14 @@ def test_shows_the_groups_that_match_a_filter(browser: Browser, conn: Connection
 def test_leads_from_each_group_to_a_preview_of_its_retry_and_to_its_mute(
     browser: Browser, signed_in: SignedIn, conn: Connection, monkeypatch
 ) -> None:
-    monkeypatch.setattr("app.web.error_jobs.MOST_OF_EACH", 2)
+    monkeypatch.setattr("app.web.lists.error_jobs.MOST_OF_EACH", 2)
     many, few, gone = (
         fail(conn, f"{word}: x", times=4 - n) for n, word in enumerate(("Refused", "Timeout", "Absent"), 1)
     )
     fail(conn, "Error to be retried", delay=60.0)
     # Of the attempts that failed two were of the second error, and one of the third.
     for group in (few, gone):
-        produce.retry(conn, produce.list_jobs(conn, produce.JobFilter(error_id=id_in(group))).jobs[0].id)
+        jobs.retry(conn, search.list_jobs(conn, search.JobFilter(error_id=id_in(group))).jobs[0].id)
 
     page, reader = browser.page(LIST), signed_in(Scope.READ).page(LIST)
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from psycopg2.extensions import connection as Connection
 
-from app.web import facts
+from app.web.attention import facts
 from app.web.pages import overview
 from haulier.domain.api_key import Scope
 from haulier.domain.checks import Found, Threshold
 from haulier.domain.outcome import Outcome
-from haulier.queue import consume, produce
-from haulier.queue.consume.rescue import bury
-from haulier.queue.produce import checks, schedule_health
-from haulier.queue.produce.recent import usual_shares
-from tests.queue.schedules import plant
+from haulier.queue import claims, search
+from haulier.queue.claims.rescue import bury
+from haulier.queue.health import database_checks
+from haulier.queue.numbers.recent import usual_shares
+from haulier.queue.schedules import schedule_health
+from tests.queue.schedules.schedules import plant
 from tests.web.browsing import Browser
 from tests.web.conftest import SignedIn
 from tests.web.jobs import claim, counted, end, enqueue, fail
@@ -27,7 +28,7 @@ FAILED = """
 
 
 def register(conn: Connection, *queues: str) -> None:
-    consume.register(conn, host="dock", pid=7, threads=4, queues=queues, lease_seconds=600)
+    claims.register(conn, host="dock", pid=7, threads=4, queues=queues, lease_seconds=600)
 
 
 def test_says_that_jobs_run_past_their_timeout_and_that_a_worker_was_lost(
@@ -39,7 +40,7 @@ def test_says_that_jobs_run_past_their_timeout_and_that_a_worker_was_lost(
     sql("UPDATE haulier.job SET started_at = now() - interval '65 seconds'")
     before = headlines(browser.page("/ui"))
     sql("UPDATE haulier.job SET started_at = now() - interval '71 seconds'")
-    consume.register(conn, host="lost", pid=8, threads=4, queues=(), lease_seconds=30)
+    claims.register(conn, host="lost", pid=8, threads=4, queues=(), lease_seconds=30)
     sql("UPDATE haulier.worker SET beat_at = now() - interval '1 hour' WHERE host = 'lost'")
     bury(conn)
     browser.forget()
@@ -55,7 +56,7 @@ def test_says_that_an_error_is_new_until_its_jobs_were_retried(browser: Browser,
     fail(conn, "no luck", times=10)
 
     found = []
-    for job in produce.list_jobs(conn, produce.JobFilter()).jobs:
+    for job in search.list_jobs(conn, search.JobFilter()).jobs:
         found.append(
             "send_email fails with a new error: 10 times for good, 0 to be retried" in headlines(browser.page("/ui"))
         )
@@ -144,7 +145,7 @@ def test_says_which_check_came_too_late_and_makes_the_others(browser: Browser, m
             cursor.execute("SELECT pg_sleep(5)")
         return Found(0.0, "", "")
 
-    monkeypatch.setitem(checks._LOOKS, "transactions", late)
+    monkeypatch.setitem(database_checks._LOOKS, "transactions", late)
     monkeypatch.setitem(facts.CHECKS, "connections", Threshold("percent", 0))
 
     page = browser.page("/ui")
@@ -173,7 +174,7 @@ def test_says_that_not_every_queue_was_looked_at(browser: Browser, conn: Connect
 def test_calls_no_queue_unserved_if_not_every_worker_was_looked_at(
     browser: Browser, conn: Connection, sql, monkeypatch
 ) -> None:
-    monkeypatch.setattr("app.web.fleet.MOST_WORKERS", 2)
+    monkeypatch.setattr("app.web.lists.fleet.MOST_WORKERS", 2)
     monkeypatch.setattr(overview, "MOST_WORKERS", 2)
     for name in ("mail", "bulk", "bulk"):
         register(conn, name)

@@ -9,9 +9,9 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
-from haulier.queue import consume
-from haulier.queue.produce.pauses import pause
-from tests.queue.schedules import plant
+from haulier.queue import claims
+from haulier.queue.queues.pauses import pause
+from tests.queue.schedules.schedules import plant
 from tests.web.browsing import Browser
 from tests.web.conftest import SignedIn
 from tests.web.jobs import counted, enqueue, in_all_states
@@ -122,8 +122,8 @@ def test_shows_the_kinds_of_one_queue_with_most_due_first(
 def test_marks_a_kind_that_no_live_worker_knows(browser: Browser, conn: Connection, sql) -> None:
     for kind in ("swim", "send_email"):
         enqueue(conn, kind=kind)
-    worker = consume.register(conn, host="dock", pid=7, threads=4, queues=(), lease_seconds=600)
-    consume.introduce(conn, worker, kinds=["send_email"])
+    worker = claims.register(conn, host="dock", pid=7, threads=4, queues=(), lease_seconds=600)
+    claims.introduce(conn, worker, kinds=["send_email"])
     counted(conn)
 
     def marked() -> dict[str, bool]:
@@ -147,7 +147,7 @@ def test_says_how_many_are_paused_on_a_page_and_leads_to_the_first(
         pause(conn, name, until=None, actor=None)
     sql("UPDATE haulier.schedule SET paused_since = now()")
     whole = browser.page(f"/ui/{of}")
-    for module, most in (("queues", "MOST_QUEUES"), ("schedules", "MOST")):
+    for module, most in (("queues", "MOST_QUEUES"), ("schedules.schedules", "MOST")):
         monkeypatch.setattr(f"app.web.pages.{module}.{most}", 2)
     browser.forget()
 

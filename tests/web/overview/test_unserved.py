@@ -9,7 +9,7 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
-from haulier.queue import consume
+from haulier.queue import claims
 from tests.web.browsing import Browser, Element
 from tests.web.conftest import SignedIn
 from tests.web.jobs import counted, enqueue
@@ -25,7 +25,7 @@ def looks(page: Element) -> list[str]:
 
 
 def register(conn: Connection, *queues: str, host: str = "dock") -> str:
-    return str(consume.register(conn, host=host, pid=7, threads=4, queues=queues, lease_seconds=600))
+    return str(claims.register(conn, host=host, pid=7, threads=4, queues=queues, lease_seconds=600))
 
 
 def killed(sql) -> None:
@@ -145,6 +145,6 @@ def test_leads_also_to_due_jobs_that_are_to_be_tried_again(browser: Browser, con
 
 
 def test_says_that_some_of_very_many_queues_were_not_looked_at(browser: Browser, conn: Connection, monkeypatch) -> None:
-    monkeypatch.setattr(import_module("haulier.queue.produce.overview"), "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(import_module("haulier.queue.health.overview"), "LOOK_SECONDS", 0.0)
 
     assert "Of very many queues some were not looked at" in browser.page("/ui").text

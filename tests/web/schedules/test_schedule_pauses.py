@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from haulier.domain.api_key import Scope
-from tests.queue.schedules import plant
+from tests.queue.schedules.schedules import plant
 from tests.web.browsing import Browser, Element
 from tests.web.conftest import SignedIn
 

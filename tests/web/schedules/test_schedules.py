@@ -10,12 +10,12 @@ from uuid import UUID
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from app.web.schedule_words import words_of
+from app.web.words.schedule_words import words_of
 from haulier.domain.api_key import Scope
 from haulier.domain.outcome import Outcome
-from haulier.queue import produce
-from haulier.queue.firing import fire_due
-from tests.queue.schedules import REFUSED, plant, refused
+from haulier.queue import jobs
+from haulier.queue.schedules.fire import fire_due
+from tests.queue.schedules.schedules import REFUSED, plant, refused
 from tests.web.browsing import Browser, Element
 from tests.web.conftest import SignedIn
 from tests.web.jobs import EMAIL, claim, end
@@ -200,7 +200,7 @@ def test_says_how_the_last_job_of_each_schedule_is(browser: Browser, conn: Conne
     done = fire("done", Outcome.complete())
     failed = fire("failed", Outcome.fail_for_good("no luck"))
     waiting = fire("waiting")
-    produce.delete(conn, fire("deleted", Outcome.complete()))
+    jobs.delete(conn, fire("deleted", Outcome.complete()))
     plant(sql, "never", every_seconds=3600)
 
     page = browser.page(LIST)
@@ -232,7 +232,7 @@ def test_says_how_the_last_job_is_if_ticks_have_passed_since(browser: Browser, f
 def test_says_how_the_job_of_each_tick_is(browser: Browser, conn: Connection, fire: Fire, sql) -> None:
     first = fire("often", Outcome.fail_for_good("no luck"))
     sql("SELECT haulier.fire_ticks('{often}', ARRAY[now() + interval '1 second'], '{fired}')")
-    produce.delete(conn, first)
+    jobs.delete(conn, first)
 
     ledger = browser.page(f"{LIST}/often").one("section", **{"aria-labelledby": "ticks"})
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from haulier.domain.job import Job, JobStatus
-from haulier.queue import produce
+from haulier.queue import jobs as job_acts
 from tests.conftest import eventually
 from tests.worker.conftest import Entry, Ledger
 from tests.worker.isolation.seen import children_of, exists, parent_of
@@ -66,7 +66,7 @@ def bring_about(ledger, conn) -> Callable[[str, Job], None]:
         if end == "is killed":
             os.kill(handler, signal.SIGKILL)
         if end == "is cancelled":
-            produce.cancel(conn, job.id)
+            job_acts.cancel(conn, job.id)
 
     return bring_about
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from haulier.domain.job import JobStatus
-from haulier.queue import produce
+from haulier.queue import jobs as job_acts
+from haulier.queue import search
 from tests.conftest import eventually
 from tests.worker.isolation.seen import children_of, exists
 
@@ -75,8 +76,8 @@ def test_an_error_is_a_failed_attempt_after_which_the_kinds_back_off_comes(worke
     }.items():
         job_id = worker.enqueue("i.ends", {"which": which}).id
 
-        eventually(lambda job_id=job_id: produce.get(worker.conn, job_id).status == JobStatus.RETRYING)
-        job = produce.get(worker.conn, job_id)
+        eventually(lambda job_id=job_id: search.get(worker.conn, job_id).status == JobStatus.RETRYING)
+        job = search.get(worker.conn, job_id)
         assert says in job.last_error
         assert job.run_at - job.updated_at > timedelta(seconds=40)
 
@@ -146,7 +147,7 @@ def test_a_process_killed_before_it_has_read_its_job_costs_no_attempt(worker):
     # It takes nothing from its socket from now on, as one does that is being killed and has not ended.
     os.kill(first.result["pid"], signal.SIGSTOP)
     job = worker.enqueue("i.note", max_attempts=1)
-    eventually(lambda: produce.get(worker.conn, job.id).status == JobStatus.RUNNING)
+    eventually(lambda: search.get(worker.conn, job.id).status == JobStatus.RUNNING)
 
     os.kill(first.result["pid"], signal.SIGKILL)
 
@@ -266,9 +267,9 @@ def test_jobs_that_find_no_process_free_come_back_uncharged_and_hold_up_no_other
 
     assert other.status == JobStatus.SUCCEEDED
     eventually(lambda: "given back unstarted" in worker.log)
-    assert {produce.get(conn, job.id).attempts for job in busy} == {0, 1}
+    assert {search.get(conn, job.id).attempts for job in busy} == {0, 1}
     for job in busy:
-        produce.cancel(conn, job.id)
+        job_acts.cancel(conn, job.id)
     for job in busy:
         finished(job)
 
@@ -295,7 +296,7 @@ def test_a_stop_gives_back_what_does_not_finish_and_leaves_no_process(start, enq
     worker.terminate()
 
     assert worker.wait() == 0
-    for job in (produce.get(conn, job.id) for job in jobs):
+    for job in (search.get(conn, job.id) for job in jobs):
         assert (job.status, job.attempts, job.crashes) == (JobStatus.QUEUED, 0, 0)
     eventually(lambda: not any(exists(entry.pid) for entry in ledger.entries()))
 
@@ -313,7 +314,7 @@ def test_a_worker_killed_leaves_no_process(start, enqueue, finished, conn, ledge
 
     eventually(lambda: not any(map(exists, (idle, *(entry.pid for entry in ledger.entries("start"))))))
     for job in jobs:
-        produce.cancel(conn, job.id)
+        job_acts.cancel(conn, job.id)
 
 
 def test_a_kind_whose_module_cannot_be_imported_there_says_why(start, enqueue, finished, tmp_path):

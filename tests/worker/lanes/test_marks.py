@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from haulier.domain.claim import BEGINNING, Lane, Mark
-from haulier.queue.consume.lanes import MOST_AT_ONCE
+from haulier.queue.claims.lanes import MOST_AT_ONCE
 from haulier.worker.lanes.marks import (
     FULL_SCAN_SECONDS,
     MANY_LANES,

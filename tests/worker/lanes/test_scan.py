@@ -14,8 +14,8 @@ from haulier.config import Config
 from haulier.domain.errors import Refusal
 from haulier.postgres.connection import connect
 from haulier.postgres.database import Database
-from haulier.queue import consume
-from haulier.queue.consume.lanes import LOOK_SECONDS
+from haulier.queue import claims
+from haulier.queue.claims.lanes import LOOK_SECONDS
 from haulier.version import version
 from haulier.worker.lanes.marks import Marks
 from haulier.worker.lanes.scan import Scanner
@@ -72,12 +72,12 @@ def look(scanner: Scanner, times: int = 1) -> list[tuple[str, int]]:
 
 def test_reads_so_many_lanes_and_goes_on_behind_them_until_it_has_been_round(conn, sql):
     flood(sql)
-    found, place = [], consume.stretch(conn, queues=(), limit=AT_ONCE)
+    found, place = [], claims.stretch(conn, queues=(), limit=AT_ONCE)
 
     for _ in range(LANES // AT_ONCE):
         assert len(place.lanes) == AT_ONCE
         found += place.lanes
-        place = consume.stretch(conn, queues=(), limit=AT_ONCE, after=place.end)
+        place = claims.stretch(conn, queues=(), limit=AT_ONCE, after=place.end)
 
     assert place == ([], None)
     assert [each.head.lane for each in found] == [
@@ -88,10 +88,10 @@ def test_reads_so_many_lanes_and_goes_on_behind_them_until_it_has_been_round(con
 
 def test_ends_after_its_time_and_says_where(conn, sql, monkeypatch):
     flood(sql)
-    monkeypatch.setattr(import_module("haulier.queue.consume.lanes"), "LOOK_SECONDS", LOOK_SECONDS / 1e6)
+    monkeypatch.setattr(import_module("haulier.queue.claims.lanes"), "LOOK_SECONDS", LOOK_SECONDS / 1e6)
 
-    first = consume.stretch(conn, queues=())
-    second = consume.stretch(conn, queues=(), after=first.end)
+    first = claims.stretch(conn, queues=())
+    second = claims.stretch(conn, queues=(), after=first.end)
 
     assert [len(first.lanes), len(second.lanes)] == [1, 1]
     assert first.lanes[0].head.lane == first.end != second.end
@@ -104,7 +104,7 @@ def test_counts_the_seconds_until_a_job_is_due_from_its_own_end(conn, sql):
     with conn.cursor() as cursor:
         # A scan in a transaction has begun when the transaction has.
         cursor.execute("BEGIN; SELECT pg_sleep(0.05)")
-        [lane] = consume.stretch(conn, queues=()).lanes
+        [lane] = claims.stretch(conn, queues=()).lanes
         cursor.execute("COMMIT")
 
     assert lane.seconds <= due_in - 0.05
@@ -156,7 +156,7 @@ def test_moves_a_mark_back_only_for_a_new_job_before_it(scanner, sql):
     sql("INSERT INTO haulier.job (kind, payload, queue) SELECT 'mail', '{}', 'many' FROM generate_series(1, 3)")
     scanner.scan()
     with scanner.database.connection() as conn:
-        worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
+        worker = claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
         jobs = queueing.claim(conn, worker_id=worker, claim_id=worker, queues=("many",), limit=2)
     scanner.marks.claimed(jobs, is_short=False, read=scanner.marks.marks())
     [claimed] = scanner.marks.marks()
@@ -198,7 +198,7 @@ def test_finds_what_is_due_anew_in_a_lane_that_lately_had_something(scanner, sql
     enqueue(sql, "zebra")
     look(scanner, 2)
     with scanner.database.connection() as conn:
-        worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
+        worker = claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
         [job] = queueing.claim(conn, worker_id=worker, claim_id=worker, queues=("zebra",))
     scanner.marks.claimed([job], is_short=True, read=scanner.marks.marks())
 

@@ -11,8 +11,8 @@ import psycopg2
 import pytest
 
 from haulier.postgres.connection import connect
-from haulier.queue import consume
-from haulier.queue.consume.wakeups import fall_asleep, knocks, listen
+from haulier.queue import claims
+from haulier.queue.claims.wakeups import fall_asleep, knocks, listen
 from haulier.worker.link.lease import Lease
 from haulier.worker.link.sleeper import Sleeper
 from tests.worker.conftest import Clock
@@ -29,7 +29,7 @@ def lease(conn) -> Lease:
 
 
 def register(conn, lease: Lease) -> None:
-    worker = consume.register(conn, host="dock", pid=7, threads=8, queues=("mail",), lease_seconds=30)
+    worker = claims.register(conn, host="dock", pid=7, threads=8, queues=("mail",), lease_seconds=30)
     lease.registered(worker, time.monotonic())
 
 
@@ -205,7 +205,7 @@ def test_asks_anew_when_it_listens_anew(sleeper, conn, asleep):
 def test_asks_again_under_its_new_id_after_it_was_declared_dead(sleeper, conn, lease, asleep, clock):
     sleeper.fall_asleep(conn)
     clock.now += 60
-    consume.deregister(conn, lease.registered_as)
+    claims.deregister(conn, lease.registered_as)
     lease.lost()
     sleeper.fall_asleep(conn)
     dead = asleep()

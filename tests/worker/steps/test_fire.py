@@ -11,10 +11,10 @@ import pytest
 from haulier.postgres.connection import connect
 from haulier.postgres.database import Database
 from haulier.postgres.statements import transaction
-from haulier.queue import firing
+from haulier.queue.schedules import fire
 from haulier.worker.link.outage import Outage
 from haulier.worker.steps.fire import LOCKED_SECONDS, LOOK_SECONDS, Firing
-from tests.queue.schedules import plant, ticks
+from tests.queue.schedules.schedules import plant, ticks
 from tests.worker.waiting import let_pass
 
 
@@ -29,18 +29,18 @@ def step(database: str) -> Iterator[Firing]:
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
     """Give a list of what the database has answered, each time that it was asked when something is due."""
     seen: list[float | None] = []
-    ask = firing.next_look
+    ask = fire.next_look
 
     def noted(*args: object, **options: object) -> float | None:
         seen.append(ask(*args, **options))  # type: ignore[arg-type]
         return seen[-1]
 
-    monkeypatch.setattr(firing, "next_look", noted)
+    monkeypatch.setattr(fire, "next_look", noted)
     return seen
 
 
 def test_goes_on_at_once_and_without_asking_where_more_is_due_than_one_turn_decides(step, looks, sql, monkeypatch):
-    monkeypatch.setattr(firing, "AT_ONCE", 2)
+    monkeypatch.setattr(fire, "AT_ONCE", 2)
     for number in range(5):
         plant(sql, f"s{number}", seconds_ago=30, every_seconds=20)
 
@@ -83,10 +83,10 @@ def test_asks_first_once_others_have_fired_what_was_locked(step, looks, database
     plant(sql, seconds_ago=30, every_seconds=20)
     step._is_due = True
     with closing(connect(database)) as other, transaction(other):
-        firing.fire_due(other, retention_days=30)
+        fire.fire_due(other, retention_days=30)
         assert step.turn() == LOCKED_SECONDS
     assert len(looks) == 1
-    monkeypatch.setattr(firing, "fire_due", None)
+    monkeypatch.setattr(fire, "fire_due", None)
 
     assert 0 < (step.turn() or 0) <= LOOK_SECONDS
 
@@ -95,7 +95,7 @@ def test_looks_once_a_second_and_fires_nothing_while_nothing_is_due(step, looks,
     plant(sql, every_seconds=3600)
     step.turn()
     looks.clear()
-    monkeypatch.setattr(firing, "fire_due", None)
+    monkeypatch.setattr(fire, "fire_due", None)
 
     assert [step.turn() for _ in range(3)] == [LOOK_SECONDS] * 3
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from haulier.domain.job import JobStatus
-from haulier.queue import produce
+from haulier.queue import search
 from tests.conftest import eventually
 
 
@@ -103,7 +103,7 @@ def test_gives_a_job_of_an_unknown_kind_back_without_blame(worker):
     job = worker.enqueue("t.nobody_knows")
 
     eventually(lambda: "kind unknown here" in worker.process.log)
-    job = produce.get(worker.conn, job.id)
+    job = search.get(worker.conn, job.id)
     assert (job.status, job.attempts, job.attempt) == (JobStatus.QUEUED, 0, 1)
     assert timedelta(seconds=50) < job.run_at - job.created_at < timedelta(seconds=70)
     assert job.last_error == "no worker that took it knows the kind 't.nobody_knows'; it is offered again every 60 s"
@@ -143,7 +143,7 @@ def test_serves_only_its_own_queues(spawn_worker, enqueue, finished, conn):
 
     finished(mine)
     assert finished(enqueue("t.note", queue="other")).status == JobStatus.SUCCEEDED
-    assert produce.get(conn, foreign.id).status == JobStatus.QUEUED
+    assert search.get(conn, foreign.id).status == JobStatus.QUEUED
 
 
 def test_starts_a_deferred_job_when_it_is_due_and_not_before(spawn_worker, enqueue, finished):

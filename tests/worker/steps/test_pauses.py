@@ -12,7 +12,7 @@ import pytest
 
 from haulier.domain.job import NewJob
 from haulier.postgres.connection import connect
-from haulier.queue.produce.pauses import pause, resume
+from haulier.queue.queues.pauses import pause, resume
 from tests import queueing
 from tests.conftest import eventually
 from tests.worker.conftest import RARELY, WOKEN_WITHIN

@@ -13,7 +13,7 @@ import pytest
 from haulier.config import Config
 from haulier.domain.claim import Fence
 from haulier.kinds import JobContext
-from haulier.queue import consume, produce
+from haulier.queue import claims, search
 from haulier.worker.link.lease import Lease
 from haulier.worker.steps import progress
 from haulier.worker.steps.progress import ProgressWriter
@@ -30,7 +30,7 @@ NO_CONNECTION: Any = None
 def lease(conn) -> Lease:
     lease = Lease(30.0)
     lease.registered(
-        consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30), time.monotonic()
+        claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30), time.monotonic()
     )
     return lease
 
@@ -52,7 +52,7 @@ def shown(conn):
     """Give a function that returns how much of a job is done, as it is shown."""
 
     def shown(held: HeldJob) -> Any:
-        found = produce.get(conn, held.job.id).progress
+        found = search.get(conn, held.job.id).progress
         return found and found["done"]
 
     return shown
@@ -80,9 +80,9 @@ def test_writes_for_all_jobs_at_once_what_is_new_and_once_a_second_at_most(lease
     # However slow the machine is, the next time has not come when all has been said.
     monkeypatch.setattr(progress, "PERIOD_SECONDS", 600.0)
     writer, sent = ProgressWriter(lease, lambda: [first, None, second, silent], 1.0), []
-    write = consume.write_progress
+    write = claims.write_progress
     monkeypatch.setattr(
-        consume, "write_progress", lambda *given, **more: (sent.append(set(given[2])), write(*given, **more))
+        claims, "write_progress", lambda *given, **more: (sent.append(set(given[2])), write(*given, **more))
     )
     for n in range(100):
         first.context.progress(n)
@@ -186,7 +186,7 @@ def test_shows_no_password_of_a_note(lease, run, conn):
 
     ProgressWriter(lease, lambda: [held], 1.0).write(conn)
 
-    assert "swordfish" not in produce.get(conn, held.job.id).progress["note"]
+    assert "swordfish" not in search.get(conn, held.job.id).progress["note"]
 
 
 def test_writes_nothing_of_a_job_that_was_claimed_before_this_process_was_declared_dead(lease, run, conn, sql):
@@ -195,7 +195,7 @@ def test_writes_nothing_of_a_job_that_was_claimed_before_this_process_was_declar
     lease.lost()
     ProgressWriter(lease, lambda: [held], 1.0).write(NO_CONNECTION)
     lease.registered(
-        consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30), time.monotonic()
+        claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30), time.monotonic()
     )
 
     ProgressWriter(lease, lambda: [held], 1.0).write(conn)

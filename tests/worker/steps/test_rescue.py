@@ -12,7 +12,7 @@ import pytest
 from haulier.domain.errors import DatabaseUnavailable
 from haulier.postgres.connection import connect
 from haulier.postgres.errors import translated
-from haulier.queue import consume, produce
+from haulier.queue import claims, search
 from haulier.worker.lanes.refused import RefusalLog, Refused
 from haulier.worker.link.lease import Lease
 from haulier.worker.steps.rescue import GIVE_UP_SECONDS, Rescuer
@@ -43,7 +43,7 @@ def clock() -> Clock:
 @pytest.fixture
 def rescuer(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Rescuer:
     """Give one that looks for the orphans of all workers each time, and takes jobs of 1 kB for large ones."""
-    monkeypatch.setattr("haulier.queue.consume.rescue.BYTES_AT_ONCE", 1000)
+    monkeypatch.setattr("haulier.queue.claims.rescue.BYTES_AT_ONCE", 1000)
     made = Rescuer(Lease(30.0), Refused("rescue", RefusalLog(clock=clock), clock=clock), lease_seconds=30.0)
     monkeypatch.setattr("haulier.worker.steps.rescue.EVERYBODY_LEASES", 0)
     return made
@@ -69,12 +69,12 @@ def test_ends_a_job_without_its_payload_after_long_failure_to_move(rescuer, conn
         for _ in range(9):
             rescuer.sweep(conn)
             clock.now += 100.0
-        before = {job: produce.get(conn, job) for job in (large, small)}
+        before = {job: search.get(conn, job) for job in (large, small)}
         clock.now += GIVE_UP_SECONDS
         rescuer.sweep(conn)
 
     assert [str(before[job].status) for job in (large, small)] == ["running", "failed_permanent"]
-    ended = produce.get(conn, large)
+    ended = search.get(conn, large)
     assert (str(ended.status), ended.payload) == ("failed_permanent", {})
     assert ended.last_error is not None
     assert "could not be moved to the history: it was dropped" in ended.last_error
@@ -90,7 +90,7 @@ def test_keeps_the_payload_of_a_job_that_a_trigger_refuses(rescuer, conn, sql, a
             clock.now += GIVE_UP_SECONDS
     rescuer.sweep(conn)
 
-    ended = produce.get(conn, refused)
+    ended = search.get(conn, refused)
     assert (str(ended.status), len(ended.payload["text"])) == ("failed_permanent", 9000)
 
 
@@ -105,17 +105,17 @@ def test_names_the_job_that_cost_the_connection_and_takes_the_others(rescuer, da
 
     rescuer.sweep(conn)
 
-    assert [str(produce.get(conn, job).status) for job in (large, small)] == ["running", "failed_permanent"]
+    assert [str(search.get(conn, job).status) for job in (large, small)] == ["running", "failed_permanent"]
     assert f"refuses to rescue job {large}" in caplog.text
 
 
 def test_takes_orphans_while_a_worker_cannot_be_declared_dead(rescuer, conn, sql, caplog):
-    dead = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=1)
+    dead = claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=1)
     sql("UPDATE haulier.worker SET beat_at = now() - interval '1 minute'")
     job = orphan(sql, "small", 10)
     with refusing(conn, "worker", "DELETE", "true", "42501", is_deferred=True):
         rescuer.sweep(conn)
 
     assert sql("SELECT id FROM haulier.worker") == [(dead,)]
-    assert str(produce.get(conn, job).status) == "failed_permanent"
+    assert str(search.get(conn, job).status) == "failed_permanent"
     assert "the database refuses to declare workers dead" in caplog.text

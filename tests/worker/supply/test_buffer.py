@@ -10,7 +10,7 @@ import pytest
 from haulier.config import Config
 from haulier.domain.outcome import Outcome, Verb
 from haulier.kinds import JobContext
-from haulier.queue.consume.claim import MOST_BYTES
+from haulier.queue.claims.claim import MOST_BYTES
 from haulier.worker.link.bell import Bell
 from haulier.worker.supply.buffer import LEAST_WAIT_SECONDS, UNPAUSED_SECONDS, Buffer, Ended, RoundTrip
 from haulier.worker.supply.held import HeldJob

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from haulier.queue.consume.claim import MOST_BYTES
+from haulier.queue.claims.claim import MOST_BYTES
 from haulier.worker.supply.sizes import (
     MOST_AHEAD,
     MOST_AT_ONCE,

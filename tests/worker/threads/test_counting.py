@@ -11,7 +11,7 @@ import pytest
 from haulier.postgres.connection import connect
 from haulier.postgres.database import Database
 from haulier.postgres.statements import Connection
-from haulier.queue.upkeep import depths, numbers
+from haulier.queue.numbers import counts, depths
 from haulier.worker.link.outage import Outage
 from haulier.worker.steps.count import Counting
 from haulier.worker.threads import housekeeper
@@ -75,7 +75,7 @@ def test_of_live_jobs_that_cannot_be_read_in_time_are_not_tried_again_at_once(da
             count_live(conn)
 
         monkeypatch.setattr(depths, "count_live", trying)
-        monkeypatch.setattr(numbers, "LIVE_SECONDS", 0.5)
+        monkeypatch.setattr(counts, "LIVE_SECONDS", 0.5)
         cursor.execute("BEGIN; LOCK TABLE haulier.depth IN ACCESS EXCLUSIVE MODE")
         while not tried:
             counting.turn()

@@ -11,8 +11,8 @@ from haulier.config import Config
 from haulier.domain.job import JobStatus
 from haulier.kinds import JobContext
 from haulier.postgres.sql_files import SQL
-from haulier.queue import produce
-from haulier.queue.produce.pauses import pause
+from haulier.queue import search
+from haulier.queue.queues.pauses import pause
 from haulier.worker.assembly import Assembly
 from haulier.worker.supply.held import HeldJob
 from haulier.worker.threads.heartbeat import Heartbeat
@@ -61,13 +61,13 @@ def test_gives_back_what_an_unanswered_claim_has_brought_however_late_it_is_comm
 ):
     job = enqueue("t.note")
     tick()
-    before = produce.get(conn, job.id)
+    before = search.get(conn, job.id)
     # The round that compares everything is seconds away.
     commit_unanswered()
 
     tick()
 
-    after = produce.get(conn, job.id)
+    after = search.get(conn, job.id)
     assert (before.status, after.status, after.attempts) == (JobStatus.QUEUED, JobStatus.QUEUED, 0)
     assert heartbeat.held.unsure() == []
 
@@ -78,13 +78,13 @@ def test_looks_on_for_a_claim_of_which_somebody_has_locked_a_job(tick, conn, enq
     with conn.cursor() as cursor:
         cursor.execute("BEGIN; SELECT FROM haulier.job WHERE id = %s FOR UPDATE", [second.id])
         tick()
-        left = [produce.get(conn, job.id).status for job in (first, second)]
+        left = [search.get(conn, job.id).status for job in (first, second)]
         cursor.execute("COMMIT")
 
     tick()
 
     assert left == [JobStatus.QUEUED, JobStatus.RUNNING]
-    assert produce.get(conn, second.id).status is JobStatus.QUEUED
+    assert search.get(conn, second.id).status is JobStatus.QUEUED
 
 
 def test_goes_on_with_the_rest_if_one_statement_is_refused(
@@ -100,7 +100,7 @@ def test_goes_on_with_the_rest_if_one_statement_is_refused(
     tick()
 
     assert _beat_at(conn) > beat_at
-    assert produce.get(conn, job.id).status is JobStatus.QUEUED
+    assert search.get(conn, job.id).status is JobStatus.QUEUED
     assert heartbeat.link.outage._failures > 0
 
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from haulier.domain.operation import OperationAction, OperationStatus
-from haulier.queue.produce import operations as ops
-from haulier.queue.produce.job_filter import JobFilter
-from haulier.queue.produce.operations import Operation, Order
+from haulier.queue.operations import operations as ops
+from haulier.queue.operations.operations import Operation, Order
+from haulier.queue.search.job_filter import JobFilter
 from haulier.worker.steps.operate import LEASE_SECONDS
 from tests.conftest import Sql, eventually
 from tests.touched import Touched, touching

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.conftest import eventually
-from tests.queue.schedules import HEALTHY, REFUSED, account, plant, refused, ticks, tries
+from tests.queue.schedules.schedules import HEALTHY, REFUSED, account, plant, refused, ticks, tries
 from tests.worker.conftest import Process
 
 Spawn = Callable[..., Process]

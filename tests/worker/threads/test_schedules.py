@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import eventually
-from tests.queue.schedules import Sql, account, plant, set_time, ticks
+from tests.queue.schedules.schedules import Sql, account, plant, set_time, ticks
 from tests.worker.conftest import Process
 from tests.worker.waiting import let_pass
 

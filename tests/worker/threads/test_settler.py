@@ -6,7 +6,7 @@ from contextlib import closing
 
 from haulier.domain.job import JobStatus
 from haulier.postgres.connection import connect, server_process
-from haulier.queue import produce
+from haulier.queue import search
 from tests.conftest import eventually
 
 
@@ -42,7 +42,7 @@ def test_settles_the_others_while_somebody_has_locked_one_of_the_rows_for_long(
 
         for job in others:
             assert finished(job).status is JobStatus.SUCCEEDED
-        assert produce.get(conn, locked.id).status is JobStatus.RUNNING
+        assert search.get(conn, locked.id).status is JobStatus.RUNNING
         for_long.rollback()
         assert finished(locked).status is JobStatus.SUCCEEDED
     assert "database is away" not in worker.log

@@ -7,7 +7,7 @@ import time
 from datetime import timedelta
 
 from haulier.domain.job import JobStatus, NewJob
-from haulier.queue import produce
+from haulier.queue import jobs as job_acts
 from tests import queueing
 from tests.conftest import eventually
 from tests.worker.conftest import RARELY, WOKEN_WITHIN
@@ -181,7 +181,7 @@ def test_without_wake_ups_a_cancel_is_heard_long_before_the_next_beat(spawn_work
     job = start_job("t.cancelled")
     asked = time.monotonic()
 
-    produce.cancel(conn, job.id)
+    job_acts.cancel(conn, job.id)
 
     [stop] = eventually(lambda: ledger.entries("stop:cancelled", job))
     assert stop.at - asked < AT_ONCE

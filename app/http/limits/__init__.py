@@ -1,0 +1,1 @@
+"""Limits on slow, large and failing requests."""

@@ -1,0 +1,1 @@
+"""What needs attention: the facts, and the notices made of them."""

@@ -1,0 +1,128 @@
+"""Forms that ask for a job: from what was typed to what a client of the API would send, and its faults by field."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from marshmallow import fields
+
+from haulier.domain.job import DEFAULT_MAX_ATTEMPTS, DEFAULT_QUEUE, Json
+from haulier.domain.schedules.schedule import NOT_OF_A_SCHEDULE
+from haulier.kinds.sdk.payload import explain
+from haulier.requests.invalid import Invalid, Malformed
+from haulier.requests.job_request import JobOptions
+from haulier.requests.strict_json import parse
+
+from ..kit.ages import new_once
+
+# What a form calls a setting of a job, and says beside it for a new job, if its name and description do not do.
+WORDS = {
+    "queue": ("Queue", f"Empty: {DEFAULT_QUEUE}."),
+    "priority": ("Priority", "−100 to 100; higher comes first. Empty: 0."),
+    "max_attempts": ("Attempts at most", f"Empty: {DEFAULT_MAX_ATTEMPTS}."),
+    "timeout_seconds": ("Timeout in seconds", "Empty: the kind’s own."),
+    "tags": ("Tags", "Words with commas between them."),
+}
+_FIELDS = JobOptions().fields
+# All settings of a job, with their words. A form asks for the time and the idempotency key in fields of its own.
+SETTINGS: Mapping[str, tuple[str, str]] = WORDS | {
+    name: (name.replace("_", " ").capitalize(), described.metadata["description"])
+    for name, described in _FIELDS.items()
+    if name not in (*WORDS, *NOT_OF_A_SCHEDULE)
+}
+JOB = ("kind", "payload", *SETTINGS)
+MOST_CHARACTERS = 400_000
+# What a form is sent with, so that sending it twice does it once.
+ONCE = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A form as it is shown: what stands in its fields, and what is wrong with that. Shape: "" is of all of it."""
+
+    values: Mapping[str, str]
+    faults: Mapping[str, str] = field(default_factory=dict)
+
+    def value(self, name: str) -> str:
+        """Return what stands in a field."""
+        return self.values.get(name, "")
+
+    @property
+    def settings(self) -> Mapping[str, tuple[str, str]]:
+        """Return the settings of a job: each field's name, what it is called and what is said beside it."""
+        return SETTINGS
+
+
+def once_of(given: Mapping[str, str]) -> str:
+    """Return what the form was sent with; of a form without that, what no other has."""
+    once = given.get("once", "")
+    return once if ONCE.fullmatch(once) else new_once()
+
+
+def values_of(given: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:
+    """Return what was sent in these fields."""
+    return {name: given.get(name, "").strip()[:MOST_CHARACTERS] for name in names}
+
+
+def number_of(text: str) -> Json:
+    """Return the number that was typed; what is none stays as it is, so that the schema refuses it."""
+    return int(text) if re.fullmatch(r"-?[0-9]{1,9}", text) else text
+
+
+def tags_of(text: str) -> list[str]:
+    """Return the tags, which stand between commas."""
+    return [each.strip() for each in text.split(",") if each.strip()]
+
+
+def typed(text: str, described: fields.Field[Any] | None) -> Json:
+    """Return what was typed, as a client would send it in the field that is so described."""
+    if isinstance(described, fields.Integer):
+        return number_of(text)
+    return tags_of(text) if isinstance(described, fields.List) else text
+
+
+def written(value: Json) -> str:
+    """Return what stands in a field that has this value."""
+    if value is None:
+        return ""
+    return ", ".join(value) if isinstance(value, list | tuple) else str(value)
+
+
+def job_of(values: Mapping[str, str]) -> dict[str, Json]:
+    """Return the job as a client would send it; a field that is empty is left out. Raises: Invalid."""
+    settings = {name: typed(values[name], _FIELDS.get(name)) for name in ("kind", *SETTINGS) if values.get(name)}
+    # A text that is all commas has no tag.
+    job: dict[str, Json] = {name: value for name, value in settings.items() if value != []}
+    job["payload"] = json_of(values.get("payload", ""), "payload")
+    return job
+
+
+def json_of(text: str, name: str) -> Json:
+    """Return the JSON that was typed into a field. Raises: Invalid."""
+    if not text:
+        return {}
+    try:
+        return parse(text.encode())
+    except Malformed as error:
+        raise Invalid({name: [f"{str(error)[:1].upper()}{str(error)[1:]}."]}) from error
+
+
+def faults_of(error: Invalid, names: tuple[str, ...]) -> dict[str, str]:
+    """Return what is wrong, by the fields of the form. Shape: what is of none of them stands under ""."""
+    details = dict(error.details)
+    job = details.pop("job", None)
+    if isinstance(job, Mapping):
+        details.update(job)
+    elif job is not None:
+        details["payload"] = job
+    found: dict[str, str] = {}
+    for name, messages in details.items():
+        if name in names:
+            found[name] = explain(messages)
+        else:
+            told = explain({name: messages})
+            found[""] = f"{found['']} {told}" if "" in found else told
+    return found

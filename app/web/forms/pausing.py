@@ -1,0 +1,53 @@
+"""The form that pauses something: for a while, until a time, or until it is resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from ..kit.viewer import Viewer
+from ..words.times import read_duration, read_time
+
+# "until" reads a time; "" is until it is resumed.
+CHOICES: Mapping[str, str] = {"15m": "15 minutes", "1h": "1 hour", "8h": "8 hours", "": "until it is resumed"}
+
+
+class NoTime(ValueError):
+    """What was sent is no time."""
+
+
+@dataclass(frozen=True, slots=True)
+class PauseForm:
+    """The form as it was sent. Shape: fault is of the time."""
+
+    choice: str = "15m"
+    until: str = ""
+    fault: str = ""
+
+    @classmethod
+    def of(cls, given: Mapping[str, str]) -> PauseForm:
+        """Return the form that was sent."""
+        return cls(given.get("for", "")[:20], given.get("until", "").strip()[:100])
+
+    @property
+    def choices(self) -> tuple[tuple[str, str], ...]:
+        """Return the lengths that are offered, with their names."""
+        return tuple(CHOICES.items())
+
+    def end(self, by: Viewer) -> datetime | None:
+        """Return when the pause is to end; None: when it is resumed. Raises: NoTime."""
+        if self.choice == "until":
+            at = read_time(self.until, by.prefers.time_zone)
+            if at is None:
+                raise NoTime
+            return at
+        duration = read_duration(self.choice) if self.choice in CHOICES else None
+        if duration is None and self.choice:
+            raise NoTime
+        return None if duration is None else by.now + duration
+
+    def with_fault(self, error: Exception) -> PauseForm:
+        """Return the form with what is wrong with its time."""
+        is_odd = isinstance(error, NoTime)
+        return replace(self, fault="Must be a time, such as 2026-11-26T16:00." if is_odd else "Must be in the future.")

@@ -1,0 +1,1 @@
+"""What all pages share: sessions, sections, templates, polls, messages and errors."""

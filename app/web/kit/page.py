@@ -1,0 +1,118 @@
+"""Make a response of what a view returns: a whole page, only its <main> for a poll, or 204.
+
+A poll compares what is rendered. `ages` adds what differs each time after that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from types import SimpleNamespace
+from typing import Any
+
+from flask import Blueprint, g, request
+from jinja2.environment import TemplateModule
+from werkzeug.datastructures import Headers
+from werkzeug.wrappers import Response
+
+from . import ages, cookies, server_timing
+from .flash import Said, said
+from .menu import WITHIN
+from .reading import LIVE
+from .search_box import EMPTY, Box
+from .templates import filled, rendered
+from .viewer import viewer
+
+HTML = "text/html; charset=utf-8"
+# No inline script, no inline style, nothing from elsewhere; scripts make pages of text by one policy alone.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
+    " form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script';"
+    " trusted-types haulier"
+)
+
+
+class Page:
+    """A page as a view returns it: a template, which fills <main>, and the values that it reads as `page`.
+
+    Args:
+        is_live: False if nothing of the page can change any more.
+        box: What stands in the search box, which is no part of <main>.
+    """
+
+    def __init__(
+        self, template: str, title: str, *, status: int = 200, is_live: bool = True, box: Box = EMPTY, **values: Any
+    ) -> None:
+        self.template, self.title, self.status, self.is_live, self.box = template, title, status, is_live, box
+        self.values = SimpleNamespace(**values)
+
+    def main(self) -> TemplateModule:
+        """Return the inside of <main>: its text, which templates take as HTML."""
+        return filled(self.template, page=self.values)
+
+
+def answer(page: Page | Response, every: float | None) -> Response:
+    """Return the response for what a view returned: 204 if the browser shows the same already.
+
+    Args:
+        every: Seconds after which the browser asks whether the page has changed. None: it never asks.
+    """
+    if isinstance(page, Response):
+        return page
+    main = page.main()
+    seen, shown = digest(str(main)), request.headers.get(LIVE)
+    if shown == seen and page.status == 200:
+        return Response(status=204)
+    every = every if page.is_live else None
+    if shown is not None:
+        return _html(rendered("main.html", main=main, seen=seen, every=every), page.status)
+    return whole(page, main, seen=seen, every=every, said=said())
+
+
+def digest(main: str) -> str:
+    """Return a short hash of what a page renders."""
+    return hashlib.sha256(main.encode()).hexdigest()[:12]
+
+
+def whole(
+    page: Page, main: TemplateModule, *, seen: str, every: float | None, said: Said, again: int | None = None
+) -> Response:
+    """Return the page with what stands around <main>.
+
+    Args:
+        again: Seconds after which the browser loads the page anew. None: it does not.
+    """
+    section = (request.blueprint or "").rpartition(".")[2]
+    here = WITHIN.get(section, section)
+    live = {"main": main, "seen": seen, "every": every}
+    around = {"here": here, "title": page.title, "box": page.box, "said": said, "again": again}
+    return _html(rendered("base.html", **around, **live), page.status)
+
+
+def _html(text: str, status: int) -> Response:
+    return Response(ages.fill(text, viewer().now), status, content_type=HTML)
+
+
+def register(ui: Blueprint) -> None:
+    """Add to each answer the headers of the dashboard, and the cookies that it is to change."""
+    ui.after_request(_finish)
+
+
+def _finish(response: Response) -> Response:
+    if response.mimetype == "text/html":
+        response.headers.setdefault("Content-Security-Policy", POLICY)
+        # With no referrer at all a form would not say where it comes from, and would be refused.
+        response.headers.setdefault("Referrer-Policy", "same-origin")
+    if "began_at" in g:
+        response.headers["Server-Timing"] = server_timing.told()
+    if "new_anonymous" in g:
+        cookies.put(response, cookies.ANONYMOUS, g.new_anonymous)
+    # Unless the view has set it anew.
+    is_set = _names(response.headers)
+    for name in g.get("drops", ()):
+        if name not in is_set:
+            cookies.drop(response, name)
+    return response
+
+
+def _names(headers: Headers) -> set[str]:
+    return {each.partition("=")[0].removeprefix("__Host-") for each in headers.getlist("Set-Cookie")}

@@ -1,0 +1,1 @@
+"""Lists of jobs and workers: their URLs, columns and totals."""

@@ -1,0 +1,137 @@
+"""Act at once on the ticked jobs of a list, one after the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+from flask import request
+from werkzeug.wrappers import Response
+
+from haulier.domain.api_key import Scope
+from haulier.domain.errors import (
+    InvalidTransition,
+    JobChanged,
+    JobNotFound,
+    Locked,
+    NotRetryable,
+    Refusal,
+    TooFewAttempts,
+    reason,
+)
+from haulier.domain.text import count, number
+from haulier.queue import jobs as job_acts
+from haulier.queue.jobs.change import Changes
+from haulier.requests.ids import read_uuid
+from haulier.requests.invalid import Invalid
+
+from ....http.acting import done as act_on
+from ....http.auth import caller
+from ....http.service import connection
+from ...kit.flash import done
+from ...kit.job_list_url import LIMITS
+from ...kit.page import Page
+from ...kit.return_to import asked as asked_place
+from ...kit.section import Section
+
+# As many jobs as a list shows, and seconds for all of them; the page says how many were not reached.
+MOST, MOST_SECONDS = LIMITS[-1], 10.0
+LEFT_ALONE = (InvalidTransition, JobChanged, JobNotFound, Locked, NotRetryable, TooFewAttempts, Invalid)
+
+section = Section("ticked", __name__, within="jobs")
+
+
+def _ids() -> list[UUID]:
+    """Return the ids of the ticked jobs, each once. Raises: Invalid."""
+    read = [read_uuid(text) for text in request.form.getlist("id")]
+    found = list(dict.fromkeys(each for each in read if each is not None))
+    if None in read:
+        raise Invalid({"id": ["Must be the id of a job."]})
+    if len(found) > MOST:
+        raise Invalid({"id": [f"At most {MOST} jobs at once."]})
+    return found
+
+
+def _each(act: Callable[[UUID], str], ids: Sequence[UUID]) -> Response:
+    """Act on each job, and say on how many. Shape: act returns what was done, in a word."""
+    if not ids:
+        return done("No job was ticked.", asked_place())
+    until, told, left, refused = time.monotonic() + MOST_SECONDS, dict[str, int](), 0, list[str]()
+    for place, job_id in enumerate(ids):
+        if time.monotonic() > until:
+            rest = count(len(ids) - place, "job was", "jobs were")
+            return done(f"{_told(told, left, refused)} {rest} not reached in time.", asked_place())
+        try:
+            what = act(job_id)
+            told[what] = told.get(what, 0) + 1
+        except LEFT_ALONE:
+            left += 1
+        except Refusal as error:
+            refused.append(reason(error))
+    return done(_told(told, left, refused), asked_place())
+
+
+def _told(told: dict[str, int], left: int, refused: Sequence[str]) -> str:
+    sentences = [f"{what} {count(jobs, 'job')}." for what, jobs in told.items()] or ["Nothing was done."]
+    if left:
+        had = (
+            "1 had changed meanwhile, or is in another state, and was"
+            if left == 1
+            else (f"{number(left)} had changed meanwhile, or are in another state, and were")
+        )
+        sentences.append(f"{had} left alone.")
+    if refused:
+        sentences.append(f"The database refused {count(len(refused), 'job')}: {refused[0].rstrip('.')}.")
+    return " ".join(sentences)
+
+
+@section.act("/jobs/ticked/retry", Scope.OPERATE)
+def retry() -> Response:
+    """Queue the ticked jobs again."""
+
+    def act(job_id: UUID) -> str:
+        act_on(job_acts.retry, job_id)
+        return "Queued again:"
+
+    return _each(act, _ids())
+
+
+@section.act("/jobs/ticked/run-now", Scope.OPERATE)
+def run_now() -> Response:
+    """Make the ticked jobs due now."""
+
+    def act(job_id: UUID) -> str:
+        act_on(job_acts.change, job_id, Changes.of(delay_seconds=0))
+        return "Due now:"
+
+    return _each(act, _ids())
+
+
+@section.act("/jobs/ticked/cancel", Scope.OPERATE)
+def cancel() -> Response:
+    """Cancel the ticked jobs, or ask them to stop if they run."""
+
+    def act(job_id: UUID) -> str:
+        with connection() as conn:
+            is_over = job_acts.cancel(conn, job_id, actor=caller().id, queues=caller().queues)
+        return "Cancelled" if is_over else "Asked to stop:"
+
+    return _each(act, _ids())
+
+
+@section.act("/jobs/ticked/delete", Scope.ADMIN)
+def delete() -> Response | Page:
+    """Delete the ticked jobs for good, after their number was typed."""
+    ids, sure = _ids(), request.form.get("sure", "").strip()
+    if ids and sure != str(len(ids)):
+        fault = f"Type {len(ids)}." if sure else ""
+        title = f"Delete {count(len(ids), 'job')}"
+        return Page("ticked.html", title, status=422 if fault else 200, ids=ids, back=asked_place(), fault=fault)
+
+    def act(job_id: UUID) -> str:
+        with connection() as conn:
+            job_acts.delete(conn, job_id, actor=caller().id, queues=caller().queues)
+        return "Deleted"
+
+    return _each(act, ids)

@@ -1,0 +1,237 @@
+"""Charts as SVG that stretches. All text is HTML around it, because text inside would be squeezed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, groupby, pairwise
+from math import ceil, floor, log10
+
+from markupsafe import Markup, escape
+
+from haulier.domain.text import count
+from haulier.queue.failures.error_groups import ErrorGroup
+
+# Units of the viewBox: for each point, and from the bottom to the top.
+STEP, HIGH = 10, 100
+# A small chart has 88 pixels.
+MOST_COLUMNS = 60
+ROUND = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)
+# The width of a strip, and of its shortest part: three of 750 pixels.
+STRIP, LEAST = 1000, 4.0
+
+Say = Callable[[float], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One row of numbers.
+
+    Shape: state gives its colour; look is columns, area or line; None in values is a gap.
+    """
+
+    name: str
+    state: str
+    values: Sequence[float | None]
+    look: str = "line"
+    dash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart, and its numbers as a table.
+
+    Shape: times label the points, one for each value of each series; summary says in words what is seen.
+    """
+
+    title: str
+    unit: str
+    series: Sequence[Series]
+    times: Sequence[str]
+    summary: str
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether there is nothing to draw."""
+        return not any(value for one in self.series for value in one.values)
+
+
+def ceiling(most: float) -> float:
+    """Return the least round number that is not below it."""
+    # Nothing that is drawn is so small, and there is no smaller power of ten for it.
+    if most < 1e-9:
+        return 1
+    power = float(10.0 ** floor(log10(most)))
+    return next((power * step for step in ROUND if power * step >= most), power * 10)
+
+
+def figure(chart: Chart, said: Say) -> Markup:
+    """Return the whole chart: its legend, its plot and its table; "" if there is nothing to draw."""
+    if chart.is_empty:
+        return Markup("")
+    return Markup('<div class="chart">{}{}{}</div>').format(legend(chart, said), plot(chart, said), table(chart, said))
+
+
+def plot(chart: Chart, said: Say) -> Markup:
+    """Return axes and plot. Shape: said writes a value as people read it."""
+    stack = [one for one in chart.series if one.look == "columns"]
+    lines = [one for one in chart.series if one.look != "columns"]
+    top = ceiling(_most(stack, lines))
+    width = len(chart.times) * STEP
+    drawn = _columns(stack, top) + "".join(_line(one, top) for one in lines)
+    labels = "".join(f"<span>{escape(said(value))}</span>" for value in (top, top / 2, 0))
+    few = "".join(f"<span>{escape(time)}</span>" for time in _ticks(chart.times))
+    return Markup(
+        f'<div class="plot"><div class="y" aria-hidden="true">{labels}</div><div class="area" data-plot tabindex="0"'
+        f' role="img" aria-label="{escape(chart.summary)}"><svg viewBox="0 0 {width} {HIGH}"'
+        f' preserveAspectRatio="none" aria-hidden="true"><path class="grid" d="M0 0H{width}M0 50H{width}"/>{drawn}'
+        f'<path class="zero" d="M0 {HIGH}H{width}"/></svg></div><div class="x" aria-hidden="true">{few}</div></div>'
+    )
+
+
+def _ticks(times: Sequence[str]) -> Sequence[str]:
+    """Return five of the times; only their days if these differ, because a phone has no room for more."""
+    some = [times[round(part * (len(times) - 1) / 4)] for part in range(5)]
+    days = [time.rpartition(" ")[0] for time in some]
+    return days if len(set(days)) == len(days) else some
+
+
+def _most(stack: Sequence[Series], lines: Sequence[Series]) -> float:
+    sums = [sum(value or 0 for value in place) for place in zip(*(one.values for one in stack), strict=True)]
+    return max([*sums, *(value for one in lines for value in one.values if value is not None), 0])
+
+
+def _columns(stack: Sequence[Series], top: float) -> str:
+    parts: list[str] = []
+    floors = [0.0] * (len(stack[0].values) if stack else 0)
+    for one in stack:
+        path = []
+        for place, value in enumerate(one.values):
+            if value:
+                high = HIGH * value / top
+                at = _number(HIGH - floors[place])
+                path.append(f"M{place * STEP + 1} {at}h{STEP - 2}v-{_number(high)}h-{STEP - 2}z")
+                floors[place] += high
+        calm = " calm" if one.state == "succeeded" else ""
+        parts.append(f'<path class="f-{one.state}{calm}" d="{"".join(path)}"/>')
+    return "".join(parts)
+
+
+def _line(one: Series, top: float) -> str:
+    path, pen = [], "M"
+    for place, value in enumerate(one.values):
+        if value is None:
+            pen = "M"
+            continue
+        path.append(f"{pen}{_number(place * STEP + STEP / 2)} {_number(HIGH - HIGH * value / top)}")
+        pen = "L"
+    drawn = "".join(path)
+    stroke = f'<path class="l s-{one.state} {one.dash}" d="{drawn}"/>'
+    if one.look != "area" or not path or None in one.values:
+        return stroke
+    last = _number((len(one.values) - 0.5) * STEP)
+    return f'<path class="f-{one.state} wash" d="{drawn}L{last} {HIGH}L{STEP / 2} {HIGH}z"/>{stroke}'
+
+
+def legend(chart: Chart, said: Say) -> Markup:
+    """Return the names of the series, each with its last value."""
+    rows = []
+    for one in chart.series:
+        shape = f'<rect class="f-{one.state}" y="1" width="14" height="8" rx="2"/>'
+        if one.look != "columns":
+            shape = f'<path class="l s-{one.state} {one.dash}" d="M0 5H14"/>'
+        swatch = f'<svg class="swatch" aria-hidden="true">{shape}</svg>'
+        rows.append(f"<li>{swatch}{escape(one.name)} <b>{escape(_said(one.values[-1], said))}</b></li>")
+    return Markup(f'<ul class="legend">{"".join(rows)}</ul>')
+
+
+def table(chart: Chart, said: Say) -> Markup:
+    """Return all numbers as a table, behind a summary that opens it."""
+    caption = escape(f"{chart.title}, {chart.unit}")
+    head = "".join(f'<th scope="col" class="num">{escape(one.name)}</th>' for one in chart.series)
+    body = "".join(
+        f'<tr><th scope="row">{escape(at)}</th>'
+        + "".join(f'<td class="num">{escape(_said(one.values[place], said))}</td>' for one in chart.series)
+        + "</tr>"
+        for place, at in enumerate(chart.times)
+    )
+    return Markup(
+        f'<details class="data"><summary>Show as a table<span class="for-readers">: {caption}</span></summary><div'
+        f' class="scroll" tabindex="0" role="region" aria-label="{caption}"><table><caption class="for-readers">'
+        f'{caption}</caption><thead><tr><th scope="col">Time</th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        "</details>"
+    )
+
+
+def summed(values: Sequence[float]) -> list[float]:
+    """Return the columns of a small chart: at most MOST_COLUMNS sums of neighbouring values."""
+    each = max(1, ceil(len(values) / MOST_COLUMNS))
+    return [sum(values[at : at + each]) for at in range(0, len(values), each)]
+
+
+def spark(values: Sequence[float], state: str, summary: str, *, least: float = 1) -> Markup:
+    """Return a small chart without axes: columns side by side, one for each of the sums.
+
+    Shape: what is below `least` looks low, however high the rest is: so several have one scale.
+    """
+    sums = summed(values)
+    top = max([*sums, least])
+    # One outline of whole numbers, because a list has many charts: a shape per column takes four times the bytes.
+    highs = [max(1, round(HIGH * value / top)) if value else 0 for value in sums]
+    path = "".join(f"V{HIGH - high}h{len(list(alike))}" for high, alike in groupby(highs))
+    return Markup(
+        f'<svg class="spark" viewBox="0 0 {len(sums)} {HIGH}" preserveAspectRatio="none" role="img"'
+        f' aria-label="{escape(summary)}"><path class="f-{state}" d="M0 {HIGH}{path}V{HIGH}z"/></svg>'
+    )
+
+
+def spark_of(group: ErrorGroup, when: str) -> Markup:
+    """Return a small chart of all failed attempts of a group of errors."""
+    attempts = [step.failed + step.retried for step in group.series]
+    return spark(attempts, "failed", f"{count(sum(attempts), 'failed attempt')} in {when}")
+
+
+def bar(part: float, state: str, summary: str) -> Markup:
+    """Return a bar that is filled up to `part`, from 0 to 1."""
+    return Markup(
+        f'<svg class="bar" viewBox="0 0 100 6" preserveAspectRatio="none" role="img" aria-label="{escape(summary)}">'
+        f'<rect class="f-{state}" width="{_number(100 * max(0.0, min(1.0, part)))}" height="6"/></svg>'
+    )
+
+
+def widths(parts: Sequence[float]) -> list[int]:
+    """Return how wide each part of a strip is, STRIP in all. Shape: none is negative; [] where all are 0."""
+    whole = sum(parts)
+    if whole <= 0:
+        return []
+    least = min(LEAST, STRIP / len(parts) / 2)
+    shares = [least + (STRIP - least * len(parts)) * part / whole for part in parts]
+    # Round the edges, not the widths, so that the parts touch each other and fill the strip.
+    edges = [0, *(round(edge) for edge in accumulate(shares))]
+    return [after - before for before, after in pairwise(edges)]
+
+
+def strip(parts: Sequence[tuple[str, float]], summary: str) -> Markup:
+    """Return how some time was divided: (state, seconds) each, in their order.
+
+    Shape: "queued" is low, so that colour alone tells nothing; "" is left empty.
+    """
+    drawn: dict[str, str] = {}
+    at = 0
+    for (state, _), width in zip(parts, widths([seconds for _, seconds in parts]), strict=False):
+        top, high = (4, 4) if state == "queued" else (0, 12)
+        drawn[state] = f"{drawn.get(state, '')}M{at} {top}h{width}v{high}h-{width}z"
+        at += width
+    paths = "".join(f'<path class="f-{state}" d="{path}"/>' for state, path in drawn.items() if state)
+    return Markup(
+        f'<svg class="bar strip" viewBox="0 0 {STRIP} 12" preserveAspectRatio="none" role="img"'
+        f' aria-label="{escape(summary)}">{paths}</svg>'
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def _said(value: float | None, said: Say) -> str:
+    return "–" if value is None else said(value)

@@ -1,0 +1,1 @@
+"""What several commands of the client share: options, questions, completion, a job as text."""

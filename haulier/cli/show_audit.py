@@ -1,0 +1,62 @@
+"""`haulier audit`: what operators did, newest first, from the database or over HTTP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from haulier.cli.commands.record import show_record
+from haulier.cli.connect import on_database
+from haulier.cli.parts.invocation import Invocation, command, pass_invocation
+from haulier.cli.parts.options import Instant
+from haulier.cli.server import require
+from haulier.cli.terminal.visible import visible
+from haulier.domain.act import Act
+
+if TYPE_CHECKING:
+    from haulier.postgres.statements import Connection
+
+MOST = 10_000
+_PAST = Instant(-1)
+
+
+@command("audit", example="haulier audit --action cancel --limit 5")
+@click.option("--limit", type=click.IntRange(1, MOST), default=50, show_default=True, metavar="N", help="How many.")
+@click.option("--job", metavar="ID", help="What was done to this job.")
+@click.option("--actor", metavar="KEY", help="What was done with the API key of this id; or by env, or cli.")
+@click.option(
+    "--action", type=click.Choice([str(act) for act in Act]), metavar="ACT", multiple=True, help="Such acts alone."
+)
+@click.option(
+    "--target", metavar="NAME", help="What was done to this queue or schedule; or to a key, worker, … of this id."
+)
+@click.option("--after", type=_PAST, metavar="T", help="After this time, or within this duration.")
+@click.option("--before", type=_PAST, metavar="T", help="Before this time, or longer ago than this.")
+@pass_invocation
+def audit(invocation: Invocation, /, limit: int, **asked: Any) -> None:
+    """Show what operators did, newest first.
+
+    When, who, what, to what, with what changed. From the database where DATABASE_URL is set and neither --url nor
+    --profile is given, and else over HTTP; all options but --limit are for HTTP.
+    """
+    actions = [("action", each) for each in asked.pop("action")]
+    query = [*actions, *((name, str(value)) for name, value in asked.items() if value is not None)]
+    if not invocation.is_on_database:
+        show_record(invocation, query, limit)
+        return
+    require("haulier audit")
+    if query or invocation.terminal.as_json:
+        raise click.UsageError(
+            "DATABASE_URL is set: --url or --profile says which service is asked for more than --limit"
+        )
+    on_database("audit", lambda conn: _show(conn, limit))
+
+
+def _show(conn: Connection, limit: int) -> None:
+    from haulier.queue.access.audit_log import list_actions
+
+    for each in list_actions(conn, limit=limit):
+        what = each.job_id or each.key_id or each.target
+        told = "" if each.details is None else f"  {each.details.decode()}"
+        print(visible(f"{each.at:%Y-%m-%d %H:%M:%S}  {each.actor or '-':<12}  {each.action:<10}  {what}{told}"))

@@ -1,0 +1,1 @@
+"""The four kinds that come with Haulier."""

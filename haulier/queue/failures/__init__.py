@@ -1,0 +1,1 @@
+"""Error groups: failed attempts with the same fingerprint, and how often each occurs."""

@@ -1,0 +1,322 @@
+"""Whether the database is well: each check with its number, what it means for jobs, and the fix in words."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from haulier.domain.checks import Check, Found, Threshold, judged
+from haulier.domain.errors import Refusal, RefusedForNow, reason
+from haulier.domain.text import count, number, size
+from haulier.postgres.errors import translated
+from haulier.postgres.limits import limits
+from haulier.postgres.statements import Connection, Row, rows, transaction
+from haulier.postgres.values import utc
+from haulier.queue.lane_scan import scan
+from haulier.queue.schedules.schedule_health import MOST_OVERDUE, overdue
+from haulier.queue.upkeep.partitions import days_ahead
+
+# What one check may take, and all of them.
+CHECK_SECONDS, ALL_SECONDS = 2.0, 5.0
+LOOK_SECONDS = 0.1
+# A worker that sleeps for so long, while a job is due for so long, was not woken.
+ASLEEP_SECONDS, DUE_SECONDS = 300.0, 5.0
+# The statistics of a smaller table do not matter.
+MANY_ROWS = 10_000
+
+THRESHOLDS: Mapping[str, Threshold] = {
+    "transactions": Threshold("seconds", 300, 1800),
+    "prepared_transactions": Threshold("seconds", 300, 1800),
+    "slots": Threshold("seconds", 300, 1800),
+    # Of a standby only this is told: 5 and 30 minutes of 3,000 transactions a second.
+    "standbys": Threshold("transactions", 1_000_000, 6_000_000),
+    "vacuum": Threshold("dead rows", 100_000, 1_000_000),
+    "bloat": Threshold("times", 4, 20),
+    "partitions_ahead": Threshold("days", 5, 3, is_least=True),
+    "partitions_behind": Threshold("partitions", 2, 10),
+    "size": Threshold("bytes"),
+    "connections": Threshold("percent", 85, 95),
+    "wraparound": Threshold("transactions", 500_000_000, 1_500_000_000),
+    "locks": Threshold("seconds", 1, 10),
+    "wake_ups": Threshold("workers", 1),
+    "statistics": Threshold("days", 7),
+    "numbers": Threshold("seconds", 60),
+    # A worker that is replaced is away for less; later than that the rule for missed ticks decides.
+    "schedules": Threshold("seconds", 60, 300),
+}
+
+EFFECTS: Mapping[str, str] = {
+    "transactions": "Vacuum cannot remove rows that an open transaction may still see: each claim reads more of them.",
+    "prepared_transactions": "It keeps its locks and its snapshot, also over a restart: vacuum removes nothing since.",
+    "slots": "The server keeps its log for whoever used the slot, until its disk is full and nothing can be stored.",
+    "standbys": "Vacuum cannot remove rows that a query on a standby may still see: each claim reads more of them.",
+    "vacuum": "Each claim reads past the dead rows: jobs start ever later.",
+    "bloat": "Claims and lists read more pages than they need to.",
+    "partitions_ahead": "Without a partition for the present time no job can end; jobs that end wait for one.",
+    "partitions_behind": "Ended jobs are kept for longer than RETENTION_DAYS, and the disk fills.",
+    "size": "None by itself.",
+    "connections": "Once they are used up, enqueuing answers 503, and workers cannot claim.",
+    "wraparound": "Beyond 2 billion the server takes no more writes: no job can be enqueued, claimed or settled.",
+    "locks": "Whoever waits holds up its jobs or its requests for as long.",
+    "wake_ups": "Jobs start up to POLL_SECONDS late.",
+    "statistics": "The server may choose slow plans for lists and look-ups of jobs.",
+    "numbers": "GET /stats, GET /queues and the metrics of queues are old. Jobs run as ever.",
+    "schedules": "Jobs of schedules are enqueued late, or not at all where `missed` says so.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Checkup:
+    """The state of the database. Shape: version is the server's."""
+
+    at: datetime
+    version: str
+    checks: Sequence[Check]
+
+
+def check_database(
+    conn: Connection,
+    *,
+    retention_days: int,
+    thresholds: Mapping[str, Threshold] = THRESHOLDS,
+    seconds: float | None = None,
+) -> Checkup:
+    """Return all checks. One that the database refuses, or that takes too long, is unknown, with the reason.
+
+    Units: seconds is what each statement may take, and after twice as much no further check begins; None:
+           CHECK_SECONDS, and ALL_SECONDS.
+    Raises: DatabaseUnavailable.
+    """
+    [server] = rows(conn, "server_version")
+    hint = f"Let the role of the API see it: {server['remedy']}"
+    looks: Mapping[str, Callable[[Connection], Found]] = {
+        **_LOOKS,
+        "partitions_behind": partial(_partitions_behind, retention_days=retention_days),
+    }
+    until, checks = time.monotonic() + (ALL_SECONDS if seconds is None else 2 * seconds), []
+    for name, threshold in thresholds.items():
+        is_late = time.monotonic() >= until
+        found = NO_TIME if is_late else _look(conn, looks[name], hint, seconds)
+        checks.append(judged(name, found, threshold, EFFECTS[name]))
+    return Checkup(utc(server["at"]), server["version"], checks)
+
+
+NO_TIME = Found(None, "", "Ask again.", "no time was left for it", is_late=True)
+
+
+def _look(conn: Connection, look: Callable[[Connection], Found], hint: str, seconds: float | None) -> Found:
+    # Each by itself: in one transaction a check that is late would take all after it with it.
+    bounds: AbstractContextManager[None] = nullcontext()
+    if seconds is not None:
+        bounds = transaction(conn, seconds=seconds, lock_seconds=seconds)
+    try:
+        with translated(), bounds:
+            found = look(conn)
+    except Refusal as error:
+        is_late = isinstance(error, RefusedForNow)
+        return Found(None, "", hint, f"could not be read: {reason(error)}", is_late=is_late)
+    return Found(found.number, found.message, hint, found.hidden) if _is_hidden_alone(found) else found
+
+
+def _is_hidden_alone(found: Found) -> bool:
+    return found.hidden is not None and not found.number
+
+
+def _ask(conn: Connection, name: str, **parameters: Any) -> Row | None:
+    found = rows(conn, name, seconds=CHECK_SECONDS, **parameters)
+    return found[0] if found else None
+
+
+def _transactions(conn: Connection) -> Found:
+    row = _ask(conn, "open_transactions") or {"seconds": None, "hidden": 0}
+    hidden = _hidden(row, "session of another role does", "sessions of other roles do")
+    if row["seconds"] is None:
+        return Found(0.0, "no transaction is open", "", hidden)
+    what = f"process {row['pid']} of the server ({row['application_name'] or 'without a name'}, {row['state']})"
+    message = f"a transaction has been open for {_time(row['seconds'])}: {what}"
+    return Found(row["seconds"], message, f"Commit or end it: {row['remedy']}", hidden)
+
+
+def _hidden(row: Row, one: str, many: str) -> str | None:
+    return f"{count(row['hidden'], one, many)} not show theirs to this role" if row["hidden"] else None
+
+
+def _prepared(conn: Connection) -> Found:
+    row = _ask(conn, "prepared_transactions")
+    if row is None:
+        return Found(0.0, "no transaction is prepared", "")
+    fix = f"End it as its owner, or commit it in the same way: {row['remedy']}"
+    return Found(row["seconds"], f"{row['gid']} has been prepared for {_time(row['seconds'])}", fix)
+
+
+def _slots(conn: Connection) -> Found:
+    row = _ask(conn, "idle_slots")
+    if row is None:
+        return Found(0.0, "each replication slot is in use", "")
+    # Before PostgreSQL 17 nobody knows since when: then it counts as long.
+    seconds = THRESHOLDS["slots"].warn if row["seconds"] is None else row["seconds"]
+    since = "" if row["seconds"] is None else f" for {_time(row['seconds'])}"
+    kept = "" if row["bytes"] is None else f", and {size(row['bytes'])} of the log are kept for it"
+    fix = f"Start the standby or the consumer that used it, or drop it: {row['remedy']}"
+    return Found(seconds, f"nobody has used the slot {row['slot_name']}{since}{kept}", fix)
+
+
+def _standbys(conn: Connection) -> Found:
+    row = _ask(conn, "standby_snapshots") or {"name": None, "hidden": 0}
+    hidden = _hidden(row, "standby does", "standbys do")
+    if row["name"] is None:
+        return Found(0.0, "no standby holds a snapshot", "", hidden)
+    old = count(row["transactions"], "transaction")
+    message = f"{row['name'] or 'a standby without a name'} holds a snapshot that is {old} old"
+    fix = f"End the oldest query there, or set hot_standby_feedback = off. To find it: {row['remedy']}"
+    return Found(row["transactions"], message, fix, hidden)
+
+
+def _vacuum(conn: Connection) -> Found:
+    row = _ask(conn, "dead_rows")
+    if row is None:
+        return Found(None, "", "", "the server keeps no figures of the tables")
+    bad = THRESHOLDS["vacuum"].bad
+    if not row["is_on"]:
+        return Found(bad, "autovacuum is off", f"Turn it on: {row['remedy_for_all']}")
+    if row["is_off_here"]:
+        return Found(bad, f"autovacuum is off for haulier.{row['name']}", f"Turn it on: {row['remedy_here']}")
+    dead = row["dead"] if row["dead"] > row["live"] else 0
+    fix = f"End the oldest transaction, if there is one (see transactions); then {row['remedy']}"
+    beside = count(row["live"], "live one")
+    return Found(dead, f"haulier.{row['name']} has {count(row['dead'], 'dead row')} beside {beside}", fix)
+
+
+def _bloat(conn: Connection) -> Found:
+    row = _ask(conn, "bloat")
+    if row is None:
+        return Found(0.0, "the table of live jobs and its indexes are small", "")
+    if row["left_over"]:
+        message = f"the index {row['name']} is left over from a REINDEX that failed"
+        return Found(THRESHOLDS["bloat"].warn, message, f"Drop it: {row['remedy']}")
+    if row["times"] is None:
+        return Found(None, "", row["remedy"], "the widths of the columns cannot be seen")
+    message = f"{row['name']} is some {row['times']:.0f} times as large as its live rows"
+    return Found(row["times"], message, row["remedy"])
+
+
+def _partitions_ahead(conn: Connection) -> Found:
+    days = days_ahead(conn)
+    fix = "Run `haulier migrate`, or start a worker. If one runs, its log says why housekeeping fails."
+    return Found(days, f"the partitions of the history reach {days:.1f} days ahead", fix)
+
+
+def _partitions_behind(conn: Connection, *, retention_days: int) -> Found:
+    row = _ask(conn, "oldest_partition", retention_days=retention_days)
+    if row is None or row["late"] <= 0:
+        return Found(0.0, "no partition has outlived RETENTION_DAYS", "")
+    fix = "End who reads the history for hours, and see a worker's log: it drops partitions once an hour."
+    return Found(row["late"], f"{row['name']} should have been dropped {row['late']:.1f} partitions ago", fix)
+
+
+def _size(conn: Connection) -> Found:
+    row = _ask(conn, "sizes") or {"bytes": 0, "history": 0}
+    message = f"the tables have {size(row['bytes'])}, of which {size(row['history'] or 0)} are history"
+    return Found(row["bytes"], message, "")
+
+
+def _connections(conn: Connection) -> Found:
+    found = limits(conn)
+    if not found:
+        return Found(None, "", "See SHOW POOLS of the pool.", "a pool is in between, and hides the server's limits")
+    worst = max(found, key=lambda limit: (limit.open + 1) / max(limit.most, 1))
+    percent = 100 * (worst.open + 1) / max(worst.most, 1)
+    fix = "Lower DB_CONNECTION_LIMIT, WEB_CONCURRENCY or WORKER_PROCESSES, or put a pool in between."
+    return Found(
+        percent, f"{number(worst.open + 1)} of the {number(worst.most)} connections of {worst.whose} are used", fix
+    )
+
+
+def _wraparound(conn: Connection) -> Found:
+    row = _ask(conn, "wraparound") or {"age": None, "oldest": []}
+    fix = f"VACUUM (FREEZE) the oldest tables: {', '.join(row['oldest'])}"
+    return Found(row["age"], f"the oldest row is {count(row['age'] or 0, 'transaction')} old", fix)
+
+
+def _locks(conn: Connection) -> Found:
+    row = _ask(conn, "waits_for_locks")
+    if row is None:
+        return Found(0.0, "nobody waits for a lock", "")
+    blockers = ", ".join(map(str, row["blockers"])) or "nobody that is left"
+    fix = f"End who holds it, unless that is about to end: {row['remedy']}"
+    message = f"process {row['pid']} of the server has waited {_time(row['seconds'])} for a lock of {blockers}"
+    return Found(row["seconds"], message, fix)
+
+
+def _wake_ups(conn: Connection) -> Found:
+    waits = {"asleep": ASLEEP_SECONDS, "due_for": DUE_SECONDS}
+    row = _ask(conn, "unheard_sleepers", **waits, **scan(suspect=False, seconds=LOOK_SECONDS)) or {"workers": 0}
+    fix = "Set DATABASE_DIRECT_URL, past a pool in transaction mode; else see the workers' logs."
+    if not row["workers"]:
+        return Found(0.0, "no worker sleeps while jobs of its queues are due", fix)
+    asleep = count(row["workers"], "worker sleeps", "workers sleep")
+    whose = "its" if row["workers"] == 1 else "their"
+    return Found(row["workers"], f"{asleep} while jobs of {whose} queues are due", fix)
+
+
+def _statistics(conn: Connection) -> Found:
+    row = _ask(conn, "age_of_statistics", rows=MANY_ROWS)
+    if row is None:
+        return Found(0.0, "the tables are small", "")
+    fix = row["remedy"]
+    if row["days"] is None:
+        return Found(THRESHOLDS["statistics"].warn, f"there are no statistics of haulier.{row['name']}", fix)
+    return Found(row["days"], f"the statistics of haulier.{row['name']} are {row['days']:.1f} days old", fix)
+
+
+def _numbers(conn: Connection) -> Found:
+    row = _ask(conn, "age_of_numbers")
+    if row is None:
+        return Found(0.0, "nothing has been counted: no worker with COUNTING=on has run", "")
+    who = "see the workers' logs" if row["workers"] else "start a worker: none lives"
+    return Found(row["seconds"], f"jobs are counted up to {_time(row['seconds'])} ago", f"Set COUNTING=on, or {who}.")
+
+
+def _schedules(conn: Connection) -> Found:
+    found = overdue(conn)
+    if not found.schedules:
+        return Found(found.oldest_seconds, "no tick of a schedule is overdue", "")
+    many = f"{number(MOST_OVERDUE)} or more schedules have"
+    have = many if found.schedules >= MOST_OVERDUE else count(found.schedules, "schedule has", "schedules have")
+    message = f"{have} overdue ticks, the oldest for {_time(found.oldest_seconds)}"
+    if found.refused:
+        message += f"; the database refuses the jobs of {number(found.refused)} of them"
+    if not found.workers:
+        return Found(found.oldest_seconds, message, "Start a worker: none that fires schedules lives.")
+    fix = "See the workers' logs, which name the schedules; GET /schedules/{name}/explain says why one does not fire."
+    return Found(found.oldest_seconds, message, fix)
+
+
+def _time(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+_LOOKS: Mapping[str, Callable[[Connection], Found]] = {
+    "transactions": _transactions,
+    "prepared_transactions": _prepared,
+    "slots": _slots,
+    "standbys": _standbys,
+    "vacuum": _vacuum,
+    "bloat": _bloat,
+    "partitions_ahead": _partitions_ahead,
+    "size": _size,
+    "connections": _connections,
+    "wraparound": _wraparound,
+    "locks": _locks,
+    "wake_ups": _wake_ups,
+    "statistics": _statistics,
+    "numbers": _numbers,
+    "schedules": _schedules,
+}

@@ -1,0 +1,186 @@
+"""Enqueue: one job in one round trip, or thousands by COPY, and what becomes of their idempotency keys."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
+
+from haulier.domain.errors import Refusal, RefusedForNow
+from haulier.domain.job import Job, JobStatus
+from haulier.postgres.errors import translated
+from haulier.postgres.halves import by_halves, is_slow
+from haulier.postgres.statements import Connection, Row, copy, rows, savepoint, transaction
+from haulier.postgres.values import array, utc
+from haulier.queue.jobs.draft import Draft, Enqueued, Receipt, Stored
+from haulier.queue.jobs.idempotency import Holder, take_idempotency
+from haulier.queue.rows import StoredJob
+from haulier.queue.search.job_list import get_jobs
+
+# A batch of 10,000 jobs takes a quarter of a second; routers give up a request after 30.
+BULK_SECONDS = 20.0
+
+
+def enqueue_one(conn: Connection, asked: Draft) -> Enqueued:
+    """Store one job and return what became of it, in one round trip unless its idempotency key is taken.
+
+    Inside the caller's own transaction the job is stored when that transaction commits.
+    """
+    columns = asked.columns
+    values = {**columns, "payload": asked.payload.decode(), "run_at": asked.run_at, "delay": asked.delay}
+    scoped_key = asked.scoped_key
+    if scoped_key is None:
+        [row] = rows(conn, "enqueue", **values)
+        return Enqueued(Receipt.CREATED, _new_job(columns, None, row))
+    # A key that is purged between the two statements is neither inserted nor found: by then it is free, so try again.
+    while True:
+        if created := rows(
+            conn,
+            "enqueue_keyed",
+            **values,
+            idempotency_key=asked.idempotency_key,
+            fingerprint=asked.fingerprint,
+            scoped_key=scoped_key,
+        ):
+            return Enqueued(Receipt.CREATED, _new_job(columns, asked.idempotency_key, created[0]))
+        if holders := rows(conn, "find_idempotency", keys=[scoped_key]):
+            break
+    [holder] = holders
+    if bytes(holder["fingerprint"]) != asked.fingerprint:
+        return Enqueued(Receipt.MISMATCH, None)
+    found = get_jobs(conn, [holder["job_id"]])
+    return Enqueued(Receipt.REPLAYED, found[0]) if found else Enqueued(Receipt.GONE, None)
+
+
+# The defaults of schema.sql, which every new job has.
+_NEW = {
+    **dict.fromkeys(Job._fields),
+    **Job._field_defaults,
+    "status": JobStatus.QUEUED,
+    "cancel_requested": False,
+    **dict.fromkeys(("attempts", "attempt", "crashes", "snoozes"), 0),
+    "errors": b"[]",
+}
+
+
+def _new_job(columns: dict[str, Any], idempotency_key: str | None, row: Row) -> StoredJob:
+    # Only three columns are read back: all others are as asked for, or a default. JSON stays text.
+    created_at = utc(row["created_at"])
+    told = {"id": row["id"], "run_at": utc(row["run_at"]), "created_at": created_at, "updated_at": created_at}
+    values: dict[str, Any] = {**_NEW, **columns, "idempotency_key": idempotency_key, **told}
+    return StoredJob(**values)
+
+
+def enqueue_all(conn: Connection, drafts: Sequence[Draft], *, atomic: bool = True) -> list[Stored]:
+    """Store many jobs and return a receipt for each, in the order given.
+
+    With atomic, one MISMATCH or GONE leaves nothing stored: receipts that say CREATED are then for jobs that do not
+    exist. Without, the others are stored. Where a key is given twice, the second receipt is REPLAYED or MISMATCH.
+
+    Inside the caller's own transaction the jobs are stored when it commits, and atomic rolls nothing back.
+    """
+    stored: list[Stored] = []
+    try:
+        with transaction(conn, seconds=BULK_SECONDS):
+            stored = _store(conn, drafts)
+            if atomic and any(each.job_id is None for each in stored):
+                raise _Refused
+    except _Refused:
+        pass
+    return stored
+
+
+class _Refused(Exception):
+    pass
+
+
+def enqueue_each(conn: Connection, drafts: Sequence[Draft], *, is_trial: bool = False) -> list[Stored | Refusal]:
+    """Store each job that the database accepts, and return its receipt, or else the error with which it is refused.
+
+    Shape:  with is_trial nothing is stored: it only tells which jobs would be refused.
+    Raises: DatabaseUnavailable, also if all jobs are refused for now.
+    """
+    began_at = time.monotonic()
+    if not is_trial:
+        try:
+            with translated():
+                return [*enqueue_all(conn, drafts, atomic=False)]
+        except Refusal as refused:
+            if is_slow(refused, began_at):
+                raise
+
+    def store(some: Sequence[Draft]) -> list[Stored]:
+        with savepoint(conn, seconds=BULK_SECONDS):
+            return _store(conn, some)
+
+    became: list[Stored | Refusal] = []
+    with suppress(_Refused), transaction(conn, seconds=BULK_SECONDS):
+        became = by_halves(drafts, store)
+        if is_trial:
+            raise _Refused
+    waiting = [each for each in became if isinstance(each, RefusedForNow)]
+    if waiting and len(waiting) == len(drafts):
+        raise waiting[0]
+    return became
+
+
+def _store(conn: Connection, drafts: Sequence[Draft]) -> list[Stored]:
+    # COPY returns nothing and computes nothing, so the ids and the time are fetched first.
+    [reserved] = rows(conn, "reserve", count=len(drafts))
+    now, ids = reserved["now"], reserved["ids"]
+    wanted: dict[str, Holder] = {}
+    for job_id, asked in zip(ids, drafts, strict=True):
+        if (key := asked.scoped_key) is not None:
+            wanted.setdefault(key, Holder(asked.fingerprint, job_id))
+    if not wanted:
+        copy(conn, "copy_jobs", _lines(zip(ids, drafts, strict=True), now), seconds=BULK_SECONDS)
+        return [Stored(Receipt.CREATED, job_id) for job_id in ids]
+    holders = take_idempotency(conn, wanted)
+
+    def is_new(job_id: str, asked: Draft) -> bool:
+        return (key := asked.scoped_key) is None or holders[key].job_id == job_id
+
+    new = ((job_id, asked) for job_id, asked in zip(ids, drafts, strict=True) if is_new(job_id, asked))
+    copy(conn, "copy_jobs", _lines(new, now), seconds=BULK_SECONDS)
+
+    known = [holder.job_id for key, holder in holders.items() if holder != wanted[key]]
+    kept = {row["id"] for row in rows(conn, "which_jobs", ids=array(known))} if known else set()
+    kept.update(holder.job_id for key, holder in holders.items() if holder == wanted[key])
+
+    def receipt(job_id: str, asked: Draft) -> Stored:
+        if is_new(job_id, asked):
+            return Stored(Receipt.CREATED, job_id)
+        holder = holders[asked.scoped_key or ""]
+        if holder.fingerprint != asked.fingerprint:
+            return Stored(Receipt.MISMATCH, None)
+        return Stored(Receipt.REPLAYED, holder.job_id) if holder.job_id in kept else Stored(Receipt.GONE, None)
+
+    return [receipt(job_id, asked) for job_id, asked in zip(ids, drafts, strict=True)]
+
+
+def _lines(jobs: Iterable[tuple[str, Draft]], now: datetime) -> Iterator[str]:
+    # Written once: most jobs of a batch are due now, and writing a time takes as long as the rest of a line.
+    due_now = str(now)
+    for job_id, asked in jobs:
+        due = due_now
+        if asked.delay is not None or asked.run_at is not None:
+            due = str(max(now + (asked.delay or timedelta()), asked.run_at or now))
+        values = "\t".join([_text(value) for value in asked.values])
+        yield f"{values}\t{job_id}\t{_text(asked.idempotency_key)}\t{due}\n"
+
+
+def _text(value: object) -> str:
+    """Return the value as COPY reads it. Shape: bytes are JSON, lists arrays of text."""
+    if value is None:
+        return r"\N"
+    if type(value) is int:
+        return str(value)
+    if type(value) is bytes:
+        # JSON writes its control characters as escapes.
+        return value.decode().replace("\\", r"\\")
+    text = array(value) if type(value) is list else str(value)
+    if text.isalnum():
+        return text
+    return text.replace("\\", r"\\").replace("\t", r"\t").replace("\n", r"\n").replace("\r", r"\r")

@@ -1,0 +1,1 @@
+"""Operations: act on all jobs that match a filter, in the background."""

@@ -1,0 +1,1 @@
+"""Schedules: make and change them, decide and fire their ticks, apply schedules.toml."""

@@ -1,0 +1,113 @@
+"""How schedules are: why one does not fire, which ticks are overdue, and whose jobs fail one after the other."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from haulier.domain.errors import ScheduleNotFound
+from haulier.domain.schedules.schedule_waiting import Unfired
+from haulier.postgres.statements import Connection, rows
+from haulier.postgres.values import array, utc
+from haulier.queue.schedules.fire import schedule_of
+
+# A tick that is due for so long, and that nobody has decided, is overdue. A worker that is replaced, or learns of the
+# first schedule, needs some seconds. Units: seconds.
+OVERDUE_SECONDS = 10.0
+# So many overdue schedules are counted at most.
+MOST_OVERDUE = 10_000
+# So many schedules are looked at in one call for jobs that fail; of each the last so many jobs that have ended, which
+# have to be among its newest so many ticks.
+LOOKED_AT, COUNTED, LOOKED_BACK = 50, 5, 500
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """The schedules that nobody fires.
+
+    Shape: schedules are those with a tick that has been due for OVERDUE_SECONDS, MOST_OVERDUE at most of those that can
+           fire and of those that cannot; these are counted in refused, too. oldest_seconds is how long the oldest tick
+           has been due; workers are those that live and fire schedules.
+    """
+
+    schedules: int = 0
+    oldest_seconds: float = 0.0
+    workers: int = 0
+    refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """How many of the last jobs of some schedules failed for good, one after the other: COUNTED at most.
+
+    Shape: last is the name behind which to go on; None where these were the last schedules.
+    """
+
+    in_a_row: dict[str, int]
+    last: str | None
+
+
+def unfired(conn: Connection, name: str, *, retention_days: int, queues: Sequence[str] | None = None) -> Unfired:
+    """Return what is known of why the schedule does not fire just now. Raises: ScheduleNotFound."""
+    found = rows(conn, "explain_schedule", name=name, queues=None if queues is None else array(queues))
+    if not found:
+        raise ScheduleNotFound(name)
+    [row] = found
+    return Unfired(
+        schedule_of(row),
+        now=utc(row["now"]),
+        looked_for=utc(row["look_at"]),
+        live_job=row["live_job"],
+        workers=row["workers"],
+        keep=timedelta(days=retention_days),
+    )
+
+
+def overdue(conn: Connection) -> Overdue:
+    """Return how many schedules have ticks that are due and that nobody has decided, and since when."""
+    [row] = rows(conn, "overdue_schedules", due_for=OVERDUE_SECONDS, limit=MOST_OVERDUE)
+    return Overdue(row["schedules"], row["oldest_seconds"], row["workers"], row["refused"])
+
+
+def failures(conn: Connection, after: str | None = None) -> Failures:
+    """Return how often the last jobs of the LOOKED_AT schedules behind this name have failed in a row.
+
+    Shape: jobs that are live, or were deleted, are passed over.
+    """
+    found = rows(conn, "failures_in_a_row", after_name=after, limit=LOOKED_AT, count=COUNTED, most=LOOKED_BACK)
+    in_a_row = {row["name"]: row["failures"] for row in found}
+    return Failures(in_a_row, found[-1]["name"] if len(found) == LOOKED_AT else None)
+
+
+class FailureRounds:
+    """The schedules whose last jobs failed one after the other. All are looked at in rounds, some at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        # What the last whole round found, None before that, and what this one has so far.
+        self._before: dict[str, int] | None = None
+        self._round: dict[str, int] = {}
+        self._after: str | None = None
+
+    def look(self, conn: Connection, looks: int = 1) -> None:
+        """Look at the next LOOKED_AT ones so many times, or up to the last by name. Raises: DatabaseUnavailable."""
+        with self._lock:
+            for _ in range(looks):
+                found = failures(conn, self._after)
+                self._round = {**self._round, **found.in_a_row}
+                self._after = found.last
+                if found.last is None:
+                    self._before, self._round = self._round, {}
+                    return
+
+    @property
+    def known(self) -> dict[str, int]:
+        """Return how many of the last jobs of each schedule failed, as far as it was looked at."""
+        return {**(self._before or {}), **self._round}
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether each schedule was looked at since this began."""
+        return self._before is not None

@@ -1,0 +1,185 @@
+"""Who counts the numbers, and the count of the live jobs. It ..."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import uuid4
+
+from haulier.domain.outcome import Outcome
+from haulier.queue.numbers import counts, depths
+from tests.queue.upkeep.histories import Made, begin, count_all, in_numbers, store
+
+DEPTH = "SELECT queue, kind, status, jobs, due FROM haulier.depth ORDER BY 1, 2, 3"
+GAUGES = "SELECT queue, kind, due, running FROM haulier.rollup WHERE due IS NOT NULL ORDER BY at DESC, queue, kind"
+
+
+# --- Whose turn it is
+
+
+def test_is_done_by_one_process_until_its_turn_ends(conn, sql):
+    first, second = begin(conn), uuid4()
+    assert counts.count(conn, counter=first)
+
+    assert counts.count(conn, counter=second) is None
+    assert 0 < counts.counting_ends_in(conn) <= 30
+    sql("UPDATE haulier.counting SET counted_until = now() - interval '1 s'")
+    assert counts.count(conn, counter=second)
+    assert counts.count(conn, counter=first) is None
+
+
+def test_is_done_by_another_as_soon_as_the_first_leaves(conn):
+    first, second = begin(conn), uuid4()
+    counts.count(conn, counter=first)
+
+    counts.leave(conn, counter=second)
+    assert counts.count(conn, counter=second) is None
+    counts.leave(conn, counter=first)
+    assert counts.count(conn, counter=second)
+
+
+def test_does_not_wait_for_a_process_that_is_counting(conn, sql, open_conn):
+    first, rival = begin(conn), open_conn()
+    counts.count(conn, counter=first)
+    sql("UPDATE haulier.counting SET counted_until = now() - interval '1 s'")
+    with rival.cursor() as cursor:
+        cursor.execute("BEGIN; SELECT FROM haulier.counting FOR UPDATE")
+
+        assert counts.count(conn, counter=uuid4()) is None
+
+        cursor.execute("ROLLBACK")
+
+
+def test_begins_a_day_ago_and_only_once(conn, sql):
+    assert counts.count(conn, counter=uuid4()) is None
+    assert counts.counting_ends_in(conn) == counts.counting_ends_in(conn) == 0
+
+    [[ago]] = sql("SELECT now() - through FROM haulier.counting")
+
+    assert timedelta(hours=24) <= ago <= timedelta(hours=25, minutes=1)
+
+
+def test_begins_anew_from_now_after_the_clock_was_set_back(conn, sql, enqueue, monkeypatch):
+    monkeypatch.setattr(counts, "LATE_SECONDS", -20.0)
+    counter = begin(conn)
+    for number, ahead in enumerate(("1 minute", "1 hour", "1 year"), start=1):
+        count_all(conn, counter)
+        sql(
+            "UPDATE haulier.counting SET through = through + %s::interval, folded = folded + %s::interval,"
+            " recounted = recounted + %s::interval",
+            *[ahead] * 3,
+        )
+
+        counts.count(conn, counter=counter)
+        enqueue()
+        count_all(conn, counter)
+
+        assert in_numbers(conn) == {("default", "mail", number, 0, 0, 0, 0)}
+
+
+def test_recounts_nothing_where_nothing_was_ever_counted(conn):
+    assert counts.recount(conn) is None
+
+
+# --- What lives
+
+
+def test_counts_the_live_jobs_by_queue_kind_and_status(conn, sql, enqueue, running, settle):
+    begin(conn)
+    running()
+    settle(running(queue="bulk"), Outcome.fail("no luck", delay=3600.0))
+    enqueue()
+    enqueue()
+    enqueue(delay=timedelta(days=1))
+
+    depths.count_live(conn)
+
+    assert sql(DEPTH) == [
+        ("bulk", "mail", "retrying", 1, 0),
+        ("default", "mail", "queued", 3, 2),
+        ("default", "mail", "running", 1, 0),
+    ]
+    assert sql(GAUGES) == [("bulk", "mail", 0, 0), ("default", "mail", 2, 1)]
+    [[first]] = sql("SELECT first_run_at FROM haulier.depth WHERE queue = 'default' AND status = 'queued'")
+    assert [(first,)] == sql("SELECT min(run_at) FROM haulier.job WHERE queue = 'default' AND status = 'queued'")
+
+
+def test_forgets_what_no_longer_lives_and_notes_that_it_is_none(conn, sql, running, settle):
+    begin(conn)
+    job = running()
+    depths.count_live(conn)
+    settle(job, Outcome.complete())
+
+    depths.count_live(conn)
+
+    assert sql(DEPTH) == []
+    assert sql(GAUGES)[0] == ("default", "mail", 0, 0)
+
+
+def test_counts_all_beyond_the_first_pairs_together(conn, sql, enqueue, monkeypatch):
+    monkeypatch.setattr(depths, "MOST_DEPTHS", 2)
+    monkeypatch.setattr(depths, "MOST_PAIRS", 1)
+    begin(conn)
+    for queue, jobs in {"bulk": 1, "default": 3, "mail": 2, "rest": 1}.items():
+        for _ in range(jobs):
+            enqueue(queue=queue)
+
+    depths.count_live(conn)
+
+    assert sql(DEPTH) == [
+        ("*", "*", "queued", 2, 2),
+        ("default", "mail", "queued", 3, 3),
+        ("mail", "mail", "queued", 2, 2),
+    ]
+    assert sql(GAUGES) == [("*", "*", 4, 0), ("default", "mail", 3, 0)]
+
+
+def test_writes_nothing_while_another_counts(conn, sql, open_conn, enqueue, at_once, until_somebody_waits):
+    begin(conn)
+    enqueue()
+    depths.count_live(conn)
+    enqueue()
+    with open_conn().cursor() as counting:
+        counting.execute("BEGIN; SELECT FROM haulier.counting FOR UPDATE")
+
+        def look_or_count(number, mine):
+            if number == 0:
+                return depths.count_live(mine)
+            until_somebody_waits()
+            found = sql("SELECT jobs FROM haulier.depth FOR UPDATE NOWAIT")
+            counting.execute("ROLLBACK")
+            return found
+
+        done = at_once(2, look_or_count)
+
+    assert done == [None, [(1,)]]
+    assert sql(DEPTH) == [("default", "mail", "queued", 2, 2)]
+
+
+def test_is_wanted_again_when_it_took_less_than_a_hundredth_of_the_time(conn, sql):
+    counter = begin(conn)
+    count_all(conn, counter)
+    for took, ago, is_wanted in ((None, None, True), (1, "50 s", False), (1, "200 s", True), (0.001, "1 s", True)):
+        sql("UPDATE haulier.counting SET depth_took = %s, depth_at = now() - %s::interval", took, ago)
+
+        assert counts.count(conn, counter=counter).is_live_wanted is is_wanted
+
+
+# --- The index of what ended
+
+UNKNOWN = """
+    SELECT sum(brin_summarize_new_values(inhrelid::regclass))
+    FROM pg_inherits WHERE inhparent = 'haulier.finished_job_ended'::regclass
+"""
+
+
+def test_learns_of_many_pages_in_several_calls(conn, sql):
+    store(conn, [Made("default", "mail", "succeeded", ago=0.5)] * 100_000)
+    milliseconds, calls = 1, 0
+
+    # As long as it takes to know some, but not all.
+    while not counts.summarize(conn, seconds=milliseconds / 1000):
+        calls += 1
+        milliseconds += 1 if calls % 5 == 0 else 0
+
+    assert calls > 0
+    assert sql(UNKNOWN) == [(0,)]

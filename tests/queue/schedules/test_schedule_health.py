@@ -1,0 +1,197 @@
+"""How schedules are: what explains that one does not fire, what is overdue, whose jobs fail. It ..."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from uuid import uuid4
+
+import pytest
+from psycopg2.extensions import connection as Connection
+
+from haulier.domain.claim import Fence, Settlement
+from haulier.domain.errors import ScheduleNotFound
+from haulier.domain.outcome import Outcome
+from haulier.queue import claims, jobs
+from haulier.queue.schedules import schedules
+from haulier.queue.schedules.fire import fire_due
+from haulier.queue.schedules.schedule_health import COUNTED, LOOKED_AT, Overdue, failures, overdue, unfired
+from tests import queueing
+from tests.conftest import sql_on
+from tests.queue.plans import buffers, explain
+from tests.queue.schedules.schedules import Sql, plant, set_time
+
+DUE_IN_A_MINUTE = {"seconds_ago": 60, "every_seconds": 120}
+
+
+def fire(conn: Connection) -> int:
+    return fire_due(conn, retention_days=30).fired
+
+
+def codes(conn: Connection, name: str = "nightly") -> list[str]:
+    return [reason.code for reason in unfired(conn, name, retention_days=30).reasons()]
+
+
+def worker(conn: Connection, *, is_introduced: bool = True) -> None:
+    """Register a worker, which then stores its version and kinds or not."""
+    worker_id = claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=60)
+    if is_introduced:
+        claims.introduce(conn, worker_id, kinds=["mail"])
+
+
+@pytest.fixture
+def time(sql: Sql) -> Iterator[Callable[[str], None]]:
+    """Give a function that moves the time by which schedules go."""
+    yield lambda expression: set_time(sql, expression)
+    set_time(sql)
+
+
+# Why one does not fire
+
+
+def test_explains_by_the_facts_of_firing(conn: Connection, sql: Sql, time: Callable[[str], None]) -> None:
+    plant(sql, overlap="queue_one", **DUE_IN_A_MINUTE)
+    worker(conn)
+    fire(conn)
+    before = codes(conn)
+    schedules.pause_schedule(conn, "nightly")
+    paused = codes(conn)
+    schedules.resume_schedule(conn, "nightly")
+    time("now() + interval '61 seconds'")
+    due = codes(conn)
+    fired = fire(conn), codes(conn)
+    time("now() + interval '181 seconds'")
+    fire(conn)
+    waits = unfired(conn, "nightly", retention_days=30).reasons()
+    [(live,)] = sql("SELECT id FROM haulier.job")
+    jobs.cancel(conn, live)
+    is_free = codes(conn)
+
+    assert (before, paused, due) == (["not_due"], ["not_due", "paused"], [])
+    assert fired == (1, ["not_due", "overlap"])
+    assert [(reason.code, reason.link) for reason in waits] == [("not_due", None), ("overlap", f"/jobs/{live}")]
+    assert is_free == ["not_due"]
+    time("now() + interval '183 seconds'")
+    assert fire(conn) == 1
+
+
+@pytest.mark.parametrize("is_introduced", [False, True])
+def test_says_that_no_worker_fires_it_until_one_runs(conn: Connection, sql: Sql, is_introduced: bool) -> None:
+    plant(sql, seconds_ago=3)
+    sql("UPDATE haulier.schedule SET next_at = look_at RETURNING 1")
+
+    before = codes(conn), overdue(conn).workers
+    worker(conn, is_introduced=is_introduced)
+
+    assert before == (["no_worker"], 0)
+    assert (codes(conn), overdue(conn).workers) == ([], 1)
+
+
+def test_knows_no_schedule_that_is_absent_or_in_no_queue_of_the_caller(conn: Connection, sql: Sql) -> None:
+    plant(sql, job={"kind": "mail", "payload": {}, "queue": "bulk"})
+
+    assert unfired(conn, "nightly", retention_days=30, queues=["bulk"]).schedule.name == "nightly"
+    for name, queues in (("nightly", ["mail"]), ("other", None)):
+        with pytest.raises(ScheduleNotFound):
+            unfired(conn, name, retention_days=30, queues=queues)
+
+
+# What is overdue
+
+
+def test_counts_what_is_due_and_undecided(conn: Connection, sql: Sql, time: Callable[[str], None]) -> None:
+    for name in ("a", "b", "c"):
+        plant(sql, name, **DUE_IN_A_MINUTE)
+    plant(sql, "passes", **DUE_IN_A_MINUTE)
+    fire(conn)
+    schedules.pause_schedule(conn, "passes")
+    at_first = overdue(conn)
+    [(oldest,)] = sql("SELECT min(next_at) FROM haulier.schedule WHERE name <> 'passes'")
+    time(f"'{oldest}'::timestamptz + interval '90 seconds'")
+
+    found = overdue(conn)
+    fire(conn)
+
+    assert at_first == Overdue()
+    assert (found.schedules, found.workers, found.oldest_seconds) == (3, 0, 90)
+    assert overdue(conn) == Overdue()
+
+
+def test_counts_no_tick_that_waits_for_its_jitter_or_just_came(
+    conn: Connection, sql: Sql, time: Callable[[str], None]
+) -> None:
+    plant(sql, jitter_seconds=60, **DUE_IN_A_MINUTE)
+    fire(conn)
+    sql("UPDATE haulier.schedule SET look_at = next_at + interval '40 seconds' RETURNING 1")
+
+    def at(seconds: float) -> Overdue:
+        time(f"(SELECT next_at + interval '{seconds} seconds' FROM haulier.schedule)")
+        return overdue(conn)
+
+    assert [(each.schedules, round(each.oldest_seconds)) for each in (at(39), at(45), at(55))] == [
+        (0, 0),
+        (0, 5),
+        (1, 15),
+    ]
+
+
+# Whose jobs fail
+
+
+def run_all(conn: Connection, outcomes: list[Outcome | None], name: str = "nightly") -> None:
+    """Fire one tick per outcome, and let its job end with it; None: the job stays live."""
+    worker_id = claims.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=60)
+    for number, outcome in enumerate(outcomes):
+        sql_on(conn)(
+            "SELECT haulier.fire_ticks(ARRAY[%s], ARRAY[now() + make_interval(secs => %s)], '{fired}')", name, number
+        )
+        if outcome is not None:
+            [job] = queueing.claim(conn, worker_id=worker_id, claim_id=uuid4(), queues=())
+            claims.settle(conn, [Settlement(Fence.of(job), outcome)], worker_name="dock:7")
+
+
+FAILS, SUCCEEDS = Outcome.fail_for_good("no luck"), Outcome.complete()
+# The failures in a row that these outcomes come to. The last schedule's jobs of None stay live.
+COUNTS: dict[str, tuple[list[Outcome | None], int]] = {
+    "none": ([], 0),
+    "two": ([FAILS, FAILS], 2),
+    "since-a-success": ([SUCCEEDS, FAILS, FAILS, FAILS], 3),
+    "before-a-success": ([FAILS, FAILS, FAILS, SUCCEEDS], 0),
+    "around-a-success": ([FAILS, FAILS, SUCCEEDS, FAILS], 1),
+    "many": ([FAILS] * 7, COUNTED),
+    "before-live-ones": ([FAILS, FAILS, FAILS, None, None], 3),
+}
+
+
+def test_counts_the_failures_since_the_last_success(conn: Connection, sql: Sql) -> None:
+    for name, (outcomes, _) in COUNTS.items():
+        plant(sql, name, every_seconds=3600)
+        run_all(conn, outcomes, name)
+
+    assert failures(conn).in_a_row == {name: expected for name, (_, expected) in COUNTS.items()}
+
+
+def test_goes_on_behind_the_last_schedule_that_it_looked_at(conn: Connection, sql: Sql) -> None:
+    for number in range(LOOKED_AT + 3):
+        plant(sql, f"s{number:03}")
+
+    first = failures(conn)
+    second = failures(conn, first.last)
+
+    assert (len(first.in_a_row), first.last) == (LOOKED_AT, f"s{LOOKED_AT - 1:03}")
+    assert (len(second.in_a_row), second.last) == (3, None)
+
+
+def test_reads_only_the_last_ticks_however_many_there_are(conn: Connection, sql: Sql) -> None:
+    plant(sql, every_seconds=3600)
+    run_all(conn, [FAILS] * 6)
+    sql(
+        "INSERT INTO haulier.tick (schedule, schedule_id, scheduled_at, outcome)"
+        " SELECT name, id, now() - make_interval(secs => n), 'skipped_paused'"
+        " FROM haulier.schedule CROSS JOIN generate_series(1, 20000) AS n"
+    )
+    sql("ANALYZE haulier.tick")
+
+    _, nodes = explain(conn, "failures_in_a_row", {"after_name": None, "limit": 50, "count": 5, "most": 500})
+
+    assert [node["Actual Rows"] for node in nodes if node.get("Relation Name") == "tick"] == [COUNTED]
+    assert buffers(nodes) < 200

@@ -1,0 +1,231 @@
+"""A look for few jobs among many: it ..."""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+from itertools import pairwise, product
+from uuid import UUID
+
+import pytest
+
+from haulier.domain.job import JobStatus
+from haulier.postgres.statements import transaction
+from haulier.queue import search
+from haulier.queue.numbers import depths
+from haulier.queue.search import arrivals, bounded_scan, job_list
+from haulier.queue.search.arrivals import ALWAYS, NEVER
+from haulier.queue.search.job_filter import JobFilter
+from haulier.queue.search.job_list import Page
+from tests.queue.search.crowd import ENDED, FILTERS, HOUR, LOOKS, WAITING, matching, pages, set_look
+from tests.queue.upkeep.histories import begin, count_all
+
+NOT_COUNTED = pytest.mark.parametrize("crowd", [False], ids=["not counted"], indirect=True)
+
+
+def test_finds_each_job_once_in_however_many_looks(crowd, monkeypatch):
+    conn, many = crowd
+    between = {"created_after": many[100].created_at, "created_before": many[30].created_at}
+    wrong = []
+    for rows, seconds, tagged, limit in LOOKS:
+        set_look(monkeypatch, rows, seconds, tagged)
+        for wanted in [*FILTERS, between]:
+            found = pages(conn, limit, wanted)
+            ids = [job.id for page in found for job in page.jobs]
+            ends_early = any(page.looked_back_to for page in found)
+            if ids != [job.id for job in matching(many, wanted)] or (seconds == 60.0 and ends_early):
+                wrong.append((wanted, rows))
+
+    assert wrong == []
+
+
+@NOT_COUNTED
+def test_skips_the_offset_whichever_statements_read_the_jobs(crowd, monkeypatch):
+    conn, many = crowd
+    monkeypatch.setattr(bounded_scan, "FIRST_ROWS", 3)
+    monkeypatch.setattr(bounded_scan, "LOOK_SECONDS", 60.0)
+    for wanted in ({}, {"tags": ["few"]}, {"kinds": ["mail"]}):
+        expected = [job.id for job in matching(many, wanted)]
+        for offset in (0, 2, 5, len(expected) - 1, len(expected)):
+            page = search.list_jobs(conn, JobFilter(**wanted, limit=4, offset=offset))
+            assert [job.id for job in page.jobs] == expected[offset : offset + 4]
+            assert (page.after is None) == (offset + 4 >= len(expected))
+
+
+@NOT_COUNTED
+def test_says_how_far_it_came(crowd, monkeypatch):
+    conn, many = crowd
+    set_look(monkeypatch, 10, -1.0, 1000)
+    for wanted in ({"kinds": ["never"]}, {"worker": UUID(int=7)}):
+        page = search.list_jobs(conn, JobFilter(**wanted, limit=5))
+        assert page.jobs == []
+        assert page.looked_back_to == page.after[0]
+        newer = [job for job in many if job.created_at >= page.looked_back_to]
+        assert 10 <= len(newer) < 60
+
+
+@NOT_COUNTED
+def test_gives_up_a_statement_that_takes_long_and_goes_on_there(crowd, monkeypatch):
+    conn, many = crowd
+    monkeypatch.setattr(bounded_scan, "LOOK_SECONDS", 60.0)
+    monkeypatch.setattr(bounded_scan, "FIRST_ROWS", 10)
+    monkeypatch.setattr(bounded_scan, "PATIENCE", 0.0)
+    wanted = {"attempts_min": 1}
+
+    found = [job.id for page in pages(conn, 3, wanted) for job in page.jobs]
+    count = search.count_jobs(conn, JobFilter(**wanted))
+    with transaction(conn):
+        whole = search.count_jobs(conn, JobFilter(**wanted))
+
+    assert found == [job.id for job in matching(many, wanted)]
+    assert not count.is_exact
+    # A transaction of the caller has a limit of its own, and would not go on after a statement that was given up.
+    assert (whole.jobs, whole.is_exact) == (len(found), True)
+
+
+@NOT_COUNTED
+def test_says_nothing_of_how_far_it_came_at_the_end(crowd):
+    conn, _ = crowd
+
+    page = search.list_jobs(conn, JobFilter(kinds=["never"]))
+
+    assert page == Page([])
+
+
+def test_skips_the_times_in_which_none_came(conn, sql, monkeypatch):
+    ago = [20 * HOUR * n / 3000 for n in range(3000)]
+    sql(
+        ENDED,
+        ["default"] * 3000,
+        ["rare" if n in (1500, 2900) else "mail" for n in range(3000)],
+        ["succeeded"] * 3000,
+        ago,
+    )
+    monkeypatch.setattr(bounded_scan, "FIRST_ROWS", 10)
+    monkeypatch.setattr(bounded_scan, "MOST_ROWS", 50)
+    monkeypatch.setattr(bounded_scan, "LOOK_SECONDS", 60.0)
+    statements = []
+    monkeypatch.setattr(job_list, "rows", lambda *given, **more: statements.append(given[1]) or rows(*given, **more))
+    rows = arrivals.rows
+
+    before = search.list_jobs(conn, JobFilter(kinds=["rare"]))
+    without = len(statements)
+    count_all(conn, begin(conn))
+    statements.clear()
+    after = search.list_jobs(conn, JobFilter(kinds=["rare"]))
+
+    assert [job.id for job in before.jobs] == [job.id for job in after.jobs]
+    assert len(after.jobs) == 2
+    assert without > 40
+    # All of the last two hours, which may be counted again.
+    assert len(statements) < 20
+
+
+def test_knows_times_that_hold_all_jobs_of_a_kind_and_few_others(conn, sql, monkeypatch):
+    chance = random.Random(7)
+    ago = [chance.uniform(0, 26 * HOUR) for _ in range(300)]
+    kinds = [chance.choice(["mail"] * 30 + ["rare"]) for _ in ago]
+    sql(WAITING, ["default"] * 300, kinds, ["queued"] * 300, ago)
+    count_all(conn, begin(conn))
+    [[recounted]] = sql("SELECT recounted FROM haulier.counting")
+
+    for steps, kind in product((1, 3, 500), ("mail", "rare", "never")):
+        monkeypatch.setattr(arrivals, "STEPS_AT_ONCE", steps)
+        found = list(arrivals.windows(conn, kinds=[kind], queues=None, before=NEVER))
+
+        assert found == sorted(found, reverse=True)
+        assert all(earlier.ends_at <= later.begins_at for later, earlier in pairwise(found))
+        assert found[-1].begins_at == ALWAYS
+        came = [at for (at,) in sql("SELECT created_at FROM haulier.job WHERE kind = %s", kind)]
+        assert all(any(window.begins_at <= at < window.ends_at for window in found) for at in came)
+        # Times that are known to hold none are left out.
+        long = [window for window in found[1:-1] if window.ends_at - window.begins_at > timedelta(minutes=5)]
+        assert kind == "mail" or long == []
+        assert found[0].begins_at <= recounted
+
+
+def test_may_find_a_job_of_the_row_of_all_others(conn, sql, monkeypatch):
+    sql(WAITING, ["default"] * 2, ["mail", "rare"], ["queued"] * 2, [9 * HOUR, 5 * HOUR])
+    count_all(conn, begin(conn))
+    sql("UPDATE haulier.rollup SET queue = '*', kind = '*' WHERE kind = 'rare' RETURNING 1")
+    monkeypatch.setattr(bounded_scan, "FIRST_ROWS", 1)
+    monkeypatch.setattr(bounded_scan, "LOOK_SECONDS", 60.0)
+    sql(WAITING, ["default"] * 3, ["mail"] * 3, ["queued"] * 3, [1.0] * 3)
+
+    page = search.list_jobs(conn, JobFilter(kinds=["rare"], limit=1))
+
+    assert len(page.jobs) == 1
+
+
+# --- Counts
+
+
+@NOT_COUNTED
+def test_counts_what_a_list_finds(crowd, monkeypatch):
+    conn, many = crowd
+    wrong = []
+    for rows, seconds, tagged in ((3, 60.0, 50), (20, 60.0, 3), (1000, -1.0, 1000)):
+        set_look(monkeypatch, rows, seconds, tagged)
+        for wanted in FILTERS:
+            count = search.count_jobs(conn, JobFilter(**wanted))
+            if (count.jobs, count.is_exact) != (len(matching(many, wanted)), True):
+                wrong.append((wanted, rows, count))
+
+    assert wrong == []
+
+
+@NOT_COUNTED
+def test_counts_down_to_where_it_ended(crowd, monkeypatch):
+    conn, many = crowd
+    monkeypatch.setattr(bounded_scan, "FIRST_ROWS", 10)
+    monkeypatch.setattr(bounded_scan, "LOOK_SECONDS", -1.0)
+
+    count = search.count_jobs(conn, JobFilter(kinds=["mail"]))
+
+    mails = [job for job in many if job.kind == "mail"]
+    newer = [job for job in mails if job.created_at > count.looked_back_to]
+    at_least = [job for job in mails if job.created_at >= count.looked_back_to]
+    assert not count.is_exact
+    assert 0 < len(newer) <= count.jobs <= len(at_least) < len(mails)
+
+
+LATELY = "UPDATE haulier.counting SET depth_at = now() - %s::interval RETURNING depth_at"
+
+
+def test_takes_live_jobs_as_they_were_counted_lately(conn, many, sql, enqueue):
+    begin(conn)
+    depths.count_live(conn)
+    enqueue()
+    wanted = {"statuses": [JobStatus.QUEUED], "kinds": ["mail"]}
+    before = len(matching(many, wanted))
+
+    for ago, expected in (("50 s", before), ("70 s", before + 1)):
+        [[counted_at]] = sql(LATELY, ago)
+
+        count = search.count_jobs(conn, JobFilter(**wanted))
+
+        assert (count.jobs, count.is_exact) == (expected, True)
+        assert (count.at == counted_at) is (expected == before)
+
+
+def test_counts_itself_where_some_were_counted_together(conn, sql, enqueue):
+    begin(conn)
+    enqueue()
+    depths.count_live(conn)
+    enqueue()
+    sql("INSERT INTO haulier.depth (queue, kind, status, jobs, due) VALUES ('*', '*', 'queued', 5, 5) RETURNING 1")
+
+    for wanted, expected in (({"kinds": ["mail"]}, 2), ({"queues": ["default"]}, 2), ({}, 6)):
+        count = search.count_jobs(conn, JobFilter(statuses=[JobStatus.QUEUED], **wanted))
+        assert count.jobs == expected
+
+
+def test_counts_nothing_of_a_time_or_an_error_by_what_was_counted_without_one(conn, enqueue, sql):
+    begin(conn)
+    job = enqueue()
+    sql("UPDATE haulier.job SET status = 'retrying', error_id = 7 RETURNING 1")
+    depths.count_live(conn)
+
+    for wanted in ({"created_before": job.created_at}, {"error_id": 8}):
+        count = search.count_jobs(conn, JobFilter(statuses=[JobStatus.RETRYING], **wanted))
+        assert count.jobs == 0
