@@ -267,7 +267,7 @@ CREATE TABLE IF NOT EXISTS haulier.worker_past (
 
 -- Note which workers have ended: a trigger, because several statements delete workers.
 -- Whatever goes wrong here, the workers have ended: a rescue must neither fail nor wait for this note. By statement and
--- not by row, so that where the table is locked it waits once, however many have ended.
+-- not by row, so that if the table is locked it waits once, however many have ended.
 -- SECURITY DEFINER, so that nobody needs a right to write what was.
 CREATE OR REPLACE FUNCTION haulier.note_ended() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
@@ -802,7 +802,7 @@ SELECT id, status, kind, payload, queue, priority, max_attempts, timeout_seconds
     NULL::jsonb
 FROM haulier.finished_job;
 
--- At most so many of the jobs that have any of these tags; finished_at tells in which table each is. By bitmap scans: the
+-- At most so many of the jobs that have any of these tags; finished_at says in which table each is. By bitmap scans: the
 -- planner does not know how common a tag is, and could read all jobs instead. One partition is read after the other, and
 -- only until there are enough; but of each all entries of the tags are.
 CREATE OR REPLACE FUNCTION haulier.tagged(wanted text[], most bigint) RETURNS TABLE (id uuid, finished_at timestamptz)
@@ -947,7 +947,7 @@ CREATE INDEX IF NOT EXISTS error_count_newest ON haulier.error_count (source, mi
 -- Operations --------------------------------------------------------------------------------------------------
 
 -- The instants of which operators have seen how many jobs an operation would act on; kept for a day. A job is acted on
--- only as it was then: where the transaction that wrote its row had been committed.
+-- only as it was then: if the transaction that wrote its row had been committed.
 -- Not by the clock: created_at and updated_at are when a transaction began, and it may commit long after that.
 CREATE TABLE IF NOT EXISTS haulier.preview (
     id         uuid           NOT NULL DEFAULT haulier.uuidv7(),
@@ -1712,7 +1712,7 @@ BEGIN
     JOIN unnest(decided_tos) WITH ORDINALITY AS new (decided_to, decision) USING (decision)
     JOIN unnest(of_decisions, ats, outcomes) AS tick (decision, at, outcome) USING (decision)
     JOIN haulier.schedule AS old ON old.name = asked.name;
-    -- Tables in the order of this file, also where it is just being applied again.
+    -- Tables in the order of this file, also if it is just being applied again.
     UPDATE haulier.schedule AS old
     SET decided_to = new.decided_to,
         pending_at = new.pending_at,

@@ -1,4 +1,4 @@
-"""The whole application: the API, and the dashboard where that is there and wanted."""
+"""The whole application: the API, and the dashboard if that is there and wanted."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ class Config:
     worker_queues: tuple[str, ...] = _setting((), lambda reader, name: reader.names(name))
     worker_metrics_host: str = _text("127.0.0.1")
     worker_metrics_port: int = _integer(9091, 0, 65_535)
-    # WORKER_METRICS_PORT is not set, so that another port does as well where that one is taken.
+    # WORKER_METRICS_PORT is not set, so that another port does as well if that one is taken.
     metrics_port_may_move: bool = True
     lease_seconds: float = _number(30.0, 1, 3600)
     poll_seconds: float = _number(1.0, 0.02, 60)
@@ -144,7 +144,7 @@ class Config:
 
     @property
     def is_loopback(self) -> bool:
-        """Tell whether the API listens on this machine's loopback address alone; a proxy may still let others in."""
+        """Return whether the API listens on this machine's loopback address alone; a proxy may still let others in."""
         return is_loopback(self.host)
 
     def withheld(self, needed: Collection[str]) -> Config:
@@ -194,7 +194,7 @@ _LIBRARIES = ("LD_*", "DYLD_*", "PYTHON*", "VIRTUAL_ENV", "MALLOC_*", "SSL_CERT_
 def environment(names: Collection[str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the environment of a child process: what holds no secret, and the variables that match these names.
 
-    Shape: a name may be a pattern, such as `AWS_*`.
+    A name may be a pattern, such as `AWS_*`.
     """
     wanted = (*_PLAIN, *_LIBRARIES, *names)
     return {name: value for name, value in environ.items() if any(fnmatchcase(name, each) for each in wanted)}
@@ -216,13 +216,13 @@ _COMMITS = ("RENDER_GIT_COMMIT", "GIT_REV", "HEROKU_SLUG_COMMIT")
 
 
 def deployed_commit(environ: Mapping[str, str] = os.environ) -> str | None:
-    """Return the commit that this platform has deployed; None where nothing says it."""
+    """Return the commit that this platform has deployed; None if nothing says it."""
     commits = [environ.get(name, "").strip() for name in _COMMITS]
     return next((commit for commit in commits if re.fullmatch(r"[0-9a-f]{40,64}", commit)), None)
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach a port at this address."""
+    """Return whether only this machine can reach a port at this address."""
     # Matched as a whole: 127.example.com begins the same, and may be any machine.
     return host in ("localhost", "::1") or re.fullmatch(r"127(\.[0-9]{1,3}){3}", host) is not None
 

@@ -20,7 +20,7 @@ PATIENCE_SECONDS = 1.0
 
 
 class LogStream(io.RawIOBase):
-    """Writes to this descriptor. Shape: lost counts the writes of which all or a part was dropped."""
+    """Writes to this descriptor. `lost` counts the writes of which all or a part was dropped."""
 
     def __init__(self, file: int, name: str) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class LogStream(io.RawIOBase):
         return self._file
 
     def isatty(self) -> bool:
-        """Tell whether it is a terminal."""
+        """Return whether it is a terminal."""
         return os.isatty(self._file)
 
     def write(self, data: ReadableBuffer) -> int:
@@ -95,7 +95,7 @@ def take_over() -> None:
 
 
 def _is_pythons(stream: TextIO | None, original: TextIO | None) -> bool:
-    # There is none where the program was started with it closed.
+    # There is none if the program was started with it closed.
     return stream is not None and stream is original
 
 

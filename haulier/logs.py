@@ -74,7 +74,7 @@ def let_go() -> None:
         try:
             getattr(sys, name).flush()
         except (AttributeError, OSError, ValueError):
-            # As Python has it where there is none.
+            # As Python has it if there is none.
             setattr(sys, name, None)
 
 
@@ -132,7 +132,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: time, level, logger, message, the fields, and the traceback where there is one."""
+    """One object a line: time, level, logger, message, the fields, and the traceback if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line of JSON."""

@@ -21,12 +21,12 @@ SIGNALS = STOP_SIGNALS | {signal.SIGCHLD}
 # A process that lived for less than this died at its start, and its successor may too: each successor comes later.
 EARLY_SECONDS = 10.0
 FIRST_PAUSE_SECONDS = 1.0
-# So many times in a row the system may refuse a process: what it lacks, the platform may have where it starts all anew.
+# So many times in a row the system may refuse a process: what it lacks, the platform may have if it starts all anew.
 MOST_REFUSALS = 5
 # A process ends itself 3 s past its time to stop (haulier/worker/process.py). This process kills one that does not,
 # a second before the platform would kill everything.
 OVERTIME_SECONDS = 4.0
-# Exit codes of a child: it was told to stop, by the parent or anybody else; it got SIGINT twice.
+# Exit codes of a child: it was asked to stop, by the parent or anybody else; it got SIGINT twice.
 STOPPED, INTERRUPTED = 0, 130
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A process in its place. Shape: place counts from 1."""
+    """A process in its place. `place` counts from 1."""
 
     place: int
     name: str
@@ -53,7 +53,7 @@ class Child:
 class Processes:
     """Processes in places 1, 2, …; a subclass says what they do, and what becomes of the place of one that has ended.
 
-    Shape: together is what the log calls all of them.
+    `together` is what the log calls all of them.
     Units: longest_pause is the most seconds that a place is kept free.
     """
 
@@ -82,7 +82,7 @@ class Processes:
         raise NotImplementedError
 
     def run(self) -> int:
-        """Keep them running until told to stop, and return the exit code: 0, 1, or 130 for a second SIGINT."""
+        """Keep them running until stopped, and return the exit code: 0, 1, or 130 for a second SIGINT."""
         # Python writes each signal's number into this pipe (`set_wakeup_fd`); handlers do nothing.
         self._bell = os.pipe()
         for end in self._bell:
@@ -175,7 +175,7 @@ class Processes:
         """Called after each end of a process; a subclass may override it."""
 
     def stopped_well(self, code: int) -> bool:
-        """Tell whether this exit code is right for a process that was told to stop."""
+        """Return whether this exit code is right for a process that was asked to stop."""
         return code == STOPPED
 
     def _free(self, place: int, *, is_early: bool) -> float:
@@ -188,7 +188,7 @@ class Processes:
     def _fill_places(self) -> None:
         now = time.monotonic()
         for place in [place for place, due in self._due.items() if due <= now]:
-            # None is to be started any more where an earlier one of these has had all stopped.
+            # None is to be started any more if an earlier one of these has had all stopped.
             if self._due.pop(place, None) is None:
                 return
             try:

@@ -44,7 +44,7 @@ ELSEWHERE = {
 
 
 class FaultyFile(HaulierError):
-    """The file cannot be applied. Shape: faults has a line for each reason, with its schedule and its field."""
+    """The file cannot be applied. `faults` has a line for each reason, with its schedule and its field."""
 
     def __init__(self, path: Path, faults: Sequence[str]) -> None:
         count = "a fault" if len(faults) == 1 else f"{len(faults)} faults"

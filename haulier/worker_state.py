@@ -28,6 +28,6 @@ def write(file: int, *, runs: bool) -> None:
 
 
 def runs() -> bool | None:
-    """Tell whether the worker beside this API runs; None where `haulier all` did not start it."""
+    """Return whether the worker beside this API runs; None if `haulier all` did not start it."""
     file = worker_state()
     return None if file is None else os.pread(file, 1, 0) == b"1"

@@ -34,9 +34,9 @@ MOST_OF_ONE = 2
 class Pages:
     """What was found.
 
-    Shape: paths are pages, by their endpoints, each with its query; others are the endpoints of files, and of what only
-           leads on; unreached are the rules of pages to which no link leads; dead are the links that lead to no page,
-           each with the page that has it.
+    `paths` are pages, by their endpoints, each with its query; others are the endpoints of files, and of what only
+    leads on; unreached are the rules of pages to which no link leads; dead are the links that lead to no page, each
+    with the page that has it.
     """
 
     paths: dict[str, list[str]] = field(default_factory=dict)

@@ -56,7 +56,7 @@ def apart(pid: int) -> list[int]:
 
 
 def is_apart(pid: int) -> bool:
-    """Tell whether the process runs jobs of an isolated kind, or is the reaper of one that does."""
+    """Return whether the process runs jobs of an isolated kind, or is the reaper of one that does."""
     return "haulier.worker.isolation.reaper" in _command(pid)
 
 

@@ -14,7 +14,7 @@ from psycopg2.extensions import parse_dsn
 
 
 class Proxy:
-    """Passes bytes on, and cuts connections as a test asks. Shape: `url` is the database's DSN through the proxy."""
+    """Passes bytes on, and cuts connections as a test asks. `url` is the database's DSN through the proxy."""
 
     def __init__(self, url: str) -> None:
         self._target = parse_dsn(url)

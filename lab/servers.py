@@ -46,7 +46,7 @@ class Postgres:
     def fresh(self, name: str, prepare: Callable[[str], object]) -> Iterator[str]:
         """Yield the URL of a new database, as `prepare` leaves it; the database is dropped on leaving.
 
-        Shape: a database that was prepared under a name is kept as the template for the next of that name.
+        A database that was prepared under a name is kept as the template for the next of that name.
         """
         slug = re.sub(r"\W+", "_", name.lower())
         if name not in self._templates:

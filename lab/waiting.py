@@ -63,7 +63,7 @@ def processes(
 ) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Yield running processes, each the leader of its own group; on leaving they get SIGTERM, and later SIGKILL.
 
-    Shape: their output goes to the file `log`, or nowhere.
+    Their output goes to the file `log`, or nowhere.
     """
     started: list[subprocess.Popen[bytes]] = []
     with open(log or os.devnull, "ab") as output:

@@ -65,7 +65,7 @@ SHAPE = """
 
 
 def shape(sql: Callable[..., list[tuple[Any, ...]]]) -> dict[tuple[str, str], str]:
-    """Return what the schema consists of, the partitions of its history left out. Shape: (sort, name) to all else."""
+    """Return what the schema consists of, the partitions of its history left out. (sort, name) to all else."""
     found = sql(SHAPE)
     assert {sort for sort, _, _ in found} >= {
         "relation",

@@ -83,7 +83,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out, and count as deselected, the tests about the pool where there is none."""
+    """Leave out, and count as deselected, the tests about the pool if there is none."""
     if config.getoption("--pgbouncer"):
         return
     left_out = [item for item in items if item.get_closest_marker("pgbouncer")]
@@ -246,7 +246,7 @@ def _tidying(_migrated_database: str, direct: Callable[[str], str]) -> Iterator[
 
 
 def _still_used(cursor: Cursor) -> list[str]:
-    """Empty the tables; return why not, where a process that was killed still has a statement under way."""
+    """Empty the tables; return why not, if a process that was killed still has a statement under way."""
     try:
         cursor.execute(EMPTY)
     except DeadlockDetected as error:
@@ -282,7 +282,7 @@ def _open_transactions(cursor: Cursor) -> list[str]:
 
 
 def _left(found: Callable[[], list[str]]) -> list[str]:
-    """Return what is still found after a moment: whoever was told to stop may need one to do so."""
+    """Return what is still found after a moment: whoever was asked to stop may need one to do so."""
     deadline = time.monotonic() + PATIENCE
     while (still := found()) and time.monotonic() < deadline:
         threading.Event().wait(0.02)

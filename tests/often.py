@@ -11,7 +11,7 @@ import pytest
 def often(cases: Iterable[tuple[Any, ...]], names: Collection[str]) -> list[Any]:
     """Return the parameters of each case: those of these names for `make test`, the others for `make test-slow`.
 
-    Shape: a case is its name, and the values of its parameters.
+    A case is its name, and the values of its parameters.
     """
     found = list(cases)
     assert set(names) <= {name for name, *_ in found}

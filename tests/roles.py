@@ -45,7 +45,7 @@ def apply_grants(conn: Connection, web: str, worker: str, *, web_makes_keys: str
         quoted = sql.Identifier if found[1] == '"' else sql.Literal
         return quoted(names[found[2]]).as_string(conn)
 
-    # Not in comments, where psql does not fill in either; its own commands give the default of what is given here.
+    # Not in comments, if psql does not fill in either; its own commands give the default of what is given here.
     statements = re.sub(r"^(--|\\).*$", "", GRANTS.read_text(encoding="utf-8"), flags=re.MULTILINE)
     with conn.cursor() as cursor:
         cursor.execute("BEGIN;" + re.sub(r""":(["'])(\w+)\1""", fill, statements) + "COMMIT")

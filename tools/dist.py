@@ -2,7 +2,7 @@
 
     python tools/dist.py [FOLDER]
 
-They go to dist/ unless told otherwise. What is built is a copy, since setuptools writes beside what it builds. The copy
+They go to dist/ by default. What is built is a copy, since setuptools writes beside what it builds. The copy
 has no .git, so the version is given to it.
 """
 

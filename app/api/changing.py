@@ -53,7 +53,7 @@ _write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 def acted(act: Act, job_id: UUID, *, is_required: bool = False, enqueues: bool = False) -> StoredJob:
     """Return the job after an act with the changes that the request's body has, if any, as the caller may see it.
 
-    Shape:  enqueues: the act makes a new job, so that its queue has to be one that may be used, changed or not.
+    `enqueues`: the act makes a new job, so that its queue has to be one that may be used, changed or not.
     Raises: Invalid; Forbidden; and what the act raises.
     """
     raw = body(request)
@@ -124,7 +124,7 @@ def _at(path: Sequence[str | int], message: str) -> dict[str, Json]:
 
 
 def _noted(payloads: Mapping[str, Json], tree: Tree | None) -> dict[str, Json]:
-    """Return what the record says of them. Shape: in the place of a long one `<name>_bytes`."""
+    """Return what the record says of them. In the place of a long one `<name>_bytes`."""
     noted: dict[str, Json] = {}
     for name, payload in payloads.items():
         shown = payload if tree is None else masked(payload, tree)

@@ -38,7 +38,7 @@ class DatabaseView(MethodView):
         """Check the health of the database.
 
         Each check has its state and number, what such trouble does to jobs, and the fix. What the role of the API may
-        not see is `unknown`, and the message says so. The tables are the largest first; where they could not be
+        not see is `unknown`, and the message says so. The tables are the largest first; if they could not be
         looked at, `tables` is null and `tables_message` says why.
         """
         with connection() as conn:

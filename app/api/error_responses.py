@@ -28,7 +28,7 @@ class IdempotencyMismatch(Invalid):
 
 
 class JobsRefused(Invalid):
-    """The database refuses jobs of the batch. Shape: refused is by their index."""
+    """The database refuses jobs of the batch. `refused` is by their index."""
 
     def __init__(self, refused: Mapping[int, RowRefused], count: int) -> None:
         details = {str(index): [str(error)] for index, error in refused.items()}

@@ -23,7 +23,7 @@ from .openapi.document import fails
 from .reading import Blueprint
 from .schemas.response_schemas import HealthResponse
 
-# Routers ask often: what they are told of jobs that nobody serves may be so old, and that jobs can be enqueued.
+# Routers ask often: what they are reported jobs that nobody serves may be so old, and that jobs can be enqueued.
 UNSERVED_LOOK_SECONDS, WRITES_LOOK_SECONDS = 10.0, 5.0
 
 blp = Blueprint("ops", __name__, description="Health and metrics.")
@@ -59,7 +59,7 @@ class Unserved:
         self._found = False
 
     def found(self, conn: Connection) -> bool:
-        """Tell what the last look has found, after another one where that is due."""
+        """Tell what the last look has found, after another one if that is due."""
         if time.monotonic() - self._looked_at >= UNSERVED_LOOK_SECONDS and self._looking.acquire(blocking=False):
             try:
                 self._looked_at = time.monotonic()
@@ -104,8 +104,8 @@ class Health(MethodView):
         """Ask whether jobs can be enqueued.
 
         Inserts a job every 5 s at most, and rolls that back: so a full disk, a lock on the table and a read-
-        only server are noticed. Also looks whether jobs can end, which takes a partition of the history. Where
-        workers cannot look for new jobs, where due jobs wait in queues that no live worker serves, or where the
+        only server are noticed. Also looks whether jobs can end, which takes a partition of the history. If
+        workers cannot look for new jobs, if due jobs wait in queues that no live worker serves, or if the
         worker that `haulier all` runs beside this API is away, `warnings` say so: what is enqueued is kept, and
         starts late.
         """

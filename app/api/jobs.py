@@ -40,7 +40,7 @@ IDEMPOTENCY_HEADER = IdempotencyHeader()
 
 
 def _is_search() -> bool:
-    """Tell whether the jobs of the list have to be looked for: it is not simply a page of all."""
+    """Return whether the jobs of the list have to be looked for: it is not simply a page of all."""
     return not set(request.args) <= {"limit", "cursor", "offset"}
 
 
@@ -147,7 +147,7 @@ class JobCount(MethodView):
         """Count jobs.
 
         Waiting and running jobs of a queue or kind are as a worker has last counted them, at most a minute ago. Others
-        are counted now, newest first; where that takes long it ends, `Looked-Back-To` says where, and `is_exact` is
+        are counted now, newest first; if that takes long it ends, `Looked-Back-To` says where, and `is_exact` is
         false. `payload.<path>=<value>` counts as in the list.
         """
         with connection() as conn:

@@ -53,7 +53,7 @@ class Keys(MethodView):
     def post(self) -> dict[str, Any]:
         """Make an API key.
 
-        403 where the service may not: the message names the command that does. To repeat the call makes another key.
+        403 if the service may not: the message names the command that does. To repeat the call makes another key.
         """
         new = read_key(json_body(request))
         with connection() as conn:

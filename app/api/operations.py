@@ -147,9 +147,9 @@ class Advance(MethodView):
     @blp.doc(operationId="advance_operation")
     @blp.response(200, OperationResponse(), description="The operation, and how far it is now.")
     def post(self, operation_id: UUID) -> Operation:
-        """Do some more of an operation that is due: where no worker lives, whoever watches it calls this.
+        """Do some more of an operation that is due: if no worker lives, whoever watches it calls this.
 
-        Needs no body. Does nothing where it is not due, or a worker is at it.
+        Needs no body. Does nothing if it is not due, or a worker is at it.
         """
         with connection() as conn:
             return ordering.advance(conn, operation_id)

@@ -37,7 +37,7 @@ class Pause(MethodView):
         """Let no job of a queue start, until a time or until it is resumed.
 
         Needs no body. What runs goes on; a second after the answer at the latest nothing starts. A queue that is
-        paused already gets the new end. 404 for a name that no queue can have, 409 where a thousand are paused.
+        paused already gets the new end. 404 for a name that no queue can have, 409 if a thousand are paused.
         """
         check_queue_name(name)
         asked = load(PAUSE, optional_body(request))

@@ -95,7 +95,7 @@ class Parser(FlaskParser):  # type: ignore[misc, unused-ignore]
     DEFAULT_UNKNOWN_BY_LOCATION = {**FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION, "query": marshmallow.RAISE}
 
     def load_querystring(self, req: Request, schema: marshmallow.Schema) -> dict[str, Any]:
-        """Return the query's parameters, as lists where the schema takes several. Raises: ValidationError."""
+        """Return the query's parameters, as lists if the schema takes several. Raises: ValidationError."""
         several = {name for name, field in schema.fields.items() if isinstance(field, Several)}
         given = {name: values for name, values in req.args.lists() if not _is_open(schema, name)}
         repeated = {name: values for name, values in given.items() if len(values) > 1 and name not in several}
@@ -112,7 +112,7 @@ class Parser(FlaskParser):  # type: ignore[misc, unused-ignore]
 
 
 def _is_open(schema: marshmallow.Schema, name: str) -> bool:
-    """Tell whether the parameter is of those that the schema does not name, and that the view reads by itself."""
+    """Return whether the parameter is of those that the schema does not name, and that the view reads by itself."""
     prefix: str | None = getattr(schema, "open_prefix", None)
     return prefix is not None and name.startswith(prefix)
 
@@ -125,7 +125,7 @@ def next_page(cursor: str) -> dict[str, str]:
 
 
 def looked_back_to(ended_at: datetime | None) -> dict[str, str]:
-    """Return the header that says where a look ended early; none where it did not."""
+    """Return the header that says where a look ended early; none if it did not."""
     return {"Looked-Back-To": time_text(ended_at)} if ended_at else {}
 
 
@@ -137,7 +137,7 @@ class Blueprint(SmorestBlueprint):  # type: ignore[misc]
     def response(self, status_code: int, schema: Any = None, **documented: Any) -> Callable[[View], View]:
         """Document a view's answer, and print it.
 
-        Shape: a view with a schema returns the value to print, or a tuple of value, status and headers, or a Response.
+        A view with a schema returns the value to print, or a tuple of value, status and headers, or a Response.
         Source: flask-smorest makes the response in four steps, which take a tenth of the time of a request.
         """
         document = super().response(status_code, schema, **documented)

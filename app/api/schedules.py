@@ -152,7 +152,7 @@ class Run(MethodView):
     def post(self, name: str) -> ViewResult:
         """Enqueue a schedule's job now, also while it is paused.
 
-        Needs no body. 409, which names the job that is live, where the schedule's `overlap` is not `allow`.
+        Needs no body. 409, which names the job that is live, if the schedule's `overlap` is not `allow`.
         """
         with connection() as conn:
             job_id = run_schedule(conn, _checked(name), queues=caller().queues, actor=caller().id)

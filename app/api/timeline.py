@@ -36,7 +36,7 @@ class Timeline(MethodView):
         """Read what happened to a job, step by step.
 
         Of the runs the last 20 that failed are kept, and the very last one; what is not kept the steps say. Who did
-        something is told to API keys with the scope `operate`.
+        something is shown to API keys with the scope `operate`.
         """
         with connection() as conn:
             found = trace(conn, job_id)

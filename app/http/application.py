@@ -44,7 +44,7 @@ class _Response(Response):
 class App(Flask):
     """Flask, without steps that cost every request time and that no request needs.
 
-    Shape: longer_bodies is the result of routes.longer_bodies, for gunicorn's worker.
+    `longer_bodies` is the result of routes.longer_bodies, for gunicorn's worker.
     """
 
     json_provider_class = _Printer
@@ -82,7 +82,7 @@ class App(Flask):
 def make(config: Config, *parts: Callable[[App, Service], None]) -> App:
     """Return the application made of these parts, each of which registers its views.
 
-    Shape:  the application opens no connection before its first request, so that it may be forked.
+    The application opens no connection before its first request, so that it may be forked.
     Raises: ConfigError for a kind that cannot be loaded.
     """
     database = CheckedDatabase(Pool(config.database_url, application_name="haulier web"))

@@ -1,6 +1,6 @@
 """Guards every entrance: the path, the API key and its rate, the origin, the length, the scope, and slow requests.
 
-Where the service listens beyond loopback every call needs a key, from the first start on: with no key yet, all calls
+If the service listens beyond loopback every call needs a key, from the first start on: with no key yet, all calls
 are refused. On loopback the service is open until there is a key, but only to programs of this machine. AUTH=off opens
 it to all.
 
@@ -42,7 +42,7 @@ SIGN_INS_PER_SECOND = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The caller of a request. Shape: key is None where the call needed no key."""
+    """The caller of a request. `key` is None if the call needed no key."""
 
     key: ApiKey | None = None
 
@@ -62,16 +62,16 @@ class Caller:
 
     @property
     def may_see_secrets(self) -> bool:
-        """Tell whether the caller gets what kinds mark as secret."""
+        """Return whether the caller gets what kinds mark as secret."""
         return self.key is None or self.key.may(Scope.ADMIN)
 
     @property
     def may_see_actors(self) -> bool:
-        """Tell whether the caller gets who did something to a job, beside what."""
+        """Return whether the caller gets who did something to a job, beside what."""
         return self.key is None or self.key.may(Scope.OPERATE)
 
     def may_use(self, queue: str) -> bool:
-        """Tell whether the caller may use jobs of this queue."""
+        """Return whether the caller may use jobs of this queue."""
         return self.key is None or self.key.may_use(queue)
 
     def check_scope(self, scope: Scope) -> None:
@@ -114,7 +114,7 @@ class Entrance(Protocol):
 def register(app: Flask, service: Service, routes: Routes, entrances: Mapping[str, Entrance] | None = None) -> None:
     """Guard every request before its view runs.
 
-    Shape: entrances has those of a path each, and of all below it; all other paths are the API's.
+    `entrances` has those of a path each, and of all below it; all other paths are the API's.
     """
     door = Door(service.config, Keyring(service.database), routes, entrances or {})
     app.before_request(door.admit)
@@ -122,7 +122,7 @@ def register(app: Flask, service: Service, routes: Routes, entrances: Mapping[st
 
 
 class Door:
-    """Admits requests, or raises. Shape: own is the key of HAULIER_API_KEY; None without one."""
+    """Admits requests, or raises. `own` is the key of HAULIER_API_KEY; None without one."""
 
     def __init__(self, config: Config, keyring: Keyring, routes: Routes, entrances: Mapping[str, Entrance]) -> None:
         self._config, self.keyring, self._routes, self._entrances = config, keyring, routes, entrances
@@ -186,7 +186,7 @@ class Door:
         return self._api
 
     def is_open(self, environ: WSGIEnvironment) -> bool:
-        """Tell whether the caller needs no key. Raises: Unauthorized; Forbidden for another site's page."""
+        """Return whether the caller needs no key. Raises: Unauthorized; Forbidden for another site's page."""
         if self._config.auth == "off":
             # It opens the service to all but web pages in a browser of this machine, which no operator intends.
             if self._config.is_loopback and is_of_this_machine(environ.get("REMOTE_ADDR", "")):
@@ -198,7 +198,7 @@ class Door:
         return False
 
     def _is_open(self, environ: WSGIEnvironment) -> bool:
-        """Tell whether the caller needs no key. Raises: Unauthorized where the request came through a proxy."""
+        """Return whether the caller needs no key. Raises: Unauthorized if the request came through a proxy."""
         if not self._config.is_loopback or self.own is not None:
             return False
         # The settings alone do not tell: gunicorn's command line may have it listen elsewhere.
@@ -300,7 +300,7 @@ def _check_length(environ: WSGIEnvironment, most: int) -> None:
 
 
 def refusal(key: ApiKey, route: Route) -> Forbidden | None:
-    """Return why the key may not use the route; None where it may."""
+    """Return why the key may not use the route; None if it may."""
     for scope in route.scopes:
         if not key.may(scope):
             return Forbidden(f"this API key lacks the scope {scope}", scope=scope)

@@ -23,7 +23,7 @@ from .queue_names import QueueNames
 
 @dataclass(frozen=True, slots=True)
 class AskedSchedule:
-    """The schedule of a request. Shape: draft is its job; if pause is None, the schedule stays paused or not."""
+    """The schedule of a request. `draft` is its job; if pause is None, the schedule stays paused or not."""
 
     rule: Rule
     draft: Draft

@@ -26,7 +26,7 @@ def job_filter(asked: Mapping[str, Any], **paging: Any) -> JobFilter:
 def filter_within(asked: Mapping[str, Any], given: Iterable[tuple[str, list[str]]], **paging: Any) -> JobFilter:
     """Return the filter, within the queues that the caller may use. Raises: Invalid.
 
-    Shape: of given those fields are read whose names begin with PREFIX.
+    Of given those fields are read whose names begin with PREFIX.
     """
     by = caller()
     queues = asked.get("queue")
@@ -40,7 +40,7 @@ def filter_within(asked: Mapping[str, Any], given: Iterable[tuple[str, list[str]
 def filter_in_body(asked: Mapping[str, Any], payload: Mapping[str, Json]) -> JobFilter:
     """Return the filter of a request's body, in any queue. Raises: Invalid.
 
-    Shape: payload has the fields whose names begin with PREFIX.
+    `payload` has the fields whose names begin with PREFIX.
     """
     places = payload_conditions((name, [text]) for name, text in payload.items())
     _check_no_secret(places, asked.get("kind"), caller())

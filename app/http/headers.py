@@ -39,7 +39,7 @@ def with_standard(sent: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
     A page that brings a policy of its own keeps what it brings.
 
-    Shape: pairs of name and value, as in WSGI; adding them in werkzeug takes ten times as long.
+    Pairs of name and value, as in WSGI; adding them in werkzeug takes ten times as long.
     """
     types = [value for name, value in sent if name == "Content-Type"]
     is_kept = any(name == "Cache-Control" for name, _ in sent)

@@ -62,7 +62,7 @@ class Keyring:
         self._budgets: dict[str, _Budget] = {}
 
     def any_exist(self) -> bool:
-        """Tell whether a key was ever made. Raises: DatabaseUnavailable where no answer to that is known yet."""
+        """Return whether a key was ever made. Raises: DatabaseUnavailable if no answer to that is known yet."""
         now = time.monotonic()
         if now >= self._any_until:
             try:
@@ -76,7 +76,7 @@ class Keyring:
     def find(self, key_id: str, token: str, *, address: str) -> ApiKey | None:
         """Return the key of this id if the token fits it, else None.
 
-        Raises: DatabaseUnavailable where the key is not known; RateLimited for an id that no key has, after too many
+        Raises: DatabaseUnavailable if the key is not known; RateLimited for an id that no key has, after too many
                 of those from the same address.
         """
         now = time.monotonic()
@@ -98,7 +98,7 @@ class Keyring:
         return None
 
     def _is_id(self, key_id: str, now: float) -> bool:
-        """Tell whether there is a key of this id, or was TRIED_SECONDS ago."""
+        """Return whether there is a key of this id, or was TRIED_SECONDS ago."""
         if now >= self._ids_until:
             self._ids, self._ids_until = self._ask(api_keys.list_ids), now + TRIED_SECONDS
         return key_id in self._ids
@@ -106,8 +106,8 @@ class Keyring:
     def holding(self, key_id: str, token_hash: bytes) -> ApiKey | None:
         """Return the key of this id if that is the hash of a token of it that is good, else None.
 
-        Shape:  for ids and hashes that are stored here: nobody can make them up.
-        Raises: DatabaseUnavailable where the key is not known.
+        For ids and hashes that are stored here: nobody can make them up.
+        Raises: DatabaseUnavailable if the key is not known.
         """
         now = time.monotonic()
         known = self._known.get(key_id)
@@ -134,7 +134,7 @@ class Keyring:
         return found.key
 
     def touch(self, key: ApiKey) -> None:
-        """Note that the key is in use, once a minute; where the database is away, do nothing."""
+        """Note that the key is in use, once a minute; if the database is away, do nothing."""
         known, now = self._known.get(key.id), time.monotonic()
         if known is None or now < known.touched_at + TOUCH_SECONDS:
             return
@@ -146,7 +146,7 @@ class Keyring:
             known.touched_at = float("-inf")
 
     def take(self, key: ApiKey) -> float:
-        """Take one request from the key's rate and return 0; where none is left, return the seconds until there is."""
+        """Take one request from the key's rate and return 0; if none is left, return the seconds until there is."""
         if key.rate_limit is None:
             return 0.0
         budget = self._budgets.setdefault(key.id, _Budget())

@@ -32,7 +32,7 @@ JOBS_AT_ONCE = 25
 def as_shown(job: StoredJob) -> StoredJob:
     """Return the job as the caller may see it.
 
-    Shape: the texts of a job that may quote its payload (errors, result, progress) are masked as well.
+    The texts of a job that may quote its payload (errors, result, progress) are masked as well.
     """
     tree = _hidden_of(job.kind)
     if tree is None:
@@ -52,8 +52,8 @@ def error_as_shown(conn: Connection, group: ErrorGroup) -> ErrorGroup:
 def errors_as_shown(conn: Connection, groups: Sequence[ErrorGroup]) -> list[ErrorGroup]:
     """Return the groups of errors as the caller may see them.
 
-    Shape: its worker masked the error by the kind as that worker knew it. What the kind calls secret now, the job's
-    payload tells: where that is gone, there is no example, and of the text only what stands before a colon.
+    Its worker masked the error by the kind as that worker knew it. What the kind calls secret now, the job's payload
+    says: if that is gone, there is no example, and of the text only what stands before a colon.
     """
     shown: list[ErrorGroup] = []
     for at in range(0, len(groups), JOBS_AT_ONCE):
@@ -93,8 +93,8 @@ def masked_kinds() -> list[str]:
 def details_as_shown(action: Action) -> Action:
     """Return an entry of the record as the caller may see it.
 
-    Shape: its payloads, and the filter of an operation, were masked by the kind as the process that wrote it knew that;
-           here they are by the present one.
+    Its payloads, and the filter of an operation, were masked by the kind as the process that wrote it knew that; here
+    they are by the present one.
     """
     if action.details is None or b'"payload' not in action.details or caller().may_see_secrets:
         return action
@@ -140,7 +140,7 @@ def schedule_as_shown(schedule: Schedule) -> Schedule:
 
 
 def _hidden_of(kind_name: str) -> Tree | None:
-    """Return which fields of this kind the caller may not see; None where it may see all."""
+    """Return which fields of this kind the caller may not see; None if it may see all."""
     kind: Kind | None = service().kinds.get(kind_name)
     return None if kind is None or caller().may_see_secrets else secret_fields(kind.schema)
 

@@ -20,7 +20,7 @@ from .auth import caller
 from .masking import as_shown, filter_as_shown
 from .service import service
 
-# Whoever watches has done so many at once, where no worker lives; should its process die, another goes on soon.
+# Whoever watches has done so many at once, if no worker lives; should its process die, another goes on soon.
 WATCHED_JOBS, WATCHED_SECONDS = 250, 5.0
 
 
@@ -45,7 +45,7 @@ def preview(conn: Connection, order: Order) -> Preview:
 def start(conn: Connection, order: Order, *, as_of: datetime | None) -> Operation:
     """Have the order carried out, bound to the preview of that instant; None: to what is there now.
 
-    Raises: Forbidden and Invalid where jobs would come to a queue that the caller may not use; PreviewNotKept;
+    Raises: Forbidden and Invalid if jobs would come to a queue that the caller may not use; PreviewNotKept;
             TooManyOperations.
     """
     shown = _checked(conn, order)
@@ -73,7 +73,7 @@ def _checked(conn: Connection, order: Order) -> dict[str, Json]:
 
 
 def find(conn: Connection, operation_id: UUID) -> Operation:
-    """Return the operation. Raises: OperationNotFound, also where it is bound to queues that are not the caller's."""
+    """Return the operation. Raises: OperationNotFound, also if it is bound to queues that are not the caller's."""
     return operation_as_shown(ops.get_operation(conn, operation_id, queues=caller().queues))
 
 

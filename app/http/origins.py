@@ -24,7 +24,7 @@ SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 # Cached: most requests come from a handful of addresses.
 @functools.lru_cache(maxsize=1000)
 def is_of_this_machine(address: str) -> bool:
-    """Tell whether the address is one of loopback."""
+    """Return whether the address is one of loopback."""
     try:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:
@@ -61,8 +61,8 @@ def check_neighbour(environ: WSGIEnvironment, bound: str) -> None:
 def check_page(environ: WSGIEnvironment, *, has_to_say: bool) -> None:
     """Return unless a browser says that another site's page has sent this.
 
-    Shape:  has_to_say: refuse a request that does not say where it comes from, too. Programs send none of the two
-            headers, browsers send one of them with everything that is not a GET.
+    `has_to_say`: refuse a request that does not say where it comes from, too. Programs send none of the two headers,
+    browsers send one of them with everything that is not a GET.
     Raises: ForeignPage.
     """
     site, origin = environ.get("HTTP_SEC_FETCH_SITE"), environ.get("HTTP_ORIGIN")

@@ -37,7 +37,7 @@ class QueueNames:
         """Return the numbers of the drafts, all of one API key, that are refused since there are too many queues.
 
         A draft whose idempotency key is known makes no job, and is never refused. Afterwards the other drafts' queues
-        have a row; where is_whole and any draft is refused, no queue gets a new row.
+        have a row; if is_whole and any draft is refused, no queue gets a new row.
         """
         now = monotonic()
         missing = {each.queue for each in drafts if self._known.get(each.queue, now) <= now}
@@ -88,7 +88,7 @@ class QueueNames:
         key_id = drafts[0].scope
         if not names or self._full.get(key_id, now) > now:
             return set()
-        # In the order of the request: where not all fit, the first ones are added.
+        # In the order of the request: if not all fit, the first ones are added.
         in_order = [name for name in dict.fromkeys(each.queue for each in drafts) if name in names]
         added = add_queues(conn, in_order, key_id=key_id, per_key=self._per_key, in_all=self._in_all, is_whole=is_whole)
         if len(added) < len(names) and (len(names) == 1 or not is_whole):

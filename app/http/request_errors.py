@@ -40,7 +40,7 @@ class UnsupportedMediaType(HaulierError):
 
 
 class Refusal(HaulierError):
-    """The caller may not do this. Shape: headers belong to the answer."""
+    """The caller may not do this. `headers` belong to the answer."""
 
     def __init__(self, message: str, **headers: str) -> None:
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}

@@ -40,9 +40,9 @@ class Entry(Enum):
 class Route:
     """The properties that a view states of its calls.
 
-    Shape: takes_metrics_token: METRICS_TOKEN opens the route as well. every_queue: API keys that may use only some
-           queues are refused, for this reason; None admits them. also: a second scope that is needed. is_slow: a
-           caller makes few such calls at once (request_limit.py); or whether that holds for the current request.
+    `takes_metrics_token`: METRICS_TOKEN opens the route as well. every_queue: API keys that may use only some queues
+    are refused, for this reason; None admits them. also: a second scope that is needed. is_slow: a caller makes few
+    such calls at once (request_limit.py); or whether that holds for the current request.
     """
 
     needs: Scope | Entry
@@ -81,8 +81,8 @@ def needs(
 ) -> Callable[[View], View]:
     """State who may call a view, and its other properties.
 
-    Shape: quiet is for one that machines call every few seconds; slow for one that may read many rows, or
-           compute, always or if the function says so of the current request.
+    `quiet` is for one that machines call every few seconds; slow for one that may read many rows, or compute, always or
+    if the function says so of the current request.
     """
     route = Route(who, is_quiet=quiet, is_slow=slow, **more)
 

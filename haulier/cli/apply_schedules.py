@@ -67,7 +67,7 @@ def _read(invocation: Invocation, file: Path, config: Config) -> dict[str, Rule]
 
 
 def _kinds(invocation: Invocation, config: Config) -> Mapping[str, Kind] | None:
-    """Return the kinds; none where they cannot be loaded, for the release phase may lack what their modules import."""
+    """Return the kinds; none if they cannot be loaded, for the release phase may lack what their modules import."""
     from haulier.kinds import load_kinds
 
     find_modules_here()
@@ -101,7 +101,7 @@ def _say(invocation: Invocation, step: Step, words: Mapping[str, str]) -> None:
 
 
 def _told(name: str, change: Mapping[str, Any]) -> str:
-    # Of a payload nothing is told: a kind's schema may mark a part of it as secret, and this goes into a log.
+    # Of a payload nothing is shown: a kind's schema may mark a part of it as secret, and this goes into a log.
     if not change:
         return name
     old, new = (json.dumps(change[when], ensure_ascii=False) for when in ("old", "new"))

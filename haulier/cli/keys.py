@@ -1,6 +1,6 @@
 """`haulier keys`: make, list, rotate and revoke API keys.
 
-In the database, where anybody who has DATABASE_URL may do so; or over HTTP, for which a key with the scope admin is
+In the database, if anybody who has DATABASE_URL may do so; or over HTTP, for which a key with the scope admin is
 needed.
 """
 
@@ -30,7 +30,7 @@ ACTOR = "cli"
 
 
 class _Words(click.ParamType[frozenset[str]]):
-    """Words, divided by commas or spaces. Shape: pattern is of each word; said what a word may be."""
+    """Words, divided by commas or spaces. `pattern` is of each word; said what a word may be."""
 
     name = "words"
 
@@ -135,7 +135,7 @@ for each in (create, list_keys, rotate, revoke):
 
 
 def _is_on_database(invocation: Invocation) -> bool:
-    """Tell whether DATABASE_URL is meant. Raises: ConfigError where the server's packages are missing."""
+    """Return whether DATABASE_URL is meant. Raises: ConfigError if the server's packages are missing."""
     if not invocation.is_on_database:
         return False
     require(click.get_current_context().command_path)

@@ -71,7 +71,7 @@ class OneDyno(Processes):
         self._groups: list[int] = []
 
     def run(self) -> int:
-        """Keep both running until told to stop, and return the exit code: 0, 1, or 130 for a second SIGINT."""
+        """Keep both running until stopped, and return the exit code: 0, 1, or 130 for a second SIGINT."""
         log.info("starting web and worker, with up to %d database connections together", self._config.connections)
         adopt_orphans()
         code = super().run()
@@ -101,7 +101,7 @@ class OneDyno(Processes):
             worker_state.write(self._state, runs=False)
 
     def lose(self, child: Child, code: int) -> None:
-        """Replace one that has ended, however it has; leave where one ends at its start again and again."""
+        """Replace one that has ended, however it has; leave if one ends at its start again and again."""
         early = self._early_deaths[child.place] + 1 if child.age < EARLY_SECONDS else 0
         self._early_deaths[child.place] = early
         if early == MOST_EARLY_DEATHS:
@@ -111,7 +111,7 @@ class OneDyno(Processes):
         self.replace(child, code)
 
     def stopped_well(self, code: int) -> bool:
-        """Tell whether it has left as it should; it may have been told before it could take note."""
+        """Return whether it has left as it should; it may have been told before it could take note."""
         return code in (STOPPED, -signal.SIGTERM)
 
     def send(self, child: Child, number: int) -> None:
@@ -130,7 +130,7 @@ class OneDyno(Processes):
             for number in SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-            # Where the parent has died before that, there is nobody whose death could be told.
+            # If the parent has died before that, there is nobody whose death could be told.
             if os.getppid() == self._pid:
                 self._become(place)
         except BaseException:

@@ -20,7 +20,7 @@ COMMANDS = {
     "run": ("haulier.cli.run:run", "Run API and worker on your own machine."),
     "migrate": ("haulier.cli.migrate:migrate", "Bring the schema up to this version; safe to repeat."),
     "web": ("haulier.cli.web:web", "Serve the API, by gunicorn."),
-    "worker": ("haulier.cli.worker:worker", "Claim jobs and run them, until told to stop."),
+    "worker": ("haulier.cli.worker:worker", "Claim jobs and run them, until stopped."),
     "all": ("haulier.cli.one_dyno:all_in_one", "Run web and worker together, for one small machine."),
     "recount": ("haulier.cli.recount:recount", "Count the jobs of the last 24 hours, and those that live, again."),
     "keys": ("haulier.cli.keys:keys", "Make, list, rotate and revoke API keys."),
@@ -39,7 +39,7 @@ COMMANDS = {
     "top": ("haulier.cli.commands.top:top", "Watch figures, queues, workers and errors."),
     "db": (
         "haulier.cli.commands.db:db",
-        "Show how the database is; where it is not well, what that does to jobs and what to do.",
+        "Show how the database is; if it is not well, what that does to jobs and what to do.",
     ),
     "ping": ("haulier.cli.commands.ping:ping", "Measure round trips to the service and its database."),
     "login": ("haulier.cli.commands.login:login", "Try a key, and keep it in a profile."),

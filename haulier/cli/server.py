@@ -22,7 +22,7 @@ class ServerCommand(Command):
     """A command that works on the database, or serves."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run it, where what it needs is installed. Raises: ConfigError; CommandError."""
+        """Run it, if what it needs is installed. Raises: ConfigError; CommandError."""
         require(ctx.command_path)
         if ctx.ensure_object(Invocation).names_a_service:
             raise CommandError(

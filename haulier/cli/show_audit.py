@@ -37,7 +37,7 @@ _PAST = Instant(-1)
 def audit(invocation: Invocation, /, limit: int, **asked: Any) -> None:
     """Show what operators did, newest first.
 
-    When, who, what, to what, with what changed. From the database where DATABASE_URL is set and neither --url nor
+    When, who, what, to what, with what changed. From the database if DATABASE_URL is set and neither --url nor
     --profile is given, and else over HTTP; all options but --limit are for HTTP.
     """
     actions = [("action", each) for each in asked.pop("action")]

@@ -24,7 +24,7 @@ def web() -> NoReturn:
 
 def command() -> list[str]:
     """Return the program that serves the API, and its arguments."""
-    # Named and not imported: the library must not load Flask. A wheel has the application inside this package, where it
+    # Named and not imported: the library must not load Flask. A wheel has the application inside this package, if it
     # cannot clash with an `app` of the team's own; a checkout has it beside the package.
     application = "haulier.app" if find_spec("haulier.app") else "app"
     # Without --config gunicorn would read a gunicorn.conf.py in the working directory, which may be the team's.

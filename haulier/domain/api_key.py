@@ -39,7 +39,7 @@ class Scope(StrEnum):
 class ApiKey:
     """A key as it is stored; of its secret only the SHA-256 of the whole token is stored.
 
-    Shape: queues is None where every queue is allowed. A second hash is of the token before the last rotation.
+    `queues` is None if every queue is allowed. A second hash is of the token before the last rotation.
     Units: rate_limit is requests a second, and None without a limit.
     """
 
@@ -57,24 +57,24 @@ class ApiKey:
 
     @property
     def secret_mark(self) -> str:
-        """Return what is another once the key has another secret, and tells nothing of it."""
+        """Return what is another once the key has another secret, and says nothing of it."""
         return hashlib.sha256(self.hashes[0]).hexdigest()[:16]
 
     def is_opened_by(self, token: str) -> bool:
-        """Tell whether this is the key's token, in a time that does not depend on how much of it is right."""
+        """Return whether this is the key's token, in a time that does not depend on how much of it is right."""
         return self.has_hash(hash_of(token))
 
     def has_hash(self, given: bytes) -> bool:
-        """Tell whether this is the hash of a token of the key."""
+        """Return whether this is the hash of a token of the key."""
         # Both are compared in any case, so that the time does not tell which one matched.
         return any([hmac.compare_digest(given, kept) for kept in self.hashes])
 
     def may(self, scope: Scope) -> bool:
-        """Tell whether the key has this scope."""
+        """Return whether the key has this scope."""
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
     def may_use(self, queue: str) -> bool:
-        """Tell whether the key may touch jobs of this queue."""
+        """Return whether the key may touch jobs of this queue."""
         return self.queues is None or queue in self.queues
 
 
@@ -100,12 +100,12 @@ def new_token(key_id: str) -> str:
 
 
 def bearer_in(header: str) -> str:
-    """Return the token of an Authorization header, or "" where the scheme is not Bearer."""
+    """Return the token of an Authorization header, or "" if the scheme is not Bearer."""
     scheme, _, token = header.partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def id_in(token: str) -> str | None:
-    """Return the id of the key that this token names, or None where it does not have the form of a token."""
+    """Return the id of the key that this token names, or None if it does not have the form of a token."""
     found = TOKEN.fullmatch(token)
     return found[1] if found else None

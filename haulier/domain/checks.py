@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class CheckState(StrEnum):
-    """How a check ended. Shape: unknown where the role may not see what it would have to."""
+    """How a check ended. Unknown if the role may not see what it would have to."""
 
     OK = "ok"
     WARN = "warn"
@@ -17,7 +17,7 @@ class CheckState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """From which number on a check warns, and is bad; None: never. Shape: with is_least, from which on downwards."""
+    """From which number on a check warns, and is bad; None: never. With is_least, from which on downwards."""
 
     unit: str
     warn: float | None = None
@@ -38,7 +38,7 @@ class Threshold:
 class Found:
     """What a check has seen.
 
-    Shape: number None: nothing could be seen; hidden says what could not. is_late: for want of time.
+    Number None: nothing could be seen; hidden says what could not. is_late: for want of time.
     """
 
     number: float | None
@@ -52,7 +52,7 @@ class Found:
 class Check:
     """A check, with what it means for jobs, and what to do.
 
-    Shape: fix is None where there is nothing to do; is_late: it is unknown for want of time.
+    `fix` is None if there is nothing to do; is_late: it is unknown for want of time.
     """
 
     name: str

@@ -54,8 +54,8 @@ class Lane:
 class ClaimRequest:
     """What a worker asks for in a claim.
 
-    Shape: free is how many threads can start a job at once; passed_over are jobs to leave out, since the database has
-           refused to let them be claimed.
+    `free` is how many threads can start a job at once; `passed_over` are jobs to leave out, since the database has
+    refused to let them be claimed.
     """
 
     worker_id: UUID
@@ -92,8 +92,8 @@ class Failure(NamedTuple):
 class Settlement(NamedTuple):
     """One claim and how it ends.
 
-    Shape: alone marks a crash that no other job can be blamed for; failure is given for an outcome that, unless a
-           cancel overrules it, is a failed attempt and is to be counted.
+    Alone marks a crash that no other job can be blamed for; failure is given for an outcome that, unless a cancel
+    overrules it, is a failed attempt and is to be counted.
     """
 
     fence: Fence

@@ -173,7 +173,7 @@ class TooFewAttempts(HaulierError):
 
 
 class KeysNotAllowed(HaulierError):
-    """The role of this process may not write API keys. Shape: command is what does so in its place."""
+    """The role of this process may not write API keys. `command` is what does so in its place."""
 
     def __init__(self, command: str) -> None:
         super().__init__(
@@ -201,7 +201,7 @@ class JobCutOff(DatabaseUnavailable):
 class Refusal(HaulierError):
     """The database has refused a statement, and nothing of it was done.
 
-    Shape: may_pass tells that waiting helps. is_lasting tells that it would refuse these values at any time.
+    `may_pass` is true if waiting helps. `is_lasting` is true if it would refuse these values at any time.
     """
 
     may_pass = False
@@ -232,8 +232,8 @@ class Locked(RefusedForNow):
 class JobRefused(Refusal):
     """The database refuses what was to be done to one job.
 
-    Shape: lane is its queue and priority, where it waits; is_too_large tells that it takes more time or memory than a
-           statement may.
+    `lane` is its queue and priority, if it waits; `is_too_large` is true if it takes more time or memory than a
+    statement may.
     """
 
     def __init__(

@@ -43,7 +43,7 @@ _OPENING = re.compile(r"[bru]?.")
 
 
 class Fingerprint(NamedTuple):
-    """What the failed attempts of one group have in common. Shape: id is a signed 64-bit integer."""
+    """What the failed attempts of one group have in common. `id` is a signed 64-bit integer."""
 
     id: int
     kind: str
@@ -63,7 +63,7 @@ def other_errors(kind: str) -> Fingerprint:
 def normalised(error: str) -> str:
     """Return the first line of an error without its ids, numbers, addresses, quoted parts and the paths of URLs.
 
-    Shape: at most 500 characters, with `…` for what was left out. Hosts, and the file of a line, stay.
+    At most 500 characters, with `…` for what was left out. Hosts, and the file of a line, stay.
     """
     text = _PARTS.sub(_shown, error.strip().partition("\n")[0][:_READ_CHARACTERS])[:MOST_CHARACTERS].rstrip()
     # What a replacement, or the cut, has left may look like a part itself: the text of a group is one that stays.

@@ -11,7 +11,7 @@ LEAST_BUCKET, MOST_BUCKET = -12, 96
 DIGITS = 12
 _RATIO = 2 ** (1 / 3)
 # The value in a bucket that is wrong by the same share at both ends: 11.5 %. The middle, or an interpolation between
-# the ends, would be wrong by more where all durations are near one of them.
+# the ends, would be wrong by more if all durations are near one of them.
 _WITHIN = 2 * _RATIO / (1 + _RATIO)
 
 
@@ -27,9 +27,9 @@ def unpacked(digits: str) -> dict[int, int]:
 
 
 def percentile(buckets: Mapping[int, int], share: float) -> float | None:
-    """Return what this share of the durations does not exceed, within 12 %; None where there are none.
+    """Return what this share of the durations does not exceed, within 12 %; None if there are none.
 
-    Shape: buckets maps a bucket to how many durations are in it. Units: the share is 0 to 1, the result in seconds.
+    Buckets maps a bucket to how many durations are in it. Units: the share is 0 to 1, the result in seconds.
     """
     return percentiles(buckets, [share])[0]
 

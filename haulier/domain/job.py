@@ -73,7 +73,7 @@ class JobOrder(StrEnum):
     STARTED = "started"
 
     def fits(self, names: Collection[str], statuses: Collection[JobStatus], queues: Collection[str]) -> bool:
-        """Tell whether there is a quick way to the first jobs of a filter that asks for these fields and values."""
+        """Return whether there is a quick way to the first jobs of a filter that asks for these fields and values."""
         if self is JobOrder.STARTED:
             return set(statuses) == {JobStatus.RUNNING} and set(names) <= {"status", "kind", "queue", "worker"}
         return set(names) == {"status", "queue"} and set(statuses) == set(WAITING_STATUSES) and len(queues) == 1
@@ -120,10 +120,10 @@ class NewJob:
 class Job(NamedTuple):
     """A job as the database keeps it.
 
-    Shape: `attempts` is the budget spent, as clients see it. `attempt` and `claim` are the fence: `attempt`
-           counts every claim and only grows, `claim` is new for each claim statement.
-           `progress` is what the running handler last said: {done, total, note, at}, or None.
-           `schedule` is the one whose tick has enqueued it, which was due at `scheduled_for`; or None.
+    `attempts` is the budget spent, as clients see it. `attempt` and `claim` are the fence: `attempt` counts every claim
+    and only grows, `claim` is new for each claim statement. `progress` is what the running handler last said: {done,
+    total, note, at}, or None. `schedule` is the one whose tick has enqueued it, which was due at `scheduled_for`; or
+    None.
     Units: backoff is the previous sleep in seconds; times are aware, UTC.
     """
 
@@ -160,5 +160,5 @@ class Job(NamedTuple):
 
     @property
     def is_last_attempt(self) -> bool:
-        """Tell whether the present attempt is the last of the budget."""
+        """Return whether the present attempt is the last of the budget."""
         return self.attempts >= self.max_attempts

@@ -28,10 +28,10 @@ _ADDED = re.compile("|".join(map(re.escape, PROXY_PREFIXES)), re.IGNORECASE)
 
 
 def is_local_host(host: str, bound: str) -> bool:
-    """Tell whether a header Host names this machine, or the address `bound` that we were told to listen on."""
+    """Return whether a header Host names this machine, or the address `bound` that we were asked to listen on."""
     return LOCAL_HOST.fullmatch(host) is not None or host.rpartition(":")[0] == bound
 
 
 def is_of_proxy(name: str) -> bool:
-    """Tell whether only a proxy sends a header of this name."""
+    """Return whether only a proxy sends a header of this name."""
     return _ADDED.match(name) is not None

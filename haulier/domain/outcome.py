@@ -34,7 +34,7 @@ class Verb(StrEnum):
 class Outcome:
     """One way out of `running`, made storable before it reaches the database.
 
-    Shape: result is JSON text of at most 64 KiB; error is clean text of at most 4 KiB.
+    `result` is JSON text of at most 64 KiB; error is clean text of at most 4 KiB.
     Units: delay and backoff are seconds; a FAIL without delay is for good, a RELEASE without one keeps its run_at.
     """
 
@@ -46,7 +46,7 @@ class Outcome:
 
     @classmethod
     def complete(cls, result: Json = None) -> Outcome:
-        """Return success with this result, or failure for good where the result cannot be stored."""
+        """Return success with this result, or failure for good if the result cannot be stored."""
         if result is None:
             return _DONE
         try:
@@ -78,7 +78,7 @@ class Outcome:
     def release(cls, delay: float = 0.0, *, why: str | None = None) -> Outcome:
         """Return the outcome of a job that is queued again without being charged for the attempt.
 
-        Shape: why becomes its last error, and is none of its failed attempts.
+        Why becomes its last error, and is none of its failed attempts.
         """
         return cls(Verb.RELEASE, error=None if why is None else clean(why), delay=delay)
 
@@ -99,7 +99,7 @@ _DONE = Outcome(Verb.COMPLETE, result="null")
 
 
 def _is_beyond_a_double(text: str) -> bool:
-    """Tell whether the JSON text holds an integer beyond a double; a float beyond it _encode has refused."""
+    """Return whether the JSON text holds an integer beyond a double; a float beyond it _encode has refused."""
     return any(math.isinf(float(digits)) for digits in _LONG_NUMBER.findall(_STRING.sub("", text)))
 
 

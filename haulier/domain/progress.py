@@ -11,7 +11,7 @@ NOTE_CHARACTERS = 200
 
 
 class Progress(NamedTuple):
-    """What a handler last said. Shape: without a total it is not known. Units: said_at is of the monotonic clock."""
+    """What a handler last said. Without a total it is not known. Units: said_at is of the monotonic clock."""
 
     done: float
     total: float | None

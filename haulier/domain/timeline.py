@@ -1,4 +1,4 @@
-"""What happened to a job, step by step, as far as what is kept of it tells: facts in, steps out.
+"""What happened to a job, step by step, as far as what is kept of it says: facts in, steps out.
 
 Only the last failed attempts are kept, and of a run that did not fail only the last one. What is not kept is said to be
 so, and never guessed. Times come from many transactions, whose clocks stop when they begin: steps are sorted by time,
@@ -47,7 +47,7 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FailedRun:
-    """A failed attempt that is kept. Shape: worker is None if it is not known."""
+    """A failed attempt that is kept. `worker` is None if it is not known."""
 
     attempt: int
     began: datetime
@@ -69,10 +69,10 @@ class Done:
 class Facts:
     """What is kept of a job.
 
-    Shape: claims counts every claim, attempts the charged ones. failed and done are the last ones, oldest first;
-           more_done tells that older acts are left out. has_worker tells that a worker runs it or, once it has ended,
-           ended its last run; worker is its name, if that is still known. schedule and scheduled_for tell of the tick
-           that enqueued the job; None: none did.
+    `claims` counts every claim, attempts the charged ones. failed and done are the last ones, oldest first; `more_done`
+    is true if older acts are left out. `has_worker` is true if a worker runs it or, once it has ended, ended its last
+    run; worker is its name, if that is still known. schedule and scheduled_for tell of the tick that enqueued the job;
+    None: none did.
     """
 
     status: JobStatus
@@ -95,7 +95,7 @@ class Facts:
 
     @property
     def waits(self) -> bool:
-        """Tell whether the job waits now."""
+        """Return whether the job waits now."""
         return self.status in WAITING_STATUSES
 
     def done_since(self, at: datetime) -> Sequence[Done]:
@@ -107,9 +107,9 @@ class Facts:
 class Step:
     """One step, of which most fields are None.
 
-    Shape: what is a What or the name of an act. A wait begins at `at`; due_at is its end as it was planned, where that
-           is known; without seconds it goes on. count is how many runs are not kept. schedule and scheduled_for tell
-           of the tick that enqueued the job.
+    What is a What or the name of an act. A wait begins at `at`; due_at is its end as it was planned, if that is known;
+    without seconds it goes on. count is how many runs are not kept. schedule and scheduled_for tell of the tick that
+    enqueued the job.
     Units: seconds is how long a run or a wait took, late_seconds how long after its tick the job was enqueued.
     """
 
@@ -162,7 +162,7 @@ class _Event:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """A run. Shape: how is None where nothing but the job's end, if that, tells of its end."""
+    """A run. `how` is None if nothing but the job's end, if that, reports its end."""
 
     began: datetime
     attempt: int
@@ -206,7 +206,7 @@ class _Runs:
 
     @property
     def are_placed(self) -> bool:
-        """Tell whether no run that is not known can lie between the known ones."""
+        """Return whether no run that is not known can lie between the known ones."""
         return self.others == (self.facts.failed[0].attempt - 1 if self.are_cut else 0)
 
     def why_not_known(self, more: int = 0) -> Why:
@@ -230,7 +230,7 @@ class _Runs:
 
     @property
     def final(self) -> _Run | None:
-        """Return the run that ended when the job did, and did not fail; None where there is none."""
+        """Return the run that ended when the job did, and did not fail; None if there is none."""
         facts = self.facts
         if facts.finished_at is None or not self.known or self.known[-1].how is not None:
             return None
@@ -263,7 +263,7 @@ def _events(runs: _Runs) -> Iterator[_Event]:
 
 
 def _act(done: Done) -> _Event:
-    # An act of a newer release is told by its own name.
+    # An act of a newer release is shown by its own name.
     what, effect = _ACTS.get(done.action, (done.action, _Effect.NONE))
     return _Event(Step(done.at, what, by=done.by), effect)
 
@@ -278,7 +278,7 @@ def _end(runs: _Runs) -> Iterator[_Event]:
     facts, final = runs.facts, runs.final
     if facts.finished_at is None:
         return
-    # A cancel of a waiting job is its end, and the act tells who did it.
+    # A cancel of a waiting job is its end, and the act says who did it.
     if facts.status is JobStatus.CANCELLED and final is None and _cancels(facts):
         return
     what = What(facts.status)

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from haulier.domain.text import count, number
 
-# A job that is due is claimed within a second where a thread is free. One that is not after this long waits for
+# A job that is due is claimed within a second if a thread is free. One that is not after this long waits for
 # something that the database does not know. Units: seconds.
 STUCK_SECONDS = 10.0
 # What a worker says of a job whose kind it does not know, when it gives the job back; and how that begins.
@@ -32,7 +32,7 @@ class Code(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One reason for which a job waits, or a schedule does. Shape: link is the path of a call that shows more."""
+    """One reason for which a job waits, or a schedule does. `link` is the path of a call that shows more."""
 
     code: StrEnum
     message: str
@@ -45,10 +45,10 @@ class Reason:
 class Workers:
     """The workers, as a job sees them.
 
-    Shape: live are those within their lease; of these, taking are neither quiet nor stopping; serving serve the job's
-           queue, fit know its kind too. free is how many threads of the fit run nothing; idle tells that one of the fit
-           has no job at all, and would take none before one that runs alone; known tells that some taking worker knows
-           the kind, or has not stored yet which kinds it knows.
+    `live` are those within their lease; of these, taking are neither quiet nor stopping; serving serve the job's queue,
+    fit know its kind too. free is how many threads of the fit run nothing; idle is true if one of the fit has no job at
+    all, and would take none before one that runs alone; known is true if some taking worker knows the kind, or has not
+    stored yet which kinds it knows.
     """
 
     live: int = 0
@@ -66,11 +66,11 @@ class Workers:
 class Waiting:
     """What is known of a waiting job.
 
-    Shape: ahead are due jobs that may start before it, at most `most` of them, here those in its own queue; has_room
-           tells that a fit worker has more free threads than jobs ahead. paused_since is None unless its queue is
-           paused, paused_until where that has no end. locked_by is a process of the server, 0 for a
-           prepared transaction. is_given_back tells that who claimed it last does not know its kind. per_minute is how
-           many jobs of its queue ended in the last minute; None: not counted.
+    `ahead` are due jobs that may start before it, at most `most` of them, here those in its own queue; `has_room` is
+    true if a fit worker has more free threads than jobs ahead. `paused_since` is None unless its queue is paused,
+    paused_until if that has no end. `locked_by` is a process of the server, 0 for a prepared transaction.
+    `is_given_back` is true if who claimed it last does not know its kind. `per_minute` is how many jobs of its queue
+    ended in the last minute; None: not counted.
     Units: due_seconds since it was due or last given back, negative before it is due.
     """
 
@@ -93,13 +93,13 @@ class Waiting:
 
     @property
     def is_due(self) -> bool:
-        """Tell whether its time has come."""
+        """Return whether its time has come."""
         return self.due_seconds >= 0
 
     def reasons(self, *, whole: bool = True) -> list[Reason]:
-        """Return all reasons; none where it is about to start.
+        """Return all reasons; none if it is about to start.
 
-        Shape: not whole for a caller who may see only some queues: then only jobs of this queue are counted.
+        Not whole for a caller who may see only some queues: then only jobs of this queue are counted.
         """
         found = [*self._before_it_is_claimed(), *self._of_its_turn(whole)]
         return found or list(self._unknown())

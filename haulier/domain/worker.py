@@ -1,4 +1,4 @@
-"""A worker process, as its row tells."""
+"""A worker process, as its row says."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 class WorkerState(StrEnum):
     """How a worker is.
 
-    Shape: silent is one that has not beaten for two thirds of its lease; gone is one that has ended.
+    `silent` is one that has not beaten for two thirds of its lease; gone is one that has ended.
     """
 
     WORKING = "working"

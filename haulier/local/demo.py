@@ -53,7 +53,7 @@ class DemoFailed(HaulierError):
 
 
 def demo(*, once: bool) -> int:
-    """Show the four kinds at work and return the exit code; unless once, stay up until told to stop."""
+    """Show the four kinds at work and return the exit code; unless once, stay up until stopped."""
     signals = Signals()
     with ExitStack() as stack:
         stack.enter_context(only_one("make demo"))

@@ -49,7 +49,7 @@ class PostgresNotStarted(HaulierError):
 class Server:
     """One server in one folder; it runs inside the `with` block, and stops also when this process is killed.
 
-    Where the last process to use the folder was killed, entering waits until the server of that process has stopped.
+    If the last process to use the folder was killed, entering waits until the server of that process has stopped.
     """
 
     def __init__(self, base: Path, *, test: bool = False) -> None:
@@ -139,7 +139,7 @@ class Server:
         new = self.base / "data.new"
         shutil.rmtree(new, ignore_errors=True)
         _make_private(new, self._user)
-        # The locale is named, since initdb fails where LANG names one that this machine lacks.
+        # The locale is named, since initdb fails if LANG names one that this machine lacks.
         locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
         initdb: list[str | Path] = [binaries / "initdb", "-D", new, "-U", "postgres", "--auth=trust", *locale]
         if self.test:
@@ -173,7 +173,7 @@ def running(base: Path, *, test: bool = False) -> Iterator[str]:
 
 
 def dsn_of(base: Path) -> str | None:
-    """Return the DSN of the server that runs in the folder, or None where none does. Raises: PostgresNotStarted."""
+    """Return the DSN of the server that runs in the folder, or None if none does. Raises: PostgresNotStarted."""
     server = Server(base)
     if not server.data.exists():
         return None
@@ -182,7 +182,7 @@ def dsn_of(base: Path) -> str | None:
 
 
 def own_program(name: str) -> Path | None:
-    """Return the path of one of PostgreSQL's programs in the wheel, or None where the wheel is not installed."""
+    """Return the path of one of PostgreSQL's programs in the wheel, or None if the wheel is not installed."""
     with contextlib.suppress(PostgresNotStarted):
         return _wheel() / "bin" / name
     return None
@@ -240,7 +240,7 @@ def _add_account() -> None:
     turn = os.open("/etc", os.O_RDONLY)
     try:
         fcntl.flock(turn, fcntl.LOCK_EX)
-        subprocess.run(useradd, stderr=subprocess.DEVNULL)  # fails where the account exists
+        subprocess.run(useradd, stderr=subprocess.DEVNULL)  # fails if the account exists
     finally:
         os.close(turn)
 

@@ -36,7 +36,7 @@ os.register_at_fork(after_in_child=_let_go)
 
 
 def for_us_alone(path: str, flags: int) -> int:
-    """Return a descriptor of the file; where open() creates it, only its owner may read it, whatever the umask."""
+    """Return a descriptor of the file; if open() creates it, only its owner may read it, whatever the umask."""
     return os.open(path, flags, 0o600)
 
 
@@ -44,9 +44,9 @@ def for_us_alone(path: str, flags: int) -> int:
 class Guarded:
     """A command under guard, with a process group of its own, so that a terminal's Ctrl-C does not reach it.
 
-    Shape: user is the (uid, gid) to run it as. output is a file to append to; None: the output of this process.
-           pass_fds are inherited by the command. The commands in `needs` are stopped only after this one has ended,
-           also where the kernel closes the lifelines.
+    `user` is the (uid, gid) to run it as. output is a file to append to; None: the output of this process. `pass_fds`
+    are inherited by the command. The commands in `needs` are stopped only after this one has ended, also if the kernel
+    closes the lifelines.
     """
 
     command: Sequence[str]
@@ -163,7 +163,7 @@ def _stop_at_end_of_lifeline(pid: int, steps: Steps, ended: threading.Event) -> 
 
 def _clear_group(group: int, steps: Steps) -> None:
     """End what the command left behind in its group: the workers of a server that was killed, for example."""
-    # Never set: nothing tells when the last process of the group has ended.
+    # Never set: nothing says when the last process of the group has ended.
     all_gone = threading.Event()
     for how, seconds in (*steps, (signal.SIGKILL, 1.0)):
         deadline = time.monotonic() + seconds
@@ -184,7 +184,7 @@ def _is_there(group: int) -> bool:
 
 
 def _signal_group(group: int, how: int) -> bool:
-    """Tell whether there was a process of that group to send the signal to."""
+    """Return whether there was a process of that group to send the signal to."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, how)
         return True

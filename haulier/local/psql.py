@@ -21,7 +21,7 @@ def psql(root: Path = CHECKOUT) -> NoReturn:
 
 
 def client() -> str:
-    """Return the path of a psql. Raises: NotStarted where this machine has none."""
+    """Return the path of a psql. Raises: NotStarted if this machine has none."""
     # The embedded one cannot edit lines, and so comes second.
     found = shutil.which("psql") or own_program("psql")
     if found is None:

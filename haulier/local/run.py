@@ -17,7 +17,7 @@ from haulier.local.supervisor import CHECKOUT, NotStarted, Signals, Supervisor, 
 
 
 def run(root: Path = CHECKOUT, command: str = "make run") -> int:
-    """Run until told to stop, and return the exit code. Shape: root has the kinds, and var/ in it."""
+    """Run until stopped, and return the exit code. `root` has the kinds, and var/ in it."""
     signals = Signals()
     environ = settings(root / "var")
     with ExitStack() as stack:
@@ -63,7 +63,7 @@ def settings(var: Path) -> dict[str, str]:
 
 
 def kept_secret(path: Path) -> str:
-    """Return the secret in the file; make one where there is no file."""
+    """Return the secret in the file; make one if there is no file."""
     try:
         return path.read_text().strip()
     except FileNotFoundError:
@@ -82,7 +82,7 @@ def new_secret() -> str:
 
 @contextmanager
 def only_one(command: str, root: Path = CHECKOUT) -> Iterator[None]:
-    """Let the block run in one process of this folder at a time. Raises: NotStarted where it runs in another."""
+    """Let the block run in one process of this folder at a time. Raises: NotStarted if it runs in another."""
     with open(home(root) / f"{command.split()[1]}.lock", "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

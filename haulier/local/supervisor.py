@@ -54,12 +54,12 @@ class Signals:
 
     @property
     def stop(self) -> bool:
-        """Tell whether to stop."""
+        """Return whether to stop."""
         return self.asked > 0
 
     @property
     def hurry(self) -> bool:
-        """Tell whether to stop without waiting for jobs."""
+        """Return whether to stop without waiting for jobs."""
         return self.asked > 1
 
 
@@ -91,9 +91,9 @@ class Restarted:
 class Supervisor:
     """The API and a worker on one database, which run inside the `with` block.
 
-    Shape: environ is the environment of the processes, DATABASE_URL included. postgres is that database's server where
-           the caller has started it: it is restarted too, but the caller stops it. logs is a folder for the output of
-           the processes; None: the terminal. root is their working directory, where they find kinds.
+    `environ` is the environment of the processes, DATABASE_URL included. postgres is that database's server if the
+    caller has started it: it is restarted too, but the caller stops it. logs is a folder for the output of the
+    processes; None: the terminal. root is their working directory, where they find kinds.
     """
 
     def __init__(
@@ -189,7 +189,7 @@ def local_session() -> requests.Session:
 
 
 def why_not(host: str, port: int) -> str | None:
-    """Return why a program cannot listen there, or None where it can."""
+    """Return why a program cannot listen there, or None if it can."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

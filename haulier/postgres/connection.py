@@ -57,7 +57,7 @@ def server_process(conn: Connection) -> int:
 
 
 def is_pooled(conn: Connection) -> bool:
-    """Tell whether there is a pool in between, so that other clients may share the session and its settings.
+    """Return whether there is a pool in between, so that other clients may share the session and its settings.
 
     Source: PgBouncer gives its clients process ids of its own, since they have to send a cancel to it.
     """
@@ -74,7 +74,7 @@ def is_broken(conn: Connection) -> bool:
     """Tell, without a round trip, whether the connection can no longer be used."""
     if conn.closed or conn.get_transaction_status() != psycopg2.extensions.TRANSACTION_STATUS_IDLE:
         return True
-    # No statement is under way, so that there is something to read only where the server has gone.
+    # No statement is under way, so that there is something to read only if the server has gone.
     return is_readable(conn, 0)
 
 

@@ -82,7 +82,7 @@ def ours(error: BaseException) -> HaulierError | None:
 
 
 def lacks_partition(error: BaseException) -> bool:
-    """Tell whether a partitioned table has no partition for a row: somebody has to make one, and the row is good."""
+    """Return whether a partitioned table has no partition for a row: somebody has to make one, and the row is good."""
     # It has the SQLSTATE of a failed CHECK, but names no constraint. A trigger's own table does not count.
     return (
         isinstance(error, errors.CheckViolation)
@@ -93,7 +93,7 @@ def lacks_partition(error: BaseException) -> bool:
 
 
 def spares_others(error: psycopg2.Error) -> bool:
-    """Tell whether other rows may get through: it is no outage, or somebody's trigger has raised it for one row."""
+    """Return whether other rows may get through: it is no outage, or somebody's trigger has raised it for one row."""
     if isinstance(error, errors.QueryCanceled):
         return False
     return not _passes(error) or _is_raised_by_a_trigger(error)
@@ -136,7 +136,7 @@ def _is_about_the_row(error: psycopg2.Error) -> bool:
 
 
 def _is_private(code: str) -> bool:
-    """Tell whether PostgreSQL itself does not use this SQLSTATE, so that a function of the owner's has made it up."""
+    """Return whether PostgreSQL itself does not use this SQLSTATE, so that a function of the owner's has made it up."""
     try:
         errors.lookup(code)
     except KeyError:
@@ -145,7 +145,7 @@ def _is_private(code: str) -> bool:
 
 
 def _is_raised_by_a_trigger(error: psycopg2.Error) -> bool:
-    """Tell whether a function that is not Haulier's has raised the error."""
+    """Return whether a function that is not Haulier's has raised the error."""
     # Translated servers name the language and the function too. Haulier's own functions have their schema's name there.
     lines = (error.diag.context or "").splitlines()
     return any("PL/" in line and "haulier." not in line for line in lines)
@@ -160,7 +160,7 @@ def _without_values(error: psycopg2.Error) -> str:
 
 
 def _is_lasting(error: psycopg2.Error) -> bool:
-    """Tell whether the values themselves are refused: by their type, or by a constraint that looks at them alone."""
+    """Return whether the values themselves are refused: by their type, or by a constraint that looks at them alone."""
     # Raised in a trigger, which may have failed because of rows that are not ours, and that may change.
     if "PL/" in (error.diag.context or ""):
         return False

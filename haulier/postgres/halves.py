@@ -1,6 +1,6 @@
 """Act on many rows at once; if the database refuses one of them, act on all others.
 
-A batch that is refused is halved, down to the single row that is refused. That costs a few round trips, where acting on
+A batch that is refused is halved, down to the single row that is refused. That costs a few round trips, if acting on
 one row after the other would cost one for each.
 """
 
@@ -35,8 +35,8 @@ def by_halves(
 
     After most_in_vain single refusals without one success, all other items are taken to be refused too.
 
-    Shape:  what `act` returned for the item, or the error with which the database refuses it. A refused call of `act`
-            must leave nothing done: each call is a transaction, or within a savepoint.
+    What `act` returned for the item, or the error with which the database refuses it. A refused call of `act` must
+    leave nothing done: each call is a transaction, or within a savepoint.
     Raises: DatabaseUnavailable; also RefusedForNow, if a refusal took slow_seconds.
     """
     became: dict[int, R | Refusal] = {}
@@ -63,8 +63,8 @@ def by_halves(
 def in_order(take: Callable[[int, int], int], at_once: int) -> tuple[int, Sequence[Refusal]]:
     """Take rows in their order, so many at once, until none is left; return how many, and why others are refused.
 
-    Shape:  take(limit, offset) takes at most so many rows after so many others, in one transaction, and returns how
-            many it took. These are the rows that are refused, and stay the first.
+    Take(limit, offset) takes at most so many rows after so many others, in one transaction, and returns how many it
+    took. These are the rows that are refused, and stay the first.
     Raises: Refusal, if more than MOST_PASSED_OVER rows are refused, or after SLOW_SECONDS; DatabaseUnavailable.
     """
     taken, limit, refusals = 0, at_once, list[Refusal]()
@@ -87,5 +87,5 @@ def in_order(take: Callable[[int, int], int], at_once: int) -> tuple[int, Sequen
 
 
 def is_slow(refused: Refusal, began_at: float, slow_seconds: float = SLOW_SECONDS) -> bool:
-    """Tell whether a statement that began then has waited for something, and its halves would wait too."""
+    """Return whether a statement that began then has waited for something, and its halves would wait too."""
     return isinstance(refused, RefusedForNow) and time.monotonic() - began_at >= slow_seconds

@@ -22,9 +22,9 @@ class Limit(NamedTuple):
 
 
 def too_many(conn: Connection, needed: int, *, beside_others: bool = True) -> str | None:
-    """Return, as part of a sentence, which limit so many further connections would exceed; None where they would not.
+    """Return, as part of a sentence, which limit so many further connections would exceed; None if they would not.
 
-    It never fails: it returns None where that cannot be found out, and behind a pool, where the limits are those of the
+    It never fails: it returns None if that cannot be found out, and behind a pool, if the limits are those of the
     pool's own connections. Without beside_others those that are open now are not counted.
     """
     try:

@@ -1,4 +1,4 @@
-"""The database as a process sees it whose threads share their connections, and wait for one where none is to be had."""
+"""The database as a process sees it whose threads share their connections, and wait for one if none is to be had."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import suppress
 from haulier.domain.errors import DatabaseUnavailable, HaulierError, RefusedForNow, TooManyConnections
 from haulier.postgres.connection import Opened, Source, close, connect, is_broken
 
-# How long a thread waits for a connection where the server takes no further one.
+# How long a thread waits for a connection if the server takes no further one.
 WAIT_SECONDS = 2.0
 # The pauses between two tries, each up to half longer or shorter by chance; they double.
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 0.4
@@ -101,7 +101,7 @@ class Pool(Source):
         self._free.append(opened)
 
     def failed(self, opened: Opened, error: HaulierError) -> None:
-        """Note the error that a use of the connection ended with, and close it where it may be broken."""
+        """Note the error that a use of the connection ended with, and close it if it may be broken."""
         if not isinstance(error, DatabaseUnavailable) or isinstance(error, RefusedForNow):
             self.give_back(opened)
             return

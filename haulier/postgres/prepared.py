@@ -39,7 +39,7 @@ class Prepared:
         self.are_kept = True
 
     def on(self, conn: Connection) -> AbstractContextManager[Mapping[str, str]]:
-        """Give a block the SQL that calls each statement, by name; none where this connection cannot keep them.
+        """Give a block the SQL that calls each statement, by name; none if this connection cannot keep them.
 
         If the block ends with InvalidSqlStatementName, which `translated` makes an outage, a prepared statement was
         lost: from then on all statements are sent unprepared.
@@ -60,7 +60,7 @@ class Prepared:
             return {}
         calls = self._calls.get(conn)
         if calls is None and is_outside_transactions(conn):
-            # Noted first: where one PREPARE fails those before it stay, and would make a second try fail.
+            # Noted first: if one PREPARE fails those before it stay, and would make a second try fail.
             calls = self._calls[conn] = {}
             try:
                 if not is_pooled(conn):

@@ -17,7 +17,7 @@ def load(texts: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
     A statement begins with `-- name: …`. A part, which several statements share or which reads better under a name of
     its own, begins with `-- part: …`, and replaces `<<…>>` in a statement or another part.
 
-    Shape: each is name to SQL.
+    Each is name to SQL.
     Raises: ValueError for a name that is used twice; KeyError for a part that does not exist.
     """
     found: dict[str, dict[str, str]] = {"name": {}, "part": {}}

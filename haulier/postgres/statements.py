@@ -69,7 +69,7 @@ def rows(
     transaction, of ours or of the caller, it is part of that transaction. Inside one of the caller the caller's
     search_path holds: if others may create objects on it, run `SET LOCAL search_path = pg_catalog, pg_temp` first.
 
-    Shape: with json_as_text a jsonb value is its text as UTF-8, and is not parsed.
+    With json_as_text a jsonb value is its text as UTF-8, and is not parsed.
     Units: seconds is the time that the statement may take.
     """
     statement = SQL[name]
@@ -98,7 +98,7 @@ def rows_at_once(
 
     They are a transaction as those of `rows` are; a jsonb value is its text as UTF-8.
 
-    Shape: prepared is as for `message`.
+    `prepared` is as for `message`.
     """
     statement = "\n".join([prepared.get(name) or SQL[name] for name in names])
     if is_outside_transactions(conn):
@@ -108,7 +108,7 @@ def rows_at_once(
 
 
 def is_outside_transactions(conn: Connection) -> bool:
-    """Tell whether the next statement would be a transaction of its own, and not part of one of the caller's."""
+    """Return whether the next statement would be a transaction of its own, and not part of one of the caller's."""
     return conn.autocommit and conn.get_transaction_status() == psycopg2.extensions.TRANSACTION_STATUS_IDLE
 
 
@@ -117,10 +117,10 @@ def message(
 ) -> list[tuple[Any, ...]]:
     """Run several statements of the .sql files in one round trip and return the rows of the last, all values as text.
 
-    The statements begin and end their transactions themselves; where one fails, an open transaction is rolled back
+    The statements begin and end their transactions themselves; if one fails, an open transaction is rolled back
     here. Values stay text, at a fifth of the cost of having psycopg2 parse them: the caller parses those it needs.
 
-    Shape: prepared maps the names of statements that this connection has prepared to the SQL that calls them.
+    Prepared maps the names of statements that this connection has prepared to the SQL that calls them.
     Units: seconds is the time that all of them together may take.
     """
     statement = "\n".join([prepared.get(name) or SQL[name] for name in names])
@@ -136,7 +136,7 @@ def message(
         return cursor.fetchall()
 
 
-# Bytes, since a Python string takes four bytes for every character where one of them is beyond U+FFFF.
+# Bytes, since a Python string takes four bytes for every character if one of them is beyond U+FFFF.
 _JSON_AS_BYTES = psycopg2.extensions.new_type(
     (3802,), "JSON", lambda text, _: text.encode() if isinstance(text, str) else text
 )
@@ -176,7 +176,7 @@ def ddl(
 ) -> None:
     """Run one statement of the .sql files that names a table or a database. It sets no time limit on the server.
 
-    Shape: the identifier is a name, or (schema, name) where the statement gives no schema.
+    The identifier is a name, or (schema, name) if the statement gives no schema.
     """
     words = (identifier,) if isinstance(identifier, str) else identifier
     statement = sql.SQL(SQL[name]).format(name=sql.Identifier(*words))
@@ -192,7 +192,7 @@ def script(conn: Connection, text: str, *, seconds: float) -> None:
 class Begun:
     """A transaction that has begun.
 
-    Shape: rows are what the statement found that was sent with the beginning; not is_ours: it is part of the caller's.
+    `rows` are what the statement found that was sent with the beginning; not is_ours: it is part of the caller's.
     """
 
     conn: Connection
@@ -205,7 +205,7 @@ class Begun:
 def end_with(begun: Begun, name: str, /, **parameters: Any) -> None:
     """Run the last statement of a transaction, and commit it in the same round trip unless it is part of the caller's.
 
-    Shape: what the statement returns is lost, since the answer is that of the commit.
+    What the statement returns is lost, since the answer is that of the commit.
     """
     statement = SQL[name] + "\n" + SQL["commit"] if begun.is_ours else SQL[name]
     _execute(begun.conn, statement, parameters, begun.seconds)
@@ -235,7 +235,7 @@ def transaction_of(
 ) -> Iterator[Begun]:
     """Run the block as `transaction` does, and give it the rows of the last statement that is sent with the beginning.
 
-    That saves a round trip, and a wait for the interpreter where other threads are busy; `end_with` saves another.
+    That saves a round trip, and a wait for the interpreter if other threads are busy; `end_with` saves another.
     """
     statement = "\n".join([SQL[name] for name in names])
     if not is_outside_transactions(conn):

@@ -31,7 +31,7 @@ _ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def read_json(text: str) -> Any:
-    """Return the JSON value; where our parser cannot read it, an object that says so and why."""
+    """Return the JSON value; if our parser cannot read it, an object that says so and why."""
     try:
         # Not decode(): the server sends no text around the value.
         return _decoder.raw_decode(text)[0]
@@ -44,9 +44,9 @@ def _unreadable(error: Exception) -> Any:
 
 
 def as_sent(text: bytes) -> bytes:
-    """Return the JSON text that clients get: of the value that read_json returns, but unparsed where that is possible.
+    """Return the JSON text that clients get: of the value that read_json returns, but unparsed if that is possible.
 
-    Shape: UTF-8 in and out.
+    UTF-8 in and out.
     """
     if _is_deep(text):
         return _rewritten(text)

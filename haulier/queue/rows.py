@@ -93,7 +93,7 @@ class StoredJob(Job):
 def job_of(row: Row) -> StoredJob:
     """Return the job in a row of haulier.job, haulier.finished_job or haulier.jobs.
 
-    Shape: the row was read with json_as_text.
+    The row was read with json_as_text.
     """
     values = {name: row[name] for name in Job._fields if name in row}
     for name in _TIMES:
@@ -177,7 +177,7 @@ _in_order = itemgetter(
 def claimed_job(texts: tuple[Any, ...], *, worker_id: UUID, claim_id: UUID, started_at: datetime) -> ClaimedJob:
     """Return the job that a claim has just set running, from a row that `message` returned.
 
-    Shape: texts are the columns of the statement `claim`; started_at is parsed once for a whole batch, by the caller.
+    `texts` are the columns of the statement `claim`; `started_at` is parsed once for a whole batch, by the caller.
     """
     added = (
         UUID(texts[_ID]), _instant(texts[_RUN_AT]), _instant(texts[_CREATED_AT]),

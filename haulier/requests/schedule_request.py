@@ -112,7 +112,7 @@ class PauseSchedule(PayloadSchema):
 
 
 class ScheduleRequest(NamedTuple):
-    """The schedule of a request. Shape: job is what it enqueues; if pause is None, the schedule stays paused or not."""
+    """The schedule of a request. `job` is what it enqueues; if pause is None, the schedule stays paused or not."""
 
     rule: Rule
     job: NewJob

@@ -35,8 +35,8 @@ class _Fault:
 def parse(raw: bytes, *, what: str = "the body") -> Json:
     """Return the value of a JSON text.
 
-    Shape:  `what` names the text in messages.
-    Raises: Malformed, saying what is wrong and where.
+    `what` names the text in messages.
+    Raises: Malformed, saying what is wrong and if.
     """
     text = _decoded(raw, what)
     try:
@@ -53,8 +53,8 @@ def parse(raw: bytes, *, what: str = "the body") -> Json:
 def elements(raw: bytes, *, longest: int, what: str = "the body") -> Iterator[Json]:
     """Yield the elements of an array one after another: all at once, they may take thirty times the memory of the text.
 
-    Shape:  raw begins with a bracket; longest is how many characters an element may have.
-    Raises: Malformed, saying what is wrong and where; TooLarge for an element, which is not read to its end.
+    `raw` begins with a bracket; longest is how many characters an element may have.
+    Raises: Malformed, saying what is wrong and if; TooLarge for an element, which is not read to its end.
     """
     text = _decoded(raw, what)
     window = _Window(text, longest, what)
@@ -133,7 +133,7 @@ class _Window:
 
 
 def _scan(text: str, start: int, what: str, place: str = "") -> tuple[Json, int]:
-    """Return the value that begins at `start`, and where it ends. Shape: place is the value's own, for messages."""
+    """Return the value that begins at `start`, and where it ends. `place` is the value's own, for messages."""
     _hooks.has_refused = False
     value, end = _hooks.scan(text, start)
     # Counting brackets is cheap, and a text with few of them cannot be deep.

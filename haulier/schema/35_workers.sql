@@ -43,7 +43,7 @@ CREATE TABLE IF NOT EXISTS haulier.worker_past (
 
 -- Note which workers have ended: a trigger, because several statements delete workers.
 -- Whatever goes wrong here, the workers have ended: a rescue must neither fail nor wait for this note. By statement and
--- not by row, so that where the table is locked it waits once, however many have ended.
+-- not by row, so that if the table is locked it waits once, however many have ended.
 -- SECURITY DEFINER, so that nobody needs a right to write what was.
 CREATE OR REPLACE FUNCTION haulier.note_ended() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'

@@ -1,7 +1,7 @@
 -- Operations --------------------------------------------------------------------------------------------------
 
 -- The instants of which operators have seen how many jobs an operation would act on; kept for a day. A job is acted on
--- only as it was then: where the transaction that wrote its row had been committed.
+-- only as it was then: if the transaction that wrote its row had been committed.
 -- Not by the clock: created_at and updated_at are when a transaction began, and it may commit long after that.
 CREATE TABLE IF NOT EXISTS haulier.preview (
     id         uuid           NOT NULL DEFAULT haulier.uuidv7(),

@@ -1,4 +1,4 @@
-"""A handler's context whose clock is its own, and which asks the handler to stop where the test wants it."""
+"""A handler's context whose clock is its own, and which asks the handler to stop if the test wants it."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Endless(BaseException):
 class FakeContext(JobContext):
     """A context in which no time passes but by `wait`, which returns at once.
 
-    Shape: looks counts how often the handler has looked whether it is to stop: by wait, raise_if_cancelled, cancelled.
-           words are what it has said of its progress, in order: done, total and note.
+    `looks` counts how often the handler has looked whether it is to stop: by wait, raise_if_cancelled, cancelled. words
+    are what it has said of its progress, in order: done, total and note.
     Units: now is the seconds since the run began.
     """
 
@@ -48,7 +48,7 @@ class FakeContext(JobContext):
 
     @property
     def cancelled(self) -> bool:
-        """Tell whether the job is to stop."""
+        """Return whether the job is to stop."""
         self._look()
         return super().cancelled
 

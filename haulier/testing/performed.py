@@ -29,10 +29,10 @@ class NeverEnds(HaulierError):
 class Performed:
     """How a run ended: one of `succeeded`, `retried`, `snoozed`, `failed`, `cancelled` and `released` is true.
 
-    Shape: result is what a client would get; error is what `last_error` would be, and exception is what the handler
-           itself raised, if anything. `failed` is for good, and so is what was to be tried again in the last attempt.
-           looks is how often the handler looked whether it is to stop. progress is what it said of how far it had
-           come, in order: done, total and note, each time. The last is what the running job would show.
+    `result` is what a client would get; error is what `last_error` would be, and exception is what the handler itself
+    raised, if anything. `failed` is for good, and so is what was to be tried again in the last attempt. looks is how
+    often the handler looked whether it is to stop. progress is what it said of how far it had come, in order: done,
+    total and note, each time. The last is what the running job would show.
     Units: delay is the seconds until the job would run again; seconds is how long the run took by the fake clock.
     """
 
@@ -48,32 +48,32 @@ class Performed:
 
     @property
     def succeeded(self) -> bool:
-        """Tell whether the handler returned what can be stored."""
+        """Return whether the handler returned what can be stored."""
         return self.ending == "succeeded"
 
     @property
     def retried(self) -> bool:
-        """Tell whether this attempt failed and another one follows, after `delay`."""
+        """Return whether this attempt failed and another one follows, after `delay`."""
         return self.ending == "retried"
 
     @property
     def snoozed(self) -> bool:
-        """Tell whether the job runs again after `delay`, without this attempt having counted."""
+        """Return whether the job runs again after `delay`, without this attempt having counted."""
         return self.ending == "snoozed"
 
     @property
     def failed(self) -> bool:
-        """Tell whether the job failed for good."""
+        """Return whether the job failed for good."""
         return self.ending == "failed"
 
     @property
     def cancelled(self) -> bool:
-        """Tell whether the job was cancelled while it ran; however the handler then ended, the cancel counts."""
+        """Return whether the job was cancelled while it ran; however the handler then ended, the cancel counts."""
         return self.ending == "cancelled"
 
     @property
     def released(self) -> bool:
-        """Tell whether the job was given back without blame, as it is by a worker that stops."""
+        """Return whether the job was given back without blame, as it is by a worker that stops."""
         return self.ending == "released"
 
 
@@ -94,8 +94,8 @@ def perform(  # noqa: PLR0913  # each is one thing that a handler may depend on
 ) -> Performed:
     """Run the kind's handler once, as a worker would, and return how that ended.
 
-    Shape: kind is a name or the handler itself; settings are named as in the environment, which is not read.
-           cancel_at and shutdown_at count the handler's looks (wait, raise_if_cancelled, cancelled) from 1.
+    `kind` is a name or the handler itself; settings are named as in the environment, which is not read. cancel_at and
+    shutdown_at count the handler's looks (wait, raise_if_cancelled, cancelled) from 1.
     Units: seconds, of a clock that goes on by `context.wait` alone.
     Raises: PayloadRefused, which names the field; UnknownKind; ConfigError; NeverEnds.
     """

@@ -43,7 +43,7 @@ def running_worker(
     The database is made on the server of database_url or of DATABASE_URL, whose own it leaves alone, or else on an
     embedded PostgreSQL, and is dropped on leaving.
 
-    Shape: settings are named as in the environment.
+    `settings` are named as in the environment.
     Raises: PostgresNotStarted without a server; ConfigError.
     """
     with throwaway_database(database_url) as dsn:
@@ -57,7 +57,7 @@ def running_worker(
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RunningWorker:
-    """A worker in this process, and its queue. Shape: database_url is for code under test that enqueues by itself."""
+    """A worker in this process, and its queue. `database_url` is for code under test that enqueues by itself."""
 
     database_url: str
     kinds: Mapping[str, Kind]
@@ -113,7 +113,7 @@ class RunningWorker:
         return [job.read() for job in page.jobs]
 
     def cancel(self, job: Job | UUID) -> None:
-        """Cancel the job; one that runs is asked to stop. Raises: InvalidTransition where it has ended."""
+        """Cancel the job; one that runs is asked to stop. Raises: InvalidTransition if it has ended."""
         job_acts.cancel(self._conn, job if isinstance(job, UUID) else job.id)
 
     def wait(self, job: Job | UUID, *, within: float = WITHIN_SECONDS) -> Job:

@@ -35,7 +35,7 @@ class Parent(Processes):
         self._work = work
 
     def run(self) -> int:
-        """Keep the processes running until told to stop, and return the exit code: 0, 1, or 130 for a second SIGINT."""
+        """Keep the processes running until stopped, and return the exit code: 0, 1, or 130 for a second SIGINT."""
         self._say_what_it_takes()
         # Nothing is ever written to this pipe. The children read its end when this process ends, in whatever way.
         self._lifeline = os.pipe()

@@ -72,7 +72,7 @@ class Signals:
 class Threads:
     """The threads of one process, in the order in which they start.
 
-    Shape: others are all but heartbeat and runners.
+    Others are all but heartbeat and runners.
     """
 
     def __init__(

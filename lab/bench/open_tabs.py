@@ -28,7 +28,7 @@ def seen(text: str) -> str:
 def watched(port: int, tabs: int) -> Iterator[threading.Event]:
     """Keep tabs open, each of which asks for news as app.js does once all of them have been loaded.
 
-    Shape: they ask while the event is set. Raises: RuntimeError if one was refused.
+    They ask while the event is set. Raises: RuntimeError if one was refused.
     """
     over, asks = threading.Event(), threading.Event()
     asks.set()

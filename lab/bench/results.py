@@ -35,7 +35,7 @@ class Spread:
 
 @dataclass
 class Repetitions:
-    """All repetitions of a measure while it is taken. Shape: taken has the figures of each repetition, by row."""
+    """All repetitions of a measure while it is taken. `taken` has the figures of each repetition, by row."""
 
     taken: dict[str, list[Figures]]
 
@@ -84,7 +84,7 @@ class Row:
 
 @dataclass
 class Result:
-    """The result of taking one measure once. Shape: targets has the spread that each target is compared with."""
+    """The result of taking one measure once. `targets` has the spread that each target is compared with."""
 
     measure: str
     title: str

@@ -18,7 +18,7 @@ class Column:
 
 
 class PageTable:
-    """One table of a measure's section. Shape: rows picks the rows of a result, all of them by default."""
+    """One table of a measure's section. Rows picks the rows of a result, all of them by default."""
 
     def __init__(self, *columns: Column, rows: Callable[[Result], Sequence[Row]] = lambda result: result.rows) -> None:
         self.columns, self.rows = columns, rows
@@ -64,7 +64,7 @@ def _named(row: Row) -> str:
 
 
 def targets_table(targets: Sequence[Target], spreads: Mapping[str, Spread]) -> str:
-    """Return a table of the targets. Shape: spreads has what was measured, by the targets' labels."""
+    """Return a table of the targets. `spreads` has what was measured, by the targets' labels."""
     lines = ["| target | measured | |", "|---|---:|---|"]
     for target in targets:
         spread = spreads.get(target.label)

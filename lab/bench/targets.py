@@ -12,7 +12,7 @@ Measured = Callable[[Repetitions], Spread | None]
 
 @dataclass(frozen=True)
 class Target:
-    """A bound of a figure's median. Shape: relation is "<=" or ">="; a label occurs once in a measure."""
+    """A bound of a figure's median. `relation` is "<=" or ">="; a label occurs once in a measure."""
 
     label: str
     measured: Measured
@@ -20,7 +20,7 @@ class Target:
     bound: float
 
     def is_met(self, spread: Spread) -> bool:
-        """Tell whether this median keeps the bound."""
+        """Return whether this median keeps the bound."""
         return spread.median >= self.bound if self.relation == ">=" else spread.median <= self.bound
 
 

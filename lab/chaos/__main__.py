@@ -117,12 +117,12 @@ def drain(running: Stage) -> float | None:
 
 
 def kept_its_promises(result: dict[str, Any]) -> bool:
-    """Tell whether every promise held, and every fault could be done."""
+    """Return whether every promise held, and every fault could be done."""
     return not any(result["verdicts"].values()) and not result["could_not_be_done"]
 
 
 def is_good(result: dict[str, Any]) -> bool:
-    """Tell whether every promise held and every target of time was met."""
+    """Return whether every promise held and every target of time was met."""
     return kept_its_promises(result) and all(target["met"] for target in result["targets"].values())
 
 

@@ -83,7 +83,7 @@ def ends_of(last_act: str | None, times: int) -> tuple[str, ...]:
 
 
 def may_be_refused(answer: Answer, witness: Witness, accepted: Container[str]) -> bool:
-    """Tell whether what was to be acted on may have been in another state by then, or gone."""
+    """Return whether what was to be acted on may have been in another state by then, or gone."""
     if answer.call in ("enqueue", "batch"):
         # The first request of a key was not answered, and an operator has deleted its job since.
         gone = (each.job for each in witness.written if each.what == "gone")

@@ -44,7 +44,7 @@ class Row(NamedTuple):
 
 
 class WayBack(NamedTuple):
-    """A job that went back to waiting. Shape: how is crash, fail, snooze or release; retry if it had ended."""
+    """A job that went back to waiting. `how` is crash, fail, snooze or release; retry if it had ended."""
 
     job: str
     attempt: int
@@ -54,7 +54,7 @@ class WayBack(NamedTuple):
 
 
 class Worker(NamedTuple):
-    """A worker's row as it last was. Shape: is_buried is None while the row is there."""
+    """A worker's row as it last was. `is_buried` is None while the row is there."""
 
     pid: int
     beat_at: float | None

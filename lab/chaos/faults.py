@@ -39,8 +39,8 @@ T = TypeVar("T")
 class Injected:
     """A fault as it was done. Units: times are of the monotonic clock; ended_at is when the fault was undone.
 
-    Shape: touches has `web`, `workers` or both, where every process of that side is hit; pids has the single processes
-           that are hit; which says what was chosen where there was a choice.
+    `touches` has `web`, `workers` or both, if every process of that side is hit; pids has the single processes that are
+    hit; which says what was chosen if there was a choice.
     """
 
     name: str

@@ -1,6 +1,6 @@
 """The kinds of job that the suite runs, for HAULIER_KINDS=lab.chaos.kinds: good ones, and one for each way to go wrong.
 
-Each handler records its starts and ends in the ledger that CHAOS_LEDGER names. Where CHAOS_CLOCK names a file, Python's
+Each handler records its starts and ends in the ledger that CHAOS_LEDGER names. If CHAOS_CLOCK names a file, Python's
 clock in this process is off by the number of seconds in that file.
 """
 
@@ -30,7 +30,7 @@ LEAKED: list[bytes] = []
 
 
 class Order(PayloadSchema):
-    """The job's instructions. Shape: n is the client's own number; the first `times` attempts go wrong; mark is of the
+    """The job's instructions. `n` is the client's own number; the first `times` attempts go wrong; mark is of the
     operator who changed it last.
     """
 

@@ -25,7 +25,7 @@ IDLE_SECONDS = 0.003
 
 
 class Answer(NamedTuple):
-    """One request and its answer. Shape: status is 0 if the connection broke, and error says how.
+    """One request and its answer. `status` is 0 if the connection broke, and error says how.
 
     Units: times are of the monotonic clock. idle_since is when this connection was last used before.
     """
@@ -45,7 +45,7 @@ class Answer(NamedTuple):
 
 
 class Accepted(NamedTuple):
-    """A job that the API accepted. Shape: how is single, keyed, batch, keyed batch or copy."""
+    """A job that the API accepted. `how` is single, keyed, batch, keyed batch or copy."""
 
     n: int
     how: str
@@ -57,8 +57,8 @@ class Accepted(NamedTuple):
 
 @dataclass(frozen=True)
 class Mix:
-    """The mix of the clients' calls. Shape: the shares of each call; the rest are single jobs without a key. acts is
-    the share of calls in whose place an operator acts.
+    """The mix of the clients' calls. The shares of each call; the rest are single jobs without a key. acts is the share
+    of calls in whose place an operator acts.
 
     Units: rate is jobs a second.
     """

@@ -43,7 +43,7 @@ MARKED = ("change", "retry", "copy")
 class Act(NamedTuple):
     """A call of an operator.
 
-    Shape: action is as in the audit; target is a job or an operation; status is 0 where no answer came.
+    `action` is as in the audit; target is a job or an operation; status is 0 if no answer came.
     """
 
     action: str
@@ -53,12 +53,12 @@ class Act(NamedTuple):
 
     @property
     def is_done(self) -> bool:
-        """Tell whether the answer says so."""
+        """Return whether the answer says so."""
         return 200 <= self.status < 300
 
     @property
     def is_unknown(self) -> bool:
-        """Tell whether it may have been done or not."""
+        """Return whether it may have been done or not."""
         return self.status == 0 or self.status >= 500
 
 

@@ -30,7 +30,7 @@ def breaches(evidence: Evidence, kinds: Mapping[str, str]) -> Iterator[tuple[str
 
 
 def _was_held_up(record: Record, pause: Injected, evidence: Evidence, kinds: Mapping[str, str]) -> bool:
-    """Tell whether its claim, or the thread that started it, may have been under way since before the pause."""
+    """Return whether its claim, or the thread that started it, may have been under way since before the pause."""
     since = pause.began_at - DEADLINE_SECONDS
     stood_still = any(began_at <= record.at and ended_at >= since for began_at, ended_at in evidence.stalls)
     had_no_turn = any(

@@ -14,8 +14,8 @@ QUIET_SECONDS = 4.0
 class Kind:
     """A kind of fault: its frequency relative to the others, and the bounds of its random parameters.
 
-    Shape: each parameter is drawn between its two bounds; beside them each fault gets `pick`, from 0 to 1, by which it
-           chooses among the processes or messages that it finds.
+    Each parameter is drawn between its two bounds; beside them each fault gets `pick`, from 0 to 1, by which it chooses
+    among the processes or messages that it finds.
     """
 
     weight: int

@@ -92,7 +92,7 @@ class Tick(NamedTuple):
 
 
 class Scheduled(NamedTuple):
-    """A job that says of which tick it is. Shape: finished_at is None while it is live."""
+    """A job that says of which tick it is. `finished_at` is None while it is live."""
 
     id: str
     schedule: str
@@ -104,7 +104,7 @@ class Scheduled(NamedTuple):
 class Accounts:
     """All that is known of the schedules at the end.
 
-    Shape: beside are ticks that fired while a job of their schedule was live that allows none beside it.
+    `beside` are ticks that fired while a job of their schedule was live that allows none beside it.
     """
 
     planted: Sequence[Planted] = ()

@@ -86,7 +86,7 @@ def soak(
 ) -> dict[str, Any]:
     """Run for this long and return a verdict on each series.
 
-    Shape: cancels is the share of the calls that cancel a job. Units: every is seconds.
+    `cancels` is the share of the calls that cancel a job. Units: every is seconds.
     """
     seconds = 60 * minutes
     # The run ends with its last job: in a short run no job may wait for longer than the run.
@@ -136,7 +136,7 @@ def _stage_of(folder: Path, *, one_dyno: bool) -> Stage:
 
 
 def is_good(result: dict[str, Any]) -> bool:
-    """Tell whether every series was flat at the rate that was asked for, every job ended, and one dyno was enough."""
+    """Return whether every series was flat at the rate that was asked for, every job ended, and one dyno was enough."""
     kept_up = result["rate"] >= LEAST_OF_RATE * result["asked_rate"]
     fits = result.get("peaks", {}).get("fits", True)
     return bool(result["flat"] and kept_up and fits) and not (
@@ -210,12 +210,12 @@ def by_name(samples: Sequence[dict[str, float]]) -> dict[str, list[tuple[float, 
 
 
 def is_judged(name: str) -> bool:
-    """Tell whether the series has to be flat."""
+    """Return whether the series has to be flat."""
     return name not in KEPT and any(name.endswith(what) for what in FLOORS)
 
 
 def each_minute(values: Sequence[tuple[float, float]]) -> list[int]:
-    """Return the greatest value of each minute. Shape: values has pairs of seconds and value."""
+    """Return the greatest value of each minute. Values has pairs of seconds and value."""
     minutes: dict[int, float] = {}
     for at, value in values:
         minute = int(at / 60)
@@ -249,7 +249,7 @@ def peaks(values: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def verdict(values: Sequence[tuple[float, float]], floor: float, tolerance: float = TOLERANCE) -> dict[str, Any]:
-    """Tell whether the series is flat over its second half, by the median slope between any two samples.
+    """Return whether the series is flat over its second half, by the median slope between any two samples.
 
     Single peaks, or a sawtooth, do not change that slope; steady growth does.
     """

@@ -43,7 +43,7 @@ WITNESS = (Path(__file__).parent / "witness.sql").read_text(encoding="utf-8")
 class Death:
     """The end of a worker process, when the suite saw it. Units: at is of the monotonic clock.
 
-    Shape: why is the fault that killed it, or "ended".
+    `why` is the fault that killed it, or "ended".
     """
 
     pid: int
@@ -78,7 +78,7 @@ class Service:
         return self._main
 
     def has_ended(self) -> bool:
-        """Tell whether the process that was started has ended."""
+        """Return whether the process that was started has ended."""
         return self.guarded.ended() is not None
 
     def working(self) -> list[int]:
@@ -211,14 +211,14 @@ class Stage:
         return False
 
     def is_ready(self) -> bool:
-        """Tell whether the API answers and a worker has registered in each process."""
+        """Return whether the API answers and a worker has registered in each process."""
         with suppress(psycopg2.Error):
             [(count,)] = self.run("SELECT count(*) FROM haulier.worker WHERE beat_at > now() - lease")
             return int(count) >= self.worker_processes and self.answers()
         return False
 
     def answers(self) -> bool:
-        """Tell whether the API says that it is healthy."""
+        """Return whether the API says that it is healthy."""
         with (
             suppress(OSError, http.client.HTTPException),
             closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as conn,

@@ -30,7 +30,7 @@ RECORDED = """
 
 
 class Written(NamedTuple):
-    """A write of a job's row. Shape: what is as in chaos.written; all else as it was written, or last of what went."""
+    """A write of a job's row. What is as in chaos.written; all else as it was written, or last of what went."""
 
     tx: int
     what: str
@@ -46,7 +46,7 @@ class Written(NamedTuple):
 class Operation(NamedTuple):
     """An operation in the end.
 
-    Shape: its preview may have seen transactions below xmax, but for those of open; chunks are those in which it acted.
+    Its preview may have seen transactions below xmax, but for those of open; chunks are those in which it acted.
     """
 
     id: str
@@ -64,12 +64,12 @@ class Operation(NamedTuple):
     chunks: Sequence[int]
 
     def saw(self, tx: int) -> bool:
-        """Tell whether its preview may have seen what this transaction wrote."""
+        """Return whether its preview may have seen what this transaction wrote."""
         return tx < self.xmin or (tx < self.xmax and tx not in self.open)
 
 
 class Recorded(NamedTuple):
-    """An entry of the audit. Shape: target is a job or an operation; mark is in the payload that the act wrote."""
+    """An entry of the audit. `target` is a job or an operation; mark is in the payload that the act wrote."""
 
     tx: int
     action: str

@@ -205,7 +205,7 @@ def test_a_database_that_takes_no_writes_is_not_healthy(make_app: Callable[..., 
     assert reading.status_code == 200
 
 
-def test_a_bad_request_is_told_so_also_while_the_database_is_away(make_app: Callable[..., Flask]) -> None:
+def test_a_bad_request_gets_a_message_also_while_the_database_is_away(make_app: Callable[..., Flask]) -> None:
     client = make_app(Config(database_url="postgresql://127.0.0.1:1/nothing")).test_client()
 
     answers = [client.post("/jobs", json={}), client.get("/jobs?limit=x"), client.post("/jobs", data="x")]

@@ -215,7 +215,7 @@ def test_no_modules_import_each_other_in_a_circle():
     assert circles(imported) == {}
 
 
-def test_what_a_worker_is_made_of_is_known_where_it_is_put_together_alone():
+def test_what_a_worker_is_made_of_is_known_if_it_is_put_together_alone():
     importers = {name for name in NAMES for module, _ in imports(parse(name)) if module == "haulier.worker.assembly"}
 
     # So no thread and no step can ask for all of it.

@@ -125,7 +125,7 @@ def test_files_and_functions_are_short_enough_to_be_read_at_once():
 
 
 def waits_by_sleeping(name: str) -> bool:
-    """Tell whether it sleeps, or waits for an event that has no name and so is nobody's to set."""
+    """Return whether it sleeps, or waits for an event that has no name and so is nobody's to set."""
     return any(
         isinstance(node, ast.Attribute)
         and (
@@ -136,7 +136,7 @@ def waits_by_sleeping(name: str) -> bool:
     )
 
 
-def test_nothing_sleeps_where_it_could_wait():
+def test_nothing_sleeps_if_it_could_wait():
     assert [name for name in NAMES if waits_by_sleeping(name)] == []
 
 

@@ -12,7 +12,7 @@ from tests.architecture.reading import NAMES, OURS, imported_from, module_of, pa
 
 
 class Place(NamedTuple):
-    """Where something is used. Shape: owner is the function or class at the top of the module; "" outside of these."""
+    """Where something is used. `owner` is the function or class at the top of the module; "" outside of these."""
 
     module: str
     owner: str

@@ -71,7 +71,7 @@ def polled(page: Page) -> None:
 
 @dataclass
 class Hand:
-    """Whoever acts. Shape: found is what went wrong, by the end of the form's action."""
+    """Whoever acts. `found` is what went wrong, by the end of the form's action."""
 
     url: str
     tab: Tab

@@ -1,4 +1,4 @@
-"""The pictures of the dashboard: taken where missing or by `make screenshots`, and else compared with the page."""
+"""The pictures of the dashboard: taken if missing or by `make screenshots`, and else compared with the page."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def taken(page: Page) -> bytes:
 
 
 def kept(file: Path, picture: bytes) -> Image.Image:
-    """Return the picture of the docs, which this one becomes where it is missing or taken anew."""
+    """Return the picture of the docs, which this one becomes if it is missing or taken anew."""
     if RETAKES or not file.exists():
         file.write_bytes(picture)
     with Image.open(file) as image:

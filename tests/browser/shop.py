@@ -15,7 +15,7 @@ FIXED = Path(os.environ.get("SHOP_FIXED", os.devnull))
 
 
 class Order(PayloadSchema):
-    """An order. Shape: is_new tells that it goes the way that the deployment has changed."""
+    """An order. `is_new` is true if it goes the way that the deployment has changed."""
 
     order = fields.Integer(required=True)
     is_new = fields.Boolean(load_default=False)

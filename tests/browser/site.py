@@ -22,7 +22,7 @@ from tests.web.browsing import faults, read
 class Site:
     """A dashboard, with the cookies of a session that may do everything.
 
-    Shape: invalid are faults of its HTML; states are the pages of a job in each state, and of an operation in each.
+    `invalid` are faults of its HTML; states are the pages of a job in each state, and of an operation in each.
     """
 
     server: Server
@@ -50,7 +50,7 @@ class Site:
 
 
 def open_site(server: Server, dsn: str, jobs: Mapping[str, UUID], name: str, asked: Sequence[str] = ()) -> Site:
-    """Return the site with all its pages, by a new key of this name. Shape: asked is what people look for."""
+    """Return the site with all its pages, by a new key of this name. `asked` is what people look for."""
     with closing(connect(dsn)) as conn:
         _, token = api_keys.create(conn, NewKey(name[:100], [Scope.ADMIN]), actor=name)
         operations = sql_on(conn)("SELECT DISTINCT ON (status) id FROM haulier.operation ORDER BY status, id")

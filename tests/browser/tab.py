@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Page, Request, expect
 
-# Before any script of a page: it is told of what the policy refuses, and of what moves: how much of the page, how many
+# Before any script of a page: it is reported what the policy refuses, and of what moves: how much of the page, how many
 # pixels up or down, and what.
 WATCH = """
     window.violations = []; window.shifts = [];

@@ -20,7 +20,7 @@ from tests.conftest import eventually, sql_on
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
-# What answers where there is no act.
+# What answers if there is no act.
 NO_ACTS = "ui.missing."
 Sql = Callable[..., Any]
 
@@ -195,7 +195,7 @@ def of_operations(hand: Hand, sql: Sql) -> None:
 
 
 def is_over(hand: Hand) -> bool:
-    """Tell whether the operation has ended; where no script does, do some more of it."""
+    """Return whether the operation has ended; if no script does, do some more of it."""
     if not hand.has_scripts:
         hand.tab.page.reload()
         if hand.tab.page.locator("form[data-advance]").count():

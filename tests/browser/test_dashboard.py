@@ -225,5 +225,5 @@ def test_moves_nothing_while_time_goes_by(server: Server, page: Page, conn: Conn
 
 
 def is_kept(url: str) -> bool:
-    """Tell whether the browser has it, and asks nobody: such files have the hash of what is in them in their URL."""
+    """Return whether the browser has it, and asks nobody: such files have the hash of what is in them in their URL."""
     return "/ui/static/" in url and "v=" in urlsplit(url).query

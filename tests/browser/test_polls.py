@@ -74,7 +74,7 @@ def _change(conn: Connection) -> None:
 
 
 def enter(site: Site, tab: Tab, path: str = "") -> Page:
-    """Return the page, on which time goes by only where a test has it go by."""
+    """Return the page, on which time goes by only if a test has it go by."""
     tab.page.clock.install()
     tab.enter(site.url, site.cookies)
     tab.page.goto(f"{site.url}{path or HOME}")
@@ -83,7 +83,7 @@ def enter(site: Site, tab: Tab, path: str = "") -> Page:
 
 @pytest.mark.parametrize("look", LOOKS)
 def test_moves_nothing_while_pages_load_and_poll(site: Site, make_tab: MakeTab, look: str) -> None:
-    """But by a digit, within its line, where a figure has got one more.
+    """But by a digit, within its line, if a figure has got one more.
 
     Of a job that runs or waits, one line more may come while time goes by. dashboard.md wants 0.
     """

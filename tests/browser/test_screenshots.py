@@ -40,7 +40,7 @@ def test_shows_the_page_as_it_is_now(filled: Site, make_tab: MakeTab, name: str)
     assert len(picture) > 20_000
     assert file.stat().st_size <= MOST_BYTES
     assert image.size == Image.open(io.BytesIO(picture)).size
-    # Where it shows another page: `make screenshots`.
+    # If it shows another page: `make screenshots`.
     names = names_in(image)
     eventually(lambda: loaded(tab.page) == names)
 

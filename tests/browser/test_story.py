@@ -61,7 +61,7 @@ def worker(database: str, fixed: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 @dataclass
 class Person:
-    """Whoever mends it, who only clicks what is shown. Shape: clicks counts what was pressed, the key Back included."""
+    """Whoever mends it, who only clicks what is shown. `clicks` counts what was pressed, the key Back included."""
 
     page: Page
     clicks: int = 0
@@ -84,7 +84,7 @@ class Person:
 
 @contextmanager
 def normal_load(dsn: str) -> Iterator[list[int]]:
-    """Have good jobs come all the time. Shape: how many came, once it is over."""
+    """Have good jobs come all the time. How many came, once it is over."""
     over, came = threading.Event(), [0]
 
     def run() -> None:
@@ -189,7 +189,7 @@ def failed(conn: Connection) -> int:
 
 
 def is_any_left(conn: Connection) -> bool:
-    """Tell whether a job has yet to end."""
+    """Return whether a job has yet to end."""
     [[found]] = sql_on(conn)("SELECT EXISTS (SELECT FROM haulier.job)")
     return bool(found)
 

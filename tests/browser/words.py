@@ -44,7 +44,7 @@ TEXTS = (
 
 @dataclass(frozen=True)
 class Words:
-    """What things are called. Shape: each is taken in turn; name is who acts, keys are names of API keys."""
+    """What things are called. Each is taken in turn; name is who acts, keys are names of API keys."""
 
     kinds: Sequence[str] = KINDS
     queues: Sequence[str] = ("default", "mail", "hooks", "images")

@@ -36,7 +36,7 @@ class Started:
     log: bytes = b""
 
     def is_full(self) -> bool:
-        """Tell whether its log has no room for a line."""
+        """Return whether its log has no room for a line."""
         return int.from_bytes(fcntl.ioctl(self.reader, FIONREAD, bytes(4)), sys.byteorder) > PAGE - LINE
 
     def children(self, text: str) -> list[Process]:
@@ -44,7 +44,7 @@ class Started:
         return [each for each in descendants(self.popen.pid) if each.parent == self.popen.pid and text in each.command]
 
     def has_started(self, child: Process) -> bool:
-        """Tell whether it started this child itself; it adopts the orphans of one that was killed."""
+        """Return whether it started this child itself; it adopts the orphans of one that was killed."""
         with suppress(ProcessLookupError):
             return os.getpgid(child.pid) in (child.pid, self.popen.pid)
         return False

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.direct("is about processes, and not about the way to th
 
 @dataclass
 class OneDyno:
-    """A running `haulier all`. Shape: log is the file of its stdout and stderr."""
+    """A running `haulier all`. `log` is the file of its stdout and stderr."""
 
     popen: subprocess.Popen[bytes]
     url: str

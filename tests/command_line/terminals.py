@@ -31,7 +31,7 @@ def _take_the_terminal() -> None:
 
 
 class Terminal:
-    """A command in a terminal. Shape: said is all that it has written."""
+    """A command in a terminal. `said` is all that it has written."""
 
     def __init__(self, server: Server, home: Path, *args: str, **environ: str) -> None:
         self.ours, its = pty.openpty()

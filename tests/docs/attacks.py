@@ -12,7 +12,7 @@ from lab.page import insert, write
 class Attack:
     """An attack that succeeded once, and the tests that fail if it succeeds again.
 
-    Shape: a test is `file::name`, without `tests/` and `test_`; or a file, if all of it is about the attack.
+    A test is `file::name`, without `tests/` and `test_`; or a file, if all of it is about the attack.
     """
 
     case: str
@@ -162,7 +162,7 @@ ATTACKS = (
         "another site's page sends a POST without a body, where no key is needed",
         "a queue was paused",
         "403, for every act",
-        ("web/access/guards.py::refuses_another_sites_page_where_no_key_is_needed",),
+        ("web/access/guards.py::refuses_another_sites_page_if_no_key_is_needed",),
     ),
     Attack(
         "roles of the API and of workers call the owner's functions with values of their own",

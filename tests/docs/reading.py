@@ -41,7 +41,7 @@ def blocks_in(text: str, language: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block. Shape: not_run is why it is not run, file which file it is: a comment above or in it says so."""
+    """A fenced block. `not_run` is why it is not run, file which file it is: a comment above or in it says so."""
 
     page: str
     language: str
@@ -104,7 +104,7 @@ def links(text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Call:
-    """A curl command. Shape: status is what the comment above it says, or None."""
+    """A curl command. `status` is what the comment above it says, or None."""
 
     method: str
     path: str

@@ -100,7 +100,7 @@ OF_POSTGRES = {
 
 @pytest.fixture(scope="module")
 def source() -> str:
-    """Give the program's text. Shape: strings that go on in the next line are joined."""
+    """Give the program's text. Strings that go on in the next line are joined."""
     folders = ("tools", "haulier", "app")
     files = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
     return re.sub(r'"\s*\n\s*f?"', "", "\n".join(path.read_text(encoding="utf-8") for path in files))

@@ -45,7 +45,7 @@ LIBPQ = {
 
 @dataclass(frozen=True)
 class Shop:
-    """An application's database. Shape: libpq has the variables of its own role, and ask runs SQL as a superuser."""
+    """An application's database. `libpq` has the variables of its own role, and ask runs SQL as a superuser."""
 
     libpq: dict[str, str]
     folder: Path
@@ -86,7 +86,7 @@ class Shop:
 def shop(super_conn: Connection, fresh_database: str, tmp_path: Path) -> Iterator[Shop]:
     """Give a database with the schema, orders of the shop's own, and a role with the documented rights.
 
-    Shape: the table of jobs has columns that no recipe knows, as after an upgrade of Haulier.
+    The table of jobs has columns that no recipe knows, as after an upgrade of Haulier.
     """
     ask, role = sql_on(super_conn), f"haulier_test_{uuid4().hex[:12]}"
     migrate(super_conn, retention_days=30)

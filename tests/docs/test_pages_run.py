@@ -48,7 +48,7 @@ def test_no_other_block_is_left_out() -> None:
 
 @dataclass(frozen=True)
 class Service:
-    """A service that runs. Shape: environ is that of its processes, folder where its kinds are."""
+    """A service that runs. `environ` is that of its processes, folder where its kinds are."""
 
     url: str
     dsn: str

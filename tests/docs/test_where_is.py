@@ -18,7 +18,7 @@ def path_of(name: str, beside: Path) -> Path | None:
 
 
 def is_called(name: str, path: Path) -> bool:
-    """Tell whether a file has this function, class, constant or statement, and the product uses it."""
+    """Return whether a file has this function, class, constant or statement, and the product uses it."""
     if path.suffix == ".sql":
         return re.search(rf"-- (name|part): {name}$|FUNCTION {name}\(", path.read_text(), re.MULTILINE) is not None
     module = module_of(str(path.relative_to(ROOT))) if path.suffix == ".py" else ""

@@ -13,8 +13,8 @@ def utc(text: str) -> datetime:
 class Change(NamedTuple):
     """A day on which clocks are changed.
 
-    Shape: half_past_two and midnight are the one tick of the day of `30 2 * * *` and `0 0 * * *`, in UTC; hours,
-           quarters and twice are how many ticks that day has of `0 * * * *`, `*/15 * * * *` and `15,45 * * * *`.
+    Half_past_two and midnight are the one tick of the day of `30 2 * * *` and `0 0 * * *`, in UTC; hours, quarters and
+    twice are how many ticks that day has of `0 * * * *`, `*/15 * * * *` and `15,45 * * * *`.
     """
 
     zone: str

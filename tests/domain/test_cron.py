@@ -134,8 +134,8 @@ def _fits(part: str, value: int) -> bool:
 def walked(text: str, name: str, start: datetime, end: datetime) -> list[datetime]:
     """Return the ticks from start to end, found by looking at every minute.
 
-    Shape: the clock's highest reading so far says whether a time is new. For times that a change skips, the end of the
-           gap is the first minute that is later.
+    The clock's highest reading so far says whether a time is new. For times that a change skips, the end of the gap is
+    the first minute that is later.
     """
     where, found, at = zone(name), [], start
     highest = wall(at, where)

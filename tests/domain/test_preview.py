@@ -31,7 +31,7 @@ def test_says_of_a_time_that_is_shown_twice_which_of_both_it_is():
     ]  # fmt: skip
 
 
-def test_knows_no_clocks_where_seconds_are_counted():
+def test_knows_no_clocks_if_seconds_are_counted():
     table = timetable(cron=None, every_seconds=1800, time_zone=BERLIN, counts_from=utc("2026-10-25T00:00"))
 
     assert {each.note for each in preview(table, utc("2026-10-25T00:00"), 5)} == {None}

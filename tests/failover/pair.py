@@ -21,7 +21,7 @@ DATABASE = "haulier_failover"
 
 
 class Pair:
-    """Two servers. Shape: `dsn` names both, and leads to the one that takes writes."""
+    """Two servers. `dsn` names both, and leads to the one that takes writes."""
 
     def __init__(self, primary: Server, standby: Server) -> None:
         self.primary, self.standby = primary, standby

@@ -22,7 +22,7 @@ SOON = {"standbys": replace(THRESHOLDS["standbys"], warn=20, bad=50)}
 
 @pytest.fixture
 def primary(pair: Pair) -> Iterator[Connection]:
-    """Give a connection to the primary of a standby that tells what it still needs."""
+    """Give a connection to the primary of a standby that says what it still needs."""
     with closing(connect(pair.standby.dsn)) as conn:
         for change in ("hot_standby_feedback = on", "wal_receiver_status_interval = '1 s'"):
             sql_on(conn)(f"ALTER SYSTEM SET {change}")

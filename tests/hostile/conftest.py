@@ -22,7 +22,7 @@ from tests.web import ROOT, Server, gunicorn
 
 @dataclass
 class Ear:
-    """A listener, on IPv4 and IPv6. Shape: heard holds who connected, from where."""
+    """A listener, on IPv4 and IPv6. `heard` holds who connected, from where."""
 
     port: int = 0
     heard: list[Any] = field(default_factory=list)

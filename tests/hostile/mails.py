@@ -25,7 +25,7 @@ PIECES = [
 
 
 def encoded_word(text: str, charset: str, coding: str) -> str:
-    """Return the text as an encoded word; in the charset, where there is one and it can say so."""
+    """Return the text as an encoded word; in the charset, if there is one and it can say so."""
     try:
         data = text.encode(charset or "utf-8")
     except (LookupError, UnicodeEncodeError):

@@ -33,7 +33,7 @@ def head(place: bytes, *lines: bytes, version: bytes = b"HTTP/1.1") -> bytes:
 
 CODED = b"Transfer-Encoding: chunked"
 
-# What a chunk's first line may not be, where {} stands for its length in hexadecimal.
+# What a chunk's first line may not be, if {} stands for its length in hexadecimal.
 BAD_SIZES = [
     *(b" {}", b"\t{}", b"\n{}", b"{} ", b"{}   ", b"{}\t", b"{}\x0b", b"{}\x0c", b"{}\r", b"{}\x00", b"{}\xa0"),
     *(b"+{}", b"-{}", b"0x{}", b"0X{}", b"{}h", b"0_{}", b"{},{}", b"{}.0", b"{} 0", b'"{}"', b"%35", b"\xb2"),

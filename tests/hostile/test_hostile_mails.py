@@ -41,7 +41,7 @@ def mailbox() -> Iterator[Mailbox]:
 
 
 def mail_of(payload: dict[str, Any], folder: Path) -> bytes | None:
-    """Run the job and return the mail that it has written; None where it failed for good, and wrote nothing."""
+    """Run the job and return the mail that it has written; None if it failed for good, and wrote nothing."""
     try:
         run("send_email", payload, smtp_url=folder.as_uri())
     except Fail:

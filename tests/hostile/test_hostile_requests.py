@@ -109,7 +109,7 @@ def test_no_hostile_request_does_harm(
 
 
 @pytest.mark.parametrize("share", SHARES)
-def test_none_of_them_gets_in_where_keys_are_asked_for(
+def test_none_of_them_gets_in_if_keys_are_asked_for(
     database: str, ear: Ear, conn: Connection, eventually: Callable[..., Any], share: int
 ) -> None:
     before, faults = rows(conn), {}

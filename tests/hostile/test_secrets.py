@@ -100,7 +100,7 @@ def test_no_secret_comes_out(
     assert "RuntimeError: cannot reach postgresql://" in "".join(texts.values())
 
 
-def test_a_database_that_does_not_answer_is_told_of_without_its_password() -> None:
+def test_a_database_that_does_not_answer_is_reported_without_its_password() -> None:
     with gunicorn(
         "postgresql://app:db-hunter2@127.0.0.1:1/x?connect_timeout=1",
         eventually,

@@ -28,8 +28,8 @@ _ANSWER = re.compile(rb"HTTP/1\.[01] ([0-9]{3})\b[^\r\n]*((?:\r\n[^\r\n]+)*\r\n)
 class Hostile:
     """One hostile request.
 
-    Shape: allowed holds the statuses that it may get; to be closed upon is always right. answers is how many there may
-    be, and None where it holds several requests.
+    `allowed` holds the statuses that it may get; to be closed upon is always right. answers is how many there may be,
+    and None if it holds several requests.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Hostile:
 class Answered:
     """What came back until the server closed.
 
-    Shape: statuses is empty where it closed without a word; rest is what belongs to no answer, or came after the last.
+    `statuses` is empty if it closed without a word; rest is what belongs to no answer, or came after the last.
     """
 
     text: bytes

@@ -18,7 +18,7 @@ OF_BODY = "400 413 415 422"
 
 
 class ApiCall(NamedTuple):
-    """What the API promises of a call. Shape: also is a second scope; statuses are those besides the common ones."""
+    """What the API promises of a call. `also` is a second scope; statuses are those besides the common ones."""
 
     needs: Scope | Entry
     statuses: str

@@ -58,7 +58,7 @@ CHANGED = ("haulier/__init__.py", '\nCHANGE = "of the second commit"\n')
 def two_wheels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Give what `make dist` builds of two commits, of which the second follows the first.
 
-    They are commits of a repository that is made here, because the tests also run where there is none.
+    They are commits of a repository that is made here, because the tests also run if there is none.
     """
     folder = tmp_path_factory.mktemp("commits") / "haulier"
     for name in BUILT_FROM:

@@ -29,7 +29,7 @@ exec {python} -m pip --no-cache-dir --disable-pip-version-check "$@"
 
 @dataclass(frozen=True)
 class Reader:
-    """A reader of the page, in a shell of theirs. Shape: url is where their API is."""
+    """A reader of the page, in a shell of theirs. `url` is where their API is."""
 
     folder: Path
     url: str
@@ -40,7 +40,7 @@ class Reader:
         return shell.run(block.text, self.url, self.folder, **self.environ)
 
     def has_built(self, wheel: Path) -> None:
-        """Have this build, and no other, where `make dist` puts it."""
+        """Have this build, and no other, if `make dist` puts it."""
         dist = self.folder.parent / "haulier" / "dist"
         shutil.rmtree(dist, ignore_errors=True)
         dist.mkdir(parents=True)

@@ -136,7 +136,7 @@ class Client:
         return requests.get(f"{self.url}/jobs/{job_id}", timeout=10).json()
 
     def is_served_by(self, version: str) -> bool:
-        """Tell whether the API and its worker are of this version."""
+        """Return whether the API and its worker are of this version."""
         health, workers = (requests.get(f"{self.url}/{path}", timeout=10).json() for path in ("health", "workers"))
         return [each["version"] for each in (health, *workers)] == [version] * 2
 

@@ -29,7 +29,7 @@ from haulier.worker.steps.progress import ProgressWriter
 from haulier.worker.supply.held import HeldJob
 
 ROWS = 100
-# Rows are told apart by the number in a text: the name of a queue, an idempotency key, an actor.
+# Rows are distinguished by the number in a text: the name of a queue, an idempotency key, an actor.
 CULPRIT = "q50"
 
 

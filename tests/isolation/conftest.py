@@ -43,7 +43,7 @@ IS_LONG = ERRORS > 0
 
 @pytest.fixture(autouse=True)
 def _no_partition_is_left(conn: Connection) -> Iterator[None]:
-    """Drop the scene's expired partition where the test was over before a worker had."""
+    """Drop the scene's expired partition if the test was over before a worker had."""
     yield
     with conn.cursor() as cursor:
         cursor.execute(f"DROP TABLE IF EXISTS haulier.{EXPIRED}")
@@ -100,7 +100,7 @@ def ended(conn: Connection) -> Callable[[], dict[UUID, tuple[str, int]]]:
 
 @pytest.fixture
 def record() -> Callable[..., None]:
-    """Give a function that keeps what a test has shown for the docs, where `make isolation` runs it."""
+    """Give a function that keeps what a test has shown for the docs, if `make isolation` runs it."""
     return findings.record if IS_LONG else lambda *shown, **part: None
 
 
@@ -128,7 +128,7 @@ class Beats:
         return True
 
     def go_on(self, lease_seconds: float) -> bool:
-        """Tell whether there were two thirds of the beats that the time would hold, at three a lease."""
+        """Return whether there were two thirds of the beats that the time would hold, at three a lease."""
         expected = 3 * (time.monotonic() - self._began_at) / lease_seconds
         return len(self._seen) >= expected * 2 / 3 - 1
 

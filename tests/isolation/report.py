@@ -17,8 +17,8 @@ NOT_SHOWN = "**not yet shown**"
 class Row:
     """A case that was seen to stop more than itself.
 
-    Shape: what happens now is what the run kept under these names; or what tests elsewhere show, written by hand, and
-    until then what is promised.
+    What happens now is what the run kept under these names; or what tests elsewhere show, written by hand, and until
+    then what is promised.
     """
 
     case: str

@@ -27,9 +27,9 @@ EXPIRED = "finished_job_of_long_ago"
 
 
 class Scene:
-    """A hundred jobs, two long ones, of which one tells of its progress, the orphan of a dead worker; partitions.
+    """A hundred jobs, two long ones, of which one reports its progress, the orphan of a dead worker; partitions.
 
-    Shape: of these there is one to add and one to drop.
+    Of these there is one to add and one to drop.
     """
 
     def __init__(self, conn: Connection) -> None:
@@ -127,7 +127,7 @@ class Scene:
         )
 
     def _knock(self) -> None:
-        """Call the live worker by name: where it is busy it passes that on."""
+        """Call the live worker by name: if it is busy it passes that on."""
         self._run("SELECT pg_notify('haulier_job', id::text) FROM haulier.worker WHERE beat_at >= now() - lease")
 
     def _knock_often(self) -> None:
@@ -135,7 +135,7 @@ class Scene:
         self._run("SELECT pg_notify('haulier_job', gen_random_uuid()::text) FROM generate_series(1, 30)")
 
     def all_ended(self) -> bool:
-        """Tell whether every job has."""
+        """Return whether every job has."""
         [(live,)] = self._run("SELECT count(*) FROM haulier.job")
         return live == 0
 

@@ -1,4 +1,4 @@
-"""Which statements a worker can send, as its source says, and how each is told in a message on the wire."""
+"""Which statements a worker can send, as its source says, and how each is shown in a message on the wire."""
 
 from __future__ import annotations
 

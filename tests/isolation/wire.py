@@ -20,7 +20,7 @@ _QUERY = b"Q"
 
 @dataclass(frozen=True)
 class Refusal:
-    """An error of the database. Shape: with a constraint's name, as a violated constraint gives it."""
+    """An error of the database. With a constraint's name, as a violated constraint gives it."""
 
     sqlstate: str
     constraint: str = ""
@@ -111,7 +111,7 @@ class RefusingProxy(Proxy):
 
 
 def _length(unread: bytes, has_begun: bool) -> int:
-    """Return the length of the message at the front, 0 where that is not known yet; the first one has no type."""
+    """Return the length of the message at the front, 0 if that is not known yet; the first one has no type."""
     start = 1 if has_begun else 0
     return start + int.from_bytes(unread[start : start + 4]) if len(unread) >= start + 4 else 0
 

@@ -108,7 +108,7 @@ def test_warnings_about_an_image_are_one_line(resize, caplog):
     assert record.getMessage().startswith("1500 warnings about the image, the first: Invalid APNG")
 
 
-def test_memory_that_is_not_there_is_told_from_a_broken_image(resize, monkeypatch):
+def test_memory_that_is_not_there_is_distinguished_from_a_broken_image(resize, monkeypatch):
     monkeypatch.setattr("haulier.kinds.included.resize_image._scale", lambda *_, **__: bytearray(2**62))
 
     with pytest.raises(MemoryError):

@@ -41,7 +41,7 @@ def fetch(url: str, limit: int = 1_000_000, seconds: float = 5.0) -> bytes:
 
 @contextmanager
 def at_most(megabytes: float) -> Iterator[None]:
-    """Fail where Python's objects take more than that at any time within the block."""
+    """Fail if Python's objects take more than that at any time within the block."""
     tracemalloc.start()
     try:
         yield

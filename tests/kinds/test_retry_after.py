@@ -43,7 +43,7 @@ def test_takes_the_seconds_of_headers_alone_in_any_case_of_letters():
     assert str(Retry.after({})) == "asked to be tried again later"
 
 
-def test_says_what_it_is_told_to():
+def test_says_what_it_is_asked_to():
     assert str(Retry.after({"Retry-After": "30"}, "the shop is closed")) == "the shop is closed"
 
 

@@ -183,7 +183,7 @@ def test_receiver_that_drips_is_cut_off_at_the_time_limit(listen, monkeypatch):
     assert time.monotonic() - started < SOON
 
 
-def test_status_counts_even_where_the_body_never_ends(receiver):
+def test_status_counts_even_if_the_body_never_ends(receiver):
     def endless(handler: Any, request: Any) -> None:
         handler.send_response(200)
         handler.end_headers()

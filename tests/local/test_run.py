@@ -27,7 +27,7 @@ def run(haulier, free_port):
 
 @dataclass(frozen=True)
 class Shared:
-    """A `make run` that several tests use. Shape: start starts another one in the same folder."""
+    """A `make run` that several tests use. Start starts another one in the same folder."""
 
     running: Haulier
     url: str

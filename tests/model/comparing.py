@@ -16,7 +16,7 @@ MOVING = ("now", "version", "run_at", "updated_at", "finished_at")
 
 
 def is_about(seconds: float, units: float) -> bool:
-    """Tell whether a time that the database gave is this one of the ledger's."""
+    """Return whether a time that the database gave is this one of the ledger's."""
     return abs(seconds / UNIT.total_seconds() - units) < 0.25
 
 

@@ -120,7 +120,7 @@ class Ledger:
             self.jobs[entry.id] = entry
 
     def receipts(self, asked: Sequence[NewJob]) -> list[tuple[str, UUID | None]]:
-        """Return what is to become of each, and the job that a replay has to give, None where there is none yet."""
+        """Return what is to become of each, and the job that a replay has to give, None if there is none yet."""
         keys = {key: (held.asked, held.job_id) for key, held in self.keys.items()}
         return [self._receipt(job, keys) for job in asked]
 
@@ -162,7 +162,7 @@ class Ledger:
         return {queue for queue, until in self.pauses.items() if until is None or until > self.clock}
 
     def may_start(self, job: Entry) -> bool:
-        """Tell whether a waiting job is due and its queue is not paused."""
+        """Return whether a waiting job is due and its queue is not paused."""
         return job.due <= self.clock and job.queue not in self.paused()
 
     def guess_places(self, now: datetime) -> None:
@@ -189,7 +189,7 @@ class Ledger:
     # Settle
 
     def holder(self, fence: Fence) -> Entry | None:
-        """Return the job that may be settled under this fence, None where it is no longer the current one."""
+        """Return the job that may be settled under this fence, None if it is no longer the current one."""
         job = self.jobs.get(fence.id)
         fits = job is not None and job.status == "running" and (job.attempt, job.claim) == fence[1:]
         return job if fits else None
@@ -249,12 +249,12 @@ class Ledger:
             job.errors = [*job.errors, (charged, error)][-KEPT_ERRORS:]
 
     def settled_earlier(self, fence: Fence) -> str | None:
-        """Return what a settle under this fence has left, None where there was none or another claim came after it."""
+        """Return what a settle under this fence has left, None if there was none or another claim came after it."""
         job = self.jobs.get(fence.id)
         fits = job is not None and (job.attempt, job.claim) == fence[1:] and job.status != "running"
         return job.status if job is not None and fits else None
 
-    # Cancel and retry; where an operation does it, what is done to each job is not on record
+    # Cancel and retry; if an operation does it, what is done to each job is not on record
 
     def cancel(self, job: Entry, *, on_record: bool = True) -> bool | None:
         """Cancel the job: True when it is cancelled, False when it will be, None when it has ended."""
@@ -310,11 +310,11 @@ class Ledger:
     # Beat and rescue
 
     def is_alive(self, worker: UUID) -> bool:
-        """Tell whether its lease still runs."""
+        """Return whether its lease still runs."""
         return worker in self.workers and self.clock - self.workers[worker].beat <= LEASE
 
     def is_served(self, queue: str) -> bool:
-        """Tell whether a worker whose lease runs serves the queue."""
+        """Return whether a worker whose lease runs serves the queue."""
         alive = [process.queues for worker, process in self.workers.items() if self.is_alive(worker)]
         return any(not queues or queue in queues for queues in alive)
 

@@ -336,7 +336,7 @@ class Queue(Operating):
     def teardown(self) -> None:
         """Let everybody die, and have one worker do all that is left: each job must come to it, and end."""
         try:
-            # Not after a failure, nor where hypothesis gives an example up.
+            # Not after a failure, nor if hypothesis gives an example up.
             if sys.exc_info()[0] is None:
                 self._drain()
         finally:

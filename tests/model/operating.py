@@ -184,7 +184,7 @@ class Operating(Claiming):
         assert as_previewed <= operation.was_locked | operation.acted, "left out what could be acted on"
 
     def _end_operations(self) -> None:
-        """Work off whatever is open; where nothing is due, let time pass: each must end."""
+        """Work off whatever is open; if nothing is due, let time pass: each must end."""
         self._unlock()
         for _ in range(MOST_CHUNKS):
             if not self.open_operations():

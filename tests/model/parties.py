@@ -48,7 +48,7 @@ class Claim:
 
 @dataclass(eq=False)
 class Previewed:
-    """What an order was seen to act on. Shape: versions holds of each job the transaction that had written its row."""
+    """What an order was seen to act on. `versions` holds of each job the transaction that had written its row."""
 
     order: Order
     preview: Preview

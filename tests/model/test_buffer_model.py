@@ -48,7 +48,7 @@ class Hold(RuleBasedStateMachine):
         self.stuck = 0
 
     def would_wait(self) -> bool:
-        """Tell whether a thread that asks for its next job would wait for what another brings."""
+        """Return whether a thread that asks for its next job would wait for what another brings."""
         if self.ready or (self.stopping.is_set() and (self.closing.is_set() or not self.ended)):
             return False
         return self.has_place

@@ -48,7 +48,7 @@ def metrics_in(expression: str) -> set[str]:
 def labels_in(expression: str) -> dict[str, set[str]]:
     """Return the labels by which the expression picks or groups each series that it reads, but for those of Prometheus.
 
-    Shape: an expression here groups by the same labels wherever it groups.
+    An expression here groups by the same labels wherever it groups.
     """
     groups = {label for named in re.findall(r"\bby \(([^)]*)\)", expression) for label in re.findall(r"\w+", named)}
     found: dict[str, set[str]] = {}

@@ -88,7 +88,7 @@ def test_are_as_many_as_are_in_use_at_a_time(pool):
     assert use(pool) in (first, second)
 
 
-def test_go_from_the_thread_that_is_done_to_one_that_waits_where_no_further_is_to_be_had(url, pool):
+def test_go_from_the_thread_that_is_done_to_one_that_waits_if_no_further_is_to_be_had(url, pool):
     with all_taken(url, but=1), ThreadPoolExecutor(1) as other:
         with pool.connection() as conn:
             waiting = other.submit(use, pool)
@@ -108,7 +108,7 @@ def test_are_not_kept_from_those_that_wait_by_a_thread_that_comes_again_and_agai
         use(pool)
         busy = other.submit(come_again)
         try:
-            # Raises where it waits in vain.
+            # Raises if it waits in vain.
             for _ in range(100):
                 use(pool)
         finally:
@@ -171,7 +171,7 @@ def test_are_opened_anew_once_one_has_broken(database):
         pool.close()
 
 
-def test_are_kept_where_a_statement_is_refused(database):
+def test_are_kept_if_a_statement_is_refused(database):
     pool, used = Pool(database), []
 
     def refuse() -> None:

@@ -82,7 +82,7 @@ def _without_time(value):
     return [{**each, "at": None, "started_at": None} for each in value] if isinstance(value, list) else value
 
 
-def test_where_one_cannot_be_prepared_the_process_goes_on_preparing(plans, conn, database, enqueue, claim):
+def test_if_one_cannot_be_prepared_the_process_goes_on_preparing(plans, conn, database, enqueue, claim):
     enqueue()
     with conn.cursor() as cursor:
         cursor.execute("ALTER TABLE haulier.finished_job RENAME TO elsewhere")

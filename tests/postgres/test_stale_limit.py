@@ -10,7 +10,7 @@ from haulier.postgres.statements import rows
 
 
 def test_does_not_end_the_statement_after_the_one_that_it_was_for(open_conn, monkeypatch):
-    # Where a statement ends just as its time is up, PostgreSQL has sent itself the signal, and heeds it afterwards.
+    # If a statement ends just as its time is up, PostgreSQL has sent itself the signal, and heeds it afterwards.
     conn, size, ended = open_conn(), 8000.0, 0
     monkeypatch.setitem(SQL, "one", "SELECT 1 AS one")
 

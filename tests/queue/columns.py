@@ -67,7 +67,7 @@ def wrong_columns(before: Row, after: Row, written: Row) -> Row:
     Args:
         before: The row as it was. Each column of it that nothing else is said of has to stay as it is.
         after: The row as it is.
-        written: What the act writes: for each column the value, a function that tells if a value is right, or GONE.
+        written: What the act writes: for each column the value, a function that says if a value is right, or GONE.
     """
     wrong = {}
     for name in before.keys() | after.keys():
@@ -80,12 +80,12 @@ def wrong_columns(before: Row, after: Row, written: Row) -> Row:
 
 
 def is_now(value: object) -> bool:
-    """Tell whether the value is a time of the last minute."""
+    """Return whether the value is a time of the last minute."""
     return isinstance(value, datetime) and abs(datetime.now(UTC) - value) < timedelta(minutes=1)
 
 
 def is_new(*old: object) -> Callable[[object], bool]:
-    """Return a function that tells whether a value is there, and none of the old ones."""
+    """Return a function that says whether a value is there, and none of the old ones."""
     return lambda value: value is not None and value not in old
 
 

@@ -36,7 +36,7 @@ def test_postgres_can_plan_each_statement(conn):
     assert refused(conn, PARAMETERS) == {}
 
 
-def test_postgres_can_plan_each_statement_where_what_is_optional_is_absent(conn):
+def test_postgres_can_plan_each_statement_if_what_is_optional_is_absent(conn):
     assert refused(conn, PARAMETERS | dict.fromkeys(ABSENT)) == {}
 
 

@@ -144,7 +144,7 @@ MIXTURES = 40
 
 @dataclass(frozen=True)
 class Function:
-    """A function of the schema. Shape: arguments are names with their types."""
+    """A function of the schema. `arguments` are names with their types."""
 
     name: str
     arguments: list[tuple[str, str]]

@@ -15,7 +15,7 @@ Rights = dict[str, dict[str, list[str]]]
 
 @dataclass(frozen=True)
 class Callable:
-    """Functions that programs may call. Shape: by are roles; writes are the tables that they write together."""
+    """Functions that programs may call. By are roles; writes are the tables that they write together."""
 
     names: tuple[str, ...]
     by: frozenset[str]

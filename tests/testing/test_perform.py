@@ -35,7 +35,7 @@ def endings_of(outcome: Performed) -> list[str]:
     return [name for name in ENDINGS if getattr(outcome, name)]
 
 
-def test_tells_how_the_handler_ended():
+def test_reports_how_the_handler_ended():
     for way, ending, error in (
         ("returns", "succeeded", None),
         ("returns_what_is_not_json", "failed", "the handler's result is not JSON: Object of type object is not JSON"),
@@ -60,7 +60,7 @@ def test_gives_the_result_as_a_client_would_get_it():
     assert outcome.result == {"payload": [1, {"2": "two"}], "as_tuple": [1, 2], "type": "list"}
 
 
-def test_tells_the_delay_until_the_next_run():
+def test_reports_the_delay_until_the_next_run():
     assert perform(ways, {"way": "retries_soon"}).delay == 0.2
     assert perform(ways, {"way": "snoozes"}).delay == 0.2
     assert perform(ways, {"way": "snoozes_oddly"}).delay == 0.0
@@ -139,7 +139,7 @@ def test_refuses_a_payload_that_does_not_fit_and_names_the_field():
         assert complaint in str(caught.value)
 
 
-def test_takes_no_time_where_the_handler_waits():
+def test_takes_no_time_if_the_handler_waits():
     began = time.monotonic()
 
     outcome = perform(naps, {"seconds": [10, 5.5, 0, -1]})
@@ -157,7 +157,7 @@ def test_times_out_by_the_fake_clock():
     assert (by_job.ending, by_job.error, by_job.seconds) == ("retried", "timed out after 25 s", 25)
     assert (in_time.ending, in_time.seconds) == ("succeeded", 40)
     assert perform(naps, {"seconds": [31]}, attempt=3).failed
-    # Also where the handler returns all the same.
+    # Also if the handler returns all the same.
     assert perform(tidy).error == "timed out after 30 s"
 
 

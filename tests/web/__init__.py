@@ -70,7 +70,7 @@ def count_jobs(conn: Connection) -> Callable[[], int]:
 
 @dataclass
 class Server:
-    """A gunicorn that runs. Shape: log is the file of its stdout and stderr."""
+    """A gunicorn that runs. `log` is the file of its stdout and stderr."""
 
     url: str
     process: subprocess.Popen[bytes]
@@ -116,7 +116,7 @@ def gunicorn(
 
 
 def answers(url: str) -> bool:
-    """Tell whether somebody answers there."""
+    """Return whether somebody answers there."""
     # `haulier all` listens before the API answers: on a busy machine its start takes longer than this timeout.
     with suppress(requests.ConnectionError, requests.Timeout):
         return requests.get(f"{url}/health/live", timeout=5).ok

@@ -18,7 +18,7 @@ VOID = {"meta", "link", "input", "br", "hr", "img", "path", "rect", "circle", "u
 
 @dataclass
 class Element:
-    """An element of a page. Shape: attrs are its attributes."""
+    """An element of a page. `attrs` are its attributes."""
 
     tag: str
     attrs: dict[str, str]

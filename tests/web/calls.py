@@ -63,7 +63,7 @@ BY_PATH = {
 
 @dataclass(frozen=True)
 class Call:
-    """A method of a rule, and a request of it. Shape: path and body are to be filled in by a World."""
+    """A method of a rule, and a request of it. Path and body are to be filled in by a World."""
 
     method: str
     rule: str
@@ -73,17 +73,17 @@ class Call:
 
     @property
     def is_of_pages(self) -> bool:
-        """Tell whether it is a call of the dashboard."""
+        """Return whether it is a call of the dashboard."""
         return re.match("/ui(/|$)", self.rule) is not None
 
     @property
     def is_public(self) -> bool:
-        """Tell whether anybody may make it."""
+        """Return whether anybody may make it."""
         return self.route.needs in (Entry.ANYONE, Entry.READERS)
 
     @property
     def changes(self) -> bool:
-        """Tell whether its method is one by which something is changed."""
+        """Return whether its method is one by which something is changed."""
         return self.method not in ("GET", "HEAD", "OPTIONS")
 
     @property
@@ -126,7 +126,7 @@ def filled(body: Any, world: World) -> Any:
 
 @dataclass
 class Caller:
-    """Somebody who makes calls. Shape: headers show a key to the API; the browser and csrf are for the dashboard."""
+    """Somebody who makes calls. Headers show a key to the API; the browser and csrf are for the dashboard."""
 
     browser: Browser
     world: World

@@ -18,9 +18,9 @@ BULK = {"action": "retry", "queue": "{queue}", "as_of": "{as_of}"}
 class Act:
     """What an act needs, and a form that changes something.
 
-    Shape: a rule's variables are filled in by the names of tests.web.world, as is the form. is_whole: a key of one
-           queue is refused, whatever it is about. changes: False where the database stays as it is. is_own: it is
-           refused as a conflict but for one's own key, of which other tests tell.
+    A rule's variables are filled in by the names of tests.web.world, as is the form. is_whole: a key of one queue is
+    refused, whatever it is about. changes: False if the database stays as it is. is_own: it is refused as a conflict
+    but for one's own key, of which other tests tell.
     """
 
     needs: tuple[Scope, ...]
@@ -82,7 +82,7 @@ NO_ACTS = {"/ui/sign-in", "/ui/<path:rest>"}
 
 @dataclass(frozen=True)
 class Seen:
-    """What a page needs. Shape: acts: it is only for acting."""
+    """What a page needs. `acts`: it is only for acting."""
 
     needs: tuple[Scope, ...]
     path: str

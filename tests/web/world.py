@@ -40,7 +40,7 @@ ENDS = {
 
 @dataclass
 class World:
-    """What is there of one queue. Shape: names are what paths and forms name, by what they are called here."""
+    """What is there of one queue. `names` are what paths and forms name, by what they are called here."""
 
     queue: str
     names: dict[str, str] = field(default_factory=dict)

@@ -24,7 +24,7 @@ from tests.worker.waiting import AT_ONCE, GRANTED
 
 
 def is_alive(pid: int) -> bool:
-    """Tell whether the process runs; one that is dead and that nobody has waited for yet does not."""
+    """Return whether the process runs; one that is dead and that nobody has waited for yet does not."""
     # Its pid may have become somebody else's.
     return any(process.pid == pid and "worker.py" in process.command for process in processes())
 
@@ -64,7 +64,7 @@ def spawn_family(spawn_worker, tmp_path) -> Iterator[Callable[..., Process]]:
 
 @pytest.fixture
 def all_succeed(finished) -> Callable[[list[Job]], bool]:
-    """Give a function that waits until the jobs have ended, and tells whether each has succeeded in one attempt."""
+    """Give a function that waits until the jobs have ended, and says whether each has succeeded in one attempt."""
 
     def all_succeed(jobs: list[Job]) -> bool:
         return {(job.status, job.attempts) for job in map(finished, jobs)} == {(JobStatus.SUCCEEDED, 1)}
@@ -134,7 +134,7 @@ def test_replaces_a_process_with_a_stuck_thread(spawn_family, start_job, ledger,
     assert parent.popen.poll() is None
 
 
-def test_does_not_replace_a_process_that_was_told_to_stop_itself(spawn_family, start_jobs, enqueue, all_succeed):
+def test_does_not_replace_a_process_that_was_asked_to_stop_itself(spawn_family, start_jobs, enqueue, all_succeed):
     parent = spawn_family()
     jobs = start_jobs(4, "t.note", {"seconds": 1})
     stopping, other = born(parent)
@@ -159,7 +159,9 @@ def test_passes_a_signal_on_and_leaves_with_0(spawn_family, start_jobs, all_succ
     assert overview.overview(conn).health.workers == 0
 
 
-def test_ends_in_time_however_often_it_is_told_to_and_charges_no_job(spawn_family, start_jobs, enqueue, conn, tmp_path):
+def test_ends_in_time_however_often_it_is_asked_to_and_charges_no_job(
+    spawn_family, start_jobs, enqueue, conn, tmp_path
+):
     parent = spawn_family(SHUTDOWN_SECONDS=4)
     jobs = start_jobs(4, "t.deaf", {"file": str(tmp_path / "never")})
     jobs += [enqueue("t.note") for _ in range(10)]

@@ -189,7 +189,7 @@ def test_housekeeping_drops_a_partition_and_leaves_no_setting_to_others(old_part
     assert settings == {"0"}
 
 
-def test_housekeeping_gives_up_at_once_where_somebody_reads_the_history(old_partition, direct):
+def test_housekeeping_gives_up_at_once_if_somebody_reads_the_history(old_partition, direct):
     with closing(connect(direct(old_partition))) as reader, transaction(reader), reader.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM haulier.finished_job")
         began = time.monotonic()

@@ -68,7 +68,7 @@ def test_a_second_ctrl_c_exits_at_once_and_the_job_is_rescued(spawn_worker, star
 
 
 @pytest.mark.direct("looks at the server's own connections")
-def test_gives_back_what_it_cannot_finish_where_no_further_connection_is_to_be_had(
+def test_gives_back_what_it_cannot_finish_if_no_further_connection_is_to_be_had(
     spawn_worker, start_jobs, conn, few_connections, tmp_path
 ):
     url = few_connections(6)
@@ -185,7 +185,7 @@ def test_serves_its_metrics_and_goes_on_if_the_port_is_busy(spawn_worker, enqueu
     first.wait()
 
 
-def test_takes_the_next_free_metrics_port_where_none_was_asked_for(spawn_worker):
+def test_takes_the_next_free_metrics_port_if_none_was_asked_for(spawn_worker):
     with ExitStack() as stack:
         # Somebody else on this machine may have it already.
         with suppress(OSError):
@@ -231,7 +231,7 @@ def test_counts_what_it_does(spawn_worker, enqueue, finished, free_port):
     assert all(0 <= float(age) < 30 for age in ages.values())
 
 
-def test_gives_back_the_others_where_somebody_has_locked_one(spawn_worker, start_jobs, conn, database, tmp_path):
+def test_gives_back_the_others_if_somebody_has_locked_one(spawn_worker, start_jobs, conn, database, tmp_path):
     worker = spawn_worker(SHUTDOWN_SECONDS=2)
     jobs = start_jobs(4, "t.deaf", {"file": str(tmp_path / "never")})
     with closing(connect(database)) as rival:

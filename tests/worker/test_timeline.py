@@ -11,7 +11,7 @@ from haulier.queue.stories.timeline import trace
 from tests.conftest import eventually
 
 
-def test_tells_of_each_attempt_when_it_began_and_ended_and_on_which_worker(
+def test_reports_each_attempt_when_it_began_and_ended_and_on_which_worker(
     spawn_worker, enqueue, finished, ledger, conn, sql, tmp_path
 ):
     done, first = tmp_path / "done", spawn_worker()

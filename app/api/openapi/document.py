@@ -307,7 +307,7 @@ def _unused(api: Api, name: str) -> str:
 
 
 def _component(_: Any, field: Any, ret: dict[str, Json]) -> dict[str, Json]:
-    """Refer to a shared component where a field names one."""
+    """Refer to a shared component if a field names one."""
     name = field.metadata.get("x-component")
     # Requests may hold AnyJson alone; answers may also hold values that strict_json would refuse, from handlers and
     # plain INSERTs.

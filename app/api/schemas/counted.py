@@ -23,7 +23,7 @@ def _seconds(description: str) -> fields.Float:
 
 
 class Percentiles(ResponseSchema):
-    """Durations that half, 95 % and 99 % of the jobs did not exceed, within 12 %; null where none ended."""
+    """Durations that half, 95 % and 99 % of the jobs did not exceed, within 12 %; null if none ended."""
 
     p50 = _seconds("Seconds.")
     p95 = _seconds("Seconds.")
@@ -80,7 +80,7 @@ class StatsResponse(ResponseSchema):
 
 
 class QueueResponse(ResponseSchema):
-    """A queue. The figures of its jobs are null where they have not been counted."""
+    """A queue. The figures of its jobs are null if they have not been counted."""
 
     name = fields.String(required=True)
     paused = fields.Boolean(**always("No job of it starts."))

@@ -1,7 +1,7 @@
 """gunicorn's threaded worker, changed so that a slow client costs a connection and never a thread.
 
 A thread gets a request when all of it has come, and hands back the part of the answer that it could not send at once.
-The main thread, which in gunicorn waits for idle connections anyway, waits for the clients, each with a deadline. Where
+The main thread, which in gunicorn waits for idle connections anyway, waits for the clients, each with a deadline. If
 there are too many connections, or too many of their bytes are kept, the slowest are closed.
 
 Source: gunicorn 27's gthread.py, whose threads wait for the bodies, for the first byte (5 s) and for slow readers, and
@@ -62,7 +62,7 @@ class _Watch:
     since: float
     deadline: float
     ready: Callable[[Any], None]
-    # The stage of the request that is awaited; None where an answer or the end is.
+    # The stage of the request that is awaited; None if an answer or the end is.
     stage: Stage | None = None
     kept: int = 0
 
@@ -143,7 +143,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
     # In the main thread
 
     def is_parent_alive(self) -> bool:
-        """Tell whether gunicorn's master is; otherwise this process stops, as at SIGTERM.
+        """Return whether gunicorn's master is; otherwise this process stops, as at SIGTERM.
 
         gunicorn leaves its loop but not `alive`: a connection kept from then on held the process for 25 s.
         """
@@ -173,7 +173,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
             self._yield_files(error)
 
     def _yield_files(self, error: OSError) -> None:
-        """Free files by closing the slowest connections; where there are none, accept nothing for a moment."""
+        """Free files by closing the slowest connections; if there are none, accept nothing for a moment."""
         now = time.monotonic()
         if now >= self._tell_at:
             self._tell_at = now + TELL_SECONDS

@@ -117,7 +117,7 @@ def on_starting(server: Any) -> None:
 
 
 def _empty_metrics() -> None:
-    # Where PROMETHEUS_MULTIPROC_DIR was given, it may hold the counts of an earlier run.
+    # If PROMETHEUS_MULTIPROC_DIR was given, it may hold the counts of an earlier run.
     for stale in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("*.db"):
         stale.unlink(missing_ok=True)
 

@@ -1,6 +1,6 @@
 """The bytes that have come on a connection, and how much of a request they are; it never waits for more.
 
-This module only finds the end of a head, and tells when a body may be whole; gunicorn's parser alone interprets both.
+This module only finds the end of a head, and says when a body may be whole; gunicorn's parser alone interprets both.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ WAITING = frozenset([Stage.EMPTY, Stage.HEAD, Stage.BODY])
 
 
 class Inbox(Unreader):  # type: ignore[misc]  # gunicorn has no types
-    """The bytes of one connection, for gunicorn's parser; where it would have to wait for more, it reads an end."""
+    """The bytes of one connection, for gunicorn's parser; if it would have to wait for more, it reads an end."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class Inbox(Unreader):  # type: ignore[misc]  # gunicorn has no types
 
     @property
     def has_more(self) -> bool:
-        """Tell whether the next request has begun to come."""
+        """Return whether the next request has begun to come."""
         return bool(self._data)
 
     @property
@@ -73,7 +73,7 @@ class Inbox(Unreader):  # type: ignore[misc]  # gunicorn has no types
 
     @property
     def is_over(self) -> bool:
-        """Tell whether the client has left without a further request."""
+        """Return whether the client has left without a further request."""
         return self._ended and not self._data and self._stage is Stage.EMPTY
 
     def receive(self, sock: socket.socket) -> Stage:
@@ -107,7 +107,7 @@ class Inbox(Unreader):  # type: ignore[misc]  # gunicorn has no types
             self._data[:0] = unused
 
     def expect(self, length: int | None, most: int) -> None:
-        """Wait for a body of this length, or for chunks where it is None; more than `most` is not waited for."""
+        """Wait for a body of this length, or for chunks if it is None; more than `most` is not waited for."""
         self._length, self.most, self._stage = length, most, Stage.BODY
 
     def cut(self) -> None:
@@ -115,7 +115,7 @@ class Inbox(Unreader):  # type: ignore[misc]  # gunicorn has no types
         self._stage = Stage.CUT
 
     def take(self, size: int) -> bytes:
-        """Remove and return this many of the bytes that have come, or fewer where there are fewer."""
+        """Remove and return this many of the bytes that have come, or fewer if there are fewer."""
         with memoryview(self._data) as view:
             taken = bytes(view[:size])
         del self._data[:size]
@@ -125,7 +125,7 @@ class Inbox(Unreader):  # type: ignore[misc]  # gunicorn has no types
         """Return the next piece to gunicorn's parser; nothing at the end, or after the head."""
         if self._stage not in (Stage.WHOLE, Stage.CUT):
             return b""
-        # A small piece, even where more is asked for: bytes that are not used are copied back each time.
+        # A small piece, even if more is asked for: bytes that are not used are copied back each time.
         return self.take(min(max(LINE_BYTES, size_hint or 0), PIECE_BYTES))
 
     def _give_up(self) -> None:

@@ -22,8 +22,8 @@ MOST_CALLERS = 1000
 class RequestLimit:
     """The places for slow requests of one process.
 
-    Shape: all callers together have one place less than there are threads, and one caller half as many as there are
-           threads: the others find a place for a slow request, and a thread for a quick one.
+    All callers together have one place less than there are threads, and one caller half as many as there are threads:
+    the others find a place for a slow request, and a thread for a quick one.
     """
 
     def __init__(self, threads: int) -> None:

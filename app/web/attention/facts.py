@@ -56,7 +56,7 @@ def _running(conn: Connection) -> Sequence[RunningJob]:
 
 
 def is_stuck(job: RunningJob) -> bool:
-    """Tell whether a job should have been stopped by now."""
+    """Return whether a job should have been stopped by now."""
     timeout = timeout_of(job.kind, job.timeout_seconds)
     ran = (viewer().now - job.started_at).total_seconds()
     return timeout is not None and ran > timeout + service().config.stuck_seconds
@@ -131,7 +131,7 @@ def failing_schedules() -> Mapping[str, int]:
 
 
 def may_see_checks() -> bool:
-    """Tell whether the viewer may see the checks of the database."""
+    """Return whether the viewer may see the checks of the database."""
     return permissions().why_not("ui.database.show") is None
 
 

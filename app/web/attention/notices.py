@@ -27,7 +27,7 @@ OLD_NUMBERS = timedelta(seconds=60)
 LOST_WORKER = timedelta(hours=1)
 # A worker that is replaced fires no schedule for less time than this; so many failures in a row are no accident.
 OVERDUE_SECONDS, FAILURES_IN_A_ROW = 60.0, 3
-# What keeps vacuum from its work is told once that leaves too many dead rows behind, or has lasted for very long.
+# What keeps vacuum from its work is shown once that leaves too many dead rows behind, or has lasted for very long.
 HOLDERS = ("transactions", "prepared_transactions", "slots")
 # Somebody who has paused a queue knows that for so long.
 LONG_PAUSE = timedelta(hours=1)
@@ -49,7 +49,7 @@ class Level(IntEnum):
 class Action:
     """Where to look, or what to do about it: the endpoint of a page, and what its path is made of.
 
-    Shape: act is the endpoint of what is done there; who may not use it is not led there.
+    `act` is the endpoint of what is done there; who may not use it is not led there.
     """
 
     label: str
@@ -72,12 +72,12 @@ class Notice:
 class Facts:
     """What is known.
 
-    Shape: a part that was not to be had, or that the viewer may not see, is None or empty; no rule guesses. minutes are
-           the last ones of each queue. stuck are jobs that should have been stopped by now. mended are the ids of
-           groups of errors of which no job is left: each has been tried again since, or was deleted.
-           failing_schedules are those whose last jobs failed, with how many in a row. unread are the reasons why some
-           of it was not to be had just now. unserved are the queues of which a look at the jobs has found that nobody
-           takes them. usual is which share of the jobs of a queue fails for good.
+    A part that was not to be had, or that the viewer may not see, is None or empty; no rule guesses. minutes are the
+    last ones of each queue. stuck are jobs that should have been stopped by now. mended are the ids of groups of errors
+    of which no job is left: each has been tried again since, or was deleted. failing_schedules are those whose last
+    jobs failed, with how many in a row. unread are the reasons why some of it was not to be had just now. unserved are
+    the queues of which a look at the jobs has found that nobody takes them. usual is which share of the jobs of a queue
+    fails for good.
     """
 
     now: datetime
@@ -168,7 +168,7 @@ def failing(facts: Facts) -> Iterator[Notice]:
     part = share(failed, failed + sum(each.succeeded for each in lately))
     named = f"the {'queue' if len(bad) == 1 else 'queues'} {_named([queue.name for queue in bad])}"
     what = f"{count(failed, 'job')} in {named} failed for good in the last 10 minutes ({part})"
-    # What several fail by is told below, and is not to be pushed off the page.
+    # What several fail by is shown below, and is not to be pushed off the page.
     acts = (_failures_of(bad[0].name), *_pause_of(bad[0])) if len(bad) == 1 else _LOOK_AT_ALL
     yield Notice(Level.BAD, what, "A pause keeps the others from failing too.", acts)
 
@@ -190,12 +190,12 @@ def _pause_of(queue: Queue) -> tuple[Action, ...]:
 
 
 def is_muted(group: ErrorGroup, now: datetime) -> bool:
-    """Tell whether somebody has muted a group, and that has not ended."""
+    """Return whether somebody has muted a group, and that has not ended."""
     return group.muted_until is not None and group.muted_until > now
 
 
 def is_frequent(group: ErrorGroup, now: datetime) -> bool:
-    """Tell whether a group fails many jobs and is not muted. Its counts include jobs that succeeded since."""
+    """Return whether a group fails many jobs and is not muted. Its counts include jobs that succeeded since."""
     return not is_muted(group, now) and group.failed + group.retried >= MANY_FAILURES
 
 

@@ -29,8 +29,8 @@ _TIMES = {"created_after": "after", "created_before": "before"}
 class Verb:
     """Something that can be done to many jobs.
 
-    Shape: what it means stands on the page where it is confirmed. can_spread tells that the jobs may become due evenly
-           over some time.
+    What it means stands on the page where it is confirmed. can_spread is true if the jobs may become due evenly over
+    some time.
     """
 
     name: str
@@ -82,14 +82,14 @@ VERBS: Mapping[str, Verb] = {
 
 @dataclass(frozen=True, slots=True)
 class Bulk:
-    """What is asked for. Shape: look is the filter, in which no time depends on when it is read."""
+    """What is asked for. `look` is the filter, in which no time depends on when it is read."""
 
     verb: Verb
     look: Look
 
     @property
     def is_of_every_job(self) -> bool:
-        """Tell whether no filter holds."""
+        """Return whether no filter holds."""
         return not self.look.pairs
 
     @property
@@ -99,13 +99,13 @@ class Bulk:
 
 
 def fitting(look: Look) -> list[Verb]:
-    """Return what can be done to jobs of this filter, as far as that tells."""
+    """Return what can be done to jobs of this filter, as far as that says."""
     statuses = {JobStatus(text) for text in look.values("status")} or set(JobStatus)
     return [verb for verb in VERBS.values() if ACTS_ON[verb.action] & statuses]
 
 
 def read_bulk(given: Iterable[tuple[str, list[str]]], verb: str, zone: tzinfo, now: datetime) -> Bulk:
-    """Return what a form or a URL asks for. Raises: Invalid, also where any of its filters is not understood."""
+    """Return what a form or a URL asks for. Raises: Invalid, also if any of its filters is not understood."""
     look = read_look(given)
     if verb not in VERBS:
         raise Invalid({"action": ["Must be one of " + ", ".join(VERBS) + "."]})

@@ -24,14 +24,14 @@ _FIELDS = JobChanges().fields
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """What is to be different. Shape: queue is the new one, if any."""
+    """What is to be different. `queue` is the new one, if any."""
 
     changes: Changes
     queue: str | None
 
 
 class Unread(Exception):
-    """What was typed cannot be done. Shape: form is to be shown again, with the faults."""
+    """What was typed cannot be done. `form` is to be shown again, with the faults."""
 
     def __init__(self, form: Form) -> None:
         super().__init__()
@@ -39,13 +39,13 @@ class Unread(Exception):
 
 
 class Clash(Unread):
-    """Somebody else has changed the same meanwhile. Shape: form has what the job is now."""
+    """Somebody else has changed the same meanwhile. `form` has what the job is now."""
 
 
 def form_of(job: Job) -> Form:
     """Return the form for a job: with its values, and no new time.
 
-    Shape: `was_` and the name of a field is what that shows.
+    `was_` and the name of a field is what that shows.
     """
     values = {name: written(getattr(job, name)) for name in SETTINGS}
     shown = {f"was_{name}": text for name, text in values.items()}
@@ -55,7 +55,7 @@ def form_of(job: Job) -> Form:
 def read_form(given: Mapping[str, str], job: Job, zone: tzinfo) -> Changed:
     """Return what is to change in the job as it is now: what is empty, or as the form has shown it, stays.
 
-    Raises: Unread; Clash where what is to change is no longer as the form has shown it, nor as it is to be.
+    Raises: Unread; Clash if what is to change is no longer as the form has shown it, nor as it is to be.
     """
     now = form_of(job)
     values = {name: given.get(name, "").strip()[:200] for name in NAMES}

@@ -41,7 +41,7 @@ ONCE = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A form as it is shown: what stands in its fields, and what is wrong with that. Shape: "" is of all of it."""
+    """A form as it is shown: what stands in its fields, and what is wrong with that. "" is of all of it."""
 
     values: Mapping[str, str]
     faults: Mapping[str, str] = field(default_factory=dict)
@@ -111,7 +111,7 @@ def json_of(text: str, name: str) -> Json:
 
 
 def faults_of(error: Invalid, names: tuple[str, ...]) -> dict[str, str]:
-    """Return what is wrong, by the fields of the form. Shape: what is of none of them stands under ""."""
+    """Return what is wrong, by the fields of the form. What is of none of them stands under ""."""
     details = dict(error.details)
     job = details.pop("job", None)
     if isinstance(job, Mapping):

@@ -19,7 +19,7 @@ class NoTime(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class PauseForm:
-    """The form as it was sent. Shape: fault is of the time."""
+    """The form as it was sent. `fault` is of the time."""
 
     choice: str = "15m"
     until: str = ""

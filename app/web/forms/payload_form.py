@@ -22,7 +22,7 @@ LINE = 300
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field of the payload. Shape: look is line, lines, number, choice or json; choices are of a choice alone."""
+    """A field of the payload. `look` is line, lines, number, choice or json; choices are of a choice alone."""
 
     name: str
     look: str
@@ -37,12 +37,12 @@ class Field:
 
     @property
     def label(self) -> str:
-        """Return its name, with a mark where it has to be given."""
+        """Return its name, with a mark if it has to be given."""
         return f"{self.name} *" if self.is_required else self.name
 
 
 def fields_of(schema: Mapping[str, Any]) -> list[Field]:
-    """Return the fields; none where the schema is not one of an object with some fields of its own."""
+    """Return the fields; none if the schema is not one of an object with some fields of its own."""
     properties = schema.get("properties") or {}
     if len(properties) > MOST_FIELDS:
         return []
@@ -120,5 +120,5 @@ def _text(each: Field, value: Json) -> str:
 
 
 def fits(fields: Sequence[Field], payload: Mapping[str, Json]) -> bool:
-    """Tell whether the form can show all of the payload."""
+    """Return whether the form can show all of the payload."""
     return payload.keys() <= {each.name for each in fields}

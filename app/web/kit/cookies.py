@@ -36,7 +36,7 @@ def signed(secret: str, what: str) -> str:
 
 
 def is_signed(secret: str, what: str, signature: str) -> bool:
-    """Tell whether this is that signature, in a time that does not depend on how much of it is right."""
+    """Return whether this is that signature, in a time that does not depend on how much of it is right."""
     return hmac.compare_digest(signed(secret, what).encode(), signature.encode())
 
 

@@ -22,7 +22,7 @@ MOST_CHARACTERS = 300
 class Undo:
     """The act that takes back what was done.
 
-    Shape: word is its button's; act its endpoint, such as `job.retry`; given are the arguments of its path.
+    `word` is its button's; act its endpoint, such as `job.retry`; given are the arguments of its path.
     """
 
     word: str
@@ -32,7 +32,7 @@ class Undo:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What was done, or "". Shape: whether the viewer may take it back is for the page to ask."""
+    """What was done, or "". Whether the viewer may take it back is for the page to ask."""
 
     text: str = ""
     undo: Undo | None = None
@@ -44,7 +44,7 @@ NOTHING = Said()
 def done(sentence: str, place: str, undo: Undo | None = None) -> Response:
     """Lead to this place of the dashboard, and tell there what was done, and what takes it back.
 
-    Shape: sentence is "" where the place says that by itself.
+    `sentence` is "" if the place says that by itself.
     """
     shelf().clear()
     response = redirect(checked(place), 303)
@@ -82,9 +82,9 @@ def _undo(text: str) -> Undo | None:
 
 
 def heed_acts() -> None:
-    """Forget what this process keeps, where the browser was just led here by an act: another one may have done it.
+    """Forget what this process keeps, if the browser was just led here by an act: another one may have done it.
 
-    A poll heeds none: what it hands on stays until a whole page tells it, and each poll would have all read anew.
+    A poll heeds none: what it hands on stays until a whole page shows it, and each poll would have all read anew.
     """
     if request.method == "GET" and LIVE not in request.headers and _handed_on() is not None:
         shelf().clear()

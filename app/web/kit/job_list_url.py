@@ -45,7 +45,7 @@ class Odd:
 class Look:
     """What is looked for.
 
-    Shape: pairs are the filters as the URL has them; odd are those that are none. sort is an order; "" is newest first.
+    `pairs` are the filters as the URL has them; odd are those that are none. sort is an order; "" is newest first.
     """
 
     pairs: tuple[Pair, ...] = ()
@@ -87,9 +87,9 @@ class Look:
         return kept if status is None else [("status", status), *kept]
 
     def in_order(self, sort: str) -> list[Pair] | None:
-        """Return the query of this page in another order; None where its filters do not fit that.
+        """Return the query of this page in another order; None if its filters do not fit that.
 
-        Shape: what is next of a queue may be queued or to be retried, so that both are then asked for.
+        What is next of a queue may be queued or to be retried, so that both are then asked for.
         """
         look, order = self, JobOrder(sort)
         if order is JobOrder.DUE and self.statuses and self.statuses <= set(WAITING_STATUSES):
@@ -162,7 +162,7 @@ def _is_value(name: str, text: str) -> bool:
 
 
 def read_look(given: Iterable[tuple[str, list[str]]]) -> Look:
-    """Return what the parameters of a URL ask for. Shape: names that are no filters are left out."""
+    """Return what the parameters of a URL ask for. Names that are no filters are left out."""
     pairs: list[Pair] = []
     odd: list[Odd] = []
     unread: list[str] = []
@@ -187,7 +187,7 @@ def read_look(given: Iterable[tuple[str, list[str]]]) -> Look:
 
 
 def _ordered(look: Look, sort: str) -> Look:
-    """Return what is looked for in this order, where there is an index for it."""
+    """Return what is looked for in this order, if there is an index for it."""
     if not sort:
         return look
     fitting = look.in_order(sort) if sort in set(JobOrder) else None
@@ -201,7 +201,7 @@ def _ordered(look: Look, sort: str) -> Look:
 
 
 def fits(name: str, text: str) -> bool:
-    """Tell whether the filter may have this value."""
+    """Return whether the filter may have this value."""
     return not _fault(name, text, [])
 
 
@@ -219,7 +219,7 @@ def _too_often(name: str, before: list[Pair]) -> str:
 class Found:
     """What the search box was given.
 
-    Shape: job leads to that job; else pairs are the query of a list, and unread is what was not understood.
+    `job` leads to that job; else pairs are the query of a list, and unread is what was not understood.
     """
 
     job: UUID | None = None
@@ -239,7 +239,7 @@ _WORDS = re.compile(r'(?P<name>[a-z][\w.]*)[:=](?P<text>"[^"]*"|\S+)|(?P<word>\S
 def read_search(text: str, held: Iterable[Pair] = ()) -> Found:
     """Return what the text means, beside the filters that hold already.
 
-    Shape: a word of its own is a kind. Of a filter that can have one value the new one counts.
+    A word of its own is a kind. Of a filter that can have one value the new one counts.
     """
     text = text.strip()[:MOST_TYPED]
     if _is_secret(text):

@@ -9,7 +9,7 @@ GROUPS = ("Work", "System", "Access")
 
 @dataclass(frozen=True, slots=True)
 class Rail:
-    """A section's place in the menu. Shape: group is one of GROUPS; key is pressed after `g` to go there."""
+    """A section's place in the menu. `group` is one of GROUPS; key is pressed after `g` to go there."""
 
     group: str
     place: int
@@ -25,7 +25,7 @@ WITHIN: dict[str, str] = {}
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link of the menu. Shape: endpoint as url_for takes it."""
+    """A link of the menu. Endpoint as url_for takes it."""
 
     name: str
     endpoint: str

@@ -57,7 +57,7 @@ class Permissions:
         }
 
     def refused(self, method: str, route: Route, endpoint: str | None) -> Forbidden | NotHere | None:
-        """Return why the caller may not make this call; None where it may."""
+        """Return why the caller may not make this call; None if it may."""
         view = self._app.view_functions.get(endpoint or "")
         acts = method == "POST" or hasattr(view, _FOR_ACTING)
         if self.is_read_only and acts and isinstance(route.needs, Scope):
@@ -70,7 +70,7 @@ class Permissions:
         return None if told is None else NotHere(told)
 
     def why_not(self, endpoint: str) -> str | None:
-        """Return why the viewer may not use this page or act; None where nothing forbids it."""
+        """Return why the viewer may not use this page or act; None if nothing forbids it."""
         if not viewer().is_in:
             return "nobody is signed in"
         method, route = self._routes.get(endpoint, ("GET", UNSAID))

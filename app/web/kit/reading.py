@@ -86,7 +86,7 @@ class _Kept:
     value: Any = None
 
     def fits(self, seconds: float, *, is_polled: bool) -> bool:
-        """Tell whether the value is younger than `seconds`."""
+        """Return whether the value is younger than `seconds`."""
         # Try soon again what could not be read.
         if isinstance(self.value, Part) and self.value.late:
             seconds = min(seconds, KEPT_SECONDS)

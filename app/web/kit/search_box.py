@@ -29,8 +29,8 @@ MOST_TOLD, MOST_WORD = 3, 40
 class Box:
     """What stands in the box.
 
-    Shape: fault says what of it is not understood, and marks it; without leads to the page without that. held are
-           filters that hold beside what is typed there.
+    `fault` says what of it is not understood, and marks it; without leads to the page without that. held are filters
+    that hold beside what is typed there.
     """
 
     text: str = ""
@@ -43,7 +43,7 @@ EMPTY = Box()
 
 
 def fault_of(unread: Sequence[Odd]) -> str:
-    """Return one line that says why these words are not understood; "" where there is none."""
+    """Return one line that says why these words are not understood; "" if there is none."""
     told = [f"“{_cut(each.text)}”: {each.why}" for each in unread[:MOST_TOLD]]
     more = len(unread) - len(told)
     return "; ".join([*told, *([f"{more} more"] if more > 0 else [])])
@@ -85,7 +85,7 @@ def queues_read() -> QueuesRead:
 def suggestions() -> list[str]:
     """Return what may be typed into the box, without a statement: filters, and kinds and queues that are known here.
 
-    Shape: at most MOST. Another viewer may have had a queue read: only those that this one may use are named.
+    At most MOST. Another viewer may have had a queue read: only those that this one may use are named.
     """
     names = {status: alias for alias, status in ALIASES.items()}
     filters = [*(f"{name}:" for name in NAMES), PREFIX, *(f"status:{names.get(each, each)}" for each in JobStatus)]

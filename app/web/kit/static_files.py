@@ -23,7 +23,7 @@ FOR_EVER, FOR_AN_HOUR, NOT_AT_ALL = "public, max-age=31536000, immutable", "publ
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file. Shape: version is the beginning of its SHA-256."""
+    """A file. `version` is the beginning of its SHA-256."""
 
     content: bytes
     content_type: str
@@ -60,5 +60,5 @@ def _serve(name: str) -> Response:
         raise NotFound
     version = request.args.get("v")
     keep = FOR_AN_HOUR if version is None else FOR_EVER if version == file.version else NOT_AT_ALL
-    # Where another process has the next release, its page asks this one for a file that is not here yet.
+    # If another process has the next release, its page asks this one for a file that is not here yet.
     return Response(file.content, content_type=file.content_type, headers={"Cache-Control": keep})

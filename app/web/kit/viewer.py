@@ -19,8 +19,7 @@ THEMES = ("auto", "light", "dark")
 class Preferences:
     """How a person wants to see pages.
 
-    Shape: zone is a name of tzdata; is_exact: times are not relative; uses_keys:
-           single keys lead somewhere.
+    `zone` is a name of tzdata; is_exact: times are not relative; uses_keys: single keys lead somewhere.
     """
 
     theme: str = "auto"
@@ -38,8 +37,8 @@ class Preferences:
 class Viewer:
     """Who looks.
 
-    Shape: is_in tells that they may see more than the sign-in page; is_known that it is by a session. secret is the
-           token of that session, or of a browser without one. now is the database's clock, as far as that was asked.
+    `is_in` is true if they may see more than the sign-in page; is_known that it is by a session. secret is the token of
+    that session, or of a browser without one. now is the database's clock, as far as that was asked.
     """
 
     caller: Caller = NOBODY

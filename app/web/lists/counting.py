@@ -17,7 +17,7 @@ from ..kit.search_box import queues_read
 
 @dataclass(frozen=True, slots=True)
 class Queues:
-    """Queues by name, with the last minutes of each. Shape: more tells that others follow."""
+    """Queues by name, with the last minutes of each. `more` is true if others follow."""
 
     queues: Sequence[Queue]
     minutes: Mapping[str, Sequence[Minute]]
@@ -25,7 +25,7 @@ class Queues:
 
 
 def is_on() -> bool:
-    """Tell whether workers count, by the setting of this process."""
+    """Return whether workers count, by the setting of this process."""
     return service().config.counting == "on"
 
 

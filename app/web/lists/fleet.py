@@ -20,7 +20,7 @@ MOST_WORKERS = 200
 class Fleet:
     """The newest workers.
 
-    Shape: more tells that others were not read; is_part that the viewer sees only workers that serve some queues.
+    `more` is true if others were not read; is_part that the viewer sees only workers that serve some queues.
     """
 
     workers: Sequence[Worker]
@@ -49,17 +49,17 @@ class Fleet:
 
     @property
     def is_dead(self) -> bool:
-        """Tell whether no worker lives."""
+        """Return whether no worker lives."""
         return not self.more and not self.is_part and not self.living
 
     @property
     def is_idle(self) -> bool:
-        """Tell whether no worker takes jobs."""
+        """Return whether no worker takes jobs."""
         return not self.more and not self.is_part and not self.takes
 
     @property
     def takes(self) -> bool:
-        """Tell whether one of these workers takes jobs."""
+        """Return whether one of these workers takes jobs."""
         return any(each.takes for each in self.workers)
 
     def serving(self, queue: str) -> Sequence[Worker]:
@@ -67,7 +67,7 @@ class Fleet:
         return [each for each in self.workers if each.takes and (each.queues is None or queue in each.queues)]
 
     def leaves(self, queue: str) -> bool:
-        """Tell whether no worker takes jobs of the queue."""
+        """Return whether no worker takes jobs of the queue."""
         return not self.more and not self.serving(queue)
 
 

@@ -19,7 +19,7 @@ ENDED_BADLY = frozenset((JobStatus.FAILED_PERMANENT, JobStatus.CANCELLED))
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """A count of jobs. Shape: if it is not exact, there are more."""
+    """A count of jobs. If it is not exact, there are more."""
 
     jobs: int
     is_exact: bool
@@ -31,7 +31,7 @@ class Counted:
 
 
 def counted(wanted: JobFilter, key: tuple[object, ...]) -> Part[Counted]:
-    """Return how many jobs a short scan finds. Shape: equal filters have equal keys."""
+    """Return how many jobs a short scan finds. Equal filters have equal keys."""
     look = partial(searched, lambda conn: Counted.of(count_jobs(conn, wanted)))
     return kept("count of jobs", key, look, seconds=KEPT_SECONDS)
 
@@ -45,7 +45,7 @@ def live(wanted: JobFilter) -> Mapping[JobStatus, int]:
 def total(wanted: JobFilter, key: tuple[object, ...]) -> Counted | None:
     """Return how many jobs a list has if they are cheap to count: live, failed and cancelled jobs.
 
-    Shape: for the key see `counted`.
+    For the key see `counted`.
     """
     statuses = set(wanted.possible_statuses or JobStatus)
     if wanted.is_answered_by_depths:

@@ -20,9 +20,9 @@ SECONDS = 5.0
 
 
 def unused(look: Look) -> Mapping[Pair, str]:
-    """Return what is to be said of the names of a filter that no job has, where that filter finds none.
+    """Return what is to be said of the names of a filter that no job has, if that filter finds none.
 
-    Shape: of several queues, or kinds, the first alone is looked for: each takes a statement or two.
+    Of several queues, or kinds, the first alone is looked for: each takes a statement or two.
     """
     return dict(_of(look))
 
@@ -55,7 +55,7 @@ def _is_queue(text: str) -> bool:
 
 
 def _has_none(name: str, text: str) -> bool:
-    """Tell whether no job has it: neither a live one nor, however far back, an ended one."""
+    """Return whether no job has it: neither a live one nor, however far back, an ended one."""
     wanted = filter_within({name: [text]}, (), after=None, limit=1)
 
     def look(conn: Connection) -> bool:

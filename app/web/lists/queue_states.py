@@ -34,7 +34,7 @@ WORST_FIRST = ("Failing", "Unserved", "Growing", "Paused", "Not known", "Well", 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """How a queue is. Shape: status is the one of a job whose shape and colour it has; None: neither."""
+    """How a queue is. `status` is the one of a job whose shape and colour it has; None: neither."""
 
     text: str
     status: str | None = None
@@ -54,9 +54,9 @@ class QueueRow:
 class Known:
     """What is known of queues beside what was counted of each.
 
-    Shape: fleet None: not known. minutes are the last ones of each queue, the last of which is not over. unserved are
-           those of which a look at the jobs has found that nobody takes them. usual is which share of jobs fails for
-           good, where that is known.
+    Fleet None: not known. minutes are the last ones of each queue, the last of which is not over. unserved are those of
+    which a look at the jobs has found that nobody takes them. usual is which share of jobs fails for good, if that is
+    known.
     """
 
     now: datetime
@@ -66,7 +66,7 @@ class Known:
     usual: Mapping[str, float] = field(default_factory=dict)
 
     def fails(self, queue: Queue) -> bool:
-        """Tell whether more of what ended in the queue of late failed for good than is usual there."""
+        """Return whether more of what ended in the queue of late failed for good than is usual there."""
         return is_failing(self.minutes.get(queue.name, ()), self.usual.get(queue.name, 0.0))
 
 
@@ -98,7 +98,7 @@ def word_of(queue: Queue, known: Known) -> Word:
 
 
 def is_unserved(queue: Queue, known: Known) -> bool:
-    """Tell whether jobs of the queue are due, and no live worker takes them."""
+    """Return whether jobs of the queue are due, and no live worker takes them."""
     if queue.paused or queue.name in known.unserved:
         return not queue.paused
     is_due = bool(queue.live.due) and is_fresh(queue, known.now)
@@ -106,17 +106,17 @@ def is_unserved(queue: Queue, known: Known) -> bool:
 
 
 def is_fresh(queue: Queue, now: datetime) -> bool:
-    """Tell whether what was counted of the queue says whether jobs of it are due."""
+    """Return whether what was counted of the queue says whether jobs of it are due."""
     return queue.counted_at is not None and now - queue.counted_at <= FRESH
 
 
 def needs_look(queues: Sequence[Queue], fleet: Fleet, now: datetime) -> bool:
-    """Tell whether only a look at the jobs can say which queues are unserved."""
+    """Return whether only a look at the jobs can say which queues are unserved."""
     return fleet.more or not fleet.takes or not queues or not all(is_fresh(each, now) for each in queues)
 
 
 def is_failing(minutes: Sequence[Minute], usual: float = 0.0) -> bool:
-    """Tell whether much of what ended in these minutes failed for good, and far more than the share that is usual."""
+    """Return whether much of what ended in these minutes failed for good, and far more than the share that is usual."""
     failed = sum(each.failed for each in minutes)
     ended = failed + sum(each.succeeded for each in minutes)
     # Five times a quarter is more than all.
@@ -129,7 +129,7 @@ def _whole(minutes: Sequence[Minute]) -> list[int]:
 
 
 def is_growing(queue: Queue, minutes: Sequence[Minute]) -> bool:
-    """Tell whether ever more jobs are due, and have been for a while."""
+    """Return whether ever more jobs are due, and have been for a while."""
     known = _whole(minutes)[-RISING_MINUTES - 1 :]
     rises = [after - before for before, after in pairwise(known)]
     is_late = (queue.live.oldest_due_seconds or 0) > LATE_SECONDS

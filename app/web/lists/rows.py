@@ -41,7 +41,7 @@ def columns_of(look: Look) -> str:
 
 
 def is_running(job: ListedJob) -> bool:
-    """Tell whether a worker has claimed the job."""
+    """Return whether a worker has claimed the job."""
     return isinstance(job, RunningJob) or job.status is JobStatus.RUNNING
 
 

@@ -141,7 +141,7 @@ def _groups(asked: Mapping[str, str], offset: int) -> Part[tuple[Frequent, Mappi
 
 
 def _is_new(group: ErrorGroup, span: str, now: datetime) -> bool:
-    """Tell whether the group was first seen within the span."""
+    """Return whether the group was first seen within the span."""
     return (now - group.first_seen).total_seconds() < SPANS[span][0]
 
 

@@ -114,7 +114,7 @@ def one(name: str) -> Page:
 
 
 def _is_used(name: str, conn: Connection) -> bool:
-    """Tell whether the kind has had jobs lately."""
+    """Return whether the kind has had jobs lately."""
     return recent_kind(conn, name, queues=caller().queues) is not None
 
 

@@ -186,7 +186,7 @@ def _called(typed: str, late: list[str]) -> Iterator[tuple[UUID, str]]:
 
 
 def _is_there(name: str, get: Callable[[Connection], object], late: list[str]) -> bool:
-    """Tell whether `get` finds something; if it takes too long, add `name` to `late`."""
+    """Return whether `get` finds something; if it takes too long, add `name` to `late`."""
 
     def look(conn: Connection) -> bool:
         try:

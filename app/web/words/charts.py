@@ -27,7 +27,7 @@ Say = Callable[[float], str]
 class Series:
     """One row of numbers.
 
-    Shape: state gives its colour; look is columns, area or line; None in values is a gap.
+    `state` gives its colour; look is columns, area or line; None in values is a gap.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Series:
 class Chart:
     """A chart, and its numbers as a table.
 
-    Shape: times label the points, one for each value of each series; summary says in words what is seen.
+    `times` label the points, one for each value of each series; summary says in words what is seen.
     """
 
     title: str
@@ -52,7 +52,7 @@ class Chart:
 
     @property
     def is_empty(self) -> bool:
-        """Tell whether there is nothing to draw."""
+        """Return whether there is nothing to draw."""
         return not any(value for one in self.series for value in one.values)
 
 
@@ -73,7 +73,7 @@ def figure(chart: Chart, said: Say) -> Markup:
 
 
 def plot(chart: Chart, said: Say) -> Markup:
-    """Return axes and plot. Shape: said writes a value as people read it."""
+    """Return axes and plot. Said writes a value as people read it."""
     stack = [one for one in chart.series if one.look == "columns"]
     lines = [one for one in chart.series if one.look != "columns"]
     top = ceiling(_most(stack, lines))
@@ -172,7 +172,7 @@ def summed(values: Sequence[float]) -> list[float]:
 def spark(values: Sequence[float], state: str, summary: str, *, least: float = 1) -> Markup:
     """Return a small chart without axes: columns side by side, one for each of the sums.
 
-    Shape: what is below `least` looks low, however high the rest is: so several have one scale.
+    What is below `least` looks low, however high the rest is: so several have one scale.
     """
     sums = summed(values)
     top = max([*sums, least])
@@ -200,7 +200,7 @@ def bar(part: float, state: str, summary: str) -> Markup:
 
 
 def widths(parts: Sequence[float]) -> list[int]:
-    """Return how wide each part of a strip is, STRIP in all. Shape: none is negative; [] where all are 0."""
+    """Return how wide each part of a strip is, STRIP in all. None is negative; [] if all are 0."""
     whole = sum(parts)
     if whole <= 0:
         return []
@@ -214,7 +214,7 @@ def widths(parts: Sequence[float]) -> list[int]:
 def strip(parts: Sequence[tuple[str, float]], summary: str) -> Markup:
     """Return how some time was divided: (state, seconds) each, in their order.
 
-    Shape: "queued" is low, so that colour alone tells nothing; "" is left empty.
+    "queued" is low, so that colour alone says nothing; "" is left empty.
     """
     drawn: dict[str, str] = {}
     at = 0

@@ -10,6 +10,6 @@ from collections.abc import Iterable
 
 
 def is_hidden(name: str, fragments: Iterable[str]) -> bool:
-    """Tell whether the value under this name is hidden: whether one of these is in it."""
+    """Return whether the value under this name is hidden: whether one of these is in it."""
     plain = name.lower().replace("-", "_")
     return any(each in plain for each in fragments)

@@ -12,7 +12,7 @@ from haulier.domain.timeline import Step, What, Why
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A step as it is shown. Shape: icon is a symbol's id, state its colour; until is the planned end of a wait."""
+    """A step as it is shown. `icon` is a symbol's id, state its colour; until is the planned end of a wait."""
 
     at: datetime
     icon: str
@@ -63,7 +63,7 @@ def lines(steps: Sequence[Step]) -> list[Line]:
 
 
 def summary(steps: Sequence[Step], seconds: float) -> str:
-    """Return for how long the job waited and ran, of all the time that it took; "" where that is not wholly known."""
+    """Return for how long the job waited and ran, of all the time that it took; "" if that is not wholly known."""
     waits = [step for step in steps if step.what == What.WAITED]
     waited = sum(step.seconds or 0.0 for step in waits)
     ran = sum(step.seconds or 0.0 for step in steps if step.what != What.WAITED)
@@ -74,7 +74,7 @@ def summary(steps: Sequence[Step], seconds: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Some time of a job. Shape: look is a key of LOOKS."""
+    """Some time of a job. `look` is a key of LOOKS."""
 
     look: str
     seconds: float
@@ -83,7 +83,7 @@ class Stretch:
 def stretches(steps: Sequence[Step]) -> list[Stretch]:
     """Return how a job's time was divided, from its first step on, as far as that is over: what goes on is left out.
 
-    Shape: none is of 0 s. By the clocks of several transactions steps can overlap: then the earlier one counts.
+    None is of 0 s. By the clocks of several transactions steps can overlap: then the earlier one counts.
     """
     spans = sorted(((begin, end, look) for begin, end, look in map(_span, steps) if end > begin), key=lambda it: it[:2])
     found: list[Stretch] = []
@@ -99,7 +99,7 @@ def stretches(steps: Sequence[Step]) -> list[Stretch]:
 
 
 def _span(step: Step) -> tuple[datetime, datetime, str]:
-    """Return when the step began and ended, and how that looks. Shape: without a length it ends as it begins."""
+    """Return when the step began and ended, and how that looks. Without a length it ends as it begins."""
     took = timedelta(seconds=max(0.0, step.seconds or 0.0))
     if step.what == What.WAITED:
         return step.at, step.at + took, NEITHER if step.why == Why.NOT_KNOWN else WAITED

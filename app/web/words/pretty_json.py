@@ -27,8 +27,8 @@ class _Number(str):
 class Printed:
     """JSON as pieces of text, each with its look.
 
-    Shape: byte_count is of the text that was printed; is_cut tells that only its beginning is here; hidden counts the
-           values that are hidden.
+    `byte_count` is of the text that was printed; `is_cut` is true if only its beginning is here; hidden counts the
+    values that are hidden.
     """
 
     pieces: tuple[Piece, ...]
@@ -40,7 +40,7 @@ class Printed:
 def printed(text: bytes, *, hides: Collection[str] = (), is_whole: bool = False) -> Printed:
     """Return the JSON set out, without the values under names that have one of `hides` in them.
 
-    Shape: not whole, it ends after MOST_CHARACTERS.
+    Not whole, it ends after MOST_CHARACTERS.
     """
     try:
         value: Json = json.loads(text, parse_float=_Number, parse_int=_Number, parse_constant=_Number)

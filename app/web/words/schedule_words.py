@@ -23,7 +23,7 @@ MOST_TIMES = 4
 
 
 def words_of(cron: str | None, every_seconds: int | None) -> str:
-    """Return it in words, or "" where that would take many."""
+    """Return it in words, or "" if that would take many."""
     if cron is None:
         return f"every {_whole(every_seconds or 0)}"
     fields = NAMED.get(cron, cron).split()
@@ -70,7 +70,7 @@ def _steps(field: str, end: int) -> range:
 
 
 def _even(values: range, end: int) -> int:
-    """Return the step of these values where it stays the same from one round to the next; 0: it does not."""
+    """Return the step of these values if it stays the same from one round to the next; 0: it does not."""
     return values.step if len(values) > 1 and end % values.step == 0 else 0
 
 

@@ -10,7 +10,7 @@ _DURATION = re.compile(r"([0-9]{1,9})\s*(s|m|min|h|d)")
 
 
 def read_duration(text: str) -> timedelta | None:
-    """Return the duration, such as `10m` or `2 h`, or None where the text is none."""
+    """Return the duration, such as `10m` or `2 h`, or None if the text is none."""
     found = _DURATION.fullmatch(text.strip())
     if found is None:
         return None
@@ -19,7 +19,7 @@ def read_duration(text: str) -> timedelta | None:
 
 
 def read_time(text: str, zone: tzinfo) -> datetime | None:
-    """Return the time, RFC 3339 or without an offset as it is in the zone; None where the text is none."""
+    """Return the time, RFC 3339 or without an offset as it is in the zone; None if the text is none."""
     try:
         found = datetime.fromisoformat(text.strip())
         return (found if found.tzinfo else found.replace(tzinfo=zone)).astimezone(UTC)

@@ -1,4 +1,4 @@
-"""Calls one Haulier: with a deadline, again where that is safe, and with errors that fit on a line."""
+"""Calls one Haulier: with a deadline, again if that is safe, and with errors that fit on a line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Query = Sequence[tuple[str, str]]
 DEADLINE_SECONDS = 10.0
 # Before each further attempt; Retry-After beats them, up to LONGEST_PAUSE.
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
-# Where nobody has answered yet, the URL is wrong more often than the service is being started.
+# If nobody has answered yet, the URL is wrong more often than the service is being started.
 FIRST_PAUSES = PAUSES[:2]
 LONGEST_PAUSE = 30.0
 PIECE = 65536
@@ -38,7 +38,7 @@ SHOWN = ("content-type", "retry-after", "location", "next-cursor", "looked-back-
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request. Shape: is_safe says that to send it twice does no more than once. Units: seconds."""
+    """A request. `is_safe` says that to send it twice does no more than once. Units: seconds."""
 
     method: str
     path: str
@@ -52,7 +52,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the service has answered. Shape: at is when, by its clock, or by ours where it does not say."""
+    """What the service has answered. At is when, by its clock, or by ours if it does not say."""
 
     status: int
     headers: Mapping[str, str]
@@ -61,7 +61,7 @@ class Answer:
 
 
 class Api:
-    """The API of one service. Shape: note is told why a call is sent again, trace what was sent and answered."""
+    """The API of one service. `note` is told why a call is sent again, trace what was sent and answered."""
 
     def __init__(
         self, service: Service, *, note: Callable[[str], None], trace: Callable[[str], None] | None = None
@@ -75,7 +75,7 @@ class Api:
 
     @property
     def was_called(self) -> bool:
-        """Tell whether the service was called, by this or by a twin."""
+        """Return whether the service was called, by this or by a twin."""
         return self._session is not None
 
     def twin(self) -> Api:
@@ -225,7 +225,7 @@ class Api:
 
 
 def _sent_as(key: str | None) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
-    """Return what adds the key. Also where there is none: else requests would look into ~/.netrc for another."""
+    """Return what adds the key. Also if there is none: else requests would look into ~/.netrc for another."""
 
     def add(request: requests.PreparedRequest) -> requests.PreparedRequest:
         if key is not None:

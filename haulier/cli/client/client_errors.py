@@ -32,7 +32,7 @@ class CommandError(HaulierError):
 
 
 class Refused(CommandError):
-    """The service has answered with an error. Shape: slug is the API's word for it. Units: seconds."""
+    """The service has answered with an error. `slug` is the API's word for it. Units: seconds."""
 
     def __init__(self, message: str, code: Code, *, status: int, slug: str = "") -> None:
         super().__init__(message, code)
@@ -43,7 +43,7 @@ class Refused(CommandError):
 class Unreachable(CommandError):
     """There was no answer.
 
-    Shape: was_sent is False where the request cannot have arrived; may_pass where the next one would fare no better.
+    `was_sent` is False if the request cannot have arrived; may_pass where the next one would fare no better.
     """
 
     def __init__(self, message: str, *, was_sent: bool, may_pass: bool = True) -> None:

@@ -22,7 +22,7 @@ def replace(path: Path, text: str) -> None:
     """Put the text in the place of the file, whole or not at all, for nobody else to read. Raises: CommandError."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Where it is a link, as in folders of dotfiles, it stays one.
+        # If it is a link, as in folders of dotfiles, it stays one.
         target = path.resolve()
         # mkstemp makes it 0600.
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")

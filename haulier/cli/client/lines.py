@@ -19,7 +19,7 @@ RUN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line with a job. Shape: sent is the request with a key, text the line as it was; fault is why it is none."""
+    """A line with a job. `sent` is the request with a key, text the line as it was; fault is why it is none."""
 
     number: int
     text: bytes
@@ -29,7 +29,7 @@ class Line:
 
 @dataclass(slots=True)
 class Batch:
-    """Lines that are sent at once. Shape: reached counts all lines up to its end, whose hash is digest."""
+    """Lines that are sent at once. `reached` counts all lines up to its end, whose hash is digest."""
 
     lines: list[Line] = field(default_factory=list)
     reached: int = 0
@@ -51,7 +51,7 @@ def measure(file: BinaryIO) -> tuple[str, int, int]:
 
 
 class Reader:
-    """Reads lines, as many bytes as it is told. Shape: number counts those that were read, digest is of them all."""
+    """Reads lines, as many bytes as it is told. `number` counts those that were read, digest is of them all."""
 
     def __init__(self, file: BinaryIO, run: str, *, size: int | None = None) -> None:
         self._file, self._run, self._left = file, run, size

@@ -15,7 +15,7 @@ from haulier.cli.client.files import folder_in, replace
 
 @dataclass(slots=True)
 class Note:
-    """How far a run has come. Shape: lines counts those that were answered, whose hash is digest; rejects is a file."""
+    """How far a run has come. `lines` counts those that were answered, whose hash is digest; rejects is a file."""
 
     lines: int = 0
     digest: str = ""
@@ -56,7 +56,7 @@ class Notes:
             yield
 
     def read(self) -> Note:
-        """Return the note; an empty one where there is none that can be read, and then all is sent again."""
+        """Return the note; an empty one if there is none that can be read, and then all is sent again."""
         try:
             kept = self._all()[self._url]
             note = Note(**kept)

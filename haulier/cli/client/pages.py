@@ -9,12 +9,12 @@ from haulier.cli.client.api import Answer, Api, Json, Query
 from haulier.cli.client.client_errors import Code, CommandError
 
 MOST_A_PAGE = 200
-# A page takes the service some 0.1 s, and may be empty where what is looked for is rare.
+# A page takes the service some 0.1 s, and may be empty if what is looked for is rare.
 LOOK_SECONDS = 10.0
 
 
 class Listing:
-    """The items of a list. Shape: looked_back_to is set where it has ended before all were found."""
+    """The items of a list. `looked_back_to` is set if it has ended before all were found."""
 
     def __init__(self, api: Api, path: str, query: Query, *, limit: int) -> None:
         self._api, self._path, self._query, self._left = api, path, list(query), limit

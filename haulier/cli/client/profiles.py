@@ -15,7 +15,7 @@ from haulier.cli.client.client_errors import Code, CommandError
 from haulier.cli.client.files import folder_in, replace
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-# A file that others may read tells them the key, and one that they may write has key_command run what they like.
+# A file that others may read says them the key, and one that they may write has key_command run what they like.
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -32,7 +32,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Profiles:
-    """The file. Shape: default is a name, which need not be a profile's."""
+    """The file. `default` is a name, which need not be a profile's."""
 
     path: Path
     text: str = field(default="", repr=False)
@@ -53,7 +53,7 @@ def path_in(variables: Mapping[str, str]) -> Path:
 
 
 def read(path: Path) -> Profiles:
-    """Return the profiles of the file; none where it is not there. Raises: CommandError."""
+    """Return the profiles of the file; none if it is not there. Raises: CommandError."""
     try:
         with path.open("rb") as file:
             _check_private(path, os.fstat(file.fileno()))

@@ -21,7 +21,7 @@ BATCH_SECONDS, BYTES_A_SECOND = 40.0, 50_000
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a line. Shape: answer is what the service said of it; 201 is stored, 200 known before."""
+    """What became of a line. `answer` is what the service said of it; 201 is stored, 200 known before."""
 
     line: Line
     status: int
@@ -29,7 +29,7 @@ class Outcome:
 
     @property
     def is_refused(self) -> bool:
-        """Tell whether no job stands for it."""
+        """Return whether no job stands for it."""
         return self.status not in (200, 201)
 
 

@@ -21,7 +21,7 @@ COMMAND_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A Haulier and the key to it. Shape: read_key gives None where there is none, and may run a command for it."""
+    """A Haulier and the key to it. `read_key` gives None if there is none, and may run a command for it."""
 
     url: str
     read_key: Callable[[], str | None] = field(repr=False)
@@ -36,12 +36,12 @@ class Service:
 
     @property
     def is_local(self) -> bool:
-        """Tell whether it is on this machine's loopback."""
+        """Return whether it is on this machine's loopback."""
         return is_loopback(urlsplit(self.url).hostname or "")
 
     @property
     def is_plain(self) -> bool:
-        """Tell whether anybody on the way could read the key."""
+        """Return whether anybody on the way could read the key."""
         return self.url.startswith("http:") and not self.is_local
 
 
@@ -108,7 +108,7 @@ def _checked(key: str | None, where: str) -> str | None:
 
 
 def same(one: str, other: str) -> bool:
-    """Tell whether two URLs are the same service, to which a key may be sent."""
+    """Return whether two URLs are the same service, to which a key may be sent."""
     return one.rstrip("/").lower() == other.rstrip("/").lower()
 
 

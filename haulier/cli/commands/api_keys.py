@@ -1,4 +1,4 @@
-"""API keys over HTTP: `haulier keys` where no database is named."""
+"""API keys over HTTP: `haulier keys` if no database is named."""
 
 from __future__ import annotations
 

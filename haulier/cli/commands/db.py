@@ -17,7 +17,7 @@ TABLES = columns_of(
 @command("db", example="haulier db")
 @pass_invocation
 def db(invocation: Invocation) -> None:
-    """Show how the database is; where it is not well, what that does to jobs and what to do.
+    """Show how the database is; if it is not well, what that does to jobs and what to do.
 
     Then its tables, the largest first: rows and dead rows as the server estimates them, sizes, how often over the rows
     would fit, and when vacuum and ANALYZE last came.

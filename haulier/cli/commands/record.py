@@ -1,4 +1,4 @@
-"""The record of what operators did, over HTTP: `haulier audit` where no database is named."""
+"""The record of what operators did, over HTTP: `haulier audit` if no database is named."""
 
 from __future__ import annotations
 

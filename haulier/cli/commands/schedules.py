@@ -219,7 +219,7 @@ def _timetable(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _timetable_of(invocation: Invocation, name: str, asked: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what to ask of the schedule's ticks; None where there is none to come."""
+    """Return what to ask of the schedule's ticks; None if there is none to come."""
     if any(asked[given] is not None for given in ("cron", "every", "zone")):
         raise click.UsageError("--cron, --every and --zone go without the name of a schedule")
     schedule = invocation.api.get(path_of(name)).body

@@ -28,7 +28,7 @@ SHORTEST = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A table. Shape: by is what it can be sorted by, the first one first; larger values come first."""
+    """A table. By is what it can be sorted by, the first one first; larger values come first."""
 
     path: str
     columns: Sequence[Column]
@@ -47,7 +47,7 @@ PAGES = {
 
 @dataclass
 class View:
-    """What is shown. Shape: sorted_by is a place in what its page can be sorted by; trouble is why it is not fresh."""
+    """What is shown. `sorted_by` is a place in what its page can be sorted by; trouble is why it is not fresh."""
 
     page: str = "1"
     sorted_by: int = 0
@@ -114,7 +114,7 @@ def _watch(invocation: Invocation, view: View, screen: Screen, every: float) -> 
 
 
 def look(invocation: Invocation, view: View) -> None:
-    """Ask for what the view shows. Raises: CommandError where the key is bad; other trouble is shown."""
+    """Ask for what the view shows. Raises: CommandError if the key is bad; other trouble is shown."""
     try:
         # Not said to be safe: the next turn asks again anyhow, and keys are not read meanwhile.
         view.stats = invocation.api.send(Call("GET", "/stats")).body

@@ -23,7 +23,7 @@ Told = Callable[[str, Answer], str]
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Which jobs are meant, and how it is done to them. Shape: ids is empty where it is all of the filter."""
+    """Which jobs are meant, and how it is done to them. `ids` is empty if it is all of the filter."""
 
     ids: list[str]
     query: list[tuple[str, str]]
@@ -43,7 +43,7 @@ spread_option = click.option("--spread", type=Duration(), help="With --all: due 
 
 
 def choosing(act: Callable[..., Any]) -> Callable[..., Any]:
-    """Let the command take ids, or a filter and --all, as one argument. Shape: `chosen`."""
+    """Let the command take ids, or a filter and --all, as one argument. `chosen`."""
 
     @functools.wraps(act)
     def with_choice(*args: Any, query: list[tuple[str, str]], **given: Any) -> Any:
@@ -97,7 +97,7 @@ def each_of(invocation: Invocation, ids: list[str], call: Callable[[str], Call],
             tell(invocation, each, invocation.api.send(call(each)), said)
             codes.append(Code.DONE)
         except CommandError as error:
-            # Where nobody answers, or the key is bad, the next one would fare no better.
+            # If nobody answers, or the key is bad, the next one would fare no better.
             if error.code in (Code.UNREACHABLE, Code.NO_KEY):
                 raise
             invocation.terminal.warn(str(error))

@@ -30,7 +30,7 @@ class Enqueue(ClientCommand):
     """A command whose --wait has a value or none."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the arguments. A word after --wait is its value where it is a duration, and else the next argument."""
+        """Read the arguments. A word after --wait is its value if it is a duration, and else the next argument."""
         read = []
         for word, following in zip(args, [*args[1:], ""], strict=False):
             read.append("--wait=inf" if word == "--wait" and seconds_of(following) is None else word)
@@ -67,7 +67,7 @@ def enqueue(invocation: Invocation, /, kind: str | None, payload: dict[str, Any]
     """Enqueue a job, or those of a file.
 
     Prints the id of the job. JSON is its payload, or - to read that from stdin. With --wait the exit code says how it
-    ended: 0, 7 where it failed for good, 8 where it was cancelled, 124 where it has not ended in time.
+    ended: 0, 7 if it failed for good, 8 if it was cancelled, 124 if it has not ended in time.
 
     With --file each line is a job as POST /jobs takes it, and is stored once, however often the command is started.
     """
@@ -118,7 +118,7 @@ def wait_for(invocation: Invocation, job_id: str, seconds: float) -> dict[str, A
 
 
 def say_end(invocation: Invocation, job: dict[str, Any], seconds: float) -> Code:
-    """Say how the job has ended, and return the exit code. Raises: CommandError where it has not."""
+    """Say how the job has ended, and return the exit code. Raises: CommandError if it has not."""
     if job["status"] not in ENDS:
         raise CommandError(f"{job['id']} is {job['status']} after {words.duration(seconds)}", Code.WAITED)
     ran = words.duration(words.since(job["started_at"], job["finished_at"]))

@@ -39,7 +39,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where lines come from. Shape: digest, size and lines are None where they can be read once only."""
+    """Where lines come from. `digest`, size and lines are None if they can be read once only."""
 
     file: BinaryIO
     run: str
@@ -191,7 +191,7 @@ class Rejects:
 
 
 def _job(text: bytes) -> Any:
-    """Return the line as JSON where it is that, so that it can be corrected and sent again."""
+    """Return the line as JSON if it is that, so that it can be corrected and sent again."""
     try:
         return json.loads(text.decode())
     except (ValueError, RecursionError):

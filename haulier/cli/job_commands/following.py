@@ -31,7 +31,7 @@ MOST_A_TURN = 2000
 def watch(invocation: Invocation, given: list[list[str]], wait: float) -> Code:
     """Show what happens to jobs until they have ended.
 
-    The exit code is 0 where all have succeeded, 7 where one has failed for good, 8 where one was cancelled, 124 where
+    The exit code is 0 if all have succeeded, 7 if one has failed for good, 8 if one was cancelled, 124 if
     one has not ended in time.
     """
     until, pause, woken = time.monotonic() + wait, SOON, Event()
@@ -58,7 +58,7 @@ def watch(invocation: Invocation, given: list[list[str]], wait: float) -> Code:
 
 
 def show_step(invocation: Invocation, job: Job) -> None:
-    """Show where a job stands, in a line."""
+    """Show if a job stands, in a line."""
     terminal = invocation.terminal
     at = job["finished_at"] or (job["started_at"] if job["status"] == "running" else job["updated_at"])
     shown = words.clock(at) if terminal.is_screen else at

@@ -50,7 +50,7 @@ def list_jobs(invocation: Invocation, query: list[tuple[str, str]], sort: str | 
 
 
 def _in_order(sort: str, query: list[tuple[str, str]], limit: int) -> list[tuple[str, str]]:
-    """Return the order, and the statuses that go with it where none is asked for. Raises: click.UsageError."""
+    """Return the order, and the statuses that go with it if none is asked for. Raises: click.UsageError."""
     if limit > MOST_A_PAGE:
         raise click.UsageError(f"--sort: lists {MOST_A_PAGE} at most, and no page follows")
     of_order = [] if any(name == "status" for name, _ in query) else STATUSES_OF[JobOrder(sort)]
@@ -79,7 +79,7 @@ def show(invocation: Invocation, given: list[str]) -> None:
 def count(invocation: Invocation, query: list[tuple[str, str]]) -> None:
     """Count jobs.
 
-    "at least" stands before the number where there may be more. Options that are marked * may be given more than
+    "at least" stands before the number if there may be more. Options that are marked * may be given more than
     once: any of them will do.
     """
     counted = invocation.api.get("/jobs/count", with_error_found(invocation.api, query)).body

@@ -27,7 +27,7 @@ COLUMNS = columns_of(
     long="FILTER",
 )
 OVER = ("done", "cancelled", "failed")
-# Of looking how far an operation is. A look does some of it where no worker lives.
+# Of looking how far an operation is. A look does some of it if no worker lives.
 SECONDS = 0.2
 # What is said of each action: what is asked, what goes on, what was done.
 WORDS = {
@@ -134,7 +134,7 @@ def watch_to_end(invocation: Invocation, operation: Operation) -> Code:
 
 
 def _looking(invocation: Invocation, operation_id: str) -> Callable[[], Operation]:
-    """Return what looks at an operation, and does some of it where no worker lives and the key may do so."""
+    """Return what looks at an operation, and does some of it if no worker lives and the key may do so."""
     path, api, may_advance = f"/operations/{operation_id}", invocation.api, True
 
     def look() -> Operation:
@@ -214,7 +214,7 @@ def show(invocation: Invocation, given: list[str]) -> None:
 def watch(invocation: Invocation, given: list[str]) -> Code:
     """Show how far an operation is until it is over.
 
-    The exit code is 6 where it was cancelled, has failed, or was refused for some jobs.
+    The exit code is 6 if it was cancelled, has failed, or was refused for some jobs.
     """
     return watch_to_end(invocation, invocation.api.get(f"/operations/{given[0]}").body)
 

@@ -12,7 +12,7 @@ from haulier.cli.terminal.visible import visible
 
 
 def ask(invocation: Invocation, what: str, *, is_final: bool = False) -> None:
-    """Return if the answer is yes. Raises: CommandError for no, or where nobody can be asked."""
+    """Return if the answer is yes. Raises: CommandError for no, or if nobody can be asked."""
     service = invocation.service
     if not sys.stdin.isatty():
         raise CommandError(f"{what} on {service.url}? Nobody can be asked here: --yes says so", Code.USAGE)

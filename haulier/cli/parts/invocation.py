@@ -22,14 +22,14 @@ from haulier.config import client_variables
 from haulier.version import version
 
 COLORS = ("auto", "always", "never")
-# What Python raises where the parts of an answer are missing, of another type, or too deep or too large.
+# What Python raises if the parts of an answer are missing, of another type, or too deep or too large.
 MISSHAPEN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 NAMES = {"help_option_names": ["-h", "--help"]}
 
 
 @dataclass
 class Invocation:
-    """What was asked for. Shape: given has the options by their names."""
+    """What was asked for. `given` has the options by their names."""
 
     given: dict[str, Any] = field(default_factory=dict)
 
@@ -50,12 +50,12 @@ class Invocation:
 
     @property
     def names_a_service(self) -> bool:
-        """Tell whether a flag says which service is meant."""
+        """Return whether a flag says which service is meant."""
         return "url" in self.given or "profile" in self.given
 
     @property
     def is_on_database(self) -> bool:
-        """Tell whether a command that works on the database as well as over HTTP is to work there."""
+        """Return whether a command that works on the database as well as over HTTP is to work there."""
         return "DATABASE_URL" in self.variables and not self.names_a_service
 
     @cached_property
@@ -139,7 +139,7 @@ class ClientCommand(Command):
     """A command that calls the API."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command. Raises: CommandError also where an answer has not the shape of Haulier's answers."""
+        """Run the command. Raises: CommandError also if an answer has not the shape of Haulier's answers."""
         try:
             return super().invoke(ctx)
         except MISSHAPEN as error:

@@ -46,7 +46,7 @@ def job_row(terminal: Terminal, job: dict[str, Any]) -> list[Cell]:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job with what is told about it. Shape: steps and why are None where nothing is known of these."""
+    """A job with what is told about it. Steps and why are None if nothing is known of these."""
 
     job: dict[str, Any]
     steps: list[dict[str, Any]]
@@ -54,7 +54,7 @@ class Job:
 
 
 def show_job(terminal: Terminal, shown: Job) -> None:
-    """Show a job: what happened to it, and why it waits or who runs it where that is known."""
+    """Show a job: what happened to it, and why it waits or who runs it if that is known."""
     job = shown.job
     attempts = f"{job['attempts']} of {job['max_attempts']} attempts"
     terminal.styled(Styled(job["kind"], "bold", job["kind"]), terminal.state(job["status"]), attempts)

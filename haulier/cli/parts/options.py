@@ -40,7 +40,7 @@ class Duration(click.ParamType[float]):
 
 
 def seconds_of(text: str) -> float | None:
-    """Return how many seconds a text stands for; None where it is not a duration."""
+    """Return how many seconds a text stands for; None if it is not a duration."""
     if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
         return float(text)
     if not re.fullmatch(r"([0-9]{1,9}(\.[0-9]{1,9})?[smhdw])+", text):
@@ -170,7 +170,7 @@ PARAMETERS = _parameters()
 
 
 def filtered(act: Callable[..., Any]) -> Callable[..., Any]:
-    """Let the command take the options of the filter, as one argument. Shape: `query` is what the API is asked."""
+    """Let the command take the options of the filter, as one argument. `query` is what the API is asked."""
 
     @functools.wraps(act)
     def with_filter(*args: Any, **given: Any) -> Any:
@@ -210,7 +210,7 @@ def filter_in_json(query: Query) -> dict[str, Any]:
 
 
 def with_error_found(api: Api, query: Query) -> list[tuple[str, str]]:
-    """Return the filter with the group's id where it has a part of its text or example. Raises: CommandError."""
+    """Return the filter with the group's id if it has a part of its text or example. Raises: CommandError."""
     return [(name, error_id(api, value) if name == "error" else value) for name, value in query]
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # As the shell says of a program that wrote to a pipe which nobody reads any more.
 READER_LEFT = 141
-# Wider than any table: nothing is cut where nobody looks at a screen.
+# Wider than any table: nothing is cut if nobody looks at a screen.
 ENDLESS = 100_000
 # Of a text: before its lines; and how much of it is shown.
 INDENT, LONGEST = 12, 2000
@@ -30,7 +30,7 @@ GAP, LEAST_LONG = 2, 20
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table. Shape: a long one is cut to what the screen has left."""
+    """A column of a table. A long one is cut to what the screen has left."""
 
     name: str
     is_number: bool = False
@@ -44,7 +44,7 @@ def columns_of(names: str, *, numbers: str = "", long: str = "") -> list[Column]
 
 @dataclass(frozen=True, slots=True)
 class Styled:
-    """A cell with a colour. Shape: plain is what stands there where there are no colours, for programs to find."""
+    """A cell with a colour. `plain` is what stands there where there are no colours, for programs to find."""
 
     text: str
     style: str
@@ -55,7 +55,7 @@ Cell = str | Styled
 
 
 class Terminal:
-    """The streams of a command. Shape: color is auto, always or never."""
+    """The streams of a command. `color` is auto, always or never."""
 
     def __init__(self, *, as_json: bool, color: str, is_quiet: bool, no_color: bool) -> None:
         self.as_json, self.is_quiet = as_json, is_quiet
@@ -68,12 +68,12 @@ class Terminal:
         self.now = datetime.now(UTC)
 
     def has_color(self, stream: IO[str]) -> bool:
-        """Tell whether to write colours there."""
+        """Return whether to write colours there."""
         return self._color == "always" or (self._color == "auto" and stream.isatty() and not self._no_color)
 
     @property
     def is_watched(self) -> bool:
-        """Tell whether somebody looks at stderr and wants to know how far things are."""
+        """Return whether somebody looks at stderr and wants to know how far things are."""
         return sys.stderr.isatty() and not self.is_quiet
 
     def console(self, stream: IO[str]) -> Console:
@@ -125,7 +125,7 @@ class Terminal:
             self.json(value)
 
     def table(self, columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> None:
-        """Print a table: cut to the screen, or whole and in plain text where there is none."""
+        """Print a table: cut to the screen, or whole and in plain text if there is none."""
         cells = [list(row) for row in rows]
         if not self.is_screen and not self.has_color(sys.stdout):
             self._write(_plain_table(columns, cells))
@@ -138,7 +138,7 @@ class Terminal:
             console.print(table)
 
     def styled(self, *parts: Cell) -> None:
-        """Print a line of parts, with their colours where there are any."""
+        """Print a line of parts, with their colours if there are any."""
         if not self.is_screen and not self.has_color(sys.stdout):
             self._write("  ".join(_plain(part) for part in parts).rstrip() + "\n")
             return
@@ -189,7 +189,7 @@ class Terminal:
 
 
 class _Piped:
-    """Ends the program quietly where whoever read its output has left."""
+    """Ends the program quietly if whoever read its output has left."""
 
     def __enter__(self) -> None:
         """Do nothing yet."""

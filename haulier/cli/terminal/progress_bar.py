@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Bar:
-    """A bar on stderr, where somebody looks; elsewhere nothing. Shape: total is None where it is not known."""
+    """A bar on stderr, if somebody looks; elsewhere nothing. `total` is None if it is not known."""
 
     def __init__(self, terminal: Terminal, what: str, total: int | None) -> None:
         self._terminal, self._what, self._total = terminal, what, total

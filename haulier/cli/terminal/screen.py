@@ -38,12 +38,12 @@ Block = Line | Table
 
 
 def can_draw(terminal: Terminal) -> bool:
-    """Tell whether there is a whole screen, and keys."""
+    """Return whether there is a whole screen, and keys."""
     return terminal.is_screen and sys.stdin.isatty()
 
 
 def print_once(terminal: Terminal, blocks: Sequence[Block]) -> None:
-    """Print what would be drawn, where there is no screen."""
+    """Print what would be drawn, if there is no screen."""
     for block in blocks:
         if isinstance(block, Table):
             terminal.table(block.columns, block.rows)

@@ -52,7 +52,7 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def spark(values: Sequence[float | None]) -> str:
-    """Return a line of blocks as high as the values are; a space where there is none."""
+    """Return a line of blocks as high as the values are; a space if there is none."""
     most = max([value for value in values if value is not None], default=0)
     return "".join(
         " " if value is None else BLOCKS[min(7, int(8 * value / most))] if most else BLOCKS[0] for value in values
@@ -88,7 +88,7 @@ def when(text: str | None, now: datetime) -> str:
 
 
 def day_and_time(instant: datetime, now: datetime) -> str:
-    """Return the date and the time in the zone of this machine; the year where it is another."""
+    """Return the date and the time in the zone of this machine; the year if it is another."""
     local = instant.astimezone()
     return local.strftime("%d %b %H:%M:%S" if local.year == now.astimezone().year else "%d %b %Y %H:%M:%S")
 

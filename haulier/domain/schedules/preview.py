@@ -14,7 +14,7 @@ FIRST, SECOND_TIME = "Clocks show this time twice: the first time.", "Clocks sho
 
 
 class Preview(NamedTuple):
-    """A tick. Shape: local is what clocks show, with their offset; note is None where clocks do nothing to it."""
+    """A tick. `local` is what clocks show, with their offset; note is None if clocks do nothing to it."""
 
     scheduled_at: datetime
     local: str

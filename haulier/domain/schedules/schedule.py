@@ -67,7 +67,7 @@ class TickOutcome(StrEnum):
 
 
 class InvalidSchedule(ValueError):
-    """A value of a schedule cannot be used. Shape: field is its name."""
+    """A value of a schedule cannot be used. `field` is its name."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -104,7 +104,7 @@ def timetable(
 ) -> Timetable:
     """Return when such a schedule fires. Raises: InvalidSchedule.
 
-    Shape: counts_from is for every_seconds, which counts from there.
+    `counts_from` is for every_seconds, which counts from there.
     """
     try:
         where = zone(time_zone)
@@ -124,7 +124,7 @@ def timetable(
 class Rule:
     """What somebody wants to happen: what to enqueue, when, and what becomes of ticks that cannot fire in time.
 
-    Shape: job is as a client asks for one; missed_max and missed_within_seconds are there where missed is all.
+    `job` is as a client asks for one; missed_max and missed_within_seconds are there where missed is all.
     """
 
     job: dict[str, Any]
@@ -159,9 +159,9 @@ class Refused:
 class Schedule:
     """A schedule as the database keeps it.
 
-    Shape: every tick up to decided_to has its row, or is pending_at, which waits for a job to end; counts_from is where
-           every_seconds counts from; paused_since and paused_until are of the last pause, without end where only the
-           former is there; source is api or file; refused is None if it can fire.
+    Every tick up to decided_to has its row, or is pending_at, which waits for a job to end; counts_from is where
+    every_seconds counts from; paused_since and paused_until are of the last pause, without end where only the former is
+    there; source is api or file; refused is None if it can fire.
     """
 
     name: str
@@ -176,7 +176,7 @@ class Schedule:
 
     @property
     def timetable(self) -> Timetable:
-        """Return when it fires. Raises: InvalidSchedule, where a zone is known no more."""
+        """Return when it fires. Raises: InvalidSchedule, if a zone is known no more."""
         return timetable(
             cron=self.rule.cron,
             every_seconds=self.rule.every_seconds,
@@ -185,7 +185,7 @@ class Schedule:
         )
 
     def is_paused(self, at: datetime) -> bool:
-        """Tell whether the last pause includes this instant."""
+        """Return whether the last pause includes this instant."""
         if self.paused_since is None or at < self.paused_since:
             return False
         return self.paused_until is None or at < self.paused_until
@@ -236,7 +236,7 @@ class Decided(NamedTuple):
 class Decision:
     """What is to be written about a schedule: ticks, and its own new state.
 
-    Shape: look_at is when to look at it again; has_more tells that more ticks are due than fit into one decision.
+    `look_at` is when to look at it again; `has_more` is true if more ticks are due than fit into one decision.
     """
 
     ticks: list[Decided]
@@ -297,8 +297,8 @@ def decide(
 ) -> Decision:
     """Decide what becomes of the ticks that are due. Raises: InvalidSchedule.
 
-    Shape: is_busy tells that a job of the schedule is live; ticks older than keep get no row; with hurry those fire too
-           that wait for their jitter.
+    `is_busy` is true if a job of the schedule is live; ticks older than keep get no row; with hurry those fire too that
+    wait for their jitter.
     """
     due, following, is_known = _due(
         schedule, now, schedule.upcoming(max(schedule.decided_to, now - keep)), at_once, hurry
@@ -315,7 +315,7 @@ def decide(
         decided_to=due[min(len(due), at_once) - 1].at if due else schedule.decided_to,
         pending_at=fate.pending_at,
         next_at=upcoming_at and upcoming_at.at,
-        # Not the time of the next tick where that is past: schedules that are due first go first.
+        # Not the time of the next tick if that is past: schedules that are due first go first.
         look_at=now if has_more else _look_at(upcoming_at, fate.pending_at, now),
         has_more=has_more,
     )
@@ -326,8 +326,8 @@ def _due(
 ) -> tuple[list[Due], Due | None, bool]:
     """Return the ticks that are due, and the one behind them.
 
-    Shape: where there are more than at_once, so many that none of the first is among those that fire although missed;
-           False: that is not known, since too many would have to be read.
+    If there are more than at_once, so many that none of the first is among those that fire although missed; False: that
+    is not known, since too many would have to be read.
     """
     due: list[Due] = []
     enough = schedule.rule.missed_max or 1
@@ -372,7 +372,7 @@ def _look_at(following: Due | None, pending_at: datetime | None, now: datetime) 
 def counts_from_after(old: Schedule, rule: Rule, now: datetime) -> datetime:
     """Return where every_seconds of the new rule counts from: its next tick is as far from the last one as it says.
 
-    Where that has passed, the next tick is the next whole second.
+    If that has passed, the next tick is the next whole second.
     """
     if rule.every_seconds is None or old.rule.every_seconds is None:
         return now.replace(microsecond=0)

@@ -34,9 +34,9 @@ class ScheduleCode(StrEnum):
 class Unfired:
     """What is known of a schedule, from which follows why it does not fire just now.
 
-    Shape: now is the database's time; looked_for is when a worker was last to look at it, or is to do so next; live_job
-           is a job of the schedule that has not ended; workers counts the live ones that are not stopping, since those
-           fire schedules; ticks older than keep count no more.
+    `now` is the database's time; `looked_for` is when a worker was last to look at it, or is to do so next; `live_job`
+    is a job of the schedule that has not ended; workers counts the live ones that are not stopping, since those fire
+    schedules; ticks older than keep count no more.
     """
 
     schedule: Schedule
@@ -47,7 +47,7 @@ class Unfired:
     keep: timedelta
 
     def reasons(self) -> list[Reason]:
-        """Return all reasons; none where it is about to fire."""
+        """Return all reasons; none if it is about to fire."""
         schedule = self.schedule
         try:
             following = next(schedule.upcoming(max(schedule.decided_to, self.now - self.keep)), None)
@@ -92,7 +92,7 @@ class Unfired:
             yield Reason(ScheduleCode.OVERLAP, f"a tick {becomes} while the job {self.live_job} is live", link=link)
 
     def _passes(self, following: Due | None) -> bool:
-        """Tell whether a pause holds what comes next, by the instants that firing goes by."""
+        """Return whether a pause holds what comes next, by the instants that firing goes by."""
         schedule = self.schedule
         if schedule.pending_at is not None and schedule.is_paused(self.now):
             return True
@@ -110,7 +110,7 @@ class Unfired:
             yield Reason(ScheduleCode.UNKNOWN, message, since=since, link="/workers")
 
     def _due_since(self, following: Due | None) -> datetime | None:
-        """Return since when a worker could decide something; None where nothing is due."""
+        """Return since when a worker could decide something; None if nothing is due."""
         schedule = self.schedule
         if schedule.pending_at is not None and (self.live_job is None or schedule.is_paused(self.now)):
             return schedule.pending_at

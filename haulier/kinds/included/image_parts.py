@@ -34,7 +34,7 @@ _LIMITS = {
 
 
 def refusal(source: bytes) -> str | None:
-    """Return which parts the file has too many of, or None where it may be opened. The limits bound the work."""
+    """Return which parts the file has too many of, or None if it may be opened. The limits bound the work."""
     counts: dict[str, int] = {}
     sizes: dict[str, int] = {}
     for what, size in _parts(source):

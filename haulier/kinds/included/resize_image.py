@@ -94,7 +94,7 @@ class ResizeImage(PayloadSchema):
 
 
 def check_settings(config: Config) -> str | None:
-    """Return a warning where STORAGE_URL is not set: it is needed unless a job has a target. Raises: ConfigError."""
+    """Return a warning if STORAGE_URL is not set: it is needed unless a job has a target. Raises: ConfigError."""
     if not config.storage_url:
         return "STORAGE_URL not set: every resize_image job without a target will fail"
     check_storage(config.storage_url)
@@ -255,10 +255,10 @@ def _is_turned(image: Image) -> bool:
 
 
 def _upright(image: Image) -> Image:
-    """Return the image upright; where that is a new image, the given one is closed."""
+    """Return the image upright; if that is a new image, the given one is closed."""
     from PIL.Image import Transpose
 
-    # Not Pillow's exif_transpose: it rewrites the camera's other notes, and fails where one of them is odd.
+    # Not Pillow's exif_transpose: it rewrites the camera's other notes, and fails if one of them is odd.
     method = {
         2: Transpose.FLIP_LEFT_RIGHT,
         3: Transpose.ROTATE_180,

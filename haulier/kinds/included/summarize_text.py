@@ -99,7 +99,7 @@ def summarize_text(context: JobContext, payload: dict[str, Json]) -> Json:
 
 
 def _significant(words: list[list[str]], language: str | None) -> frozenset[str]:
-    """Return the words that the text repeats, or all of them where it repeats none, less stop words and numbers."""
+    """Return the words that the text repeats, or all of them if it repeats none, less stop words and numbers."""
     counts = Counter(word for of_one in words for word in of_one)
     if language is None:
         language = max(sorted(_STOP_WORDS), key=lambda name: sum(counts[word] for word in _STOP_WORDS[name]))

@@ -85,7 +85,7 @@ class WebhookDelivery(PayloadSchema):
 
 
 def check_secret(config: Config) -> str | None:
-    """Return a warning where WEBHOOK_SECRET is short. Raises: ConfigError, which does not show the secret."""
+    """Return a warning if WEBHOOK_SECRET is short. Raises: ConfigError, which does not show the secret."""
     if any(len(key) < LEAST_KEY for key in _keys(config.webhook_secret or "")):
         return f"WEBHOOK_SECRET is short: Standard Webhooks asks for {LEAST_KEY} to 64 random bytes"
     return None

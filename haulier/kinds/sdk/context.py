@@ -19,7 +19,7 @@ _making = threading.Lock()
 class JobContext:
     """The job that runs, whether it is to stop, and how far it has come.
 
-    Shape: `settings` is the process's Config, for kinds that reach other machines.
+    `settings` is the process's Config, for kinds that reach other machines.
     """
 
     job: Job
@@ -45,7 +45,7 @@ class JobContext:
 
     @property
     def cancelled(self) -> bool:
-        """Tell whether the job is to stop."""
+        """Return whether the job is to stop."""
         return self._reason is not None
 
     def raise_if_cancelled(self) -> None:
@@ -66,7 +66,7 @@ class JobContext:
     def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
         """Say how far the job has come; what was said last is shown with the job, a second later or so.
 
-        Shape:  done and total are numbers from 0 to 2**53; of a note 200 characters are kept.
+        Done and total are numbers from 0 to 2**53; of a note 200 characters are kept.
         Raises: TypeError, ValueError.
         """
         # Handlers call it in their innermost loops: what is as it mostly is costs 0.4 us.
@@ -80,6 +80,6 @@ class JobContext:
 
     @property
     def said(self) -> Progress | None:
-        """Return what the handler last said of its progress, or None where it has said nothing."""
+        """Return what the handler last said of its progress, or None if it has said nothing."""
         said = self._said
         return None if said is None else Progress(*said)

@@ -46,8 +46,8 @@ class Retry(Exception):
     ) -> Self:
         """Return the retry that a response asks for: after the seconds, or at the date, of its Retry-After.
 
-        Shape: a response of requests, httpx or the like, or its headers alone. One that asks for nothing, or for
-               nonsense, leaves the delay to the kind's own back-off.
+        A response of requests, httpx or the like, or its headers alone. One that asks for nothing, or for nonsense,
+        leaves the delay to the kind's own back-off.
         Units: most is seconds.
         """
         return cls(message or _said(response), after=asked_delay(response, most))

@@ -41,7 +41,7 @@ def unexplained() -> Iterator[None]:
 class PayloadSchema(Schema):
     """A payload's schema: unknown fields are refused, and null in an optional field counts as absent.
 
-    Most payloads fit, and each is checked when it comes and again when its job runs. So where a schema checks each
+    Most payloads fit, and each is checked when it comes and again when its job runs. So if a schema checks each
     field by itself, `load` calls the fields directly. Marshmallow's own way takes two to three times as long; only a
     payload that does not fit goes through it, to list all of its faults.
     """
@@ -117,7 +117,7 @@ class PayloadSchema(Schema):
 
 
 class _Straight(NamedTuple):
-    """What `load` needs to know of a schema that checks each field by itself. Shape: by the names of the fields."""
+    """What `load` needs to know of a schema that checks each field by itself. By the names of the fields."""
 
     deserializers: dict[str, Callable[..., Any]]
     defaults: dict[str, Any]
@@ -126,7 +126,7 @@ class _Straight(NamedTuple):
 
 
 def _straight(schema: PayloadSchema) -> _Straight | None:
-    """Return the fields of a schema that checks each field by itself; None where it does anything else."""
+    """Return the fields of a schema that checks each field by itself; None if it does anything else."""
     hooks = [name for tag in (PRE_LOAD, VALIDATES, VALIDATES_SCHEMA, POST_LOAD) for name, *_ in schema._hooks[tag]]
     renamed = [each for each in schema.load_fields.values() if each.data_key is not None or each.attribute is not None]
     is_plain = (
@@ -250,7 +250,7 @@ def faults(messages: Json, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _where(payload: Json) -> str | None:
-    """Return the first field with text that cannot be stored, or None where there is none."""
+    """Return the first field with text that cannot be stored, or None if there is none."""
     if not isinstance(payload, Mapping):
         return "_schema" if _bad(payload) else None
     names = (str(key) for key, value in payload.items() if _bad((key, value)))

@@ -33,7 +33,7 @@ class Response(Protocol):
 
 
 def asked_delay(response: Response | Headers | None, most: float) -> float | None:
-    """Return how long the response asks to wait, at most so long, or None where it does not. Units: seconds."""
+    """Return how long the response asks to wait, at most so long, or None if it does not. Units: seconds."""
     headers: Any = getattr(response, "headers", response)
     if headers is None:
         return None
@@ -42,7 +42,7 @@ def asked_delay(response: Response | Headers | None, most: float) -> float | Non
 
 
 def retry_after(value: str, most: float = MOST_SECONDS) -> float | None:
-    """Return the seconds that the header's value asks for, at most so many, or None where it makes no sense."""
+    """Return the seconds that the header's value asks for, at most so many, or None if it makes no sense."""
     text = value.strip()
     if re.fullmatch(r"[0-9]+", text):
         seconds = float(text)

@@ -24,7 +24,7 @@ Tree = Mapping[str, Any]
 
 @functools.cache
 def secret_fields(schema: Schema) -> Tree | None:
-    """Return which fields of the schema are secret; None where none is."""
+    """Return which fields of the schema are secret; None if none is."""
     tree = _of_schema(schema, {})
     return tree if _has_any(tree, set()) else None
 
@@ -75,7 +75,7 @@ def masked(value: Json, tree: Any) -> Json:
 def with_kept(value: Json, stored: Json, tree: Any) -> Json:
     """Return a payload that was read masked and sent back, with the stored secrets in the places of the masks.
 
-    Shape:  In a list that differs in more than its secrets nobody knows which element a mask belongs to.
+    In a list that differs in more than its secrets nobody knows which element a mask belongs to.
     Raises: NothingToKeep.
     """
     if tree is True:
@@ -96,7 +96,7 @@ def with_kept(value: Json, stored: Json, tree: Any) -> Json:
 
 
 class NothingToKeep(Exception):
-    """A mask stands where no secret is stored. Shape: path leads there."""
+    """A mask stands where no secret is stored. `path` leads there."""
 
     path: tuple[str | int, ...] = ()
 
@@ -110,7 +110,7 @@ def _kept_at(step: str | int, value: Json, stored: Json, tree: Any) -> Json:
 
 
 def is_secret_at(path: Sequence[str], tree: Any) -> bool:
-    """Tell whether what stands at this path of a payload is secret, or holds something that is."""
+    """Return whether what stands at this path of a payload is secret, or holds something that is."""
     for step in path:
         if tree is None or tree is True:
             break

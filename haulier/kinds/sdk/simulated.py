@@ -31,7 +31,7 @@ def outcome_of(job_id: UUID, attempt: int) -> Literal["succeeded", "failed"]:
 
 
 def failing_step(job_id: UUID, attempt: int) -> int | None:
-    """Return the step, counted from 0, at which this attempt fails, or None where it succeeds."""
+    """Return the step, counted from 0, at which this attempt fails, or None if it succeeds."""
     if attempt >= 2:
         return None
     return next((step for step in range(STEPS) if _chance(job_id, attempt, step, "fail") < FAILURE_RATE), None)

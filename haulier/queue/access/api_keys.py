@@ -18,7 +18,7 @@ _TIMES = ("created_at", "expires_at", "last_used_at", "revoked_at")
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key that somebody asks for. Shape: queues is None for every queue. Units: rate_limit is requests a second."""
+    """A key that somebody asks for. `queues` is None for every queue. Units: rate_limit is requests a second."""
 
     name: str
     scopes: Collection[Scope]
@@ -73,7 +73,7 @@ def create(conn: Connection, asked: NewKey, *, actor: str | None, key_id: str | 
 
 
 def may_write(conn: Connection) -> bool:
-    """Tell whether the role of this connection may make, rotate and revoke keys."""
+    """Return whether the role of this connection may make, rotate and revoke keys."""
     [row] = rows(conn, "may_write_keys")
     return bool(row["is_allowed"])
 
@@ -87,7 +87,7 @@ def _allowed(command: str) -> Iterator[None]:
 
 
 def find(conn: Connection, key_id: str) -> Found | None:
-    """Return the key of this id, or None where no such key is good now."""
+    """Return the key of this id, or None if no such key is good now."""
     found = rows(conn, "find_key", key_id=key_id)
     return Found(_key_of(found[0]), found[0]["seconds"]) if found else None
 
@@ -98,7 +98,7 @@ def list_ids(conn: Connection) -> frozenset[str]:
 
 
 def any_exist(conn: Connection) -> bool:
-    """Tell whether a key was ever made."""
+    """Return whether a key was ever made."""
     [row] = rows(conn, "any_key")
     return bool(row["found"])
 
@@ -119,9 +119,9 @@ def rotate(conn: Connection, key_id: str, *, overlap: timedelta, actor: str | No
 def rotated(
     conn: Connection, key_id: str, *, overlap: timedelta, actor: str | None, seen: str | None = None
 ) -> tuple[ApiKey, str]:
-    """Return the key with its new token, as `rotate` does; with `seen` only where its secret has that mark.
+    """Return the key with its new token, as `rotate` does; with `seen` only if its secret has that mark.
 
-    Raises: KeyRotated where it has not; and as `rotate`.
+    Raises: KeyRotated if it has not; and as `rotate`.
     """
     token = new_token(key_id)
     with _allowed(f"rotate {key_id}"), transaction(conn):

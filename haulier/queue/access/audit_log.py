@@ -23,8 +23,8 @@ LOOK_ROWS = 10_000
 class Action:
     """What somebody did to a job, an API key or, as target, something else: a group of errors, or a worker, by its id.
 
-    Shape: actor is None where callers need not say who they are. action is an Act, or one of a newer release. details
-           is a JSON object in UTF-8, None where there is nothing to tell: as objects a page could take 200 MB.
+    `actor` is None if callers need not say who they are. action is an Act, or one of a newer release. details is a JSON
+    object in UTF-8, None if there is nothing to tell: as objects a page could take 200 MB.
     """
 
     id: int
@@ -46,8 +46,8 @@ class Action:
 class ActionFilter:
     """Which entries are meant.
 
-    Shape: target is what was acted on where that is no job, such as an API key's id or the name of a queue.
-           after is the position of the last entry already seen.
+    `target` is what was acted on if that is no job, such as an API key's id or the name of a queue. after is the
+    position of the last entry already seen.
     """
 
     job_id: UUID | None = None
@@ -63,8 +63,8 @@ class ActionFilter:
 class Page(NamedTuple):
     """Some entries of the record.
 
-    Shape: after is where the next page begins; None on the last. looked_back_to is given where the look ended before
-    the page was full: older entries may match too.
+    `after` is where the next page begins; None on the last. `looked_back_to` is given where the look ended before the
+    page was full: older entries may match too.
     """
 
     actions: list[Action]
@@ -80,7 +80,7 @@ def list_actions(conn: Connection, *, limit: int) -> list[Action]:
 def find_actions(conn: Connection, wanted: ActionFilter) -> Page:
     """Return what was done, newest first, in a look that ends after LOOK_ROWS entries within the times and of the job.
 
-    Shape: there may be a page after one that is not full, or is empty.
+    There may be a page after one that is not full, or is empty.
     """
     most_rows = max(LOOK_ROWS, wanted.limit + 1)
     after_at, after_entry = wanted.after or (None, None)

@@ -21,8 +21,8 @@ _TOKEN_BYTES = 32
 class Session:
     """A session that has not expired.
 
-    Shape: key_hash is the hash of the API key's token with which it was opened. now is the database's clock; is_stale
-           tells that its last use was noted more than a minute ago.
+    `key_hash` is the hash of the API key's token with which it was opened. now is the database's clock; `is_stale` is
+    true if its last use was noted more than a minute ago.
     """
 
     key_id: str
@@ -33,7 +33,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A session as others see it. Shape: seen_at is its last use, to the minute."""
+    """A session as others see it. `seen_at` is its last use, to the minute."""
 
     created_at: datetime
     seen_at: datetime
@@ -62,7 +62,7 @@ def open_session(conn: Connection, *, key_id: str, key_hash: bytes, idle_seconds
 
 
 def find_session(conn: Connection, token: str) -> Session | None:
-    """Return the session of this token, or None where there is none that has not expired."""
+    """Return the session of this token, or None if there is none that has not expired."""
     found = rows(conn, "find_session", hash=hash_of(token))
     if not found:
         return None

@@ -41,8 +41,8 @@ def new_claim() -> UUID:
 class Claimed(NamedTuple):
     """What a claim returned.
 
-    Shape: found is how many jobs were due and not locked, up to the limit of the claim, those included that it left for
-           its other limits.
+    `found` is how many jobs were due and not locked, up to the limit of the claim, those included that it left for its
+    other limits.
     """
 
     jobs: list[ClaimedJob]
@@ -54,7 +54,7 @@ class Claimed(NamedTuple):
         return sum([job.text_size for job in self.jobs])
 
     def has_all(self, request: ClaimRequest) -> bool:
-        """Tell whether the claim took all that was due, uncut by its limits of jobs, bytes, time and last attempts."""
+        """Return whether the claim took all due jobs, uncut by its limits of jobs, bytes, time and last attempts."""
         return len(self.jobs) == self.found < request.limit
 
 
@@ -99,11 +99,11 @@ def settle_and_claim(
 
 
 def claim_next(conn: Connection, request: ClaimRequest) -> Claimed:
-    """Claim the first job of a request and no other; where the database refuses that, name the job.
+    """Claim the first job of a request and no other; if the database refuses that, name the job.
 
     The job's row is locked first and the claim begins at its place, so that a refusal is certainly about this job.
 
-    Raises: JobRefused; Refusal where the database refuses claims whatever the job; DatabaseUnavailable.
+    Raises: JobRefused; Refusal if the database refuses claims whatever the job; DatabaseUnavailable.
     """
     first: Mark | None = None
     try:
@@ -130,7 +130,7 @@ def claim_next(conn: Connection, request: ClaimRequest) -> Claimed:
 
 
 def has_next(conn: Connection, request: ClaimRequest) -> bool:
-    """Tell whether there is a job that a claim of one would take."""
+    """Return whether there is a job that a claim of one would take."""
     return _lock_next(conn, request) is not None
 
 

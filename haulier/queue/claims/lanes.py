@@ -17,7 +17,7 @@ NEWEST, MOST_FRESH = 50_000, 2_000
 
 
 class Stretch(NamedTuple):
-    """What one scan found. Shape: end is the lane after which the next scan goes on; None where no lane is left."""
+    """What one scan found. `end` is the lane after which the next scan goes on; None if no lane is left."""
 
     lanes: list[Lane]
     end: LaneName | None
@@ -65,7 +65,7 @@ def stretch(
         found = rows(conn, "lanes_of", queues=list(queues), **wanted)
     else:
         found = rows(conn, "lanes", look=LOOK_SECONDS, **wanted)
-    # Where the time limit ended the scan, it found the last row shortly before that limit.
+    # If the time limit ended the scan, it found the last row shortly before that limit.
     elapsed = found[-1]["elapsed"] if found else 0.0
     is_cut = len(found) >= limit or elapsed >= 0.8 * LOOK_SECONDS
     return Stretch(_lanes_of(found, elapsed), (found[-1]["queue"], found[-1]["priority"]) if is_cut else None)
@@ -87,8 +87,8 @@ def heads(conn: Connection, names: Collection[LaneName]) -> list[Lane]:
 def fresh_lanes(conn: Connection, *, seconds: float, soon_seconds: float) -> list[Lane]:
     """Return the lanes of jobs that were enqueued in the last `seconds` and are due now, or within soon_seconds.
 
-    Shape: the head is the time of the first of these jobs, with an id before all others: older jobs of the lane are not
-           looked for, since that may take long.
+    The head is the time of the first of these jobs, with an id before all others: older jobs of the lane are not looked
+    for, since that may take long.
     """
     return _lanes_of(rows(conn, "fresh_lanes", lately=seconds, soon=soon_seconds, newest=NEWEST, limit=MOST_FRESH))
 

@@ -21,7 +21,7 @@ def write_progress(
 ) -> None:
     """Write what was said under these claims, and take away what was said under those that are over.
 
-    Shape:  a claim that is no longer the job's, or not this worker's, is left out.
+    A claim that is no longer the job's, or not this worker's, is left out.
     Units:  seconds is what the statement may take.
     Raises: Refusal; DatabaseUnavailable.
     """

@@ -40,8 +40,8 @@ class Dead(NamedTuple):
 class Rescued:
     """What a sweep found.
 
-    Shape: jobs maps ids to the status they now have; refused are the jobs that the database refused to settle; is_slow
-           says that a statement waited for too long, and its jobs are left.
+    Jobs maps ids to the status they now have; refused are the jobs that the database refused to settle; is_slow says
+    that a statement waited for too long, and its jobs are left.
     """
 
     workers: list[Dead] = field(default_factory=list)
@@ -60,10 +60,10 @@ def bury(conn: Connection) -> list[Dead]:
     """Declare dead every worker whose lease ran out, and return them; a row that the database will not delete is left.
 
     Only for a worker whose own beats have succeeded for a whole lease: after an outage every lease has run out, and no
-    worker is dead. Other statements take its jobs: where the database refuses one of these, the worker must still be
+    worker is dead. Other statements take its jobs: if the database refuses one of these, the worker must still be
     declared dead.
 
-    Raises: Refusal where no worker could be declared dead; DatabaseUnavailable.
+    Raises: Refusal if no worker could be declared dead; DatabaseUnavailable.
     """
     try:
         with translated():
@@ -99,11 +99,11 @@ def take_orphans(
 
     A crash is an attempt: the job is due at once, as a suspect, or failed for good when its budget is spent. A job
     that crashed beside others on its last attempt gets that back: it may not be the culprit, and runs alone next.
-    The jobs are read without a lock: a worker whose row is gone never gets one again, and the fence tells if somebody
+    The jobs are read without a lock: a worker whose row is gone never gets one again, and the fence says if somebody
     else was quicker.
 
-    Shape:  buried are the workers that the caller has just declared dead; names are those of workers, as far as the
-            caller knows them; passed_over are jobs to leave for now; most is how many jobs a statement takes.
+    `buried` are the workers that the caller has just declared dead; names are those of workers, as far as the caller
+    knows them; `passed_over` are jobs to leave for now; most is how many jobs a statement takes.
     Raises: DatabaseUnavailable; JobCutOff if the connection was lost at one large job.
     """
     found = rows(
@@ -142,7 +142,7 @@ def _refused(job_id: UUID, error: Refusal, large: Collection[UUID]) -> JobRefuse
 def end_without_payload(conn: Connection, job_id: UUID) -> Rescued:
     """Let an orphan fail for good that cannot be moved to the history with its payload, which is lost.
 
-    Shape:  no job, if it is no orphan any more.
+    No job, if it is no orphan any more.
     Raises: DatabaseUnavailable.
     """
     try:
@@ -168,7 +168,7 @@ def _crash_of(orphan: Row, buried: Collection[UUID]) -> Settlement:
 def _batches(orphans: Sequence[_Orphan], most: int) -> Iterator[tuple[str | None, list[Settlement]]]:
     """Yield the orphans in batches of one worker that one statement has the time for, each with the worker's name.
 
-    Shape: large jobs come last, each alone.
+    Large jobs come last, each alone.
     """
     batch: list[Settlement] = []
     size, name = 0, None

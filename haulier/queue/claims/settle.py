@@ -32,7 +32,7 @@ from haulier.queue.upkeep.partitions import with_history
 
 # The statements of a message that settle, in a transaction of their own.
 SETTLE = ("begin", "one_plan_by_index", "settle", "commit")
-# The same where an attempt has failed.
+# The same if an attempt has failed.
 SETTLE_AND_NOTE = ("begin", "one_plan_by_index", "settle_noting", "note_soon", "note_errors", "commit")
 
 
@@ -48,9 +48,9 @@ def settle(
     A row that somebody else has locked is waited for; with lock_seconds 0 it is left out. `worker_name`, the host
     and the process id of the worker that ran the jobs, is what their failed attempts are noted with.
 
-    Shape:  a job whose claim is no longer the current one is missing from the result, and unchanged.
+    A job whose claim is no longer the current one is missing from the result, and unchanged.
     Raises: Locked: nothing was settled. DatabaseUnavailable: whether the jobs were settled is then unknown;
-            `settled_earlier` tells.
+            `settled_earlier` says.
     """
     if not settlements:
         return {}
@@ -76,7 +76,7 @@ def settle_each(
     If the database refuses only to count failed attempts, they are settled without, and `uncounted` is called with the
     refusal.
 
-    Shape:  None for an outcome that was left out: its row is locked, or its claim is no longer the current one.
+    None for an outcome that was left out: its row is locked, or its claim is no longer the current one.
     Units:  seconds is what each statement may take.
     Raises: DatabaseUnavailable: what was settled is then unknown.
     """
@@ -90,7 +90,7 @@ def _settle_counted(
     settle_free: Callable[[Sequence[Settlement]], list[JobStatus | None]],
     uncounted: Callable[[Refusal], None],
 ) -> list[JobStatus | None]:
-    """Settle and count what has failed; where that is refused, settle without. Raises: psycopg2's errors; Refusal."""
+    """Settle and count what has failed; if that is refused, settle without. Raises: psycopg2's errors; Refusal."""
     try:
         with translated():
             return with_history(conn, partial(settle_free, settlements))
@@ -200,7 +200,7 @@ def statuses_of(settled: str) -> list[JobStatus | None]:
 def settled_earlier(conn: Connection, fences: Sequence[Fence]) -> dict[Fence, JobStatus]:
     """Return the status of each job that was settled under its fence by a settle whose reply was lost.
 
-    Shape: a fence under which nothing was settled is missing.
+    A fence under which nothing was settled is missing.
     """
     found = rows(
         conn,

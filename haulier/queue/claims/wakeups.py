@@ -23,7 +23,7 @@ ROUNDS = 50
 class Knock:
     """One notification: that there is work, or else that the worker runs a job that was cancelled.
 
-    Shape: worker_id is the worker that it is for; None: every worker. queue is one that was paused or resumed.
+    `worker_id` is the worker that it is for; None: every worker. queue is one that was paused or resumed.
     """
 
     worker_id: UUID | None = None
@@ -32,10 +32,10 @@ class Knock:
 
 
 def keeps_its_server(conn: Connection, url: str) -> bool:
-    """Tell whether this connection keeps one process of the server to itself.
+    """Return whether this connection keeps one process of the server to itself.
 
     False behind a pool that lends a process for each transaction: LISTEN would stay with a process that serves other
-    clients next. To find out, another connection to the same address is opened for a moment. Only where processes are
+    clients next. To find out, another connection to the same address is opened for a moment. Only if processes are
     shared can it be answered by this connection's process, or can this connection be answered by another process than
     before. While others use the pool one round may miss that, but not all rounds.
 
@@ -59,7 +59,7 @@ def keeps_its_server(conn: Connection, url: str) -> bool:
 
 
 def listen(conn: Connection) -> None:
-    """Ask for knocks on this connection, for which `keeps_its_server` is True; where that was wrong, none come.
+    """Ask for knocks on this connection, for which `keeps_its_server` is True; if that was wrong, none come.
 
     Raises: DatabaseUnavailable.
     """

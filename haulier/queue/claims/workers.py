@@ -28,15 +28,15 @@ def introduce(conn: Connection, worker_id: UUID, *, kinds: Sequence[str]) -> Non
 
 
 def say_stopping(conn: Connection, worker_id: UUID) -> None:
-    """Say that the worker was told to stop, and claims no more."""
+    """Say that the worker was asked to stop, and claims no more."""
     rows(conn, "say_stopping", worker=worker_id)
 
 
 def beat(conn: Connection, worker_id: UUID, *, scans_fail: bool = False) -> float | None:
     """Renew the worker's lease and return the time since its last beat; None when the worker was declared dead.
 
-    Shape: None means that its jobs are no longer its own. scans_fail is published in its row: its scans for lanes fail,
-           so that it finds no job in a lane that is new to it.
+    None means that its jobs are no longer its own. scans_fail is published in its row: its scans for lanes fail, so
+    that it finds no job in a lane that is new to it.
     Units: seconds, by the database's clock.
     """
     found = rows(conn, "beat", worker=worker_id, scans_fail=scans_fail)
@@ -44,7 +44,7 @@ def beat(conn: Connection, worker_id: UUID, *, scans_fail: bool = False) -> floa
 
 
 def has_turn(conn: Connection, worker_id: UUID, *, slot_seconds: float) -> bool:
-    """Tell whether it is this worker's turn to do what the workers of the same queues must not all do at once."""
+    """Return whether it is this worker's turn to do what the workers of the same queues must not all do at once."""
     [row] = rows(conn, "has_turn", worker=worker_id, slot=slot_seconds)
     return bool(row["has_turn"])
 

@@ -30,7 +30,7 @@ class ErrorStep:
 
 @dataclass(frozen=True, slots=True)
 class ErrorsOfQueue:
-    """How many attempts of a group failed in one queue. Shape: the series has the steps of the group's own."""
+    """How many attempts of a group failed in one queue. The series has the steps of the group's own."""
 
     queue: str
     failed: int
@@ -42,9 +42,9 @@ class ErrorsOfQueue:
 class ErrorGroup:
     """A group of failed attempts, and how many there were in a span.
 
-    Shape: example and example_job are None where the caller may not see that job's queue. last_seen is to the minute,
-           and in the course of a day less exact, up to an hour. queues are those in which most failed in the span,
-           MOST_QUEUES at most; None in a list.
+    Example and example_job are None if the caller may not see that job's queue. last_seen is to the minute, and in the
+    course of a day less exact, up to an hour. queues are those in which most failed in the span, MOST_QUEUES at most;
+    None in a list.
     """
 
     id: int
@@ -70,9 +70,9 @@ class ErrorGroup:
 class ErrorFilter:
     """Which groups are meant: those seen in a span of SPANS, last seen first.
 
-    Shape: text is a part of their text, or of their example, in any case; of masked_kinds, whose examples the caller
-           sees masked, it is looked for in the text alone. queues are those that the caller may see; None: every queue.
-           after is when the last group already seen was seen, and its id.
+    `text` is a part of their text, or of their example, in any case; of masked_kinds, whose examples the caller sees
+    masked, it is looked for in the text alone. queues are those that the caller may see; None: every queue. after is
+    when the last group already seen was seen, and its id.
     """
 
     span: str = DEFAULT_SPAN
@@ -87,7 +87,7 @@ class ErrorFilter:
 
 @dataclass(frozen=True, slots=True)
 class Frequent:
-    """Groups, the most frequent first. Shape: count, failed and retried are of all that match."""
+    """Groups, the most frequent first. `count`, failed and retried are of all that match."""
 
     groups: Sequence[ErrorGroup]
     count: int
@@ -96,7 +96,7 @@ class Frequent:
 
 
 def id_in(name: str) -> int:
-    """Return the id of a group that clients call by this name. Raises: ErrorGroupNotFound where none can have it."""
+    """Return the id of a group that clients call by this name. Raises: ErrorGroupNotFound if none can have it."""
     try:
         return read_id(name)
     except ValueError:
@@ -119,8 +119,8 @@ def frequent_errors(
 ) -> Frequent:
     """Return the groups, the most frequent first.
 
-    Shape: `after` of the filter does not matter; offset groups are skipped. is_muted: those that are muted, or
-           those that are not; None: both.
+    `after` of the filter does not matter; offset groups are skipped. is_muted: those that are muted, or those that are
+    not; None: both.
     """
     found = _page(conn, replace(wanted, after=None), most_first=True, is_muted=is_muted, offset=offset)
     return Frequent(_groups(conn, wanted, _of_groups(found)), *(found[0][name] for name in _OF_ALL))
@@ -154,7 +154,7 @@ def _of_groups(page: Sequence[Row]) -> list[Row]:
 def errors_at_once(conn: Connection, wanted: ErrorFilter, *, drawn: int) -> tuple[list[ErrorGroup], list[ErrorStep]]:
     """Return the groups of a short span, the most frequent first, and how many attempts failed in each step of it.
 
-    Shape: of the filter span, queue, queues and limit matter. The first `drawn` groups have their series.
+    Of the filter span, queue, queues and limit matter. The first `drawn` groups have their series.
     """
     found = rows(conn, "errors_at_once", **_span(wanted), limit=wanted.limit, drawn=drawn)
     times = _times(wanted, utc(found[0]["span_from"]))
@@ -198,7 +198,7 @@ def _of_queue(row: Row, times: Sequence[datetime]) -> ErrorsOfQueue:
 
 @dataclass(frozen=True, slots=True)
 class ErrorJobs:
-    """The jobs of a group: MOST_COUNTED are that many or more. Shape: is_first_kept: that of the example is there."""
+    """The jobs of a group: MOST_COUNTED are that many or more. `is_first_kept`: that of the example is there."""
 
     failed: int
     retrying: int
@@ -208,7 +208,7 @@ class ErrorJobs:
 def jobs_of_error(conn: Connection, error_id: int, *, queues: Sequence[str] | None = None) -> ErrorJobs:
     """Return how many jobs have failed for good with it, and how many are to be tried again.
 
-    Shape: queues are those that the caller may see; None: every queue.
+    `queues` are those that the caller may see; None: every queue.
     """
     shown = None if queues is None else list(queues)
     [row] = rows(conn, "jobs_of_error", error_id=error_id, queues=shown, most=MOST_COUNTED)
@@ -216,7 +216,7 @@ def jobs_of_error(conn: Connection, error_id: int, *, queues: Sequence[str] | No
 
 
 def failed_attempts(conn: Connection, wanted: ErrorFilter) -> list[ErrorStep]:
-    """Return how many attempts failed in each step of the span, in all groups. Shape: of the filter queues matter."""
+    """Return how many attempts failed in each step of the span, in all groups. Of the filter queues matter."""
     found = rows(conn, "failed_attempts", **_span(wanted))
     return _series((_step(row) for row in found if row["at"]), _times(wanted, utc(found[0]["span_from"])))
 
@@ -224,7 +224,7 @@ def failed_attempts(conn: Connection, wanted: ErrorFilter) -> list[ErrorStep]:
 def mended(conn: Connection, error_ids: Iterable[int], *, queues: Sequence[str] | None = None) -> set[int]:
     """Return those of these groups of which no job is left that has failed for good or is to be tried again.
 
-    Shape: queues are those that the caller may see; None: every queue.
+    `queues` are those that the caller may see; None: every queue.
     """
     shown = None if queues is None else list(queues)
     return {row["error_id"] for row in rows(conn, "mended_errors", failed_ids=array(error_ids), queues=shown, most=1)}
@@ -235,7 +235,7 @@ def failed_of(
 ) -> dict[int, int]:
     """Return how many jobs of each of these groups have failed for good; so many, or more, count as `most`.
 
-    Shape: queues are those that the caller may see; None: every queue.
+    `queues` are those that the caller may see; None: every queue.
     """
     shown = None if queues is None else list(queues)
     found = rows(conn, "failed_of_errors", failed_ids=array(error_ids), queues=shown, most=most)

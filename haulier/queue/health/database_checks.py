@@ -72,7 +72,7 @@ EFFECTS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Checkup:
-    """The state of the database. Shape: version is the server's."""
+    """The state of the database. `version` is the server's."""
 
     at: datetime
     version: str

@@ -29,8 +29,8 @@ PROBE_SECONDS = 2.0
 class QueueDepth:
     """How many live jobs of a queue have a status, and how long the oldest of them has been due.
 
-    Shape: oldest_due_seconds is None also where the queue is paused; unserved are those that are due, where no live
-           worker serves the queue and it is not paused.
+    `oldest_due_seconds` is None also if the queue is paused; unserved are those that are due, if no live worker serves
+    the queue and it is not paused.
     """
 
     queue: str
@@ -44,8 +44,8 @@ class QueueDepth:
 class WorkerHealth:
     """How the live workers are.
 
-    Shape: here are those on this machine; without_scans are those that find no jobs in lanes that are new to them,
-           because their scans fail; serve_every_queue tells that some worker does.
+    `here` are those on this machine; `without_scans` are those that find no jobs in lanes that are new to them, because
+    their scans fail; `serve_every_queue` is true if some worker does.
     """
 
     workers: int = 0
@@ -57,7 +57,7 @@ class WorkerHealth:
 
 @dataclass(frozen=True, slots=True)
 class Unserved:
-    """Queues with due jobs that no live worker takes. Shape: is_whole: no others were left out for want of time."""
+    """Queues with due jobs that no live worker takes. `is_whole`: no others were left out for want of time."""
 
     queues: Sequence[str]
     is_whole: bool
@@ -77,9 +77,9 @@ class Overview:
 def overview(conn: Connection, *, as_counted: bool = False) -> Overview:
     """Return the depth of the largest queues and of all others together, and the health of the workers.
 
-    Shape: the others have the name `other`, and include a queue of that name. With as_counted the depths are those that
-           a worker has counted, COUNTED_SECONDS ago at most, where one has. Else, where the jobs take more than
-           MOST_PAGES pages, the figures of waiting jobs are estimates, from a sample of so many pages.
+    The others have the name `other`, and include a queue of that name. With as_counted the depths are those that a
+    worker has counted, COUNTED_SECONDS ago at most, if one has. Else, if the jobs take more than MOST_PAGES pages, the
+    figures of waiting jobs are estimates, from a sample of so many pages.
     """
     if as_counted and rows(conn, "depths_counted_since", lately=COUNTED_SECONDS)[0]["is_so"]:
         found = rows(conn, "counted_depths", most=MOST_QUEUES)
@@ -94,7 +94,7 @@ def overview(conn: Connection, *, as_counted: bool = False) -> Overview:
 
 
 def ping(conn: Connection) -> None:
-    """Make one round trip. Raises: DatabaseUnavailable; ReadOnly where no job can be enqueued."""
+    """Make one round trip. Raises: DatabaseUnavailable; ReadOnly if no job can be enqueued."""
     [row] = rows(conn, "ping")
     if row["is_read_only"]:
         raise ReadOnly
@@ -132,7 +132,7 @@ def worker_health(conn: Connection) -> WorkerHealth:
 def unserved_queues(conn: Connection, *, queues: Sequence[str] | None = None) -> Unserved:
     """Return the queues for which `has_unserved` is true, the first MOST_QUEUES by name.
 
-    Shape: queues are those that the caller may see; None: every queue.
+    `queues` are those that the caller may see; None: every queue.
     """
     [row] = rows(
         conn,
@@ -146,9 +146,9 @@ def unserved_queues(conn: Connection, *, queues: Sequence[str] | None = None) ->
 
 
 def has_unserved(conn: Connection) -> bool:
-    """Tell whether a job has been due for a while in a queue that no live worker serves and that is not paused.
+    """Return whether a job has been due for a while in a queue that no live worker serves and that is not paused.
 
-    Shape:  False also where a short look finds none, among very many queues.
+    False also if a short look finds none, among very many queues.
     Raises: Refusal; DatabaseUnavailable.
     """
     with translated():

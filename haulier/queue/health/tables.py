@@ -16,9 +16,9 @@ LOOK_SECONDS = 2.0
 class Table:
     """A table; of one with partitions, all of them together.
 
-    Shape: rows and dead are as the server estimates them. vacuumed_at is when vacuum last came to any of its
-           partitions, analyzed_at when the table as a whole was analysed. bloat is how often over its rows would fit;
-           None where it is small or that is not known.
+    Rows and dead are as the server estimates them. vacuumed_at is when vacuum last came to any of its partitions,
+    analyzed_at when the table as a whole was analysed. bloat is how often over its rows would fit; None if it is small
+    or that is not known.
     """
 
     name: str

@@ -32,12 +32,12 @@ class HeldBy:
 class Worker:
     """A worker process.
 
-    Shape: queues None: every queue. version and kinds None: it has not stored them yet. running is how many jobs it has
-           claimed, None where that was not asked for; jobs are the first MOST_JOBS of them, and empty in a list of
-           workers. lease_ends is when it is declared dead unless it beats. lives tells that its lease has not run out:
-           its row stays until another worker finds that out. takes tells that it claims jobs besides: it is neither
-           quiet nor stopping. ended_at is None while it lives; ended_how is `stopped` or, where its lease had run out,
-           `buried`. Of one that has ended, kinds are not kept.
+    Queues None: every queue. version and kinds None: it has not stored them yet. running is how many jobs it has
+    claimed, None if that was not asked for; jobs are the first MOST_JOBS of them, and empty in a list of workers.
+    lease_ends is when it is declared dead unless it beats. lives is true if its lease has not run out: its row stays
+    until another worker finds that out. takes is true if it claims jobs besides: it is neither quiet nor stopping.
+    ended_at is None while it lives; ended_how is `stopped` or, if its lease had run out, `buried`. Of one that has
+    ended, kinds are not kept.
     """
 
     id: UUID
@@ -67,7 +67,7 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class EndedWorker:
-    """A worker process that has ended. Shape: ended_how as in Worker."""
+    """A worker process that has ended. Ended_how as in Worker."""
 
     id: UUID
     host: str
@@ -91,8 +91,8 @@ def list_workers(
 ) -> tuple[list[Worker], bool]:
     """Return the workers before this one, newest first, and whether more follow.
 
-    Shape: queues are those that the caller may see; None: every queue. Workers that serve none of them are left out.
-           counts_jobs: whether to tell how many jobs each runs, which takes time on a busy database.
+    `queues` are those that the caller may see; None: every queue. Workers that serve none of them are left out.
+    counts_jobs: whether to tell how many jobs each runs, which takes time on a busy database.
     """
     found = _workers(conn, None, before, limit + 1, queues, counts_jobs=counts_jobs)
     return [_worker(row) for row in found[:limit]], len(found) > limit

@@ -29,8 +29,8 @@ def acted(
 ) -> Row | None:
     """Run these statements, of which the last acts on a job in these queues, and return its row; None: it did nothing.
 
-    Shape: a jsonb value is its text as UTF-8. queues is None for any.
-    Raises: RowRefused where a trigger drops the job on its way.
+    A jsonb value is its text as UTF-8. queues is None for any.
+    Raises: RowRefused if a trigger drops the job on its way.
     """
     allowed = None if queues is None else array(queues)
     try:
@@ -48,8 +48,8 @@ def acted(
 class Many:
     """Jobs on which an operation acts, and which are locked.
 
-    Shape: ids are the text of an array. place is how many others came before them. ended_from and ended_to are when the
-           first and the last of those that have ended did, if that is known.
+    `ids` are the text of an array. place is how many others came before them. ended_from and ended_to are when the
+    first and the last of those that have ended did, if that is known.
     Units: spread_seconds is the time over which all of the operation become due.
     """
 

@@ -22,10 +22,10 @@ _write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 class Changes:
     """What is to be different in a job; the code that builds it has validated the values.
 
-    Shape: fields is a JSON object of those of queue, priority, run_at (RFC 3339), delay_seconds, max_attempts,
-           timeout_seconds, tags and payload that are to change. seen is the hash of the payload on which a new one is
-           based: where the job has another by then, nothing is done. noted is a JSON object, what the audit is to say
-           of both payloads, without what the kind keeps secret.
+    `fields` is a JSON object of those of queue, priority, run_at (RFC 3339), delay_seconds, max_attempts,
+    timeout_seconds, tags and payload that are to change. seen is the hash of the payload on which a new one is based:
+    if the job has another by then, nothing is done. noted is a JSON object, what the audit is to say of both payloads,
+    without what the kind keeps secret.
     """
 
     fields: str = "{}"
@@ -51,7 +51,7 @@ def change(
 ) -> StoredJob:
     """Change a job that waits and return it; with queues, only one in these. What changed goes into the audit.
 
-    Raises: JobNotFound; InvalidTransition for a job that runs or has ended; JobChanged; TooFewAttempts where it would
+    Raises: JobNotFound; InvalidTransition for a job that runs or has ended; JobChanged; TooFewAttempts if it would
             have used up all attempts, or more.
     """
     job = acted(conn, job_id, ["change"], actor=actor, queues=queues, **changes.sent)

@@ -25,14 +25,14 @@ class Receipt(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Enqueued:
-    """The answer to one NewJob. Shape: job is None on MISMATCH and GONE."""
+    """The answer to one NewJob. `job` is None on MISMATCH and GONE."""
 
     receipt: Receipt
     job: StoredJob | None
 
 
 class Stored(NamedTuple):
-    """The answer to one Draft. Shape: job_id is None on MISMATCH and GONE."""
+    """The answer to one Draft. `job_id` is None on MISMATCH and GONE."""
 
     receipt: Receipt
     job_id: str | None
@@ -47,9 +47,8 @@ _values_of = attrgetter(*COLUMNS)
 class Draft(NamedTuple):
     """A NewJob as it goes to the database, its payload as text: as objects it can take thirty times the memory.
 
-    Shape: values are those of COLUMNS, the payload as JSON in UTF-8, and None for no tags; fingerprint is None without
-           an idempotency key; scope is the id of the API key that sent the job, since each has its own space of
-           idempotency keys.
+    Values are those of COLUMNS, the payload as JSON in UTF-8, and None for no tags; fingerprint is None without an
+    idempotency key; scope is the id of the API key that sent the job, since each has its own space of idempotency keys.
     """
 
     values: tuple[Any, ...]
@@ -95,7 +94,7 @@ _write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def draft(job: NewJob, *, idempotency_key: str | None = None, scope: str | None = None) -> Draft:
-    """Return the job as a Draft, under this idempotency key where one is given, else under the job's own."""
+    """Return the job as a Draft, under this idempotency key if one is given, else under the job's own."""
     key = idempotency_key or job.idempotency_key
     values = list(_values_of(job))
     values[_PAYLOAD] = _write(job.payload).encode()

@@ -77,7 +77,7 @@ def enqueue_all(conn: Connection, drafts: Sequence[Draft], *, atomic: bool = Tru
     """Store many jobs and return a receipt for each, in the order given.
 
     With atomic, one MISMATCH or GONE leaves nothing stored: receipts that say CREATED are then for jobs that do not
-    exist. Without, the others are stored. Where a key is given twice, the second receipt is REPLAYED or MISMATCH.
+    exist. Without, the others are stored. If a key is given twice, the second receipt is REPLAYED or MISMATCH.
 
     Inside the caller's own transaction the jobs are stored when it commits, and atomic rolls nothing back.
     """
@@ -99,7 +99,7 @@ class _Refused(Exception):
 def enqueue_each(conn: Connection, drafts: Sequence[Draft], *, is_trial: bool = False) -> list[Stored | Refusal]:
     """Store each job that the database accepts, and return its receipt, or else the error with which it is refused.
 
-    Shape:  with is_trial nothing is stored: it only tells which jobs would be refused.
+    With is_trial nothing is stored: it only says which jobs would be refused.
     Raises: DatabaseUnavailable, also if all jobs are refused for now.
     """
     began_at = time.monotonic()
@@ -172,7 +172,7 @@ def _lines(jobs: Iterable[tuple[str, Draft]], now: datetime) -> Iterator[str]:
 
 
 def _text(value: object) -> str:
-    """Return the value as COPY reads it. Shape: bytes are JSON, lists arrays of text."""
+    """Return the value as COPY reads it. `bytes` are JSON, lists arrays of text."""
     if value is None:
         return r"\N"
     if type(value) is int:

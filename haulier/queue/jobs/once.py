@@ -1,4 +1,4 @@
-"""Has a job made once for each key, where what makes it takes no idempotency key: a copy, a run of a schedule."""
+"""Has a job made once for each key, if what makes it takes no idempotency key: a copy, a run of a schedule."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from haulier.queue.jobs.idempotency import Holder, lock_idempotency, take_idempo
 
 
 class Made(NamedTuple):
-    """A job that was made. Shape: not is_new: it was made under the key before, and may be gone by now."""
+    """A job that was made. Not is_new: it was made under the key before, and may be gone by now."""
 
     job_id: UUID
     is_new: bool
@@ -21,7 +21,7 @@ class Made(NamedTuple):
 def made_once(conn: Connection, key: str, make: Callable[[], UUID]) -> Made:
     """Return the job that `make` makes, in one transaction with its key; or the one that was made under it before.
 
-    Shape: key is one of 288 characters at most in the space of idempotency keys, and kept as long as these.
+    `key` is one of 288 characters at most in the space of idempotency keys, and kept as long as these.
     Raises: what `make` raises; then the key is still free.
     """
     with transaction(conn):

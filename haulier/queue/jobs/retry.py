@@ -25,7 +25,7 @@ def retry(
 ) -> StoredJob:
     """Queue a failed or cancelled job again, with a full budget and with changes; `actor` goes into the audit.
 
-    Raises: JobNotFound, also for a job in none of the queues; InvalidTransition; JobChanged; NotRetryable where
+    Raises: JobNotFound, also for a job in none of the queues; InvalidTransition; JobChanged; NotRetryable if
             somebody has inserted another job of that id; RowRefused.
     """
     try:

@@ -57,7 +57,7 @@ _DAY = timedelta(hours=24)
 class Counted:
     """What one call of `count` has found.
 
-    Shape: is_behind tells that there is more to count at once, is_live_wanted that `count_live` is due.
+    `is_behind` is true if there is more to count at once, is_live_wanted that `count_live` is due.
     Units: next_in is in how many seconds there is more to count.
     """
 
@@ -83,7 +83,7 @@ class _Reach(NamedTuple):
 
 
 def count(conn: Connection, *, counter: UUID, most_seconds: int = MOST_SECONDS) -> Counted | None:
-    """Count what came and ended since the last call of any process; None where another process is to do so."""
+    """Count what came and ended since the last call of any process; None if another process is to do so."""
     with transaction(conn):
         found = rows(
             conn,
@@ -151,7 +151,7 @@ def write_pairs(conn: Connection, name: str, find_pairs: str, told: Row) -> list
 
 
 def counting_ends_in(conn: Connection) -> float:
-    """Return for how many seconds the process that counts keeps its turn; where none ever counted, begin."""
+    """Return for how many seconds the process that counts keeps its turn; if none ever counted, begin."""
     found = rows(conn, "counting_ends_in")
     if not found:
         rows(conn, "begin_counting")
@@ -236,7 +236,7 @@ def _recount_some(conn: Connection, began_at: datetime, upto: datetime) -> tuple
 
 @contextmanager
 def alone(conn: Connection) -> Iterator[list[_Reach]]:
-    """Run the block while nobody else counts, and give how far the numbers reach; nothing where nobody ever counted."""
+    """Run the block while nobody else counts, and give how far the numbers reach; nothing if nobody ever counted."""
     with transaction(conn, seconds=LIVE_SECONDS, lock_seconds=LIVE_SECONDS):
         yield [_reach(row) for row in rows(conn, "lock_counting", seconds=LIVE_SECONDS)]
 

@@ -73,10 +73,10 @@ SET counted_until = now()
 WHERE counted_by = %(counter)s;
 
 -- name: count_by_index
--- Goes before count_span in its transaction. No statistics reach to now: the planner expects a few jobs where there are many
+-- Goes before count_span in its transaction. No statistics reach to now: the planner expects a few jobs if there are many
 -- thousands. It would read all of a partition, or of an index whose second column is the time, or fetch the jobs one by one
 -- where a bitmap reads each page once; and sort them by name, on disk, instead of hashing them.
--- Without JIT: where nothing but a scan that is off is possible, its cost would make the server compile the statement.
+-- Without JIT: if nothing but a scan that is off is possible, its cost would make the server compile the statement.
 SET LOCAL enable_seqscan = off;
 SET LOCAL enable_indexscan = off;
 SET LOCAL enable_indexonlyscan = off;

@@ -45,7 +45,7 @@ class Ends:
 
 
 def recent_minutes(conn: Connection, queues: Sequence[str]) -> Mapping[str, Sequence[Minute]]:
-    """Return the last ten minutes of each of these queues, in order. Shape: one without figures is absent."""
+    """Return the last ten minutes of each of these queues, in order. One without figures is absent."""
     found: dict[str, list[Minute]] = {}
     for row in rows(conn, "recent_minutes", names=list(queues), span_seconds=MINUTES_SECONDS):
         due = None if row["due"] is None else int(row["due"])
@@ -56,7 +56,7 @@ def recent_minutes(conn: Connection, queues: Sequence[str]) -> Mapping[str, Sequ
 def usual_shares(conn: Connection, queues: Sequence[str]) -> Mapping[str, float]:
     """Return which share of the jobs of these queues failed for good in the last week, but for the last day.
 
-    Shape: 0 to 1; a queue in which fewer than LEAST_ENDED ended is absent.
+    0 to 1; a queue in which fewer than LEAST_ENDED ended is absent.
     """
     found = rows(conn, "usual_ends", names=list(queues), span_seconds=WEEK_SECONDS)
     ends = {row["queue"]: (row["failed"], row["failed"] + row["succeeded"]) for row in found}
@@ -68,14 +68,14 @@ def recent_kinds(
 ) -> tuple[list[KindFigures], bool]:
     """Return the kinds after this name that have live jobs, or jobs of the last hour, by name; and whether more follow.
 
-    Shape: queues are those that the caller may see; None: every queue.
+    `queues` are those that the caller may see; None: every queue.
     """
     found = _kinds(conn, queues, None, after, limit + 1)
     return found[:limit], len(found) > limit
 
 
 def recent_kind(conn: Connection, kind: str, *, queues: Sequence[str] | None = None) -> KindFigures | None:
-    """Return the kind; None where it has neither live jobs nor jobs of the last hour. Shape: queues as above."""
+    """Return the kind; None if it has neither live jobs nor jobs of the last hour. Queues as above."""
     found = _kinds(conn, queues, kind, "", 1)
     return found[0] if found else None
 

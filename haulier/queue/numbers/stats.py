@@ -18,7 +18,7 @@ from haulier.postgres.values import utc
 
 @dataclass(frozen=True, slots=True)
 class Percentiles:
-    """Durations that half, 95 % and 99 % of the jobs did not exceed, within 12 %; None where no job ended."""
+    """Durations that half, 95 % and 99 % of the jobs did not exceed, within 12 %; None if no job ended."""
 
     p50: float | None = None
     p95: float | None = None
@@ -27,7 +27,7 @@ class Percentiles:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What came and ended in some time. Shape: wait and run are of the last runs of jobs that succeeded or failed."""
+    """What came and ended in some time. Wait and run are of the last runs of jobs that succeeded or failed."""
 
     arrived: int = 0
     succeeded: int = 0
@@ -42,7 +42,7 @@ class Figures:
 class Step(Figures):
     """A step of a series: its figures, and how many jobs were due and ran when last counted within it.
 
-    Shape: None where live jobs were not counted within it, or where there had been none before.
+    None if live jobs were not counted within it, or if there had been none before.
     """
 
     at: datetime | None = None
@@ -53,7 +53,7 @@ class Step(Figures):
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """The live jobs as they were counted at some time; None where they never were."""
+    """The live jobs as they were counted at some time; None if they never were."""
 
     waiting: int | None = None
     due: int | None = None
@@ -68,7 +68,7 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """The figures of a span. Shape: they reach up to as_of, which is None where nothing has been counted."""
+    """The figures of a span. They reach up to as_of, which is None if nothing has been counted."""
 
     span: str
     step_seconds: int
@@ -83,8 +83,8 @@ class Stats:
 class Queue:
     """A queue: its live jobs, and what came and ended in the last minute that has been counted.
 
-    Shape: paused_until is None also where the pause has no end. paused_by is who set that end last, as `actor` of the
-           audit; not every caller may see it.
+    `paused_until` is None also if the pause has no end. `paused_by` is who set that end last, as `actor` of the audit;
+    not every caller may see it.
     """
 
     name: str
@@ -99,7 +99,7 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """Which jobs the figures are of. Shape: queues are those that the caller may see; None: every queue."""
+    """Which jobs the figures are of. `queues` are those that the caller may see; None: every queue."""
 
     queue: str | None = None
     kind: str | None = None
@@ -111,7 +111,7 @@ class Shown:
 
 
 def stats(conn: Connection, span: str, shown: Shown) -> Stats:
-    """Return the figures of a span of SPANS that ends now, or where counting has come to."""
+    """Return the figures of a span of SPANS that ends now, or if counting has come to."""
     seconds, step = SPANS[span]
     reach = rows(conn, "counted_through", series_seconds=step, **shown.parameters())
     if not reach:
@@ -190,15 +190,15 @@ def list_queues(
 ) -> tuple[list[Queue], bool]:
     """Return the queues after this name, by name, and whether more follow.
 
-    Shape: those that have live jobs, are paused, or were lately used; queues are those that the caller may see, None:
-           every queue.
+    Those that have live jobs, are paused, or were lately used; queues are those that the caller may see, None: every
+    queue.
     """
     found = _queues(conn, Shown(queues=queues), after, limit + 1)
     return found[:limit], len(found) > limit
 
 
 def get_queue(conn: Connection, name: str) -> Queue:
-    """Return the queue. Raises: QueueNotFound where it has no live job, is not paused and was not lately used."""
+    """Return the queue. Raises: QueueNotFound if it has no live job, is not paused and was not lately used."""
     found = _queues(conn, Shown(queue=name), "", 1)
     if not found:
         raise QueueNotFound(name)
@@ -206,7 +206,7 @@ def get_queue(conn: Connection, name: str) -> Queue:
 
 
 def find_or_empty(conn: Connection, name: str) -> Queue:
-    """Return the queue; one without figures where `get_queue` raises."""
+    """Return the queue; one without figures if `get_queue` raises."""
     try:
         return get_queue(conn, name)
     except QueueNotFound:

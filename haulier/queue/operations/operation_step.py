@@ -36,10 +36,10 @@ MOST_LATER = 1_000
 class Step:
     """Some jobs of an operation that was taken.
 
-    Shape: conditions are what the statements that look are sent of its filter. ended_from and ended_to are when the
-           first and the last finished job ended, as far as that is known. begun is where the walk is before the step,
-           and cursor where it is then; that stays at the end of the walk. is_late tells that the operation has waited
-           for long, and that jobs behind are to come first; is_skipped, that nothing is done to the jobs.
+    `conditions` are what the statements that look are sent of its filter. ended_from and ended_to are when the first
+    and the last finished job ended, as far as that is known. begun is where the walk is before the step, and cursor
+    where it is then; that stays at the end of the walk. `is_late` is true if the operation has waited for long, and
+    that jobs behind are to come first; is_skipped, that nothing is done to the jobs.
     Units: lease_seconds is for how long nobody else goes on after the step.
     """
 
@@ -62,7 +62,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class _Acted:
-    """What became of the jobs that were locked. Shape: held are refused for now, with one of the reasons."""
+    """What became of the jobs that were locked. `held` are refused for now, with one of the reasons."""
 
     done: int
     failed: int = 0
@@ -78,7 +78,7 @@ def perform(conn: Connection, step: Step) -> bool:
 
     If the database refuses a job, the step is done to all others.
 
-    Raises: Refusal where not one job can be done, and waiting may help; what the database raises where that is about
+    Raises: Refusal if not one job can be done, and waiting may help; what the database raises if that is about
             no job.
     """
     prepared.get_ready(conn)
@@ -110,8 +110,8 @@ def _performed(conn: Connection, step: Step, act: _Act) -> bool:
 def locking(conn: Connection, step: Step) -> AbstractContextManager[Begun]:
     """Run the block in a transaction that has locked the operation and its jobs.
 
-    Shape: in one row, or none if it is not the turn of this step, how far the operation is; taken, the ids of the jobs
-           that it is about, as the text of an array; and how_many these are.
+    In one row, or none if it is not the turn of this step, how far the operation is; taken, the ids of the jobs that it
+    is about, as the text of an array; and how_many these are.
     """
     sent = {**_sent(step), "lock_seconds": LOCK_SECONDS}
     if step.action in ACTS_ON_LIVE:
@@ -163,7 +163,7 @@ def _act_apart(conn: Connection, step: Step, turn: Row) -> _Acted:
     refused = [(job, why) for job, why in zip(taken, became, strict=True) if isinstance(why, Refusal)]
     held = [(job, why) for job, why in refused if not isinstance(why, RowRefused)]
     last = held[-1][1] if held else None
-    # At the end of the walk, and where it has waited for long, others come first.
+    # At the end of the walk, and if it has waited for long, others come first.
     if last and len(held) == len(taken) and not turn["was_walked"] and not (step.is_late and last.may_pass):
         raise last
     return _Acted(done, len(refused) - len(held), [job for job, _ in held], last)

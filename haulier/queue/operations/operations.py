@@ -25,7 +25,7 @@ from haulier.queue.search.job_list import count_by_depths, list_jobs
 
 # A preview counts for so long, and shows so many jobs.
 COUNT_SECONDS, FIRST_JOBS = 0.5, 5
-# A preview reads all jobs of tags that no more jobs have, where a list would look back: a person acts on its answer.
+# A preview reads all jobs of tags that no more jobs have, if a list would look back: a person acts on its answer.
 MOST_TAGGED = 10_000
 # Of the operations that are not over, a preview looks at so many of the newest.
 MOST_OPEN = 50
@@ -35,7 +35,7 @@ MOST_OPEN = 50
 class Order:
     """What is to be done to which jobs.
 
-    Shape: queues are those of whoever asks; None: every queue. changes: queue, priority, and run_at or delay_seconds.
+    `queues` are those of whoever asks; None: every queue. changes: queue, priority, and run_at or delay_seconds.
     """
 
     action: OperationAction
@@ -55,8 +55,8 @@ class Order:
 class Preview:
     """What an order would act on.
 
-    Shape: id names what was seen then; first are the newest of the jobs; open_operations are not over and may change
-           jobs of the same queues and kinds, which this one then skips.
+    Id names what was seen then; first are the newest of the jobs; open_operations are not over and may change jobs of
+    the same queues and kinds, which this one then skips.
     """
 
     id: UUID
@@ -70,7 +70,7 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """An operation, and how far it is. Shape: filter and changes are objects, as they are stored."""
+    """An operation, and how far it is. Filter and changes are objects, as they are stored."""
 
     id: UUID
     action: OperationAction
@@ -116,7 +116,7 @@ def _open_beside(conn: Connection, order: Order) -> list[UUID]:
 
 
 def _may_share_jobs(one: JobFilter, other: JobFilter) -> bool:
-    """Tell whether the queues and kinds of two filters leave jobs that both mean."""
+    """Return whether the queues and kinds of two filters leave jobs that both mean."""
     pairs = ((one.queues, other.queues), (one.kinds, other.kinds))
     return all(left is None or right is None or set(left) & set(right) for left, right in pairs)
 
@@ -140,7 +140,7 @@ def start(
 ) -> Operation:
     """Have the order carried out, bound to the preview of that instant; None: to what is there now.
 
-    Shape: shown is the filter as the audit is to keep it.
+    `shown` is the filter as the audit is to keep it.
     Raises: PreviewNotKept; TooManyOperations.
     """
     bound = preview(conn, order).id if as_of is None else _find_preview(conn, order, as_of)
@@ -164,7 +164,7 @@ def start_once(
 ) -> tuple[Operation, bool]:
     """Have the order carried out as `start` does, and tell that it is new; or return what was started from the preview.
 
-    Shape: what was started before may have other changes, and may be over.
+    What was started before may have other changes, and may be over.
     Raises: PreviewNotKept; TooManyOperations.
     """
     with transaction(conn):
@@ -217,7 +217,7 @@ def list_operations(
 def cancel_operation(conn: Connection, operation_id: UUID, *, actor: str | None = None) -> Operation:
     """End an operation that is not over, after the chunk under way; what it has done stays done.
 
-    Raises: OperationNotFound; OperationConflict where it is over.
+    Raises: OperationNotFound; OperationConflict if it is over.
     """
     for ended in rows(conn, "cancel_operation", id=operation_id, actor=actor):
         return operation_of(ended)
@@ -227,7 +227,7 @@ def cancel_operation(conn: Connection, operation_id: UUID, *, actor: str | None 
 def resume_operation(conn: Connection, operation_id: UUID, *, actor: str | None = None) -> Operation:
     """Have an operation that was cancelled or has failed go on from where it had come to.
 
-    Raises: OperationNotFound; OperationConflict where it is neither.
+    Raises: OperationNotFound; OperationConflict if it is neither.
     """
     for resumed in rows(conn, "resume_operation", id=operation_id, actor=actor):
         return operation_of(resumed)

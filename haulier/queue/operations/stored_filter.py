@@ -13,9 +13,9 @@ PAYLOAD = "payload."
 
 
 def as_stored(wanted: JobFilter) -> dict[str, Json]:
-    """Return the filter as an object; `{"all": true}` where it wants every job.
+    """Return the filter as an object; `{"all": true}` if it wants every job.
 
-    Shape: lists are sorted, so that the same filter is always the same object.
+    `lists` are sorted, so that the same filter is always the same object.
     """
     values = {parameter: getattr(wanted, each.name) for parameter, each in CONDITIONS.items()}
     named = {parameter: _written(parameter, value) for parameter, value in values.items() if value is not None}
@@ -27,7 +27,7 @@ def from_stored(
 ) -> JobFilter:
     """Return the filter, of jobs that can be acted on, within the queues of whoever asked.
 
-    Shape: with no state, or no queue, that could fit, it wants no job.
+    With no state, or no queue, that could fit, it wants no job.
     """
     given = {name: value for name, value in stored.items() if name in CONDITIONS}
     read = {CONDITIONS[name].name: _read(name, value) for name, value in given.items()}

@@ -1,4 +1,4 @@
-"""Work operations off, a chunk of jobs at a time: a worker does, or whoever watches where none lives.
+"""Work operations off, a chunk of jobs at a time: a worker does, or whoever watches if none lives.
 
 Several may try at once: one chunk is under way at a time. Its jobs are looked for, and then done in steps. A step is
 one transaction, in which the operation's cursor and counts go on; whoever dies before its end has done nothing of it.
@@ -34,13 +34,13 @@ class Worker:
 
     id: UUID
     lease_seconds: float
-    # After the chunk; less where it is the only one.
+    # After the chunk; less if it is the only one.
     kept_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How a chunk is done. Shape: `rest` comes before each step, and tells whether to go on."""
+    """How a chunk is done. `rest` comes before each step, and says whether to go on."""
 
     step: int
     rest: Callable[[], bool]
@@ -56,9 +56,9 @@ def work_off(
 ) -> bool | None:
     """Do a chunk of the operation whose turn it is, or of this one.
 
-    Shape: None where there is nothing to do now, or somebody else does it. False where the database refused a step,
-           which the operation then notes; it is tried again later. After the fifth time it has failed, but for refusals
-           that may pass: these it waits for.
+    None if there is nothing to do now, or somebody else does it. False if the database refused a step, which the
+    operation then notes; it is tried again later. After the fifth time it has failed, but for refusals that may pass:
+    these it waits for.
     """
     for taken in _take(conn, by, most_jobs, only):
         try:
@@ -105,7 +105,7 @@ def _do(conn: Connection, by: Worker, taken: Row, most_jobs: int, pace: Pace) ->
 
 
 def _is_done_or_skipped(conn: Connection, step: Step) -> bool:
-    """Do a step; skip its only job if that has taken too much for too long. Shape: as `perform`."""
+    """Do a step; skip its only job if that has taken too much for too long. As `perform`."""
     try:
         return perform(conn, step)
     except TOO_MUCH:

@@ -21,7 +21,7 @@ def add_queues(
     The bounds hold exactly, since callers that add names take turns. Queues that have a row already need no room, and
     `default` never does.
 
-    Shape: with is_whole either all missing queues are added, or none.
+    With is_whole either all missing queues are added, or none.
     """
     added = message(
         conn,

@@ -34,11 +34,11 @@ from haulier.postgres.values import array, utc
 # waits for the last. Chosen by when the jobs are there of 1,000 schedules that are due at once, at the median: with 300
 # it is later under three workers, although `fired_at` is earlier; with 100 it is later under a worker alone.
 AT_ONCE = 200
-# And so many of their ticks, or fewer where their jobs have this size together: a job may have 256 KiB, and the server
+# And so many of their ticks, or fewer if their jobs have this size together: a job may have 256 KiB, and the server
 # has to write all of them within the time of a statement.
 TICKS_AT_ONCE = 1000
 BYTES_AT_ONCE = 16 << 20
-# So many schedules are tried at a time where one of them is refused: with 3 % refused that takes the shortest time.
+# So many schedules are tried at a time if one of them is refused: with 3 % refused that takes the shortest time.
 APART = 6
 # Then a trigger that waits for a lock must not use up the time of the schedules behind it. Units: seconds.
 LOCK_SECONDS_APART = 0.2
@@ -48,10 +48,10 @@ LOCK_SECONDS_APART = 0.2
 class Fired:
     """What a turn has done.
 
-    Shape: fired counts the ticks that fire, also one that somebody had written already, for which no job was enqueued.
-           Schedules that cannot fire are in failed, each with the reason, and are put off; those of them in stuck are
-           not, because their rows cannot be changed. late has a number for each tick that fired, but for those that
-           waited for a job to end. has_more tells that more may be due by now.
+    `fired` counts the ticks that fire, also one that somebody had written already, for which no job was enqueued.
+    Schedules that cannot fire are in failed, each with the reason, and are put off; those of them in stuck are not,
+    because their rows cannot be changed. late has a number for each tick that fired, but for those that waited for a
+    job to end. `has_more` is true if more may be due by now.
     Units: late is seconds since the tick was due, its jitter being over.
     """
 
@@ -65,7 +65,7 @@ class Fired:
 
 
 def any_schedule(conn: Connection) -> bool:
-    """Tell whether there is any schedule."""
+    """Return whether there is any schedule."""
     [found] = rows(conn, "any_schedule")
     return bool(found["is_there"])
 
@@ -84,7 +84,7 @@ def fire_due(
         apart: Try so many schedules at a time; if the database refuses one, each by itself; and put off those that it
             refuses. Without it all are tried at once, unless one of them was refused the last time.
 
-    Shape: ticks older than retention_days get no row.
+    Ticks older than retention_days get no row.
     Raises: Refusal, if the database refuses one of them. With apart only if it would refuse each of them, or if one of
         several has taken too long.
     """
@@ -120,7 +120,7 @@ def fire_due(
 
 @dataclass(slots=True)
 class Alike:
-    """Schedules that are alike, and what was decided of each of them. Shape: row is one of `due_schedules`."""
+    """Schedules that are alike, and what was decided of each of them. `row` is one of `due_schedules`."""
 
     names: list[str]
     decision: Decision
@@ -129,7 +129,7 @@ class Alike:
 
 @dataclass(slots=True)
 class _Made:
-    """What was decided of all, and why some cannot fire. Shape: stuck are those of failed that cannot be put off."""
+    """What was decided of all, and why some cannot fire. `stuck` are those of failed that cannot be put off."""
 
     alike: list[Alike] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
@@ -139,7 +139,7 @@ class _Made:
 def _decide_all(due: Sequence[Row], busy: Collection[str], now: datetime, keep: timedelta) -> _Made:
     """Return what becomes of the ticks of these schedules.
 
-    Shape: it lacks those that have no room in one transaction: they stay due, and are the first of the next turn.
+    It lacks those that have no room in one transaction: they stay due, and are the first of the next turn.
     """
     room, made = Room(), _Made()
     for row in due:
@@ -233,7 +233,7 @@ def write(conn: Connection, name: str, decision: Decision) -> None:
 
 
 def _as_parameters(alike: Sequence[Alike]) -> Row:
-    """Return what `move_and_fire` and `decide_apart` take. Shape: they count the decisions from 1."""
+    """Return what `move_and_fire` and `decide_apart` take. They count the decisions from 1."""
     made = [each.decision for each in alike]
     ticks = [(number, tick) for number, decision in enumerate(made, 1) for tick in decision.ticks]
     return {
@@ -250,7 +250,7 @@ def _as_parameters(alike: Sequence[Alike]) -> Row:
 
 
 def next_look(conn: Connection, *, passed_over: Collection[str] = ()) -> float | None:
-    """Return in how many seconds the next schedule is due; None where there is none but those that are passed over."""
+    """Return in how many seconds the next schedule is due; None if there is none but those that are passed over."""
     found = rows(conn, "next_look", passed_over=array(passed_over))
     return found[0]["seconds"] if found else None
 

@@ -15,7 +15,7 @@ AT_ONCE = 100
 
 @dataclass(frozen=True, slots=True)
 class Recomputed:
-    """Which schedules were corrected. Shape: those that cannot be computed are in failed, each with the reason."""
+    """Which schedules were corrected. Those that cannot be computed are in failed, each with the reason."""
 
     corrected: list[str]
     failed: Mapping[str, str]

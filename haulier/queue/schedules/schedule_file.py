@@ -18,7 +18,7 @@ from haulier.queue.upkeep.migrate import MIGRATE_LOCK_SECONDS, MIGRATE_SECONDS, 
 
 # The source of these schedules, and who has changed them, as the record names it.
 FILE = "file"
-# So often it begins again where too many ticks of a schedule are due; and so many turns these are fired in between.
+# So often it begins again if too many ticks of a schedule are due; and so many turns these are fired in between.
 MOST_TRIES, MOST_TURNS = 5, 5000
 
 
@@ -33,7 +33,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What the file does to one schedule. Shape: changes has the old and new value of each field, as on record."""
+    """What the file does to one schedule. `changes` has the old and new value of each field, as on record."""
 
     name: str
     action: Action
@@ -56,7 +56,7 @@ def apply_file(conn: Connection, wanted: Mapping[str, Rule], *, retention_days: 
     """Make, change and remove schedules until those of the file are as it says; return what was done, by name.
 
     One transaction, in turns with others that do so or migrate: all of the file holds, or nothing of it. Schedules that
-    the API has made are left alone. What is due by an old rule fires by it first, as where the API changes one.
+    the API has made are left alone. What is due by an old rule fires by it first, as when the API changes one.
 
     Raises: SchemaMismatch; ScheduleOfApi; ScheduleBehind; Locked; DatabaseUnavailable.
     """

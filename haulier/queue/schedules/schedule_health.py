@@ -27,9 +27,9 @@ LOOKED_AT, COUNTED, LOOKED_BACK = 50, 5, 500
 class Overdue:
     """The schedules that nobody fires.
 
-    Shape: schedules are those with a tick that has been due for OVERDUE_SECONDS, MOST_OVERDUE at most of those that can
-           fire and of those that cannot; these are counted in refused, too. oldest_seconds is how long the oldest tick
-           has been due; workers are those that live and fire schedules.
+    `schedules` are those with a tick that has been due for OVERDUE_SECONDS, MOST_OVERDUE at most of those that can fire
+    and of those that cannot; these are counted in refused, too. `oldest_seconds` is how long the oldest tick has been
+    due; workers are those that live and fire schedules.
     """
 
     schedules: int = 0
@@ -42,7 +42,7 @@ class Overdue:
 class Failures:
     """How many of the last jobs of some schedules failed for good, one after the other: COUNTED at most.
 
-    Shape: last is the name behind which to go on; None where these were the last schedules.
+    `last` is the name behind which to go on; None if these were the last schedules.
     """
 
     in_a_row: dict[str, int]
@@ -74,7 +74,7 @@ def overdue(conn: Connection) -> Overdue:
 def failures(conn: Connection, after: str | None = None) -> Failures:
     """Return how often the last jobs of the LOOKED_AT schedules behind this name have failed in a row.
 
-    Shape: jobs that are live, or were deleted, are passed over.
+    Jobs that are live, or were deleted, are passed over.
     """
     found = rows(conn, "failures_in_a_row", after_name=after, limit=LOOKED_AT, count=COUNTED, most=LOOKED_BACK)
     in_a_row = {row["name"]: row["failures"] for row in found}
@@ -109,5 +109,5 @@ class FailureRounds:
 
     @property
     def is_whole(self) -> bool:
-        """Tell whether each schedule was looked at since this began."""
+        """Return whether each schedule was looked at since this began."""
         return self._before is not None

@@ -32,7 +32,7 @@ LOOKED_BACK = 500
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A schedule as it is. Shape: now is the database's time; next_at is None where there is no further tick."""
+    """A schedule as it is. `now` is the database's time; `next_at` is None if there is no further tick."""
 
     schedule: Schedule
     now: datetime
@@ -43,7 +43,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Whether a schedule is to be paused, and until when. Shape: until None: until it is resumed."""
+    """Whether a schedule is to be paused, and until when. Until None: until it is resumed."""
 
     is_paused: bool
     until: datetime | None = None
@@ -51,7 +51,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """What became of a tick. Shape: fired_at and job_id are None unless it fired."""
+    """What became of a tick. Fired_at and job_id are None unless it fired."""
 
     schedule_id: int
     scheduled_at: datetime
@@ -63,7 +63,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Last:
-    """The last tick of a schedule, and the last that fired; None where that is not among its newest LOOKED_BACK."""
+    """The last tick of a schedule, and the last that fired; None if that is not among its newest LOOKED_BACK."""
 
     tick: Tick
     fired: Tick | None
@@ -74,7 +74,7 @@ def list_schedules(
 ) -> tuple[list[Shown], bool]:
     """Return schedules whose jobs go to these queues, by name, and whether there are more behind them.
 
-    Shape: a page of large jobs is shorter than the limit.
+    A page of large jobs is shorter than the limit.
     """
     found = rows(
         conn, "list_schedules", after_name=after, limit=limit + 1, queues=_array(queues), most_bytes=PAGE_BYTES
@@ -132,9 +132,9 @@ def make(conn: Connection, name: str, rule: Rule, actor: str | None) -> bool:
 def replace(
     conn: Connection, row: Row, rule: Rule, retention_days: int, actor: str | None, source: str = "api"
 ) -> bool:
-    """Let a locked schedule of this source do this; where too many ticks are due, only decide some of them.
+    """Let a locked schedule of this source do this; if too many ticks are due, only decide some of them.
 
-    Return whether it does it now. Raises: ScheduleOfFile, where it came from elsewhere.
+    Return whether it does it now. Raises: ScheduleOfFile, if it came from elsewhere.
     """
     old, now = schedule_of(row), utc(row["now"])
     if old.source != source:
@@ -153,7 +153,7 @@ def replace(
 def difference(conn: Connection, old: Schedule, rule: Rule) -> dict[str, Any] | None:
     """Return what the rule would change, each field with its old and its new value; None where it says the same.
 
-    Shape: of the job's payload nothing is told but that it differs.
+    Of the job's payload nothing is shown but that it differs.
     """
     [same] = rows(conn, "is_same_job", name=old.name, rule=_text(rule))
     if same["is_same"] and _without_job(old.rule) == _without_job(rule):
@@ -187,7 +187,7 @@ def _put(
         rule=_text(schedule.rule),
         counts_from=schedule.counts_from,
         next_at=first and first.at,
-        # At once: where a tick waits for a job to end, it is looked at each second.
+        # At once: if a tick waits for a job to end, it is looked at each second.
         look_at=now,
         is_new=is_new,
         noted=json.dumps({"changes": noted}),
@@ -223,7 +223,7 @@ def resume_schedule(conn: Connection, name: str, *, actor: str | None = None) ->
 def run_schedule(conn: Connection, name: str, *, queues: Sequence[str] | None = None, actor: str | None = None) -> UUID:
     """Enqueue the schedule's job now, also while it is paused, and return the job's id.
 
-    Raises: ScheduleNotFound; ScheduleBusy, where a job of it is live and another must not be.
+    Raises: ScheduleNotFound; ScheduleBusy, if a job of it is live and another must not be.
     """
     with transaction(conn):
         schedule = _locked(conn, name, queues).schedule
@@ -258,7 +258,7 @@ def list_ticks(
 
 
 def last_ticks(conn: Connection, names: Sequence[str]) -> dict[str, Last]:
-    """Return what became of the last tick of each of these schedules, by its name; none where it has had none."""
+    """Return what became of the last tick of each of these schedules, by its name; none if it has had none."""
     found: dict[str, list[Tick]] = {}
     for row in rows(conn, "last_ticks", names=list(names), most=LOOKED_BACK):
         found.setdefault(row["schedule"], []).append(_tick(row))
@@ -270,7 +270,7 @@ def states_of_fired(
 ) -> dict[UUID, JobStatus]:
     """Return how the jobs of these ticks are, by their ids; none of those that are gone.
 
-    Shape: queues are those that the caller may see, None: every queue. A job that was moved out of them counts as gone.
+    `queues` are those that the caller may see, None: every queue. A job that was moved out of them counts as gone.
     """
     fired = [tick for tick in ticks if tick.job_id is not None]
     if not fired:
@@ -313,7 +313,7 @@ def _text(rule: Rule) -> str:
 
 
 def _changes(old: Rule | None, new: Rule, *, is_same_job: bool = False) -> dict[str, Any]:
-    """Return what differs, each field with its old and its new value. Of the job's payload nothing is told."""
+    """Return what differs, each field with its old and its new value. Of the job's payload nothing is shown."""
     before = {} if old is None else _flat(old)
     after = _flat(new)
     changes: dict[str, Any] = {

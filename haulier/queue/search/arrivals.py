@@ -27,8 +27,8 @@ def windows(
 ) -> Iterator[Window]:
     """Yield, the newest first, the times before some instant in which such jobs may have come.
 
-    Shape: what was counted only once, or never, is in them. In the times between them none came, unless its transaction
-    had been open for over an hour when it committed.
+    What was counted only once, or never, is in them. In the times between them none came, unless its transaction had
+    been open for over an hour when it committed.
     """
     ends_at = before
     while True:

@@ -1,6 +1,6 @@
 """How a list, a count and an operation look at jobs, newest first.
 
-No look is without a bound: where a filter leaves few of many jobs, it ends after some time and says how far it came.
+No look is without a bound: if a filter leaves few of many jobs, it ends after some time and says how far it came.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LEAST, MOMENT = UUID(int=0), timedelta(microseconds=1)
 
 
 def first_rows(wanted: JobFilter, enough: int | None = None) -> int:
-    """Return how many jobs the first statement looks at, where so many would be enough if all were wanted."""
+    """Return how many jobs the first statement looks at, if so many would be enough if all were wanted."""
     if wanted.payload:
         return FIRST_PAYLOADS
     if enough is None:
@@ -52,22 +52,22 @@ class Reader(Protocol):
 
     @property
     def is_full(self) -> bool:
-        """Tell whether no further jobs are wanted."""
+        """Return whether no further jobs are wanted."""
 
     def read(
         self, after: Position | None, created_after: datetime | None, most_rows: int, seconds: float
     ) -> Position | None:
-        """Read the jobs after a position, and return where the look ended; None where nothing older is left.
+        """Read the jobs after a position, and return where the look ended; None if nothing older is left.
 
-        Raises: QueryCanceled where that takes longer than so many seconds, unless a transaction is open.
+        Raises: QueryCanceled if that takes longer than so many seconds, unless a transaction is open.
         """
 
     def read_tagged(self, after: Position) -> bool:
-        """Read all jobs after a position by the indexes of their tags; return False where these do not help."""
+        """Read all jobs after a position by the indexes of their tags; return False if these do not help."""
 
 
 def look_back(reader: Reader, most_rows: int, seconds: float | None = None) -> Position | None:
-    """Read from the newest job on, and return where that ended; None where nothing older is left, or wanted.
+    """Read from the newest job on, and return where that ended; None if nothing older is left, or wanted.
 
     Units: it begins no statement after so many seconds; LOOK_SECONDS unless it is told.
     """
@@ -126,7 +126,7 @@ class _Pace:
         return max(self._began_at + PATIENCE * self._seconds - time.monotonic(), 0.001)
 
     def next(self) -> int | None:
-        """Return how many rows the next statement may read, as far as the one before tells; None for no further one."""
+        """Return how many rows the next statement may read, as far as the one before says; None for no further one."""
         now = time.monotonic()
         left, took = self._began_at + self._seconds - now, now - self._at
         if left <= self._seconds / 10:
@@ -177,5 +177,5 @@ def sent_for_tags(wanted: JobFilter, after: Position, most_tagged: int | None = 
 
 
 def end_of(look: Row) -> Position | None:
-    """Return where a statement's look ended; None where nothing older is left."""
+    """Return where a statement's look ended; None if nothing older is left."""
     return (utc(look["ended_at"]), look["ended_id"]) if look["ended_id"] else None

@@ -14,13 +14,13 @@ from haulier.postgres.values import utc
 from haulier.queue.search.bounded_scan import end_of, first_rows, look_back, sent_for_tags, sent_with
 from haulier.queue.search.job_filter import JobFilter, Position
 
-# The first statement of a look reads no more jobs than are wanted, or so many: where an operation goes on, most of the
+# The first statement of a look reads no more jobs than are wanted, or so many: if an operation goes on, most of the
 # next ones are usually wanted, and to read thousands for a hundred takes longer than to act on these.
 FEWEST_ROWS = 200
 
 
 class FoundJob(NamedTuple):
-    """A job that a filter means. Shape: finished_at is None for a live one."""
+    """A job that a filter means. `finished_at` is None for a live one."""
 
     id: UUID
     created_at: datetime
@@ -30,7 +30,7 @@ class FoundJob(NamedTuple):
 class Found(NamedTuple):
     """Some of the jobs that a filter means, newest first.
 
-    Shape: after is where the next look goes on; None where nothing older is left.
+    `after` is where the next look goes on; None if nothing older is left.
     """
 
     jobs: Sequence[FoundJob]
@@ -38,7 +38,7 @@ class Found(NamedTuple):
 
 
 class CountByKind(NamedTuple):
-    """How many jobs of each kind there are. Shape: is_whole tells whether all were counted."""
+    """How many jobs of each kind there are. `is_whole` says whether all were counted."""
 
     jobs: Counter[str]
     is_whole: bool
@@ -47,7 +47,7 @@ class CountByKind(NamedTuple):
 def find_jobs(conn: Connection, wanted: JobFilter, *, most_bytes: int) -> Found:
     """Return the next jobs, at most `limit`, and so many that their payloads together are not much over most_bytes.
 
-    Shape: it may be none, where the look ended before it found any.
+    It may be none, where the look ended before it found any.
     """
     finder, enough = _Finder(conn, wanted, most_bytes), wanted.limit + 1
     ended = look_back(finder, min(first_rows(wanted, enough), max(enough, FEWEST_ROWS)))
@@ -59,8 +59,8 @@ def count_by_kind(
 ) -> CountByKind:
     """Return how many jobs there are, in a look that begins no statement after so many seconds.
 
-    Shape: jobs of tags that no more than most_tagged jobs have are counted by the indexes of tags; of more common tags
-           at least as many of these as match.
+    Jobs of tags that no more than most_tagged jobs have are counted by the indexes of tags; of more common tags at
+    least as many of these as match.
     """
     counter = _Counter(conn, replace(wanted, after=None), most_tagged)
     ended = look_back(counter, first_rows(wanted), seconds)
@@ -69,7 +69,7 @@ def count_by_kind(
 
 @dataclass(eq=False)
 class _Finder:
-    """Finds jobs. Shape: after is that of the last of them, if there are no more wanted."""
+    """Finds jobs. `after` is that of the last of them, if there are no more wanted."""
 
     conn: Connection
     wanted: JobFilter
@@ -79,7 +79,7 @@ class _Finder:
 
     @property
     def is_full(self) -> bool:
-        """Tell whether no further jobs are wanted."""
+        """Return whether no further jobs are wanted."""
         return self.after is not None
 
     def read(
@@ -92,7 +92,7 @@ class _Finder:
         return end_of(found[0])
 
     def read_tagged(self, after: Position) -> bool:
-        """Find all jobs after a position; return False where the tags are too common."""
+        """Find all jobs after a position; return False if the tags are too common."""
         found = rows(self.conn, "find_tagged", **sent_for_tags(self.wanted, after), **self._room)
         if found[0]["is_common"]:
             return False
@@ -116,7 +116,7 @@ class _Finder:
 
 @dataclass(eq=False)
 class _Counter:
-    """Counts jobs by kind. Shape: least is what there are at least, by the indexes of tags."""
+    """Counts jobs by kind. `least` is what there are at least, by the indexes of tags."""
 
     conn: Connection
     wanted: JobFilter
@@ -135,7 +135,7 @@ class _Counter:
         return end_of(found[0])
 
     def read_tagged(self, after: Position) -> bool:
-        """Count all jobs after a position; return False where the tags are too common."""
+        """Count all jobs after a position; return False if the tags are too common."""
         sent = {**sent_for_tags(self.wanted, after, self.most_tagged), "is_part_enough": True}
         found = rows(self.conn, "count_tagged_by_kind", **sent)
         if found[0]["is_common"]:

@@ -42,8 +42,8 @@ def jobs_by_prefix(
 ) -> list[NamedJob]:
     """Return the first jobs within a range of ids, in the order of these.
 
-    Shape: queues are those that the caller may see; None: every queue. MOST_ROWS jobs are looked at: if more begin so,
-           those after them are not found.
+    `queues` are those that the caller may see; None: every queue. MOST_ROWS jobs are looked at: if more begin so, those
+    after them are not found.
     """
     first, last = prefix
     found = rows(

@@ -16,21 +16,21 @@ from haulier.queue.stories.upcoming import upcoming
 
 
 def list_in_order(conn: Connection, wanted: JobFilter, order: JobOrder) -> list[StoredJob]:
-    """Return the first jobs, at most `limit` and PAGE_BYTES of them, and at least one where there is one.
+    """Return the first jobs, at most `limit` and PAGE_BYTES of them, and at least one if there is one.
 
-    Shape: wanted is a filter that the order fits. Jobs that have started, ended or moved since the look began are left
-           out, and so is what `upcoming` leaves out.
+    `wanted` is a filter that the order fits. Jobs that have started, ended or moved since the look began are left out,
+    and so is what `upcoming` leaves out.
     """
     ids = _due(conn, wanted) if order is JobOrder.DUE else _longest(conn, wanted)
     asked = {name: wanted.conditions[name] for name in ("statuses", "kinds", "queues", "worker")}
-    # The statement takes one job less: of a list one more tells whether there are more.
+    # The statement takes one job less: of a list one more says whether there are more.
     room = {"limit": wanted.limit + 1, "most_bytes": PAGE_BYTES}
     found = rows(conn, "list_in_order", json_as_text=True, ids=array(ids), **asked, **room)
     return [job_of(row) for row in found if row["id"] is not None]
 
 
 def _due(conn: Connection, wanted: JobFilter) -> Sequence[UUID]:
-    # Of one queue, or of none where the caller may not see it.
+    # Of one queue, or of none if the caller may not see it.
     return [job.id for queue in wanted.queues or () for job in upcoming(conn, queue, limit=wanted.limit).jobs]
 
 

@@ -31,10 +31,10 @@ def _time(parameter: str) -> Any:
 class JobFilter:
     """Which jobs are meant, newest first; `after` is the (created_at, id) of the last one already seen.
 
-    Shape: of several statuses, kinds, queues or tags any will do; None: every one. error_id is the group of errors with
-           which the job has failed for good, or after which it is to be tried again. The worker is that which runs the
-           job, or ran its last attempt before it ended. payload maps paths, whose steps are separated by dots, to the
-           text that is there. All times are excluded.
+    Of several statuses, kinds, queues or tags any will do; None: every one. error_id is the group of errors with which
+    the job has failed for good, or after which it is to be tried again. The worker is that which runs the job, or ran
+    its last attempt before it ended. payload maps paths, whose steps are separated by dots, to the text that is there.
+    All times are excluded.
     """
 
     statuses: Sequence[JobStatus] | None = _condition("status", JobStatus)
@@ -56,18 +56,18 @@ class JobFilter:
 
     @property
     def is_selective(self) -> bool:
-        """Tell whether jobs have to be looked at to know which are wanted."""
+        """Return whether jobs have to be looked at to know which are wanted."""
         named = (self.statuses, self.kinds, self.queues)
         return self.looks_inside or any(each is not None for each in named)
 
     @property
     def looks_inside(self) -> bool:
-        """Tell whether more is asked about each job than its status, kind, queue, error and time."""
+        """Return whether more is asked about each job than its status, kind, queue, error and time."""
         return bool(self.payload) or any(getattr(self, name) is not None for name in NAMES if name not in _OUTSIDE)
 
     @property
     def is_answered_by_depths(self) -> bool:
-        """Tell whether the count of the live jobs by queue, kind and status says how many there are."""
+        """Return whether the count of the live jobs by queue, kind and status says how many there are."""
         return (
             self.statuses is not None
             and set(self.statuses) <= set(LIVE_STATUSES)

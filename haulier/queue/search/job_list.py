@@ -24,7 +24,7 @@ PAGE_BYTES = 8 * 2**20
 class Count(NamedTuple):
     """How many jobs there were at some time.
 
-    Shape: looked_back_to is given where the look ended early: older jobs were not counted.
+    `looked_back_to` is given where the look ended early: older jobs were not counted.
     """
 
     jobs: int
@@ -33,15 +33,15 @@ class Count(NamedTuple):
 
     @property
     def is_exact(self) -> bool:
-        """Tell whether all were counted."""
+        """Return whether all were counted."""
         return self.looked_back_to is None
 
 
 class Page(NamedTuple):
     """Some jobs of a list.
 
-    Shape: after is where the next page begins; None on the last. looked_back_to is given where the look ended before
-    the page was full: older jobs may match too.
+    `after` is where the next page begins; None on the last. `looked_back_to` is given where the look ended before the
+    page was full: older jobs may match too.
     """
 
     jobs: list[StoredJob]
@@ -73,14 +73,14 @@ def visible(conn: Connection, job_id: UUID, queues: Sequence[str] | None) -> Sto
 def list_jobs(conn: Connection, wanted: JobFilter, most_tagged: int | None = None) -> Page:
     """Return the jobs, newest first (created_at, then id, descending), at most `limit` and PAGE_BYTES of them.
 
-    Where a filter leaves few of many, the look ends with the statement that is under way after LOOK_SECONDS. Jobs of
+    If a filter leaves few of many, the look ends with the statement that is under way after LOOK_SECONDS. Jobs of
     tags that no more than MOST_TAGGED jobs have, or most_tagged, are found by the indexes of tags.
 
-    Shape: at least one job where there is one, however large, unless the look ended before it; `offset` skips jobs of
-    this look alone, by whichever of its statements they are read.
+    At least one job if there is one, however large, unless the look ended before it; `offset` skips jobs of this look
+    alone, by whichever of its statements they are read.
     """
     page = _PageReader(conn, wanted, most_tagged)
-    # Where all jobs are wanted, those of a page are enough, and one that tells that there are more.
+    # If all jobs are wanted, those of a page are enough, and one that says that there are more.
     enough = wanted.limit + wanted.offset + 1
     ended = look_back(page, first_rows(wanted, enough))
     if ended and not page.is_full:
@@ -91,7 +91,7 @@ def list_jobs(conn: Connection, wanted: JobFilter, most_tagged: int | None = Non
 def count_jobs(conn: Connection, wanted: JobFilter) -> Count:
     """Return how many jobs there are; `limit`, `offset` and `after` do not matter.
 
-    Waiting and running jobs are those that a worker has counted lately, where it has. All others are counted one by
+    Waiting and running jobs are those that a worker has counted lately, if it has. All others are counted one by
     one, in a look that ends as that of a list does.
     """
     if wanted.is_answered_by_depths and (counted := count_by_depths(conn, wanted)):
@@ -102,7 +102,7 @@ def count_jobs(conn: Connection, wanted: JobFilter) -> Count:
 
 
 def count_by_depths(conn: Connection, wanted: JobFilter) -> Count | None:
-    """Return how many of the live jobs there were when a worker last counted them; None where none has, lately."""
+    """Return how many of the live jobs there were when a worker last counted them; None if none has, lately."""
     found = rows(conn, "count_counted", **wanted.conditions)
     return Count(sum(row["jobs"] for row in found), utc(found[0]["at"])) if found else None
 
@@ -116,7 +116,7 @@ def live_by_status(conn: Connection, wanted: JobFilter) -> dict[JobStatus, int] 
 
 @dataclass(eq=False)
 class _PageReader:
-    """Reads the jobs of a page. Shape: after is where the next page begins, if this one is full."""
+    """Reads the jobs of a page. `after` is where the next page begins, if this one is full."""
 
     conn: Connection
     wanted: JobFilter
@@ -131,7 +131,7 @@ class _PageReader:
 
     @property
     def is_full(self) -> bool:
-        """Tell whether further jobs belong to the next page."""
+        """Return whether further jobs belong to the next page."""
         return self.after is not None
 
     def read(
@@ -144,7 +144,7 @@ class _PageReader:
         return end_of(found[0])
 
     def read_tagged(self, after: Position) -> bool:
-        """Add all jobs after a position, as far as they fit; return False where the tags are too common."""
+        """Add all jobs after a position, as far as they fit; return False if the tags are too common."""
         sent = {**sent_for_tags(self.wanted, after, self.most_tagged), **self._room}
         found = rows(self.conn, "list_tagged", json_as_text=True, **sent)
         if found[0]["is_common"]:
@@ -155,7 +155,7 @@ class _PageReader:
     @property
     def _room(self) -> dict[str, int]:
         return {
-            # One more than asked for tells whether there are more.
+            # One more than asked for says whether there are more.
             "limit": self.wanted.limit - len(self.jobs) + 1,
             "offset": self._offset,
             "most_bytes": self._bytes_left,
@@ -174,7 +174,7 @@ class _PageReader:
 
 @dataclass(eq=False)
 class _Counter:
-    """Counts jobs. Shape: at is when the last statement did."""
+    """Counts jobs. At is when the last statement did."""
 
     conn: Connection
     wanted: JobFilter
@@ -193,7 +193,7 @@ class _Counter:
         return end_of(look)
 
     def read_tagged(self, after: Position) -> bool:
-        """Count all jobs after a position; return False where the tags are too common."""
+        """Count all jobs after a position; return False if the tags are too common."""
         [look] = rows(self.conn, "count_tagged", **sent_for_tags(self.wanted, after))
         self.jobs += look["jobs"]
         self.at = utc(look["at"])

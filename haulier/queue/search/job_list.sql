@@ -65,7 +65,7 @@ WHERE place = %(most_rows)s OR is_wanted
 (SELECT running.*, 'running' AS status FROM haulier.running() AS running) AS running
 
 -- part: last_looked_at
--- Where the look ended before the oldest job; else no row.
+-- If the look ended before the oldest job; else no row.
 SELECT created_at, id
 FROM (
     SELECT created_at, id FROM finished WHERE place = %(most_rows)s

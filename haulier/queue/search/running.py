@@ -16,7 +16,7 @@ from haulier.queue.rows import worker_of
 class RunningJob:
     """A job that a worker has claimed, and perhaps not begun.
 
-    Shape: worker is its name; None where it was declared dead: others are about to take the job over.
+    `worker` is its name; None if it was declared dead: others are about to take the job over.
     """
 
     id: UUID
@@ -43,7 +43,7 @@ def list_running(
 ) -> tuple[list[RunningJob], bool]:
     """Return the running jobs, longest first, and whether more run.
 
-    Shape: of several queues or kinds any will do; None: every one.
+    Of several queues or kinds any will do; None: every one.
     """
     found = rows(
         conn,

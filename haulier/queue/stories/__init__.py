@@ -1,1 +1,1 @@
-"""What is told of one job or queue: why it waits, what happened to it, what runs next."""
+"""What is reported one job or queue: why it waits, what happened to it, what runs next."""

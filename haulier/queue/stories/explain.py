@@ -25,9 +25,9 @@ TIMES = 5
 class Run:
     """Who runs a job.
 
-    Shape: worker is its name; None where it was declared dead, and others will take the job over. lease_ends is when
-           it is declared dead unless it beats. deadline is the earliest at which the run times out: it counts from
-           when the handler begins, which can be later than `since`; None: never, or not known here.
+    `worker` is its name; None if it was declared dead, and others will take the job over. `lease_ends` is when it is
+    declared dead unless it beats. deadline is the earliest at which the run times out: it counts from when the handler
+    begins, which can be later than `since`; None: never, or not known here.
     """
 
     worker_id: UUID
@@ -39,7 +39,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What a job is waiting for. Shape: waiting is None unless it waits, run is None unless it runs."""
+    """What a job is waiting for. `waiting` is None unless it waits, run is None unless it runs."""
 
     status: JobStatus
     queue: str
@@ -50,7 +50,7 @@ class Explanation:
 def explain(conn: Connection, job_id: UUID, *, timeouts: Mapping[str, float | None]) -> Explanation:
     """Return why the job waits, or who runs it.
 
-    Shape:  timeouts are those of the kinds that are known here.
+    `timeouts` are those of the kinds that are known here.
     Units:  timeouts are seconds.
     Raises: JobNotFound.
     """

@@ -20,10 +20,10 @@ MOST_DONE = 200
 class Trace(NamedTuple):
     """What is kept of a job and around it.
 
-    Shape: worker is the host and the process id of the one that runs the job, or ran its last attempt; None: none did,
-           or it is not known. enqueued_by is an API key's id; None: without a key, or not known. done is what operators
-           did, oldest first; more_done tells that older acts are left out. error_id is the group of errors with
-           which it has failed for good, or after which it is to be tried again.
+    `worker` is the host and the process id of the one that runs the job, or ran its last attempt; None: none did, or it
+    is not known. `enqueued_by` is an API key's id; None: without a key, or not known. done is what operators did,
+    oldest first; `more_done` is true if older acts are left out. `error_id` is the group of errors with which it has
+    failed for good, or after which it is to be tried again.
     """
 
     job: StoredJob
@@ -35,7 +35,7 @@ class Trace(NamedTuple):
 
     @property
     def facts(self) -> Facts:
-        """Return what its timeline is made of; replace the job before, where the caller may not see all of it."""
+        """Return what its timeline is made of; replace the job before, if the caller may not see all of it."""
         job = self.job
         return Facts(
             status=job.status,

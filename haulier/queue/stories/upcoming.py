@@ -33,8 +33,8 @@ class NextJob:
 class Upcoming:
     """The jobs that run next, in that order, and the first job of each lane, the highest priority first.
 
-    Shape: of more than MOST_LANES lanes, or where a look takes long, those of the highest priorities. Jobs that have
-           crashed before are left out: they run alone, when nothing else does.
+    Of more than MOST_LANES lanes, or if a look takes long, those of the highest priorities. Jobs that have crashed
+    before are left out: they run alone, when nothing else does.
     """
 
     jobs: Sequence[NextJob]

@@ -118,7 +118,7 @@ class _Stored(NamedTuple):
     fingerprint: str | None
 
     def is_of_another_build(self, schema: Schema) -> bool:
-        """Tell whether `migrate` has built this version from other statements: it changes until it is released."""
+        """Return whether `migrate` has built this version from other statements: it changes until it is released."""
         is_comparable = self.fingerprint is not None and self.fingerprint.startswith(f"{schema.version} ")
         return self.version == schema.version and is_comparable and self.fingerprint != schema.fingerprint
 

@@ -45,7 +45,7 @@ def ensure_partitions(conn: Connection, *, retention_days: int) -> list[str]:
     """
     for found in rows(conn, "partitions"):
         if found["in_the_way"]:
-            # Where readers still hold up the detach, the partitions of other days are made all the same.
+            # If readers still hold up the detach, the partitions of other days are made all the same.
             with suppress(sqlstate.OperationalError):
                 _change(conn, "finish_detach", table=found["table"], seconds=FINISH_SECONDS)
     made: list[str] = []
@@ -75,7 +75,7 @@ def drop_expired(url: str, *, retention_days: int) -> list[str]:
     """Drop the partitions in which every job finished more than retention_days ago, and return their names.
 
     It opens a connection of its own: DETACH CONCURRENTLY cannot run in a transaction, so its lock_timeout has to be set
-    for the session. Behind a pool, where other clients share the session, and under a role without the owner's rights,
+    for the session. Behind a pool, if other clients share the session, and under a role without the owner's rights,
     a function of schema.sql detaches in a transaction instead, and gives up very soon. A partition that cannot be
     dropped does not hold up the others; its error is raised at the end.
     """
@@ -155,7 +155,7 @@ class _Sweep:
 
 
 def _change(conn: Connection, statement: str, *, seconds: float = DDL_SECONDS, **parameters: Any) -> str:
-    """Change a partition by a function of schema.sql, and return its name; "" where the partition is gone."""
+    """Change a partition by a function of schema.sql, and return its name; "" if the partition is gone."""
     try:
         with transaction(conn, seconds=seconds):
             [changed] = rows(conn, statement, **parameters)
@@ -183,11 +183,11 @@ def days_ahead(conn: Connection) -> float:
 
 
 def with_history(conn: Connection, write: Callable[[], T]) -> T:
-    """Run the write and return its result; where history has no partition for now, make one and run the write again.
+    """Run the write and return its result; if history has no partition for now, make one and run the write again.
 
     Not inside a transaction of the caller's, which the first failure has already aborted.
 
-    Raises: DatabaseUnavailable where no partition could be made: that is an outage, and no failure of the job.
+    Raises: DatabaseUnavailable if no partition could be made: that is an outage, and no failure of the job.
     """
     try:
         return write()

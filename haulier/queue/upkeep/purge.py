@@ -75,7 +75,7 @@ def purge_numbers(conn: Connection, *, retention_days: int) -> None:
 
 
 class Turn(NamedTuple):
-    """What a turn of a purge has done. Shape: after is where the next one goes on; None: at the start."""
+    """What a turn of a purge has done. `after` is where the next one goes on; None: at the start."""
 
     forgotten: int
     after: int | None
@@ -84,7 +84,7 @@ class Turn(NamedTuple):
 def purge_errors(conn: Connection, *, retention_days: int, after: int | None = None) -> Turn:
     """Forget counts of failed attempts as the history is forgotten, and groups without any; return how many groups.
 
-    Shape: after is that of the turn before. A turn looks at groups for ERRORS_SECONDS, and goes round once at most.
+    `after` is that of the turn before. A turn looks at groups for ERRORS_SECONDS, and goes round once at most.
     """
     purge_rows(conn, "purge_error_counts", retention_days=retention_days)
     until, forgotten, passed_over, is_whole = time.monotonic() + ERRORS_SECONDS, 0, 0, False

@@ -97,7 +97,7 @@ BEGIN
     JOIN unnest(decided_tos) WITH ORDINALITY AS new (decided_to, decision) USING (decision)
     JOIN unnest(of_decisions, ats, outcomes) AS tick (decision, at, outcome) USING (decision)
     JOIN haulier.schedule AS old ON old.name = asked.name;
-    -- Tables in the order of this file, also where it is just being applied again.
+    -- Tables in the order of this file, also if it is just being applied again.
     UPDATE haulier.schedule AS old
     SET decided_to = new.decided_to,
         pending_at = new.pending_at,

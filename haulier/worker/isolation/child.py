@@ -48,9 +48,9 @@ class NeverRead(ChildDied):
 class Child:
     """A process that runs jobs of one kind, one after the other. For one thread at a time.
 
-    Shape: messages to it are pickled; messages from it are JSON: a hostile file may have taken over the child, and a
-           pickle from it could run code in here. The child sees only the settings that its kind names.
-    Raises: OSError where the process cannot be started.
+    Messages to it are pickled; messages from it are JSON: a hostile file may have taken over the child, and a pickle
+    from it could run code in here. The child sees only the settings that its kind names.
+    Raises: OSError if the process cannot be started.
     """
 
     def __init__(self, kind: Kind, config: Config, turns: int) -> None:
@@ -133,7 +133,7 @@ class Child:
             os.write(self._control, f"{self.jobs} {reason}\n".encode())
 
     def answer(self, seconds: float) -> dict[str, Any] | None:
-        """Return the child's answer to the last job; None where none comes in this time.
+        """Return the child's answer to the last job; None if none comes in this time.
 
         Raises: ChildDied, also for an answer to another job: no job may get the outcome of another.
         """
@@ -143,7 +143,7 @@ class Child:
         return message
 
     def receive(self, seconds: float) -> dict[str, Any] | None:
-        """Return the child's next message; None where none comes in this time. Raises: ChildDied, NeverRead."""
+        """Return the child's next message; None if none comes in this time. Raises: ChildDied, NeverRead."""
         until = time.monotonic() + seconds
         while (message := self._message()) is None:
             # Check before reading: a message that was sent before the end is still read.

@@ -48,7 +48,7 @@ class Children:
         self._turns: int | None = None
 
     def take_place(self) -> bool:
-        """Reserve one of ISOLATED_PROCESSES for a job, until `run` ends; False where none is free within the wait."""
+        """Reserve one of ISOLATED_PROCESSES for a job, until `run` ends; False if none is free within the wait."""
         with self._changed:
             is_free = self._changed.wait_for(lambda: self._taken < self._config.isolated_processes, PLACE_SECONDS)
             self._taken += is_free
@@ -109,7 +109,7 @@ class Children:
             return Outcome.release()
 
     def _ask(self, kind: Kind, context: JobContext, job: Job, *, may_be_used: bool) -> Outcome | None:
-        """Return the outcome of the job in a child; None where it has to run in another. Raises: ChildDied, OSError."""
+        """Return the outcome of the job in a child; None if it has to run in another. Raises: ChildDied, OSError."""
         child = self._child(kind, may_be_used=may_be_used)
         is_good = False
         try:
@@ -189,7 +189,7 @@ class Children:
 
 
 def _pass_on(said: Any, context: JobContext) -> None:
-    """Say what the child says of its progress. Raises: ChildDied where that makes no sense."""
+    """Say what the child says of its progress. Raises: ChildDied if that makes no sense."""
     try:
         done, total, note = said
         context.progress(done, total, note)

@@ -1,6 +1,6 @@
 """The program between a worker and a child: it kills every process that the child's jobs have started.
 
-It forks the child and waits until the child ends, the worker tells it to kill the child, or the worker has ended. Then
+It forks the child and waits until the child ends, the worker asks it to kill the child, or the worker has ended. Then
 it kills what is left and ends as the child did, so the worker sees one process, which ends last. It runs no code of a
 handler, so nothing can hold it up.
 

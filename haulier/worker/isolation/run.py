@@ -189,7 +189,7 @@ class _Work:
         return run_one(replace(self._kind, isolated=False, run=self._handle), context)
 
     def again(self, number: int) -> bool:
-        """Tell whether only a fresh process can say that the job needs too much memory."""
+        """Return whether only a fresh process can say that the job needs too much memory."""
         return self.is_out_of_memory and number > 1
 
     def _handle(self, context: JobContext, payload: dict[str, Json]) -> Json:
@@ -247,7 +247,7 @@ def _leaves_processes() -> bool:
 
 
 def _size() -> int:
-    """Return this process's address space, 0 where the system does not tell. Units: bytes."""
+    """Return this process's address space, 0 if the system does not tell. Units: bytes."""
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[0]) * resource.getpagesize()

@@ -98,7 +98,7 @@ class Marks:
         return rank(mark, self._turns.taken(mark.lane))
 
     def is_scan_due(self) -> bool:
-        """Tell whether a scan is due."""
+        """Return whether a scan is due."""
         return self.seconds_until_scan() <= 0
 
     def seconds_until_scan(self) -> float:
@@ -110,7 +110,7 @@ class Marks:
         return self._scanned_at + max(pause, scan_after) - self._clock()
 
     def is_scan_of_new_due(self) -> bool:
-        """Tell whether a scan of the new jobs is due; not if a scan of the lanes is due that finds them as soon."""
+        """Return whether a scan of the new jobs is due; not if a scan of the lanes is due that finds them as soon."""
         is_needless = self.is_scan_due() and self._cost <= 2 * min(self._costs_of_new)
         return self.seconds_until_scan_of_new() <= 0 and not is_needless
 
@@ -159,7 +159,7 @@ class Marks:
     ) -> None:
         """Take in the lanes that a scan found; it began after the last claim of this process was answered.
 
-        Shape: end is the last lane read, None if no lane is left; others are lanes that were looked at separately.
+        `end` is the last lane read, None if no lane is left; others are lanes that were looked at separately.
         """
         self._scanned_at = self._clock()
         self._cost = self._scanned_at - began_at
@@ -234,7 +234,7 @@ class Marks:
     def claimed(self, jobs: Sequence[ClaimedJob], *, is_short: bool, read: Sequence[Mark] = ()) -> None:
         """Move the marks to the jobs that were claimed; after a claim that came back empty, a scan is due.
 
-        Shape: is_short: there were no more jobs to claim in the lanes that were read.
+        `is_short`: there were no more jobs to claim in the lanes that were read.
         """
         # Jobs come lane by lane, each in the order of its index, so the dict keeps the last job of each lane.
         lasts = {(job.queue, job.priority): job for job in jobs}
@@ -283,7 +283,7 @@ class Marks:
 
     @property
     def has_due(self) -> bool:
-        """Tell whether the last scan saw a job that is due."""
+        """Return whether the last scan saw a job that is due."""
         due = self.seconds_until_due()
         return due is not None and due <= 0
 

@@ -150,13 +150,13 @@ class Refused:
             return [job_id for job_id, refusal in self._of.items() if refusal.due_at > now]
 
     def is_waiting(self, job_id: UUID) -> bool:
-        """Tell whether this job is not yet to be tried again."""
+        """Return whether this job is not yet to be tried again."""
         refusal = self._of.get(job_id)
         return refusal is not None and refusal.due_at > self._clock()
 
     @property
     def is_full(self) -> bool:
-        """Tell whether so many jobs are refused that no more can be skipped."""
+        """Return whether so many jobs are refused that no more can be skipped."""
         if len(self._of) < MOST_REFUSED or len(self.waiting()) < MOST_REFUSED:
             return False
         self._say_full()

@@ -35,7 +35,7 @@ class Turns:
     def claimed(self, jobs: Sequence[ClaimedJob], *, is_short: bool, read: Sequence[Mark]) -> None:
         """Note a claim that read these lanes in this order.
 
-        Shape: jobs are sorted by lane; is_short: no lane had more than was claimed.
+        `jobs` are sorted by lane; is_short: no lane had more than was claimed.
         """
         if is_short or len(read) < 2:
             self._taken = {}

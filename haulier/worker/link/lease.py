@@ -35,7 +35,7 @@ class Lease:
 
     @property
     def may_rescue(self) -> bool:
-        """Tell whether this process's own beats have succeeded for a whole lease.
+        """Return whether this process's own beats have succeeded for a whole lease.
 
         After an outage every lease has run out, and live workers need that time to renew theirs.
         """

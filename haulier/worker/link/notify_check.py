@@ -49,6 +49,6 @@ class NotifyCheck:
 
     @property
     def is_missing(self) -> bool:
-        """Tell whether the listener should have heard the last call by now, and has not."""
+        """Return whether the listener should have heard the last call by now, and has not."""
         with self._lock:
             return self._called_at is not None and self._clock() - self._called_at >= LOST_SECONDS

@@ -67,7 +67,7 @@ class Sleeper:
 
     @property
     def is_woken(self) -> bool:
-        """Tell whether notifications wake this process; otherwise only polling finds work."""
+        """Return whether notifications wake this process; otherwise only polling finds work."""
         return self._hears
 
     def knocked(self) -> None:

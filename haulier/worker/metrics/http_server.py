@@ -62,7 +62,7 @@ class PortServer(ThreadingHTTPServer):
         self._room = threading.Condition()
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Return a client's connection. Raises: OSError where there is none, or no room for it yet."""
+        """Return a client's connection. Raises: OSError if there is none, or no room for it yet."""
         with self._room:
             if len(self._open) >= self._most:
                 self._displace()

@@ -27,7 +27,7 @@ from haulier.domain.neighbour import is_local_host
 from haulier.domain.scrape import accepted
 from haulier.worker.metrics.http_server import PortHandler, PortServer
 
-# A worker that has not claimed for this many polls, or for a lease where that is longer, is unavailable.
+# A worker that has not claimed for this many polls, or for a lease if that is longer, is unavailable.
 POLLS_MISSED = 3
 TRIES, TRY_SECONDS = 20, 0.01
 PORTS_TRIED = 100
@@ -150,9 +150,9 @@ class SharedCounts(Collector):
 def health(registry: Collector, config: Config) -> dict[str, str]:
     """Return whether this worker takes jobs, and how it notices them; of several processes the worst counts.
 
-    Shape: status is ok or unavailable; scans is ok or failing, and where they fail for as long as a lease status is
-           unavailable; wake_ups is listening, polling or off; unless it is off, through is the setting whose database
-           address the worker listens at, or tries to.
+    `status` is ok or unavailable; scans is ok or failing, and if they fail for as long as a lease status is
+    unavailable; `wake_ups` is listening, polling or off; unless it is off, through is the setting whose database
+    address the worker listens at, or tries to.
     """
     found = {sample.name: sample.value for parent in registry.collect() for sample in parent.samples}
     most = max(config.lease_seconds, POLLS_MISSED * config.poll_seconds)
@@ -188,7 +188,7 @@ class _Page(PortHandler):
             super().do_GET()
 
     def _is_for_us(self) -> bool:
-        """Tell whether no web page can have sent the request by pointing its own name here (DNS rebinding)."""
+        """Return whether no web page can have sent the request by pointing its own name here (DNS rebinding)."""
         if self.config.metrics_token is not None or not is_loopback(self.config.worker_metrics_host):
             return True
         hosts = self.headers.get_all("Host", [])

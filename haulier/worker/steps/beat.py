@@ -47,7 +47,7 @@ class Beat:
         return self.config.beat_seconds
 
     def is_due(self) -> bool:
-        """Tell whether the last beat is long enough ago."""
+        """Return whether the last beat is long enough ago."""
         return self.link.lease.beat_age >= self.seconds
 
     def register(self, conn: Connection) -> None:

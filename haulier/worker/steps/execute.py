@@ -18,7 +18,7 @@ from haulier.logs import bind_to, hidden, redacted, unbind
 # A worker without the kind gives the job back for this long: during a rolling deploy another has it.
 UNKNOWN_KIND_SECONDS = 60.0
 MAX_DELAY_SECONDS = 31_536_000.0
-# The delay where a handler asks for its next attempt in a way that makes no sense.
+# The delay if a handler asks for its next attempt in a way that makes no sense.
 ODD_DELAY_SECONDS = 10.0
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ Perform = Callable[[Kind, JobContext], Outcome]
 def run_one(kind: Kind | None, context: JobContext, elsewhere: Perform | None = None) -> Outcome:
     """Run the job's handler and return how it ended; whatever the handler does, this returns.
 
-    Shape: elsewhere runs the jobs of isolated kinds; where it is None they run in this process.
+    Elsewhere runs the jobs of isolated kinds; if it is None they run in this process.
     """
     job = context.job
     if kind is None:

@@ -39,8 +39,8 @@ sparing = SparingLog(log)
 class Report:
     """Logs and counts how runs ended; `failures` are counted in the database.
 
-    Shape: success_level is the level of the line for each success: DEBUG unless LOG_JOBS=on, because at full speed
-           these lines cost a third of the rate.
+    `success_level` is the level of the line for each success: DEBUG unless LOG_JOBS=on, because at full speed these
+    lines cost a third of the rate.
     """
 
     tally: counts.Tally

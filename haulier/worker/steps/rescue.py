@@ -46,7 +46,7 @@ class Rescuer:
         self._too_large: set[UUID] = set()
 
     def is_due(self) -> bool:
-        """Tell whether to sweep now; a process may only after it has beaten for a whole lease."""
+        """Return whether to sweep now; a process may only after it has beaten for a whole lease."""
         return self._lease.may_rescue and time.monotonic() - self._swept_at >= self._lease_seconds / 6
 
     def sweep(self, conn: Connection) -> bool:

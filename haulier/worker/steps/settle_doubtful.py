@@ -44,11 +44,11 @@ class SettleDoubtful:
 
     @property
     def has_held_back(self) -> bool:
-        """Tell whether any outcome is held back, due or not."""
+        """Return whether any outcome is held back, due or not."""
         return bool(self._held_back)
 
     def has_due(self) -> bool:
-        """Tell whether any outcome that was held back is to be tried again now."""
+        """Return whether any outcome that was held back is to be tried again now."""
         return any(map(self._is_due, self._held_back))
 
     def settle(self) -> None:

@@ -37,7 +37,7 @@ ALONE_CHECK_SECONDS = 0.05
 class SuspectSearch:
     """Finds out whether this process is to run suspects that are due; if so, sets `suspects_due` and rings the bell.
 
-    The same statement tells when an operation is due: so an idle process needs no statement of its own for that.
+    The same statement says when an operation is due: so an idle process needs no statement of its own for that.
     """
 
     link: Link
@@ -78,7 +78,7 @@ class DrainLimit:
         self._not_before = float("-inf")
 
     def is_ready(self) -> bool:
-        """Tell whether a drain may begin."""
+        """Return whether a drain may begin."""
         return time.monotonic() >= self._not_before
 
     def failed(self) -> None:

@@ -31,7 +31,7 @@ class Supply:
     ) -> Sequence[HeldJob]:
         """Take in the jobs of a claim, `size` bytes together; return those that are given back since they would wait.
 
-        Shape: the claim was sent at `began_at`; `is_short`: there are no more jobs in the lanes that it read.
+        The claim was sent at `began_at`; `is_short`: there are no more jobs in the lanes that it read.
         """
         self.tally.claimed(len(claimed))
         self.call_size.succeeded(time.monotonic() - began_at)

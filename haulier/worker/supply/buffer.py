@@ -42,7 +42,7 @@ class Ended(NamedTuple):
 class RoundTrip(NamedTuple):
     """What one call to the database is to settle and claim. The thread that gets it has the place, and gives it back.
 
-    Shape: claim at most `limit` jobs; `free` threads, the caller's among them, would start one at once.
+    Claim at most `limit` jobs; `free` threads, the caller's among them, would start one at once.
     """
 
     ended: list[Ended]
@@ -302,21 +302,21 @@ class Buffer:
             return batch
 
     def has_any(self) -> bool:
-        """Tell whether there is anything to start or to settle."""
+        """Return whether there is anything to start or to settle."""
         with self._lock:
             return bool(self._ready or self._ended or self._doubtful)
 
     def is_empty(self) -> bool:
-        """Tell whether no job is left to start."""
+        """Return whether no job is left to start."""
         return not self._ready
 
     def is_overdue(self) -> bool:
-        """Tell whether an outcome waits too long to be settled."""
+        """Return whether an outcome waits too long to be settled."""
         with self._lock:
             return self._is_overdue()
 
     def stands_still(self, seconds: float) -> bool:
-        """Tell whether jobs wait here to be started, and none has been started for this long."""
+        """Return whether jobs wait here to be started, and none has been started for this long."""
         with self._lock:
             return bool(self._ready) and time.monotonic() - self._taken_at > seconds
 
@@ -326,5 +326,5 @@ class Buffer:
         return self._running
 
     def is_busy(self, threads: int) -> bool:
-        """Tell whether none of this many threads is free for a job."""
+        """Return whether none of this many threads is free for a job."""
         return self._running >= threads or self.is_reserved

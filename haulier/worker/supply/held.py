@@ -23,10 +23,10 @@ UNSURE_SECONDS = 1800.0
 class HeldJob:
     """A claimed job in this process. Units: times are of the monotonic clock; timeout is seconds.
 
-    Shape: after start_by it is given back instead of started (infinity if it never waits in the buffer); began_at is
-           None until the job starts, seconds is how long it ran; has_ended: only its outcome is still to be settled,
-           which an outage may delay for long; is_held_back: the database refuses the outcome for now; is_unsure: a
-           settle was sent, and it is unknown whether it took effect.
+    After start_by it is given back instead of started (infinity if it never waits in the buffer); began_at is None
+    until the job starts, seconds is how long it ran; has_ended: only its outcome is still to be settled, which an
+    outage may delay for long; is_held_back: the database refuses the outcome for now; is_unsure: a settle was sent, and
+    it is unknown whether it took effect.
     """
 
     job: Job
@@ -153,7 +153,7 @@ class HeldJobs:
             return self._wait_for(lambda: not self._running and not self._in_flight, seconds)
 
     def is_alone(self) -> bool:
-        """Tell whether no job runs or waits here; outcomes that the database refuses for now do not count."""
+        """Return whether no job runs or waits here; outcomes that the database refuses for now do not count."""
         with self._lock:
             return self._is_alone()
 

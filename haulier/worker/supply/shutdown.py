@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 class Shutdown:
     """Three steps, each set once, by the main thread.
 
-    Shape: after `stopping` no job is claimed or started; after `closing`, which follows the last job, every thread
-           ends; after `over` the main thread waits no longer for threads that have not ended.
+    After `stopping` no job is claimed or started; after `closing`, which follows the last job, every thread ends; after
+    `over` the main thread waits no longer for threads that have not ended.
     """
 
     stopping: threading.Event = field(default_factory=threading.Event)

@@ -49,7 +49,7 @@ class ClaimSize:
         return UNKNOWN_SECONDS if mean is None else math.exp(mean)
 
     def is_quick(self, kind: str) -> bool:
-        """Tell whether a job of this kind usually ends before another thread would have woken."""
+        """Return whether a job of this kind usually ends before another thread would have woken."""
         return self.seconds(kind) <= QUICK_SECONDS
 
     def ahead(self) -> int:
@@ -98,7 +98,7 @@ class CallSize:
 
     @property
     def is_halved(self) -> bool:
-        """Tell whether a call has failed lately; then settles and claims are sent apart, so that each can succeed."""
+        """Return whether a call has failed lately; then settles and claims are sent apart, so that each can succeed."""
         return self._most < MOST_AT_ONCE
 
     def succeeded(self, seconds: float) -> None:

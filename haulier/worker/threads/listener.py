@@ -120,7 +120,7 @@ class Listener(threading.Thread):
                 self.link.sleeper.pass_on(conn)
 
     def _is_busy(self) -> bool:
-        """Tell whether no thread could take a job now."""
+        """Return whether no thread could take a job now."""
         return self.buffer.is_busy(self.config.worker_threads) or self.shutdown.stopping.is_set()
 
     def _report_unreachable(self, error: HaulierError) -> None:

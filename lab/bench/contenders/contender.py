@@ -16,7 +16,7 @@ class Watch(Protocol):
     """Watches a backlog from outside, by queries that stay cheap however long the backlog is."""
 
     def has_begun(self) -> bool:
-        """Tell whether the first job has been taken."""
+        """Return whether the first job has been taken."""
 
     def has_ended(self) -> bool:
         """Return whether every job is settled, durably if the queue promises that."""
@@ -86,11 +86,11 @@ class TableWatch:
     asked: int = 0
 
     def has_begun(self) -> bool:
-        """Tell whether the first job has been taken."""
+        """Return whether the first job has been taken."""
         return self._is_empty(self.is_waiting, self.first)
 
     def has_ended(self) -> bool:
-        """Tell whether every job is settled."""
+        """Return whether every job is settled."""
         return self._is_empty(self.is_unsettled, self.last) and self._is_empty(self.any_unsettled)
 
     def _is_empty(self, question: str, *parameters: object) -> bool:
@@ -100,9 +100,9 @@ class TableWatch:
 
 @dataclass(frozen=True)
 class Table:
-    """Where a contender keeps its jobs. Shape: all is SQL; `order` is that of its claims, the last of them unique.
+    """Where a contender keeps its jobs. All is SQL; `order` is that of its claims, the last of them unique.
 
-    A job is unsettled as long as it is there, unless `unsettled` says more; `jobs` tells them from rows of other sorts.
+    A job is unsettled as long as it is there, unless `unsettled` says more; `jobs` says them from rows of other sorts.
     """
 
     name: str

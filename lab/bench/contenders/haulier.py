@@ -96,7 +96,7 @@ class Haulier:
     def working(
         self, url: str, *, notes: Path | None = None, log: Path | None = None
     ) -> Iterator[list[subprocess.Popen[bytes]]]:
-        """Yield running workers. Shape: one process object for each command that was started."""
+        """Yield running workers. One process object for each command that was started."""
         env = {
             "DATABASE_URL": url,
             **code_of(self.checkout),

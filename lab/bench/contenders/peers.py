@@ -21,7 +21,7 @@ ENQUEUE_SECONDS = 600
 
 @dataclass(frozen=True)
 class Peer:
-    """Another project's queue. Shape: options go to its script, as words after the verb, the URL and the count."""
+    """Another project's queue. Options go to its script, as words after the verb, the URL and the count."""
 
     name: str
     label: str
@@ -123,11 +123,11 @@ class RedisWatch:
         self._jobs = self._waiting()
 
     def has_begun(self) -> bool:
-        """Tell whether the first job has been taken."""
+        """Return whether the first job has been taken."""
         return self._waiting() < self._jobs
 
     def has_ended(self) -> bool:
-        """Tell whether no list holds a job."""
+        """Return whether no list holds a job."""
         return sum(self._lengths()) == 0
 
     def _waiting(self) -> int:

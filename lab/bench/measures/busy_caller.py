@@ -115,7 +115,7 @@ def paced(call: Callable[[int], None], seconds: float) -> list[float]:
 
 
 class Posts:
-    """One caller's POSTs. Shape: failed counts the calls that were not accepted."""
+    """One caller's POSTs. `failed` counts the calls that were not accepted."""
 
     def __init__(self, port: int, token: str) -> None:
         self._conn = HTTPConnection("127.0.0.1", port, timeout=30)

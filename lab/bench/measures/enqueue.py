@@ -80,7 +80,7 @@ def serving(url: str, processes_: int = 2, threads: int = 4, checkout: Path = RO
 
 
 def answers(port: int, path: str) -> bool:
-    """Tell whether a server answers on that port."""
+    """Return whether a server answers on that port."""
     try:
         with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as probe:
             probe.request("GET", path)

@@ -75,7 +75,7 @@ def test_refuses_a_mask_that_stands_for_nothing(
     assert change({"logins": []}).status_code == 200
 
 
-def test_tells_no_kept_secret_in_an_error(
+def test_reports_no_kept_secret_in_an_error(
     secretive: FlaskClient, operator: dict[str, str], conn: Connection, sql: Sql
 ) -> None:
     # As an application may have stored it.

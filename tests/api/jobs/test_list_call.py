@@ -60,7 +60,7 @@ def test_a_limit_is_clamped(client: FlaskClient, store: Callable[..., None]) -> 
     assert {limit: len(client.get(f"/jobs?limit={limit}").json) for limit in lengths} == lengths
 
 
-def test_pages_cover_every_job_once_also_where_times_are_equal(client: FlaskClient, store: Callable[..., None]) -> None:
+def test_pages_cover_every_job_once_also_if_times_are_equal(client: FlaskClient, store: Callable[..., None]) -> None:
     store(20, apart="0 seconds")
 
     first = client.get("/jobs?limit=10&status=queued")
@@ -169,7 +169,7 @@ WAITING = "status=queued&status=retrying"
 def ids_in_order(client: FlaskClient, query: str, headers: dict[str, str] | None = None) -> list[str]:
     answer = client.get(f"/jobs?{query}", headers=headers)
     assert answer.status_code == 200, answer.json
-    # There is no way on from it, also where it is not all.
+    # There is no way on from it, also if it is not all.
     assert not {"Link", "Next-Cursor", "Looked-Back-To"} & set(answer.headers.keys())
     return [job["id"] for job in answer.json]
 

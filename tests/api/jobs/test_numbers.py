@@ -64,7 +64,7 @@ def finish(conn: Connection) -> Any:
 
 
 def same(first: list[Any], second: list[Any]) -> bool:
-    """Tell whether they are the same numbers: an integer to the last digit, any other as a double."""
+    """Return whether they are the same numbers: an integer to the last digit, any other as a double."""
     return len(first) == len(second) and all(
         one == other or (isinstance(one, float) and one == float(other))
         for one, other in zip(first, second, strict=True)

@@ -47,7 +47,7 @@ def test_it_has_the_names_that_clients_know(document: dict[str, Any]) -> None:
     assert names <= set(document["components"]["schemas"])
 
 
-def test_a_request_is_one_of_the_kinds_told_apart_by_kind(document: dict[str, Any]) -> None:
+def test_a_request_is_one_of_the_kinds_distinguished_by_kind(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
     request = schemas["CreateJobRequest"]
 

@@ -1,4 +1,4 @@
-"""The bound on queues: a name that is new is refused where there are too many, and nothing else is. It ..."""
+"""The bound on queues: a name that is new is refused if there are too many, and nothing else is. It ..."""
 
 from __future__ import annotations
 

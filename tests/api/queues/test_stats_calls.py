@@ -119,7 +119,7 @@ def test_percentiles_are_within_12_percent_also_over_many_steps(
             assert totals[name][key] == pytest.approx(exact[math.ceil(share * 400) - 1], rel=0.12)
 
 
-def test_where_nothing_is_counted_it_says_so(client: FlaskClient) -> None:
+def test_if_nothing_is_counted_it_says_so(client: FlaskClient) -> None:
     answer = client.get("/stats").json
 
     assert (answer["as_of"], answer["counted_at"], answer["waiting"], answer["series"]) == (None, None, None, [])

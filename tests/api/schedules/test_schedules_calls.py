@@ -74,7 +74,7 @@ def test_an_equal_one_changes_nothing_and_is_not_on_record(client: FlaskClient, 
     assert sql("SELECT decided_to = created_at FROM haulier.schedule") == [(True,)]
 
 
-def test_true_is_not_1_where_a_job_is_changed(client: FlaskClient, sql: Sql) -> None:
+def test_true_is_not_1_if_a_job_is_changed(client: FlaskClient, sql: Sql) -> None:
     hook = {"kind": "webhook_delivery", "payload": {"url": "https://a.example/", "body": {"n": 1}}}
     put(client, job=hook)
 

@@ -12,7 +12,7 @@ OF_A_TABLE = {
 }
 
 
-def test_tells_of_each_check_and_of_the_tables_the_largest_first(client: FlaskClient) -> None:
+def test_reports_each_check_and_of_the_tables_the_largest_first(client: FlaskClient) -> None:
     answer = client.get("/database").json
 
     assert answer.keys() == {"at", "version", "checks", "tables", "tables_message"}
@@ -28,7 +28,7 @@ def test_tells_of_each_check_and_of_the_tables_the_largest_first(client: FlaskCl
     assert answer["tables_message"] is None
 
 
-def test_tells_of_the_checks_where_the_tables_cannot_be_read(client: FlaskClient, conn: Connection) -> None:
+def test_reports_the_checks_if_the_tables_cannot_be_read(client: FlaskClient, conn: Connection) -> None:
     with conn.cursor() as cursor:
         cursor.execute("BEGIN; LOCK TABLE haulier.tick IN ACCESS EXCLUSIVE MODE")
         try:

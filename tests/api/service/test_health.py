@@ -1,4 +1,4 @@
-"""GET /health tells whether jobs can be enqueued and can end, and whether workers serve them. It ..."""
+"""GET /health says whether jobs can be enqueued and can end, and whether workers serve them. It ..."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_is_well_if_nothing_is_due_or_a_worker_serves_it(client: FlaskClient, co
 
 
 @pytest.mark.usefixtures("long_look")
-def test_warns_where_due_jobs_wait_and_no_worker_lives(client: FlaskClient, conn: Connection, sql: Sql) -> None:
+def test_warns_if_due_jobs_wait_and_no_worker_lives(client: FlaskClient, conn: Connection, sql: Sql) -> None:
     sql(DUE)
     worker(conn)
     sql("UPDATE haulier.worker SET beat_at = now() - interval '1 minute'")
@@ -88,7 +88,7 @@ def test_looks_for_unserved_queues_now_and_then(client: FlaskClient, conn: Conne
     assert asked(client)["warnings"]
 
 
-def test_is_well_where_the_look_takes_too_long_or_is_refused(
+def test_is_well_if_the_look_takes_too_long_or_is_refused(
     client: FlaskClient, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sql(DUE)

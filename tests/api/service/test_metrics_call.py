@@ -41,7 +41,7 @@ def value(text: str, name: str, **labels: str) -> float:
     return samples(text)[(name, tuple(sorted(labels.items())))]
 
 
-def test_it_tells_of_the_queues_and_the_workers(client: FlaskClient, conn: Connection) -> None:
+def test_it_reports_the_queues_and_the_workers(client: FlaskClient, conn: Connection) -> None:
     with conn.cursor() as cursor:
         cursor.execute(
             "INSERT INTO haulier.job (kind, payload, queue, run_at) VALUES"
@@ -66,7 +66,7 @@ def test_it_tells_of_the_queues_and_the_workers(client: FlaskClient, conn: Conne
     assert value(text, "haulier_history_days_ahead") > 6
 
 
-def test_it_tells_of_due_jobs_that_no_live_worker_serves(client: FlaskClient, conn: Connection) -> None:
+def test_it_reports_due_jobs_that_no_live_worker_serves(client: FlaskClient, conn: Connection) -> None:
     with conn.cursor() as cursor:
         cursor.execute(
             "INSERT INTO haulier.job (kind, payload, queue, run_at) VALUES"

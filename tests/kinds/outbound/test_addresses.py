@@ -109,7 +109,7 @@ def test_private_address_among_public_ones_is_left_out(receiver, resolves):
     assert receiver.connections == 0
 
 
-def test_next_address_is_tried_where_one_does_not_take_the_connection(receiver, resolves):
+def test_next_address_is_tried_if_one_does_not_take_the_connection(receiver, resolves):
     resolves(["127.0.0.7", "127.0.0.1"])
 
     assert get(f"http://two.example:{receiver.port}/", allow=("127.0.0.0/8",)) == 200

@@ -45,7 +45,7 @@ def test_a_schema_without_secret_fields_has_none():
     assert secret_fields(Plain()) is None
 
 
-def test_a_payload_shows_the_mask_where_a_field_is_secret():
+def test_a_payload_shows_the_mask_if_a_field_is_secret():
     for payload, shown in (
         ({"name": "ann"}, {"name": "ann"}),
         ({"Token": "swordfish"}, {"Token": "•••"}),

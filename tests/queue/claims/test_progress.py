@@ -62,7 +62,7 @@ def test_shows_each_running_job_with_what_its_handler_said_last(running, conn, w
     }
 
 
-def test_tells_when_it_was_said_by_the_databases_clock(running, write, conn, sql):
+def test_reports_when_it_was_said_by_the_databases_clock(running, write, conn, sql):
     job = running()
 
     write((job, word(1, ago=3600)))

@@ -53,7 +53,7 @@ def heard(ear: Ear) -> list[Knock]:
 
 
 def silence(ear: Ear) -> bool:
-    """Tell whether nothing is heard for a while."""
+    """Return whether nothing is heard for a while."""
     return set(islice(ear, 4)) == {None}
 
 

@@ -59,7 +59,7 @@ def test_starts_one_operation_of_a_preview(enqueue: Callable[..., Job], conn: Co
     assert {each.id for each, _ in started} == {found.id}
 
 
-def test_leaves_the_key_free_and_no_job_where_making_it_failed(conn: Connection, sql: Sql) -> None:
+def test_leaves_the_key_free_and_no_job_if_making_it_failed(conn: Connection, sql: Sql) -> None:
     def make() -> UUID:
         [made] = queueing.enqueue(conn, [NewJob("mail", {})])
         assert made.job is not None

@@ -76,7 +76,7 @@ def test_begins_anew_from_now_after_the_clock_was_set_back(conn, sql, enqueue, m
         assert in_numbers(conn) == {("default", "mail", number, 0, 0, 0, 0)}
 
 
-def test_recounts_nothing_where_nothing_was_ever_counted(conn):
+def test_recounts_nothing_if_nothing_was_ever_counted(conn):
     assert counts.recount(conn) is None
 
 

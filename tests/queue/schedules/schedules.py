@@ -48,8 +48,8 @@ def set_time(sql: Sql, expression: str = "now()") -> None:
 def account(sql: Sql) -> dict[str, Any]:
     """Return what the ticks of all schedules come to.
 
-    Shape: gaps is how many ticks of the schedules, which are of one second each, have no row between the first and the
-           last; jobs and distinct are the jobs, live or ended, and their ticks; late is the longest delay in seconds.
+    `gaps` is how many ticks of the schedules, which are of one second each, have no row between the first and the last;
+    jobs and distinct are the jobs, live or ended, and their ticks; late is the longest delay in seconds.
     """
     [(ticks, fired, gaps, late)] = sql(
         """

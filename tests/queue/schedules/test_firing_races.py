@@ -36,7 +36,7 @@ def fast(sql: Sql) -> Iterator[None]:
 
 @contextmanager
 def two_firers(open_conn: OpenConn) -> Iterator[list[int]]:
-    """Let two fire what is due as fast as they can. Shape: a number is added for each turn of either."""
+    """Let two fire what is due as fast as they can. A number is added for each turn of either."""
     over, turns = threading.Event(), list[int]()
 
     def fire(conn: Connection) -> None:

@@ -208,7 +208,7 @@ def test_takes_live_jobs_as_they_were_counted_lately(conn, many, sql, enqueue):
         assert (count.at == counted_at) is (expected == before)
 
 
-def test_counts_itself_where_some_were_counted_together(conn, sql, enqueue):
+def test_counts_itself_if_some_were_counted_together(conn, sql, enqueue):
     begin(conn)
     enqueue()
     depths.count_live(conn)

@@ -66,7 +66,7 @@ class Yard:
         return [reason.code for reason in self.reasons(job)]
 
     def claim(self, party: Party) -> list[Job]:
-        """Let a worker claim once, as a process does: for its free threads, or one suspect where it runs nothing."""
+        """Let a worker claim once, as a process does: for its free threads, or one suspect if it runs nothing."""
         [(stays_away,)] = self.sql(
             "SELECT stopping OR beat_at < now() - lease FROM haulier.worker WHERE id = %s", party.id
         )

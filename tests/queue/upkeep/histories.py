@@ -49,7 +49,7 @@ IN_NUMBERS = """
 
 
 class Made(NamedTuple):
-    """One job. Units: seconds; ago is when it ended, or came where it has not."""
+    """One job. Units: seconds; ago is when it ended, or came if it has not."""
 
     queue: str
     kind: str

@@ -105,7 +105,7 @@ def test_partitions_are_made_and_dropped_beside_an_empty_default_one(archive, ca
     assert "has a DEFAULT partition, haulier.rest" in caplog.text
 
 
-def test_a_default_partition_with_todays_jobs_is_told_of_with_the_remedy_and_jobs_go_on(archive):
+def test_a_default_partition_with_todays_jobs_is_reported_with_the_remedy_and_jobs_go_on(archive):
     job, another = archive.running(), archive.running()
     archive.remove_partitions()
     archive.sql("CREATE TABLE haulier.rest PARTITION OF haulier.finished_job DEFAULT")

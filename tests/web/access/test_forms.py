@@ -30,7 +30,7 @@ def acts(job: UUID) -> list[str]:
 
 
 def is_untouched(sql) -> bool:
-    """Tell whether nothing was done to the job, and nobody was signed out."""
+    """Return whether nothing was done to the job, and nobody was signed out."""
     jobs, sessions = "SELECT status, priority FROM haulier.jobs", "SELECT count(*) > 0 FROM haulier.session"
     return sql(jobs) == [("queued", 0)] and sql(sessions) == [(True,)]
 

@@ -233,7 +233,7 @@ def test_takes_one_rate_for_the_api_the_dashboard_and_the_sign_in(site: Flask, e
     assert sql("SELECT count(*) FROM haulier.session WHERE key_id = %s", hasty.browser.key.id) == [(1,)]
 
 
-def test_refuses_another_sites_page_where_no_key_is_needed(make_site: MakeSite, world: World, sql) -> None:
+def test_refuses_another_sites_page_if_no_key_is_needed(make_site: MakeSite, world: World, sql) -> None:
     app = make_site(auth="off")
     anybody = stranger_at(app, world)
     calls = [call for call in calls_of(app) if call.changes]
@@ -315,7 +315,7 @@ def test_refuses_a_slow_request_beside_as_many_as_the_caller_may_have(site: Flas
     assert (beside, after) == ({200}, {200})
 
 
-def test_refuses_a_slow_request_of_an_address_where_no_key_is_needed(make_site: MakeSite, world: World) -> None:
+def test_refuses_a_slow_request_of_an_address_if_no_key_is_needed(make_site: MakeSite, world: World) -> None:
     app = make_site(auth="off")
     anybody, slow_requests = stranger_at(app, world), door_of(app).slow_requests
     slow_requests.enter("address 192.0.2.7")

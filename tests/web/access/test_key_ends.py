@@ -24,7 +24,7 @@ ASKED = 20
 
 
 def is_in(session: requests.Session, url: str) -> bool:
-    """Tell whether the session opens a page."""
+    """Return whether the session opens a page."""
     # Another connection each time: any of the processes may take it.
     answer = session.get(f"{url}{HOME}/settings", headers={"Connection": "close"}, allow_redirects=False)
     assert answer.status_code in (200, 303)

@@ -45,7 +45,7 @@ def rules(app: Flask, method: str) -> set[str]:
 
 
 def is_refused(needs: Act | Seen, viewer: str) -> bool:
-    """Tell whether the permissions of dashboard.md refuse it to this viewer."""
+    """Return whether the permissions of dashboard.md refuse it to this viewer."""
     scopes, is_limited, dashboard = VIEWERS[viewer]
     lacks = ADMIN[0] not in scopes and not set(needs.needs) <= set(scopes)
     acts = bool(needs.needs) if isinstance(needs, Act) else needs.acts
@@ -258,5 +258,5 @@ class Offers:
         return str(rule.rule)
 
     def is_refused(self, method: str, path: str) -> bool:
-        """Tell whether the server would refuse it."""
+        """Return whether the server would refuse it."""
         return refusal(self._key, self._routes[method, self.rule_of(method, path)]) is not None

@@ -103,7 +103,7 @@ def test_puts_the_worst_first_and_says_what_to_do() -> None:
     assert limits_of(found[1].threshold) == "look from 5 min, bad from 30 min"
 
 
-def test_tells_a_command_that_can_be_pasted_from_the_words_before_it() -> None:
+def test_distinguishes_a_command_that_can_be_pasted_from_the_words_before_it() -> None:
     words, then = "Commit or end it:", "End the oldest (see transactions); then"
     command, reindex = "SELECT pg_terminate_backend(7);", "REINDEX INDEX CONCURRENTLY haulier.job_claim;"
 

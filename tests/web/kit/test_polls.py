@@ -119,7 +119,7 @@ def bring(one: Browser, other: Browser) -> None:
 
 
 def is_marked(page: Element) -> bool:
-    """Tell whether the page says that something is paused or muted."""
+    """Return whether the page says that something is paused or muted."""
     return any(word in page.one("main").text.lower() for word in ("paused", "muted until"))
 
 

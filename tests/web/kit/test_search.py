@@ -47,7 +47,7 @@ def leads(page: Element) -> list[str]:
     return [each.attrs["href"] for each in page.one("main").all("a")]
 
 
-# Where it leads
+# If it leads
 
 
 def test_leads_to_what_was_typed(browser: Browser, conn: Connection, sql) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def exists(pid: int) -> bool:
-    """Tell whether the process is there, and no corpse."""
+    """Return whether the process is there, and no corpse."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False

@@ -228,7 +228,7 @@ def test_signals_to_stop_that_reach_every_process_let_the_job_finish(start, enqu
     eventually(lambda: not exists(entry.pid))
 
 
-# What Python runs at its start where PYTHONPATH leads to it.
+# What Python runs at its start if PYTHONPATH leads to it.
 NO_FORK = """
 import errno, os, sys
 if "haulier.worker.isolation.reaper" in sys.orig_argv and not os.path.exists({path!r}):

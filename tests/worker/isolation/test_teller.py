@@ -1,4 +1,4 @@
-"""How a child process tells of its job's progress: it ..."""
+"""How a child process reports its job's progress: it ..."""
 
 from __future__ import annotations
 

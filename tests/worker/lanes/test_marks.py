@@ -28,7 +28,7 @@ def test_scans_before_its_first_claim(lanes):
     assert lanes.is_scan_due()
 
 
-def test_begins_at_the_head_that_a_scan_saw_and_then_where_it_last_claimed(lanes, clock):
+def test_begins_at_the_head_that_a_scan_saw_and_then_if_it_last_claimed(lanes, clock):
     lanes.scanned([lane(0)], began_at=clock.now)
     head = lanes.marks()
 

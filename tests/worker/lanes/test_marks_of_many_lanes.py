@@ -146,7 +146,7 @@ def test_of_many_lanes_keeps_none_that_is_paused(lanes, clock):
     assert [mark.queue for mark in lanes.marks()] == ["default"]
 
 
-def test_scans_at_once_where_it_is_asked_to_but_for_half_of_the_time_at_most(lanes, clock):
+def test_scans_at_once_if_it_is_asked_to_but_for_half_of_the_time_at_most(lanes, clock):
     began_at = clock.now
     clock.now += 0.01
     lanes.scanned([lane(0)], began_at=began_at)

@@ -1,4 +1,4 @@
-"""The look for jobs in lanes that are new to a worker, where there are more lanes than one look reads: it ..."""
+"""The look for jobs in lanes that are new to a worker, if there are more lanes than one look reads: it ..."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def test_took_most_is_forgotten_when_it_is_the_only_lane(turns):
     assert not turns
 
 
-def test_filled_a_claim_long_ago_is_forgotten_where_there_are_very_many(turns):
+def test_filled_a_claim_long_ago_is_forgotten_if_there_are_very_many(turns):
     for n in range(MOST_FULL + 1):
         claim(turns, {(f"q{n}", 0): 1}, of=((f"q{n}", 0), MAIL))
 

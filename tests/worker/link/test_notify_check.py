@@ -114,7 +114,7 @@ def test_is_ill_when_its_database_has_been_away_for_a_lease(spawn_worker, free_p
         eventually(lambda: health_of(free_port) == (200, well))
 
 
-def test_finds_jobs_by_looking_where_no_notification_comes(
+def test_finds_jobs_by_looking_if_no_notification_comes(
     spawn_worker, database, direct, free_port, health_of, metric, conn, enqueue, finished
 ):
     # A notification stays within its database; to listen in another one is as good as listening to a pool.

@@ -1,4 +1,4 @@
-"""Counting many jobs at once tells Prometheus the same as counting each: the tally ..."""
+"""Counting many jobs at once says Prometheus the same as counting each: the tally ..."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_counts_claims_and_what_they_brought():
     assert [new - old for old, new in zip(before, now, strict=True)] == [3, 3, 1007]
 
 
-def test_tells_nothing_twice(kind, counted):
+def test_reports_nothing_twice(kind, counted):
     jobs = Tally()
     jobs.started(kind, 0.1)
     jobs.ended(kind, "succeeded", 0.1)
@@ -91,7 +91,7 @@ def test_tells_nothing_twice(kind, counted):
     assert (counted("worker_jobs_started_total"), counted("worker_job_duration_seconds_count")) == (1, 1)
 
 
-def test_loses_nothing_where_threads_count_and_flush_at_once(kind, counted):
+def test_loses_nothing_if_threads_count_and_flush_at_once(kind, counted):
     jobs, threads, each = Tally(), 8, 3000
     barrier = threading.Barrier(threads)
 
@@ -115,7 +115,7 @@ def test_loses_nothing_where_threads_count_and_flush_at_once(kind, counted):
     assert counted("worker_queue_wait_seconds_count") == counted("worker_job_duration_seconds_count") == threads * each
 
 
-def test_counts_nothing_where_nobody_can_read_it(kind, counted):
+def test_counts_nothing_if_nobody_can_read_it(kind, counted):
     jobs = tally(0)
 
     jobs.started(kind, 0.1)
@@ -127,7 +127,7 @@ def test_counts_nothing_where_nobody_can_read_it(kind, counted):
     assert counted("worker_jobs_started_total") == 0
 
 
-# In a process of its own, since it settles where all its metrics are kept.
+# In a process of its own, since it settles if all its metrics are kept.
 HALF_MADE = """
 import threading
 from pathlib import Path

@@ -128,7 +128,7 @@ def test_a_name_that_leads_here_opens_nothing_to_a_page_of_somebody_elses(own_po
         assert answers == statuses
 
 
-def test_no_answer_tells_what_the_service_is_made_of(own_port):
+def test_no_answer_says_what_the_service_is_made_of(own_port):
     for line in (b"GET /metrics HTTP/1.1", b"POST / HTTP/1.1", b"nonsense", b"GET / HTTP/9.9"):
         with socket.create_connection(("127.0.0.1", own_port), timeout=5) as asking:
             asking.sendall(line + b"\r\nHost: localhost\r\n\r\n")

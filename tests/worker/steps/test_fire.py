@@ -39,7 +39,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
     return seen
 
 
-def test_goes_on_at_once_and_without_asking_where_more_is_due_than_one_turn_decides(step, looks, sql, monkeypatch):
+def test_goes_on_at_once_and_without_asking_if_more_is_due_than_one_turn_decides(step, looks, sql, monkeypatch):
     monkeypatch.setattr(fire, "AT_ONCE", 2)
     for number in range(5):
         plant(sql, f"s{number}", seconds_ago=30, every_seconds=20)
@@ -67,7 +67,7 @@ def test_fires_what_it_has_waited_for_without_asking_again(step, looks, sql):
     assert len(looks) == 1
 
 
-def test_asks_again_where_what_it_has_waited_for_is_no_longer_due(step, looks, sql):
+def test_asks_again_if_what_it_has_waited_for_is_no_longer_due(step, looks, sql):
     plant(sql, seconds_ago=0)
     step.turn()
     sql("UPDATE haulier.schedule SET look_at = '2100-01-01'")

@@ -25,7 +25,7 @@ from haulier.worker.steps.operate import (
 
 
 class Stopping(threading.Event):
-    """Notes for how long somebody would have waited; where it comes in a rest, the first one is that."""
+    """Notes for how long somebody would have waited; if it comes in a rest, the first one is that."""
 
     def __init__(self):
         super().__init__()
@@ -43,7 +43,7 @@ class Stopping(threading.Event):
 def operating(database, monkeypatch):
     """Give it with chunks of a look and a step, of which the step ends as the test says, after so many seconds.
 
-    Shape: None where the database is gone by then.
+    None if the database is gone by then.
     """
     ends, sizes, clock, stopping = [], [], [0.0], Stopping()
 
@@ -70,7 +70,7 @@ def operating(database, monkeypatch):
 LOOK_SECONDS = 0.07
 
 
-def test_takes_more_jobs_at_once_while_that_is_quick_and_fewer_where_it_is_slow_or_refused(operating):
+def test_takes_more_jobs_at_once_while_that_is_quick_and_fewer_if_it_is_slow_or_refused(operating):
     made, ends, sizes = operating
     ends += [(True, 0.002)] * 4 + [(True, 0.014), (True, 0.3), (True, 0.021), (False, 0.002)]
 

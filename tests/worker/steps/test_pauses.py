@@ -115,7 +115,7 @@ def test_gives_back_what_was_claimed_ahead_of_jobs_that_turned_out_slow(spawn_wo
     assert attempts == 0
 
 
-def test_holds_also_where_no_notification_comes(spawn_worker, conn, starts):
+def test_holds_also_if_no_notification_comes(spawn_worker, conn, starts):
     enqueue_many(conn, 5_000)
     spawn_worker(WAKE_UPS="off", WORKER_THREADS=2, POLL_SECONDS=0.2, LOG_LEVEL="INFO")
     eventually(starts)

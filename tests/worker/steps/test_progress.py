@@ -69,7 +69,7 @@ def due():
     return due
 
 
-def test_sends_nothing_where_no_handler_says_anything(lease, run):
+def test_sends_nothing_if_no_handler_says_anything(lease, run):
     silent = run()
 
     ProgressWriter(lease, lambda: [silent, None], 1.0).write(NO_CONNECTION)
@@ -113,7 +113,7 @@ def test_leaves_out_and_takes_away_what_has_ended(lease, run, conn, sql, due):
     assert left == [(0,)]
 
 
-def test_waits_ever_longer_where_it_is_refused_and_tells_nobody_but_the_log(lease, run, conn, sql, shown, due, caplog):
+def test_waits_ever_longer_if_it_is_refused_and_reports_nobody_but_the_log(lease, run, conn, sql, shown, due, caplog):
     held = run()
     writer = ProgressWriter(lease, lambda: [held], 1.0)
     held.context.progress(1)

@@ -97,7 +97,7 @@ def test_keeps_the_payload_of_a_job_that_a_trigger_refuses(rescuer, conn, sql, a
 def test_names_the_job_that_cost_the_connection_and_takes_the_others(rescuer, database, conn, sql, as_stored, caplog):
     large = orphan(sql, "large", 9000)
     with proxy_to(database) as proxy:
-        # As where the server runs out of memory with this job, and is killed.
+        # As if the server runs out of memory with this job, and is killed.
         proxy.cut_before = large.hex.encode()
         with closing(connect(proxy.url)) as mine, pytest.raises(DatabaseUnavailable), translated():
             rescuer.sweep(mine)

@@ -333,7 +333,7 @@ def test_gives_back_jobs_whose_queue_was_not_confirmed_unpaused_in_time(buffer, 
     assert {running.has_ended for running in late} == {True}
 
 
-def test_starts_what_has_waited_for_long_where_a_look_has_found_its_queue_unpaused(buffer, pace):
+def test_starts_what_has_waited_for_long_if_a_look_has_found_its_queue_unpaused(buffer, pace):
     learn(pace, "mail", 0.0001)
     buffer.next()
     waiting, later = [a_run() for _ in range(2)], [a_run() for _ in range(2)]

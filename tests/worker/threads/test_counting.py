@@ -53,7 +53,7 @@ def test_are_counted_by_another_process_when_the_first_is_killed(spawn_worker, e
     eventually(lambda: sql(COUNTED) == [(1, 1)], within=WITHIN)
 
 
-def test_are_not_counted_where_that_is_turned_off(spawn_worker, enqueue, finished, sql):
+def test_are_not_counted_if_that_is_turned_off(spawn_worker, enqueue, finished, sql):
     process = spawn_worker(COUNTING="off")
 
     finished(enqueue("t.note"))

@@ -119,11 +119,11 @@ def test_gives_back_what_was_claimed_ahead_of_a_paused_queue(heartbeat, tick, co
     tick()
 
     assert (bulk.has_ended, mail.has_ended) == (not is_refused, False)
-    # Where nobody knows what is paused, neither may wait for longer.
+    # If nobody knows what is paused, neither may wait for longer.
     assert (mail.start_by > start_by) == (not is_refused)
 
 
-def test_asks_for_no_pauses_where_no_job_waits(heartbeat, tick, monkeypatch):
+def test_asks_for_no_pauses_if_no_job_waits(heartbeat, tick, monkeypatch):
     monkeypatch.setitem(SQL, "find_paused", "SELECT FROM haulier.elsewhere")
 
     tick()

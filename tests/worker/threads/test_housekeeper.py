@@ -11,7 +11,7 @@ from haulier.worker.link.outage import Outage
 from haulier.worker.threads.housekeeper import Housekeeper
 
 
-def test_goes_on_with_the_groups_of_errors_where_its_last_turn_ended(database, config, sql, monkeypatch):
+def test_goes_on_with_the_groups_of_errors_if_its_last_turn_ended(database, config, sql, monkeypatch):
     monkeypatch.setattr(purge, "AT_ONCE", 2)
     monkeypatch.setattr(purge, "ERRORS_SECONDS", 0.0)
     sql(

@@ -35,7 +35,7 @@ def fewest(sql: Sql) -> int:
 def with_faults(spawn_worker: Spawn, sql: Sql, *, schedules: int, seconds: float, seed: int) -> dict[str, Any]:
     """Let three workers fire so many schedules of each second for so long, and return what the ticks come to.
 
-    Shape: at times that come of the seed, two are killed, and twice all connections end, as in a restart of the server.
+    At times that come of the seed, two are killed, and twice all connections end, as in a restart of the server.
     """
     workers = [spawn_worker(WORKER_THREADS=2, WAKE_UPS="off", LOG_LEVEL="INFO") for _ in range(3)]
     for number in range(schedules):
@@ -112,7 +112,7 @@ def test_after_a_day_without_workers_each_tick_is_what_its_schedule_says_of_miss
     assert account(sql)["orphans"] == 0
 
 
-def test_accounts_for_each_tick_once_where_the_clock_goes_forward_and_back_by_an_hour(spawn_worker, sql):
+def test_accounts_for_each_tick_once_if_the_clock_goes_forward_and_back_by_an_hour(spawn_worker, sql):
     rows = "SELECT count(*) FROM haulier.tick"
     plant(sql, **seconds_of(0))
     spawn_worker()

@@ -45,7 +45,7 @@ section = Section("jobs", __name__, Rail("Work", 20, "Jobs", "jobs", "j"))
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A page of the list. Shape: after is the cursor of the next page."""
+    """A page of the list. `after` is the cursor of the next page."""
 
     jobs: Sequence[ListedJob]
     after: str | None
@@ -199,7 +199,7 @@ def _statuses(look: Look) -> list[tuple[str | None, str, bool]]:
 
 
 def _is_empty(found: Listed | None) -> bool:
-    """Tell whether no job matches, however far back."""
+    """Return whether no job matches, however far back."""
     return found is not None and not found.jobs and found.looked_back_to is None
 
 

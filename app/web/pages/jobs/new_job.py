@@ -113,7 +113,7 @@ def _page(form: Form, kind: str, *, status: int = 200, is_json: bool = False, **
 
     Args:
         is_json: The payload is one text, and not a field for each of its names.
-        beside: `once`, what the form is sent with. `like`, the id of the job that it is filled from; `lacks` tells that
+        beside: `once`, what the form is sent with. `like`, the id of the job that it is filled from; `lacks` says that
             secrets of that job are not in it, `is_deep` that its payload cannot be read here.
     """
     fields, _ = _fields(kind)

@@ -65,7 +65,7 @@ def _names() -> list[str]:
 
 @dataclass(eq=False, slots=True)
 class _Told:
-    """The results so far. Shape: stopped says where it stopped and why, if not all were reached."""
+    """The results so far. `stopped` says where it stopped and why, if not all were reached."""
 
     done: int = 0
     gone: int = 0

@@ -159,7 +159,7 @@ def _coming(found: Found) -> list[Preview] | None:
 def _ticks(name: str) -> Part[tuple[list[tuple[Tick, JobStatus | None]], str | None]]:
     """Return ticks, newest first, each with the status of its job, and the URL of older ticks.
 
-    Shape: the status is None if the tick has not fired, or its job is gone.
+    The status is None if the tick has not fired, or its job is gone.
     """
 
     def look(conn: Connection) -> tuple[list[tuple[Tick, JobStatus | None]], str | None]:

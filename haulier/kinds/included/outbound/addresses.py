@@ -66,7 +66,7 @@ _CARRIERS = (ipaddress.IPv6Network("::ffff:0:0/96"), ipaddress.IPv6Network("64:f
 
 
 def refusal(address: IPAddress) -> str | None:
-    """Return what kind of address this is ("a loopback") where jobs may not reach it; None where it is public."""
+    """Return what kind of address this is ("a loopback") if jobs may not reach it; None if it is public."""
     address = _destination(address)
     for network, what in _SPECIAL:
         if address.version == network.version and address in network:
@@ -86,15 +86,15 @@ def _destination(address: IPAddress) -> IPAddress:
 class Guard:
     """The addresses that jobs may reach, by OUTBOUND_ALLOW_PRIVATE.
 
-    Shape: an entry is a network (10.0.0.0/8), an address, or a host's name as the URL has it, each with or without
-           :port (an IPv6 address then in brackets). A name permits every address it resolves to.
+    An entry is a network (10.0.0.0/8), an address, or a host's name as the URL has it, each with or without :port (an
+    IPv6 address then in brackets). A name permits every address it resolves to.
     """
 
     networks: tuple[tuple[IPNetwork, int | None], ...]
     names: frozenset[tuple[str, int | None]]
 
     def permits(self, host: str, port: int, address: IPAddress) -> bool:
-        """Tell whether a job may connect to this address, to which this name resolved."""
+        """Return whether a job may connect to this address, to which this name resolved."""
         if refusal(address) is None and port not in _OTHER_PROTOCOLS:
             return True
         if not self.names.isdisjoint({(host, port), (host, None)}):
@@ -130,7 +130,7 @@ def guard(entries: tuple[str, ...]) -> Guard:
 def resolve(host: str, port: int, allowed: Guard, deadline: Deadline) -> list[SocketAddress]:
     """Return the addresses of the host that a job may connect to, at least one, as the resolver ordered them.
 
-    Raises: Fail where none is left, Retry where the name does not resolve now, JobCancelled.
+    Raises: Fail if none is left, Retry if the name does not resolve now, JobCancelled.
     """
     host = host.lower().rstrip(".")
     if not _is_address(host) and _ends_in_a_number(host):

@@ -24,7 +24,7 @@ def local_path(url: str) -> Path:
 def write_whole(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     """Write the file so that it appears complete or not at all, even after a power cut; its folder is made.
 
-    Shape: mode is the file's permissions; the default is its owner alone.
+    `mode` is the file's permissions; the default is its owner alone.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -44,7 +44,7 @@ def write_whole(path: Path, content: bytes, *, mode: int = 0o600) -> None:
 def read_inside(root: Path, url: str, limit: int) -> bytes:
     """Return the content at the file: URL, which is absolute or relative to the root, and must lie inside the root.
 
-    Raises: Fail where the file is outside, absent, longer than the limit, not plain, or behind a symbolic link.
+    Raises: Fail if the file is outside, absent, longer than the limit, not plain, or behind a symbolic link.
     """
     try:
         path = local_path(url)

@@ -45,7 +45,7 @@ logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
 class Url:
     """An http(s) URL, parsed once, so that the request goes to the very host that was checked.
 
-    Shape: origin is the part that may be shown (scheme, host, port): paths and queries may hold tokens, too.
+    `origin` is the part that may be shown (scheme, host, port): paths and queries may hold tokens, too.
     """
 
     scheme: str
@@ -88,7 +88,7 @@ class HttpResponse:
         self._asked = asked
 
     def read(self, limit: int) -> bytes:
-        """Return the whole body. Raises: Fail where it is longer than the limit, Retry, JobCancelled."""
+        """Return the whole body. Raises: Fail if it is longer than the limit, Retry, JobCancelled."""
         body = bytearray()
         while chunk := self._chunk():
             body += chunk

@@ -24,7 +24,7 @@ Security = Literal["tls", "starttls", "none"]
 class SmtpServer:
     """The server that SMTP_URL names, and how to log in.
 
-    Shape: `security` is "tls" from the first byte, "starttls" required, or "none".
+    `security` is "tls" from the first byte, "starttls" required, or "none".
     """
 
     host: str
@@ -56,7 +56,7 @@ class SmtpServer:
 def _security(scheme: str, starttls: str | None, *, local: bool, login: bool) -> tuple[Security, int]:
     """Return how the conversation is protected, and the usual port.
 
-    A password is sent in the clear only within this machine, or where the operator allows it (`?starttls=never`).
+    A password is sent in the clear only within this machine, or if the operator allows it (`?starttls=never`).
     """
     if scheme == "smtps":
         return "tls", 465
@@ -71,7 +71,7 @@ def hand_over(server: SmtpServer, deadline: Deadline, sender: str, recipients: S
     A refused recipient stops the conversation before the mail is sent: nobody has it yet, so a later attempt gives
     nobody a second copy. Once the mail is being sent only the server's answer counts, and a stop is ignored.
 
-    Shape:  addresses are bare, their domains ASCII.
+    `addresses` are bare, their domains ASCII.
     Raises: Fail on answers of 5xx, Retry on 4xx and on errors of the network, JobCancelled.
     """
     with _smtp_errors(), _Session(server, deadline) as session:
@@ -107,7 +107,7 @@ def _accept_all(answers: Sequence[tuple[str, tuple[int, bytes]]]) -> None:
 
 
 class _Session(smtplib.SMTP):
-    """An SMTP connection within a deadline, ended by QUIT where possible."""
+    """An SMTP connection within a deadline, ended by QUIT if possible."""
 
     def __init__(self, server: SmtpServer, deadline: Deadline) -> None:
         self._server = server

@@ -20,7 +20,7 @@ def check_storage(url: str) -> None:
 
 
 def storage_root(url: str) -> Path | None:
-    """Return the folder of a file: URL, or None where the storage is elsewhere. Raises: ConfigError."""
+    """Return the folder of a file: URL, or None if the storage is elsewhere. Raises: ConfigError."""
     if not url.startswith("file:"):
         return None
     try:
@@ -34,7 +34,7 @@ def storage_root(url: str) -> Path | None:
 def store(url: str, name: str, content: bytes) -> str:
     """Store the content under this name, replacing that of an earlier attempt, and return its URL.
 
-    Raises: Fail where the storage's package is absent, Retry where the storage does not take the content.
+    Raises: Fail if the storage's package is absent, Retry if the storage does not take the content.
     """
     root = storage_root(url)
     if root is not None:
