@@ -55,7 +55,7 @@ class Short(processes.Processes):
         if letting.started == 2:
             self.stop()
         else:
-            self.replace(child)
+            self.replace(child, code)
 
 letting = Letting()
 logging.getLogger().addHandler(letting)

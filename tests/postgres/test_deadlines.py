@@ -157,7 +157,7 @@ def test_the_deadline_of_one_call_does_not_cut_off_another_thread(database, subj
     rival.rollback()
     patient.join(PATIENCE)
 
-    assert answers == [[{"is_running": False, "told": None}]]
+    assert answers == [[{"is_running": False, "notified": None}]]
 
 
 def test_a_connection_that_was_watched_is_not_kept_alive(locked, database):

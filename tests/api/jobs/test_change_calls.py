@@ -228,7 +228,7 @@ def test_reads_a_job_again_that_changes_meanwhile(
             break
         return change(*args, **kwargs)
 
-    monkeypatch.setattr("app.api.jobs.produce.change", meanwhile)
+    monkeypatch.setattr("app.api.jobs.jobs.change", meanwhile)
     answer = client.patch(job, json={"payload": {**EMAIL["payload"], "subject": "last"}})
 
     assert (answer.status_code, answer.json["payload"]["subject"]) == (200, "last")
