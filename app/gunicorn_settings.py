@@ -24,7 +24,7 @@ if worker_connections < limits.LEAST_CONNECTIONS + settings.web_threads:
     stop("a process may open too few files for WEB_THREADS: raise the limit (ulimit -n), 1024 is usual")
 # The parser that the tests run with. By default gunicorn uses a faster one wherever that happens to be installed.
 http_parser = "python"
-# No header may set if the path begins: by default SCRIPT_NAME does, and every path that does not fit is then a 500.
+# No header may set where the path begins: by default SCRIPT_NAME does, and every path that does not fit is then a 500.
 forwarder_headers = ""
 # Our own calls need a line of 200 bytes and ten headers; routers and tracing add theirs.
 limit_request_line, limit_request_fields, limit_request_field_size = 4094, 64, 8190

@@ -92,7 +92,7 @@ class Failure(NamedTuple):
 class Settlement(NamedTuple):
     """One claim and how it ends.
 
-    Alone marks a crash that no other job can be blamed for; failure is given for an outcome that, unless a cancel
+    `alone` marks a crash that no other job can be blamed for; failure is given for an outcome that, unless a cancel
     overrules it, is a failed attempt and is to be counted.
     """
 

@@ -29,7 +29,7 @@ def unpacked(digits: str) -> dict[int, int]:
 def percentile(buckets: Mapping[int, int], share: float) -> float | None:
     """Return what this share of the durations does not exceed, within 12 %; None if there are none.
 
-    Buckets maps a bucket to how many durations are in it. Units: the share is 0 to 1, the result in seconds.
+    `buckets` maps a bucket to how many durations are in it. Units: the share is 0 to 1, the result in seconds.
     """
     return percentiles(buckets, [share])[0]
 

@@ -78,7 +78,7 @@ class Outcome:
     def release(cls, delay: float = 0.0, *, why: str | None = None) -> Outcome:
         """Return the outcome of a job that is queued again without being charged for the attempt.
 
-        Why becomes its last error, and is none of its failed attempts.
+        `why` becomes its last error, and is none of its failed attempts.
         """
         return cls(Verb.RELEASE, error=None if why is None else clean(why), delay=delay)
 

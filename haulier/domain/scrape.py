@@ -10,7 +10,7 @@ _VERSION = re.compile(r"version=([^;,]*)", re.IGNORECASE)
 def accepted(header: str | None) -> str:
     """Return the Accept header if each version in it is a number, and else "", which selects the plain text format.
 
-    Versions from 1 on read 1.0.0, so that there are few formats, however many versions clients make up.
+    `versions` from 1 on read 1.0.0, so that there are few formats, however many versions clients make up.
     """
     given = header or ""
     if not all(re.fullmatch(r"\s*[0-9]{1,4}(\.[0-9]{1,4}){0,2}\s*", each) for each in _VERSION.findall(given)):

@@ -120,7 +120,7 @@ def message(
     The statements begin and end their transactions themselves; if one fails, an open transaction is rolled back
     here. Values stay text, at a fifth of the cost of having psycopg2 parse them: the caller parses those it needs.
 
-    Prepared maps the names of statements that this connection has prepared to the SQL that calls them.
+    `prepared` maps the names of statements that this connection has prepared to the SQL that calls them.
     Units: seconds is the time that all of them together may take.
     """
     statement = "\n".join([prepared.get(name) or SQL[name] for name in names])

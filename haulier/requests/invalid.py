@@ -27,7 +27,7 @@ class TooLarge(HaulierError):
 class Invalid(HaulierError):
     """The request does not match its description.
 
-    Details mirrors the input, with a list of sentences at each fault; left_out counts the faults not in it.
+    `details` mirrors the input, with a list of sentences at each fault; left_out counts the faults not in it.
     """
 
     def __init__(

@@ -43,7 +43,7 @@ supply/        the jobs that this process holds
   sizes        how many jobs are claimed ahead, and how much one call carries
   shutdown     how far the process has come in stopping
 
-lanes/         if it claims
+lanes/         where it claims
   marks        where to begin claiming in each lane
   turns        which lane comes first if several have more than a claim can take
   refused      the jobs that the database refuses for now

@@ -46,7 +46,7 @@ def main() -> None:
 
 @contextmanager
 def abused(port: int, token: str, *, seed: int, threads: int, moves: Sequence[str]) -> Iterator[dict[str, int]]:
-    """Abuse the API during the block, and afterwards fill in the answers. Counts by move and status."""
+    """Abuse the API during the block, and afterwards fill in the answers. `counts` by move and status."""
     command = [sys.executable, "-m", "lab.bench.abuse", str(port), token, str(seed), str(threads), *moves]
     answers: dict[str, int] = {}
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

@@ -22,7 +22,7 @@ Figures = results.Figures
 
 @dataclass(frozen=True)
 class Bench:
-    """What a repetition may use. Scale multiplies the numbers of jobs; published results have scale 1."""
+    """What a repetition may use. `scale` multiplies the numbers of jobs; published results have scale 1."""
 
     server: Postgres
     folder: Path

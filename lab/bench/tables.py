@@ -18,7 +18,7 @@ class Column:
 
 
 class PageTable:
-    """One table of a measure's section. Rows picks the rows of a result, all of them by default."""
+    """One table of a measure's section. `rows` picks the rows of a result, all of them by default."""
 
     def __init__(self, *columns: Column, rows: Callable[[Result], Sequence[Row]] = lambda result: result.rows) -> None:
         self.columns, self.rows = columns, rows

@@ -21,8 +21,8 @@ from .inbox import Inbox, Stage
 class Incoming(RequestParser):  # type: ignore[misc]  # gunicorn has no types
     """gunicorn's parser, without waiting: call `advance` first, and `next` when there is a request to answer.
 
-    Longer maps methods and paths to the longest body, if that is more than BODY_BYTES. The application refuses a longer
-    one, and need not wait for the rest of it.
+    `longer` maps methods and paths to the longest body, if that is more than BODY_BYTES. The application refuses a
+    longer one, and need not wait for the rest of it.
     """
 
     def __init__(self, cfg: Any, client: Any, longer: Mapping[tuple[str, str], int]) -> None:

@@ -25,7 +25,7 @@ WITHIN: dict[str, str] = {}
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link of the menu. Endpoint as url_for takes it."""
+    """A link of the menu. `endpoint` as url_for takes it."""
 
     name: str
     endpoint: str

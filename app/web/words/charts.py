@@ -73,7 +73,7 @@ def figure(chart: Chart, said: Say) -> Markup:
 
 
 def plot(chart: Chart, said: Say) -> Markup:
-    """Return axes and plot. Said writes a value as people read it."""
+    """Return axes and plot. `said` writes a value as people read it."""
     stack = [one for one in chart.series if one.look == "columns"]
     lines = [one for one in chart.series if one.look != "columns"]
     top = ceiling(_most(stack, lines))

@@ -52,7 +52,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the service has answered. At is when, by its clock, or by ours if it does not say."""
+    """What the service has answered. `at` is when, by its clock, or by ours if it does not say."""
 
     status: int
     headers: Mapping[str, str]

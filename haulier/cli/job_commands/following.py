@@ -58,7 +58,7 @@ def watch(invocation: Invocation, given: list[list[str]], wait: float) -> Code:
 
 
 def show_step(invocation: Invocation, job: Job) -> None:
-    """Show if a job stands, in a line."""
+    """Show where a job stands, in a line."""
     terminal = invocation.terminal
     at = job["finished_at"] or (job["started_at"] if job["status"] == "running" else job["updated_at"])
     shown = words.clock(at) if terminal.is_screen else at

@@ -23,8 +23,8 @@ Check = Callable[[Config], str | None]
 class Kind:
     """One kind of job: its name, the schema of its payload, and its handler.
 
-    Needs names the fields of Config that must be set, e.g. ("smtp_url", "mail_from"). check is called at start when all
-    of them are; it raises ConfigError if one is wrong, or returns a warning. isolated runs jobs in a child process,
+    `needs` names the fields of Config that must be set, e.g. ("smtp_url", "mail_from"). `check` is called at start when
+    all of them are; it raises ConfigError if one is wrong, or returns a warning. isolated runs jobs in a child process,
     which sees no setting that may hold a secret but those in needs and reads. reads names fields of Config that the
     kind can do without ("storage_url") and variables of the environment ("AWS_*").
     Units: timeout is seconds; None means that a run may last for ever.

@@ -40,7 +40,7 @@ class Dead(NamedTuple):
 class Rescued:
     """What a sweep found.
 
-    Jobs maps ids to the status they now have; refused are the jobs that the database refused to settle; is_slow says
+    `jobs` maps ids to the status they now have; refused are the jobs that the database refused to settle; is_slow says
     that a statement waited for too long, and its jobs are left.
     """
 

@@ -42,9 +42,9 @@ class ErrorsOfQueue:
 class ErrorGroup:
     """A group of failed attempts, and how many there were in a span.
 
-    Example and example_job are None if the caller may not see that job's queue. last_seen is to the minute, and in the
-    course of a day less exact, up to an hour. queues are those in which most failed in the span, MOST_QUEUES at most;
-    None in a list.
+    `example` and example_job are None if the caller may not see that job's queue. `last_seen` is to the minute, and
+    in the course of a day less exact, up to an hour. queues are those in which most failed in the span, MOST_QUEUES
+    at most; None in a list.
     """
 
     id: int

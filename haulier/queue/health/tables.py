@@ -16,7 +16,7 @@ LOOK_SECONDS = 2.0
 class Table:
     """A table; of one with partitions, all of them together.
 
-    Rows and dead are as the server estimates them. vacuumed_at is when vacuum last came to any of its partitions,
+    `rows` and dead are as the server estimates them. vacuumed_at is when vacuum last came to any of its partitions,
     analyzed_at when the table as a whole was analysed. bloat is how often over its rows would fit; None if it is small
     or that is not known.
     """

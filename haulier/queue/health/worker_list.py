@@ -67,7 +67,7 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class EndedWorker:
-    """A worker process that has ended. Ended_how as in Worker."""
+    """A worker process that has ended. `ended_how` as in Worker."""
 
     id: UUID
     host: str

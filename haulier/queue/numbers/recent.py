@@ -75,7 +75,7 @@ def recent_kinds(
 
 
 def recent_kind(conn: Connection, kind: str, *, queues: Sequence[str] | None = None) -> KindFigures | None:
-    """Return the kind; None if it has neither live jobs nor jobs of the last hour. Queues as above."""
+    """Return the kind; None if it has neither live jobs nor jobs of the last hour. `queues` as above."""
     found = _kinds(conn, queues, kind, "", 1)
     return found[0] if found else None
 

@@ -27,7 +27,7 @@ class Percentiles:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What came and ended in some time. Wait and run are of the last runs of jobs that succeeded or failed."""
+    """What came and ended in some time. `wait` and run are of the last runs of jobs that succeeded or failed."""
 
     arrived: int = 0
     succeeded: int = 0

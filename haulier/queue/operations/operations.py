@@ -55,7 +55,7 @@ class Order:
 class Preview:
     """What an order would act on.
 
-    Id names what was seen then; first are the newest of the jobs; open_operations are not over and may change jobs of
+    `id` names what was seen then; first are the newest of the jobs; open_operations are not over and may change jobs of
     the same queues and kinds, which this one then skips.
     """
 
@@ -70,7 +70,7 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """An operation, and how far it is. Filter and changes are objects, as they are stored."""
+    """An operation, and how far it is. `filter` and changes are objects, as they are stored."""
 
     id: UUID
     action: OperationAction

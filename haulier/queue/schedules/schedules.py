@@ -51,7 +51,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """What became of a tick. Fired_at and job_id are None unless it fired."""
+    """What became of a tick. `fired_at` and job_id are None unless it fired."""
 
     schedule_id: int
     scheduled_at: datetime

@@ -48,7 +48,7 @@ class NeverRead(ChildDied):
 class Child:
     """A process that runs jobs of one kind, one after the other. For one thread at a time.
 
-    Messages to it are pickled; messages from it are JSON: a hostile file may have taken over the child, and a pickle
+    `messages` to it are pickled; messages from it are JSON: a hostile file may have taken over the child, and a pickle
     from it could run code in here. The child sees only the settings that its kind names.
     Raises: OSError if the process cannot be started.
     """

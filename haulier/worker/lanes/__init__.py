@@ -1,4 +1,4 @@
-"""The lanes that this process claims from: if each claim begins, which is next, which jobs the database refuses."""
+"""The lanes that this process claims from: where each claim begins, which is next, which jobs the database refuses."""
 
 from __future__ import annotations
 

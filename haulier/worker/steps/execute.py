@@ -30,7 +30,7 @@ Perform = Callable[[Kind, JobContext], Outcome]
 def run_one(kind: Kind | None, context: JobContext, elsewhere: Perform | None = None) -> Outcome:
     """Run the job's handler and return how it ended; whatever the handler does, this returns.
 
-    Elsewhere runs the jobs of isolated kinds; if it is None they run in this process.
+    `elsewhere` runs the jobs of isolated kinds; if it is None they run in this process.
     """
     job = context.job
     if kind is None:

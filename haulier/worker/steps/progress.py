@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 class ProgressWriter:
     """Writes the progress of the jobs that run, at most once a second, in one statement. For the heartbeat.
 
-    Running returns for each runner the job that it runs, or ran last. Without news nothing is sent.
+    `running` returns for each runner the job that it runs, or ran last. Without news nothing is sent.
     Units: at_most is the seconds that a statement may take.
     """
 

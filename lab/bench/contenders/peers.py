@@ -21,7 +21,7 @@ ENQUEUE_SECONDS = 600
 
 @dataclass(frozen=True)
 class Peer:
-    """Another project's queue. Options go to its script, as words after the verb, the URL and the count."""
+    """Another project's queue. `options` go to its script, as words after the verb, the URL and the count."""
 
     name: str
     label: str

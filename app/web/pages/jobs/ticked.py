@@ -54,7 +54,7 @@ def _ids() -> list[UUID]:
 
 
 def _each(act: Callable[[UUID], str], ids: Sequence[UUID]) -> Response:
-    """Act on each job, and say on how many. Act returns what was done, in a word."""
+    """Act on each job, and say on how many. `act` returns what was done, in a word."""
     if not ids:
         return done("No job was ticked.", asked_place())
     until, told, left, refused = time.monotonic() + MOST_SECONDS, dict[str, int](), 0, list[str]()
