@@ -25,7 +25,7 @@ class Repository:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.git("init", "--quiet", "--initial-branch=main")
-        # It says in archives if they were made.
+        # It says in archives where they were made.
         for name in (".gitattributes", ".git_archival.txt"):
             (folder / name).write_bytes((ROOT / name).read_bytes())
 

@@ -23,7 +23,7 @@ from .openapi.document import fails
 from .reading import Blueprint
 from .schemas.response_schemas import HealthResponse
 
-# Routers ask often: what they are reported jobs that nobody serves may be so old, and that jobs can be enqueued.
+# Routers ask often: the answers about unserved jobs, and about whether jobs can be enqueued, are kept for this long.
 UNSERVED_LOOK_SECONDS, WRITES_LOOK_SECONDS = 10.0, 5.0
 
 blp = Blueprint("ops", __name__, description="Health and metrics.")

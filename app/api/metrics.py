@@ -34,7 +34,7 @@ from .reading import Blueprint
 OVERVIEW_SECONDS = 5.0
 # At most this share of the time goes into the question: a slow answer is kept for longer.
 OVERVIEW_SHARE = 1 / 10
-# So many failures in a row are reported, of so many schedules by name, and of all others together.
+# A schedule is reported from this many failures in a row; this many schedules by name, all others together.
 MANY_FAILURES, MOST_SCHEDULES = 3, 20
 # However many servers scrape it, each process collects at most once in this time, and for this share of the time.
 KEPT_SECONDS, KEPT_SHARE = 2.0, 1 / 10

@@ -112,7 +112,7 @@ class Parser(FlaskParser):  # type: ignore[misc, unused-ignore]
 
 
 def _is_open(schema: marshmallow.Schema, name: str) -> bool:
-    """Return whether the parameter is of those that the schema does not name, and that the view reads by itself."""
+    """Return whether the view reads this parameter itself, because the schema does not name it."""
     prefix: str | None = getattr(schema, "open_prefix", None)
     return prefix is not None and name.startswith(prefix)
 

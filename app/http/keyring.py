@@ -106,7 +106,7 @@ class Keyring:
     def holding(self, key_id: str, token_hash: bytes) -> ApiKey | None:
         """Return the key of this id if that is the hash of a token of it that is good, else None.
 
-        For ids and hashes that are stored here: nobody can make them up.
+        Only for ids and hashes that are stored here: a caller cannot choose them.
         Raises: DatabaseUnavailable if the key is not known.
         """
         now = time.monotonic()

@@ -20,7 +20,7 @@ from .auth import caller
 from .masking import as_shown, filter_as_shown
 from .service import service
 
-# Whoever watches has done so many at once, if no worker lives; should its process die, another goes on soon.
+# If no worker lives, each look at an operation does this many jobs. If its process dies, another look goes on soon.
 WATCHED_JOBS, WATCHED_SECONDS = 250, 5.0
 
 

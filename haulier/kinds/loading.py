@@ -14,7 +14,7 @@ from haulier.kinds.sdk.simulated import simulate
 
 
 def load_kinds(config: Config) -> dict[str, Kind]:
-    """Return every kind by name: those in this folder, and those in the modules named by HAULIER_KINDS.
+    """Return every kind by name: those in `included`, and those in the modules named by HAULIER_KINDS.
 
     Raises: ConfigError for a module that cannot be imported, and for a wrong setting of a kind.
     """

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Page, Request, expect
 
-# Before any script of a page: it is reported what the policy refuses, and of what moves: how much of the page, how many
-# pixels up or down, and what.
+# Runs before any script of a page. Records what the policy refuses, and what moves: which part of the page, and by how
+# many pixels.
 WATCH = """
     window.violations = []; window.shifts = [];
     document.addEventListener("securitypolicyviolation", (event) =>

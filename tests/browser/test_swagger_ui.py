@@ -73,7 +73,7 @@ def test_the_page_runs_and_loads_nothing_of_anybody_elses(server: Server, tab: T
         assert [line for line in tab.said if directive in line], (directive, tab.said)
 
 
-def test_the_page_reports_the_api_alone_and_not_of_the_system_it_follows(server: Server, page: Page) -> None:
+def test_the_page_documents_only_the_api_and_not_the_system_it_follows(server: Server, page: Page) -> None:
     page.goto(f"{server.url}/docs")
 
     told = page.locator(".info .renderedMarkdown").first

@@ -33,7 +33,6 @@ KEY = "k3xq0v9a2b7c"
 WORKER = "01a2108e-9bc5-7bc3-a7c0-000000000008"
 # What ends otherwise than well, as it should: the job is cancelled.
 CODES = {"jobs watch": 8}
-SERVES = {"run", "web", "worker", "all"}
 
 
 def leaves(group: click.Group = root, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:

@@ -26,7 +26,7 @@ def version_of(wheel: Path) -> str:
 
 
 class Environment:
-    """A virtual environment. `with_ours` has what is installed if these tests run, Haulier aside."""
+    """A virtual environment. `with_ours` has what is installed where these tests run, Haulier aside."""
 
     def __init__(self, folder: Path, pip: Path, *, with_ours: bool) -> None:
         venv.create(folder, with_pip=False)

@@ -34,7 +34,7 @@ def test_hears_of_a_cancel_without_notifications_too(worker):
     job, _ = worker.start("t.cancelled")
 
     with worker.conn.cursor() as cursor:
-        # As produce.cancel does, but for the knock.
+        # As `cancel` does, but without the knock.
         cursor.execute("UPDATE haulier.job SET cancel_requested = true WHERE id = %s", [job.id])
 
     assert worker.finished(job).status == JobStatus.CANCELLED

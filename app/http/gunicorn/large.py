@@ -25,8 +25,8 @@ class _Waiting(NamedTuple):
 class Large:
     """The large requests of a process. One thread at a time may use it.
 
-    Together, those at work take at most `places` threads and are at most as long as the longest request of a route. One
-    request alone may be longer.
+    Together, those at work take at most `places` threads and are at most as long as the longest request of a route. A
+    single request may be longer.
     """
 
     def __init__(self, places: int) -> None:

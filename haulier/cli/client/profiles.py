@@ -15,7 +15,7 @@ from haulier.cli.client.client_errors import Code, CommandError
 from haulier.cli.client.files import folder_in, replace
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-# A file that others may read says them the key, and one that they may write has key_command run what they like.
+# Others who may read the file learn the key; others who may write it can make key_command run anything.
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 

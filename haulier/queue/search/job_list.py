@@ -174,7 +174,7 @@ class _PageReader:
 
 @dataclass(eq=False)
 class _Counter:
-    """Counts jobs. At is when the last statement did."""
+    """Counts jobs. `at` is when the last statement counted."""
 
     conn: Connection
     wanted: JobFilter

@@ -1,1 +1,1 @@
-"""What is reported one job or queue: why it waits, what happened to it, what runs next."""
+"""The stories of one job or queue: why it waits, what happened to it, what runs next."""

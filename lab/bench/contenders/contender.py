@@ -102,7 +102,7 @@ class TableWatch:
 class Table:
     """Where a contender keeps its jobs. All is SQL; `order` is that of its claims, the last of them unique.
 
-    A job is unsettled as long as it is there, unless `unsettled` says more; `jobs` says them from rows of other sorts.
+    A job is unsettled as long as it is there, unless `unsettled` says more; `jobs` distinguishes them from other rows.
     """
 
     name: str

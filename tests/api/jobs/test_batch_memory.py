@@ -52,7 +52,7 @@ def as_lines(item: bytes) -> bytes:
 
 
 class Sent(NamedTuple):
-    """A body that is made if it is sent, since together they have 240 MB; and the status of its answer."""
+    """A body that is made where it is sent, since together they have 240 MB; and the status of its answer."""
 
     status: int
     content_type: str

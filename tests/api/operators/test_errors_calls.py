@@ -144,7 +144,7 @@ def test_refuses_a_query_that_does_not_fit(client: FlaskClient) -> None:
     assert not_refused(lambda query: client.get(f"/errors?{query}"), rows) == []
 
 
-def test_the_record_says_an_unmute_from_a_mute(client: FlaskClient, fail: Fail, sql: Sql) -> None:
+def test_the_record_distinguishes_an_unmute_from_a_mute(client: FlaskClient, fail: Fail, sql: Sql) -> None:
     fail("no luck")
     path = f"/errors/{id_text(fingerprint('mail', 'no luck').id)}"
 

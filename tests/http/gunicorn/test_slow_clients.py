@@ -86,7 +86,7 @@ def test_fifty_slow_clients_hold_up_no_other(server: Server) -> None:
     assert "Traceback" not in server.log.read_text()
 
 
-def test_who_is_too_slow_gets_a_message_and_closed(run_gunicorn: Run, database: str, tmp_path: Path) -> None:
+def test_who_is_too_slow_gets_a_message_and_is_closed(run_gunicorn: Run, database: str, tmp_path: Path) -> None:
     # With a shorter deadline than the 10 s that it gives.
     shorter = tmp_path / "shorter.py"
     shorter.write_text(

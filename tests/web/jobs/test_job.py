@@ -254,7 +254,7 @@ def test_makes_one_copy_of_a_job_for_each_page_with_the_form(browser: Browser, c
     assert places[0] == places[1] != places[2]
     assert {f"/ui/jobs/{id}" for (id,) in sql("SELECT id FROM haulier.job WHERE copy_of = %s", job)} == set(places)
     assert sql("SELECT count(*) FROM haulier.audit WHERE action = 'copy'") == [(2,)]
-    # The field that says the pages apart is no news.
+    # The field in which the pages differ is no news.
     assert page.one("main").attrs["data-seen"] == other.one("main").attrs["data-seen"]
 
 

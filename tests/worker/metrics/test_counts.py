@@ -1,4 +1,4 @@
-"""Counting many jobs at once says Prometheus the same as counting each: the tally ..."""
+"""Counting many jobs at once gives Prometheus the same as counting each: the tally ..."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def test_leaves_out_and_takes_away_what_has_ended(lease, run, conn, sql, due):
     assert left == [(0,)]
 
 
-def test_waits_ever_longer_if_it_is_refused_and_reports_nobody_but_the_log(lease, run, conn, sql, shown, due, caplog):
+def test_waits_ever_longer_if_it_is_refused_and_only_logs_it(lease, run, conn, sql, shown, due, caplog):
     held = run()
     writer = ProgressWriter(lease, lambda: [held], 1.0)
     held.context.progress(1)
