@@ -15,7 +15,7 @@ from haulier.queue import claims, search
 from haulier.queue.search.job_filter import JobFilter
 from tests import queueing
 from tests.conftest import sql_on
-from tests.queue.filling import copy_to_history
+from tests.queue.filling import copy_to_history, seen_by_an_old_snapshot
 from tests.queue.parameters import ID, wanted_by
 from tests.queue.plans import buffers, explain, parameters_of_claim
 
@@ -56,33 +56,26 @@ def crowded(_make_migrated_database):
 @pytest.fixture
 def dead_rows(conn, sql, database):
     """Give the worker that ran 20,000 jobs since somebody took a snapshot, a job that waits, and one that it runs."""
-    sql("INSERT INTO haulier.job (kind, payload) SELECT 'mail', '{}' FROM generate_series(1, 20000) RETURNING 1")
-    # So that the planner believes that next to nothing runs.
-    sql("VACUUM ANALYZE haulier.job")
-    reader = connect(database)
-    reader.autocommit = False
-    with reader.cursor() as cursor:
-        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM haulier.job")
-    worker = claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
-    # As real claims and settles leave them, but for the time that these take.
-    sql(
-        "UPDATE haulier.job SET status = 'running', worker_id = %s, claim = gen_random_uuid(), attempt = 1,"
-        " started_at = now() RETURNING 1",
-        worker,
-    )
-    copy_to_history(sql)
-    sql("DELETE FROM haulier.job RETURNING 1")
-    waiting, running = queueing.enqueue(conn, [NewJob("mail", {}), NewJob("mail", {})])
-    sql(
-        "UPDATE haulier.job SET status = 'running', worker_id = %s, claim = %s, started_at = now() WHERE id = %s"
-        " RETURNING 1",
-        worker,
-        ID,
-        running.job.id,
-    )
-    sql("ANALYZE haulier.job")
-    yield worker, waiting.job.id, running.job.id
-    reader.close()
+    with seen_by_an_old_snapshot(sql, database):
+        worker = claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
+        # As real claims and settles leave them, but for the time that these take.
+        sql(
+            "UPDATE haulier.job SET status = 'running', worker_id = %s, claim = gen_random_uuid(), attempt = 1,"
+            " started_at = now() RETURNING 1",
+            worker,
+        )
+        copy_to_history(sql)
+        sql("DELETE FROM haulier.job RETURNING 1")
+        waiting, running = queueing.enqueue(conn, [NewJob("mail", {}), NewJob("mail", {})])
+        sql(
+            "UPDATE haulier.job SET status = 'running', worker_id = %s, claim = %s, started_at = now() WHERE id = %s"
+            " RETURNING 1",
+            worker,
+            ID,
+            running.job.id,
+        )
+        sql("ANALYZE haulier.job")
+        yield worker, waiting.job.id, running.job.id
 
 
 def test_what_asks_for_a_few_jobs_walks_over_no_dead_rows(conn, sql, dead_rows):

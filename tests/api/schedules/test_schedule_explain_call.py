@@ -92,11 +92,7 @@ def test_shows_a_secret_that_a_trigger_has_quoted_to_admins_only(
     secretive: FlaskClient, make_key: MakeKey, conn: Connection, sql: Sql
 ) -> None:
     payload = {"how": "raise", "token": "swordfish", "refused": True}
-    with refused(sql):
-        sql(
-            "CREATE OR REPLACE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql"
-            " AS $$ BEGIN RAISE 'no such token: %', NEW.payload ->> 'token'; END $$"
-        )
+    with refused(sql, does="BEGIN RAISE 'no such token: %', NEW.payload ->> 'token'; END"):
         refuse_once(conn, sql, job={"kind": "secretive", "payload": payload})
     for scope, said in ((Scope.READ, MASK), (Scope.ADMIN, "swordfish")):
         _, key = make_key(scope)

@@ -10,14 +10,13 @@ import pytest
 from haulier.domain.claim import ClaimRequest, Fence, Mark, Settlement
 from haulier.domain.job import Job
 from haulier.domain.outcome import Outcome
-from haulier.postgres.connection import connect
 from haulier.postgres.prepared import as_prepared
 from haulier.postgres.sql_files import SQL
 from haulier.queue import claims
 from haulier.queue.claims.claim import claim_parameters
 from haulier.queue.claims.settle import settle_parameters
 from tests import queueing
-from tests.queue.filling import copy_to_history
+from tests.queue.filling import copy_to_history, seen_by_an_old_snapshot
 from tests.queue.plans import buffers, explain, parameters_of_claim
 
 CROWDS = {
@@ -124,27 +123,20 @@ def planned(conn) -> str:
 
 
 def test_neither_claim_nor_settle_walks_over_dead_rows_of_a_held_snapshot(conn, sql, database):
-    sql("INSERT INTO haulier.job (kind, payload) SELECT 'mail', '{}' FROM generate_series(1, 20000) RETURNING 1")
-    # So that the planner believes that next to nothing runs.
-    sql("VACUUM ANALYZE haulier.job")
-    reader = connect(database)
-    reader.autocommit = False
-    with reader.cursor() as cursor:
-        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM haulier.job")
-    worker = claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
-    [lane] = claims.lanes(conn, queues=())
-    for _ in range(40):
-        jobs = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=450)
-        claims.settle(conn, [Settlement(Fence.of(j), Outcome.complete()) for j in jobs])
-    marked = Mark("default", 0, jobs[-1].run_at, jobs[-1].id)
+    with seen_by_an_old_snapshot(sql, database):
+        worker = claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
+        [lane] = claims.lanes(conn, queues=())
+        for _ in range(40):
+            jobs = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=450)
+            claims.settle(conn, [Settlement(Fence.of(j), Outcome.complete()) for j in jobs])
+        marked = Mark("default", 0, jobs[-1].run_at, jobs[-1].id)
 
-    from_mark = claim_parameters(ClaimRequest(worker, uuid4(), [marked], 10, 10))
-    _, short_way = explain(conn, "claim", from_mark)
-    _, long_way = explain(conn, "claim", parameters_of_claim(worker, [lane], 10))
-    last = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=10)
-    outcomes = [Settlement(Fence.of(job), Outcome.complete()) for job in last]
-    _, settling = explain(conn, "settle", settle_parameters(outcomes))
-    reader.close()
+        from_mark = claim_parameters(ClaimRequest(worker, uuid4(), [marked], 10, 10))
+        _, short_way = explain(conn, "claim", from_mark)
+        _, long_way = explain(conn, "claim", parameters_of_claim(worker, [lane], 10))
+        last = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=10)
+        outcomes = [Settlement(Fence.of(job), Outcome.complete()) for job in last]
+        _, settling = explain(conn, "settle", settle_parameters(outcomes))
 
     # Without this the test would prove nothing: the dead rows are there.
     assert buffers(long_way) > 2 * buffers(short_way)

@@ -85,18 +85,18 @@ SQLSTATES = (*OF_A_ROW, "55000", "55P03", "40001", "53100", "57014", "08006", "2
 
 
 @contextmanager
-def refused(sql: Sql, state: str = "P0001", *, deferred: bool = False) -> Iterator[None]:
-    """Let a trigger refuse the jobs of REFUSED, at once or when their transaction commits. It counts its tries."""
+def refused(sql: Sql, state: str = "P0001", *, deferred: bool = False, does: str | None = None) -> Iterator[None]:
+    """Let a trigger refuse the jobs of REFUSED, at once or when their transaction commits. It counts its tries.
+
+    Args:
+        does: A block of plpgsql that the trigger runs instead.
+    """
+    does = does or f"BEGIN PERFORM nextval('public.tries'); RAISE 'no such customer' USING ERRCODE = '{state}'; END"
     when = "CONSTRAINT TRIGGER refuse AFTER INSERT ON haulier.job DEFERRABLE INITIALLY DEFERRED"
     sql(
         f"""
         CREATE SEQUENCE public.tries;
-        CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN
-            PERFORM nextval('public.tries');
-            RAISE 'no such customer' USING ERRCODE = '{state}';
-        END
-        $$;
+        CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ {does} $$;
         CREATE {when if deferred else "TRIGGER refuse BEFORE INSERT ON haulier.job"}
             FOR EACH ROW WHEN (NEW.payload ? 'refused') EXECUTE FUNCTION public.refuse()
         """

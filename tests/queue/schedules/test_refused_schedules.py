@@ -281,13 +281,8 @@ def test_a_trigger_that_takes_longer_than_a_statement_may_keeps_no_other(step: F
     plant(sql, "slow", seconds_ago=21, every_seconds=20, **REFUSED)
     for number in range(20):
         plant(sql, f"good{number}", seconds_ago=20, every_seconds=20, **HEALTHY)
-    with refused(sql):
-        sql(
-            "CREATE OR REPLACE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql"
-            " AS $$ BEGIN PERFORM pg_sleep(60); RETURN NEW; END $$"
-        )
-        with bounded(seconds=1, lock_seconds=1):
-            turn_until_all_is_tried(step, sql)
+    with refused(sql, does="BEGIN PERFORM pg_sleep(60); RETURN NEW; END"), bounded(seconds=1, lock_seconds=1):
+        turn_until_all_is_tried(step, sql)
 
     assert sql("SELECT outcome, count(*) FROM haulier.tick GROUP BY 1") == [("fired", 20)]
     assert refusals(sql) == [("slow", 1, "canceling statement due to statement timeout")]
@@ -296,13 +291,8 @@ def test_a_trigger_that_takes_longer_than_a_statement_may_keeps_no_other(step: F
 def test_triggers_that_are_all_slow_let_some_fire_in_each_turn(step: Firing, sql: Sql) -> None:
     for number in range(10):
         plant(sql, f"slow{number}", seconds_ago=21, every_seconds=20, **REFUSED)
-    with refused(sql):
-        sql(
-            "CREATE OR REPLACE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql"
-            " AS $$ BEGIN PERFORM pg_sleep(0.7); RETURN NEW; END $$"
-        )
-        with bounded(seconds=3, lock_seconds=3):
-            step.turn()
+    with refused(sql, does="BEGIN PERFORM pg_sleep(0.7); RETURN NEW; END"), bounded(seconds=3, lock_seconds=3):
+        step.turn()
 
     [(fired,)] = sql("SELECT count(*) FROM haulier.tick")
     assert 1 <= fired <= 4
@@ -327,11 +317,7 @@ def test_a_schedule_whose_row_cannot_be_changed_keeps_no_other(step: Firing, sql
 def test_a_job_that_a_trigger_leaves_out_counts_as_refused(step: Firing, sql: Sql) -> None:
     plant(sql, "bad", seconds_ago=20, every_seconds=20, **REFUSED)
     plant(sql, "good", seconds_ago=20, every_seconds=20, **HEALTHY)
-    with refused(sql):
-        sql(
-            "CREATE OR REPLACE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql"
-            " AS $$ BEGIN RETURN NULL; END $$"
-        )
+    with refused(sql, does="BEGIN RETURN NULL; END"):
         step.turn()
 
     assert refusals(sql) == [("bad", 1, "a trigger on haulier.job leaves out the job")]
@@ -340,11 +326,7 @@ def test_a_job_that_a_trigger_leaves_out_counts_as_refused(step: Firing, sql: Sq
 
 def test_does_not_keep_a_value_that_a_trigger_could_not_read(step: Firing, sql: Sql) -> None:
     plant(sql, seconds_ago=20, every_seconds=20, job={"kind": "mail", "payload": {"refused": "4111 1111"}})
-    with refused(sql):
-        sql(
-            "CREATE OR REPLACE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql"
-            " AS $$ DECLARE number integer := NEW.payload ->> 'refused'; BEGIN RETURN NEW; END $$"
-        )
+    with refused(sql, does="DECLARE number integer := NEW.payload ->> 'refused'; BEGIN RETURN NEW; END"):
         step.turn()
 
     assert refusals(sql) == [("nightly", 1, "a value does not fit (SQLSTATE 22P02)")]
