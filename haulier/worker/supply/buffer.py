@@ -6,13 +6,13 @@ import threading
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
 from haulier.domain.outcome import Outcome
 from haulier.queue.claims.claim import MOST_BYTES
-from haulier.worker.link.bell import Bell
+from haulier.worker.link.sleeper import Bell
 from haulier.worker.supply.held import HeldJob
 from haulier.worker.supply.shutdown import Shutdown
 from haulier.worker.supply.sizes import MOST_AT_ONCE, WINDOW_SECONDS, CallSize, ClaimSize
@@ -58,7 +58,16 @@ class Buffer:
     the runs that they end make the next batch.
     """
 
-    def __init__(self, claim_size: ClaimSize, call_size: CallSize, bell: Bell, shutdown: Shutdown) -> None:
+    def __init__(
+        self,
+        claim_size: ClaimSize,
+        call_size: CallSize,
+        bell: Bell,
+        shutdown: Shutdown,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self._claim_size, self._call_size = claim_size, call_size
         self._bell = bell
         self._stopping, self._closing = shutdown.stopping, shutdown.closing
@@ -79,7 +88,7 @@ class Buffer:
         # True if the last claim brought only last attempts. A claim locks all jobs that it asks for, but takes only as
         # many last attempts as can start at once: asking for more would lock jobs for nothing.
         self._only_lasts = False
-        self._taken_at = self._ended_at = time.monotonic()
+        self._taken_at = self._ended_at = self._clock()
         # Wakes the settler: there is a job or an outcome that may have to wait too long.
         self.stirred = threading.Event()
 
@@ -116,7 +125,7 @@ class Buffer:
     def _give_back_late(self) -> None:
         if not self._ready:
             return
-        now = time.monotonic()
+        now = self._clock()
         # Look at the first only: a late job behind a job that may still start is seen when that one has started.
         if self._ready[0].start_by < now:
             late = [running for running in self._ready if running.start_by < now]
@@ -137,12 +146,12 @@ class Buffer:
         return ready <= self._refill_at and (not ready or ready <= self._ahead() // 2)
 
     def _is_overdue(self) -> bool:
-        return bool(self._ended) and time.monotonic() - self._ended_at > WINDOW_SECONDS
+        return bool(self._ended) and self._clock() - self._ended_at > WINDOW_SECONDS
 
     def _start(self) -> HeldJob:
         running = self._ready.popleft()
         self._running += 1
-        self._taken_at = time.monotonic()
+        self._taken_at = self._clock()
         # Wake one idle thread and not all: quick jobs would be gone before the others are awake.
         if self._idle and (
             (self._ready and not self._claim_size.is_quick(running.job.kind)) or (not self._is_taken and self._is_due())
@@ -152,7 +161,7 @@ class Buffer:
 
     def _hand_in(self, ended: Ended) -> None:
         if not self._ended:
-            self._ended_at = time.monotonic()
+            self._ended_at = self._clock()
         self._ended.append(ended)
         self._ended_bytes += ended.size
         # The thread that has the place may be waiting for work; the bell makes it settle this run.
@@ -230,9 +239,9 @@ class Buffer:
             # After a short claim there is no more to claim: run the jobs that are here first.
             self._refill_at = 0 if is_short or self._only_lasts else self._ahead() // 2
             if not self._ready:
-                self._taken_at = time.monotonic()
+                self._taken_at = self._clock()
             starting = claimed[:kept]
-            start_by = max(asked_at + UNPAUSED_SECONDS, time.monotonic() + LEAST_WAIT_SECONDS)
+            start_by = max(asked_at + UNPAUSED_SECONDS, self._clock() + LEAST_WAIT_SECONDS)
             for running in starting:
                 running.start_by = start_by
             if lasts:
@@ -318,7 +327,7 @@ class Buffer:
     def stands_still(self, seconds: float) -> bool:
         """Return whether jobs wait here to be started, and none has been started for this long."""
         with self._lock:
-            return bool(self._ready) and time.monotonic() - self._taken_at > seconds
+            return bool(self._ready) and self._clock() - self._taken_at > seconds
 
     @property
     def running(self) -> int:
