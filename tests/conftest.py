@@ -24,7 +24,7 @@ from haulier.kinds.sdk import registry
 from haulier.local.throwaway import throwaway_database, throwaway_server
 from haulier.postgres.connection import connect
 from haulier.postgres.scratch import url_of
-from haulier.queue.claims.prepared import prepared
+from haulier.queue.claims.settle import prepared
 from haulier.queue.jobs.acting import prepared as prepared_acts
 from haulier.queue.upkeep.migrate import migrate
 from tests.patience import PATIENCE, eventually

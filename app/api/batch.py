@@ -23,8 +23,7 @@ from haulier.postgres.statements import Connection
 from haulier.queue import jobs as job_acts
 from haulier.queue.jobs.draft import Draft, Receipt, Stored
 from haulier.requests.acts import BatchOptions
-from haulier.requests.fault_limit import MAX_ITEM_FAULTS
-from haulier.requests.invalid import MAX_MESSAGE, Invalid, Malformed, TooLarge
+from haulier.requests.invalid import MAX_ITEM_FAULTS, MAX_MESSAGE, Invalid, Malformed, TooLarge
 from haulier.requests.strict_json import elements, parse
 
 from ..http.enqueuing import enqueuing

@@ -26,7 +26,7 @@ def migrate(plan: bool) -> None:
 
 
 def _plan(conn: Connection, config: Config) -> None:
-    from haulier.queue.upkeep.plan import plan
+    from haulier.queue.upkeep.migrate import plan
 
     print(plan(conn, retention_days=config.retention_days))
     _warn_of_limits(conn, config)

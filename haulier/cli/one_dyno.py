@@ -16,8 +16,8 @@ from haulier.cli.server import server_command
 from haulier.cli.web import command
 from haulier.config import WORKER_STATE, Config, hand_on, set_together
 from haulier.domain.errors import ConfigError
+from haulier.libc import adopt_orphans, end_with_parent
 from haulier.logs import setup
-from haulier.prctl import adopt_orphans, end_with_parent
 from haulier.processes import EARLY_SECONDS, SIGNALS, STOPPED, Child, Processes, how, leave
 
 WEB, WORKER = 1, 2

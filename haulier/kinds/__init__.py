@@ -4,9 +4,8 @@ from haulier.domain.retry import RetryPolicy
 from haulier.kinds.loading import load_kinds, warn_missing
 from haulier.kinds.sdk.context import JobContext
 from haulier.kinds.sdk.endings import Fail, JobCancelled, Retry, Snooze, StopReason
-from haulier.kinds.sdk.kind import Handler, Kind
 from haulier.kinds.sdk.payload import PayloadSchema
-from haulier.kinds.sdk.registry import kind
+from haulier.kinds.sdk.registry import Handler, Kind, kind
 
 __all__ = [
     "Fail",

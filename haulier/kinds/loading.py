@@ -8,8 +8,7 @@ from pathlib import Path
 
 from haulier.config import Config
 from haulier.kinds.included.outbound.addresses import guard
-from haulier.kinds.sdk.kind import Kind
-from haulier.kinds.sdk.registry import import_module, known
+from haulier.kinds.sdk.registry import Kind, import_module, known
 from haulier.kinds.sdk.simulated import simulate
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
+import sys
 import textwrap
 import time
 from collections.abc import Mapping
@@ -18,13 +20,87 @@ import requests
 
 from haulier.config import Config
 from haulier.domain.errors import HaulierError
-from haulier.local.demo_load import Load
 from haulier.local.embedded import Server, home
 from haulier.local.receivers import Receivers, SmtpSink, WebhookReceiver
 from haulier.local.run import new_secret, only_one
 from haulier.local.supervisor import CHECKOUT, Signals, Supervisor, local_session, next_free_port, say
-from haulier.local.table import Table
 from haulier.postgres.scratch import scratch_database
+
+SECONDS = 60.0
+EVERY_SECONDS, AT_ONCE = 0.25, 4
+# For a while most webhooks have an address that nobody may call, as after a deployment with a wrong setting.
+BAD_FROM, BAD_TO, BAD_SHARE = 15.0, 30.0, 0.6
+BAD_URL = "http://127.0.0.1:9/hooks"
+QUEUES = {"send_email": "mail", "webhook_delivery": "hooks", "resize_image": "images", "summarize_text": "default"}
+# Of a hundred jobs.
+SHARES = {"send_email": 45, "webhook_delivery": 30, "summarize_text": 20, "resize_image": 5}
+
+Job = dict[str, Any]
+
+
+class Load:
+    """Enqueues jobs over HTTP, a few at once, until its time is up; payloads are one that works for each kind."""
+
+    def __init__(self, url: str, payloads: Mapping[str, Job], seconds: float = SECONDS) -> None:
+        self._url, self._payloads = f"{url}/jobs/batch", payloads
+        self._began_at = self._next_at = time.monotonic()
+        self._seconds, self._enqueued = seconds, 0
+        self._session = local_session()
+        self._draw = random.Random(17)
+
+    def tick(self) -> None:
+        """Enqueue what is due by now, if anything."""
+        now = time.monotonic()
+        age = now - self._began_at
+        if now < self._next_at or age > self._seconds:
+            return
+        self._next_at = now + EVERY_SECONDS
+        # The API may be on its way up again: what is not taken is left out.
+        with suppress(requests.RequestException):
+            self._session.post(self._url, json=[self._job(age) for _ in range(AT_ONCE)], timeout=5)
+
+    def _job(self, age: float) -> Job:
+        self._enqueued += 1
+        [kind] = self._draw.choices(list(SHARES), list(SHARES.values()))
+        payload = dict(self._payloads[kind])
+        if kind == "webhook_delivery":
+            is_bad = BAD_FROM <= age < BAD_TO and self._draw.random() < BAD_SHARE
+            payload |= {"body": {"order": self._enqueued}, "event": "order.paid"} | ({"url": BAD_URL} if is_bad else {})
+        if kind == "resize_image" and self._draw.random() < 0.3:
+            payload["source"] = f"file:missing-{self._enqueued}.jpg"
+        later = {"delay_seconds": 600} if self._enqueued % 25 == 0 else {}
+        return {"kind": kind, "payload": payload, "queue": QUEUES[kind], "tags": ["demo"], **later}
+
+
+COLOURS = {"succeeded": 32, "failed_permanent": 31, "cancelled": 31}
+YELLOW = 33
+
+
+class Table:
+    """A line for each job: rewritten in place on a terminal, or else printed anew when it changes."""
+
+    def __init__(self) -> None:
+        self._live = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        self._shown: list[str] = []
+
+    def show(self, jobs: list[dict[str, Any]]) -> None:
+        lines = [self._line(job) for job in jobs]
+        if self._live and self._shown:
+            print(f"\x1b[{len(self._shown)}F", end="")
+        for number, line in enumerate(lines):
+            if self._live:
+                print(f"{line}\x1b[K")
+            elif line not in self._shown[number : number + 1]:
+                print(line)
+        sys.stdout.flush()
+        self._shown = lines
+
+    def _line(self, job: dict[str, Any]) -> str:
+        status = f"{job['status']:<16}"
+        if self._live:
+            status = f"\x1b[{COLOURS.get(job['status'], YELLOW)}m{status}\x1b[0m"
+        return f"  {job['kind']:<16}  {status}  attempt {job['attempts']} of {job['max_attempts']}"
+
 
 ASSETS = Path(__file__).with_name("assets")
 WORK = CHECKOUT / "var" / "demo"
@@ -44,8 +120,6 @@ OTHER_PURPOSES = (
     "RENDER",
 )
 FINAL = ("succeeded", "failed_permanent", "cancelled")
-
-Job = dict[str, Any]
 
 
 class DemoFailed(HaulierError):

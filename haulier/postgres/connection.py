@@ -15,7 +15,7 @@ import psycopg2.extras
 from haulier.domain.errors import ConfigError, HaulierError
 from haulier.postgres.errors import ours, translated
 from haulier.postgres.statements import Connection, rows
-from haulier.postgres.stored_json import read_json
+from haulier.postgres.values import read_json
 
 Notify = psycopg2.extensions.Notify
 

@@ -14,8 +14,7 @@ from haulier.domain.job import Job, JobStatus, Json
 from haulier.domain.worker import worker_name
 from haulier.postgres.sql_files import columns_of
 from haulier.postgres.statements import Row
-from haulier.postgres.stored_json import as_sent, read_json
-from haulier.postgres.values import utc
+from haulier.postgres.values import as_sent, read_json, utc
 
 _TIMES = ("run_at", "created_at", "updated_at", "started_at", "finished_at", "scheduled_for")
 

@@ -9,8 +9,17 @@ from haulier.domain.api_key import KEY_ID_PATTERN
 from haulier.domain.job import NAME_PATTERN
 from haulier.domain.operation import OperationStatus
 from haulier.domain.span import DEFAULT_SPAN, SPANS
-from haulier.requests.fields import Several, about, moment, name, name_cursor, page_cursor, page_limit, searched
-from haulier.requests.ids import UUID_PATTERN
+from haulier.requests.fields import (
+    UUID_PATTERN,
+    Several,
+    about,
+    moment,
+    name,
+    name_cursor,
+    page_cursor,
+    page_limit,
+    searched,
+)
 
 MAX_TEXT = MAX_ACTOR = MAX_TARGET = 200
 

@@ -18,8 +18,8 @@ threads/       one file for each thread
   operations   works operations off, while any is due: what is done to all jobs of a filter
 
 steps/         what they do
-  settle_and_claim  the one call for all threads, made by a runner or the settler
-  settle_doubtful  settles what did not settle with the others: together again, one by one, or later
+  settle_and_claim  the one call for all threads, made by a runner or the settler; what did not settle with the
+               others is settled together again, one by one, or later
   claim_less   finds the job for which the database refuses a claim
   execute      runs one job: from the claimed job to its outcome
   report       logs and counts the runs that have been settled, and the failed attempts by groups of errors
@@ -44,16 +44,15 @@ supply/        the jobs that this process holds
   shutdown     how far the process has come in stopping
 
 lanes/         where it claims
-  marks        where to begin claiming in each lane
-  turns        which lane comes first if several have more than a claim can take
+  marks        where to begin claiming in each lane, and which lane comes first if several have more than a claim
+               can take
   refused      the jobs that the database refuses for now
   scan         finds lanes that are new here
 
 link/          what it knows of the database
   lease        the id of this process, and whether its claims are still its own
   outage       whether the database is away
-  bell         wakes the thread that waits for work
-  sleeper      whether this process asks the database to wake it
+  sleeper      the bell that wakes the thread that waits for work; whether this process asks the database to ring it
   notify_check  whether notifications come through
 
 isolation/     jobs in child processes

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from haulier.config import Config
 from haulier.kinds import Kind
-from haulier.postgres.database import Database
+from haulier.postgres.pool import Database
 from haulier.worker.isolation.children import Children
 from haulier.worker.lanes import Lanes
 from haulier.worker.lanes.scan import Scanner
@@ -26,8 +26,7 @@ from haulier.worker.steps.pauses import Pauses
 from haulier.worker.steps.progress import ProgressWriter
 from haulier.worker.steps.report import Failures, Report
 from haulier.worker.steps.rescue import Rescuer
-from haulier.worker.steps.settle_and_claim import Calls, SettleAndClaim
-from haulier.worker.steps.settle_doubtful import SettleDoubtful
+from haulier.worker.steps.settle_and_claim import Calls, SettleAndClaim, SettleDoubtful
 from haulier.worker.steps.strays import Strays
 from haulier.worker.steps.suspects import Suspects, SuspectSearch
 from haulier.worker.steps.timeouts import Timeouts

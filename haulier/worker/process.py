@@ -17,8 +17,8 @@ from haulier.config import Config
 from haulier.domain.errors import DatabaseUnavailable
 from haulier.kinds import Kind, StopReason, warn_missing
 from haulier.postgres.connection import parse
-from haulier.postgres.database import Database
 from haulier.postgres.limits import too_many
+from haulier.postgres.pool import Database
 from haulier.queue.upkeep.migrate import check_schema
 from haulier.version import version
 from haulier.worker.isolation.children import Children

@@ -11,8 +11,8 @@ from typing import NoReturn
 
 from haulier.config import Config
 from haulier.domain.errors import HaulierError
-from haulier.heap import share_heaps
 from haulier.kinds import Kind, load_kinds
+from haulier.libc import share_heaps
 from haulier.logs import setup
 from haulier.processes import leave
 from haulier.worker.metrics.port import MetricsPort

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from haulier.postgres.prepared import as_prepared
 from haulier.postgres.sql_files import SQL
-from haulier.queue.claims.prepared import prepared
+from haulier.queue.claims.settle import prepared
 
 ROOT = Path(__file__).parents[2]
 

@@ -15,9 +15,9 @@ import pytest
 import requests
 from PIL import Image
 
+from haulier.local.demo import Table
 from haulier.local.receivers import NotReceived, Receivers, SmtpSink, WebhookReceiver
 from haulier.local.run import new_secret
-from haulier.local.table import Table
 from haulier.postgres.connection import connect
 from haulier.postgres.scratch import url_of
 from tests.local.conftest import alive, descendants

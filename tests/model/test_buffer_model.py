@@ -12,7 +12,7 @@ from haulier.config import Config
 from haulier.domain.job import Job
 from haulier.domain.outcome import Outcome, Verb
 from haulier.kinds import JobContext
-from haulier.worker.link.bell import Bell
+from haulier.worker.link.sleeper import Bell
 from haulier.worker.supply.buffer import Buffer, Ended, RoundTrip
 from haulier.worker.supply.held import HeldJob
 from haulier.worker.supply.shutdown import Shutdown

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from haulier.postgres.database import Database
+from haulier.postgres.pool import Database
 from tests.conftest import eventually
 
 

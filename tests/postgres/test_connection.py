@@ -17,7 +17,7 @@ from haulier.domain.errors import ConfigError, DatabaseUnavailable, TooManyConne
 from haulier.domain.job import NewJob
 from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect, is_broken
-from haulier.postgres.database import Database
+from haulier.postgres.pool import Database
 from haulier.postgres.statements import rows
 from haulier.queue import claims, search
 from lab.proxy import proxy_to

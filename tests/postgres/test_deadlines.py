@@ -15,8 +15,8 @@ import pytest
 from haulier.domain.errors import DatabaseUnavailable
 from haulier.postgres import statements
 from haulier.postgres.connection import connect
-from haulier.postgres.database import Database
 from haulier.postgres.errors import translated
+from haulier.postgres.pool import Database
 from haulier.postgres.statements import bounded, rows, transaction, transaction_of
 from haulier.postgres.watchdog import watchdog
 from haulier.queue import jobs

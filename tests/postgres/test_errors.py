@@ -8,8 +8,8 @@ from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INTR
 
 from haulier.domain.errors import DatabaseUnavailable, StatementRefused, TooManyConnections
 from haulier.domain.job import NewJob
-from haulier.postgres.database import Database
 from haulier.postgres.errors import translated
+from haulier.postgres.pool import Database
 from haulier.postgres.statements import end_with, rows, transaction, transaction_of
 from lab.proxy import proxy_to
 from tests import queueing

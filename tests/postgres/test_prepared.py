@@ -10,10 +10,10 @@ import pytest
 from haulier.domain.claim import ClaimRequest, Fence, Settlement
 from haulier.domain.errors import DatabaseUnavailable, StatementRefused
 from haulier.domain.outcome import Outcome
-from haulier.postgres.database import Database
+from haulier.postgres.pool import Database
 from haulier.postgres.prepared import Prepared, as_prepared
 from haulier.queue import claims, search
-from haulier.queue.claims.prepared import prepared
+from haulier.queue.claims.settle import prepared
 from tests import queueing
 
 pytestmark = pytest.mark.direct("a pool's connections keep nothing that is prepared")

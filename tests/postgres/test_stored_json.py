@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from haulier.postgres.stored_json import as_sent, read_json
+from haulier.postgres.values import as_sent, read_json
 from haulier.queue import search
 
 

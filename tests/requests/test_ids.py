@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from haulier.requests.ids import read_uuid
+from haulier.requests.fields import read_uuid
 
 ID = "0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11"
 

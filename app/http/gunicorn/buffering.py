@@ -22,7 +22,7 @@ from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
-from haulier.heap import give_back_large_blocks
+from haulier.libc import give_back_large_blocks
 
 from ..routes import BODY_BYTES, LARGE_BYTES
 from .inbox import WAITING, Inbox, Stage

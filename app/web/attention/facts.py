@@ -28,7 +28,7 @@ from ..kit.permissions import permissions
 from ..kit.reading import PART_SECONDS, Part, kept, part, searched
 from ..kit.viewer import viewer
 from ..lists.queue_states import is_failing
-from ..words.timeouts import timeout_of
+from ..words.filters import timeout_of
 from .notices import is_frequent
 
 T = TypeVar("T")

@@ -17,7 +17,7 @@ from haulier.requests.operation_request import DEFAULT_WAIT_SECONDS, MAX_SPREAD_
 
 from ...http.filtering import filter_in_body
 from ..kit.job_list_url import Look, Pair, read_look
-from ..words.times import read_duration
+from ..words.filters import read_duration
 from .change_form import read_changes
 
 FIELDS = ("queue", "priority", "due")

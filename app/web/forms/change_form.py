@@ -12,7 +12,7 @@ from haulier.domain.job import Job, Json
 from haulier.queue.jobs.change import Changes
 from haulier.requests.job_request import JobChanges
 
-from ..words.times import read_duration, read_time
+from ..words.filters import read_duration, read_time
 from .job_form import Form, typed, written
 
 # The fields that it has beside `due`, which stands for a time or a delay.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ..kit.viewer import Viewer
-from ..words.times import read_duration, read_time
+from ..words.filters import read_duration, read_time
 
 # "until" reads a time; "" is until it is resumed.
 CHOICES: Mapping[str, str] = {"15m": "15 minutes", "1h": "1 hour", "8h": "8 hours", "": "until it is resumed"}

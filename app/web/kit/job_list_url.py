@@ -12,11 +12,10 @@ from uuid import UUID
 from marshmallow import ValidationError, fields
 
 from haulier.domain.job import WAITING_STATUSES, JobOrder, JobStatus
-from haulier.requests.fields import Several
-from haulier.requests.ids import read_uuid
+from haulier.requests.fields import Several, read_uuid
 from haulier.requests.job_conditions import MAX_NAMES, PREFIX, JobConditions
 
-from ..words.times import read_duration, read_time
+from ..words.filters import read_duration, read_time
 
 LIMITS = (25, 50, 100, 200)
 DEFAULT_LIMIT = 50

@@ -8,7 +8,7 @@ GROUPS = ("Work", "System", "Access")
 
 
 @dataclass(frozen=True, slots=True)
-class Rail:
+class MenuEntry:
     """A section's place in the menu. `group` is one of GROUPS; key is pressed after `g` to go there."""
 
     group: str
@@ -19,7 +19,7 @@ class Rail:
 
 
 # By the names of the sections. Filled once, before any request.
-RAIL: dict[str, Rail] = {}
+MENU: dict[str, MenuEntry] = {}
 WITHIN: dict[str, str] = {}
 
 
@@ -29,11 +29,11 @@ class Link:
 
     name: str
     endpoint: str
-    rail: Rail
+    entry: MenuEntry
 
 
 def links() -> list[tuple[str, list[Link]]]:
     """Return the menu, group by group."""
-    found = [Link(name, f"ui.{name}.show", rail) for name, rail in RAIL.items()]
-    found.sort(key=lambda link: link.rail.place)
-    return [(group, [link for link in found if link.rail.group == group]) for group in GROUPS]
+    found = [Link(name, f"ui.{name}.show", entry) for name, entry in MENU.items()]
+    found.sort(key=lambda link: link.entry.place)
+    return [(group, [link for link in found if link.entry.group == group]) for group in GROUPS]

@@ -14,7 +14,7 @@ from haulier.domain.api_key import Scope
 
 from ...http.routes import Entry, needs
 from . import permissions
-from .menu import RAIL, WITHIN, Rail
+from .menu import MENU, WITHIN, MenuEntry
 from .page import Page, answer
 
 
@@ -25,9 +25,9 @@ class Section(Blueprint):
     then marks.
     """
 
-    def __init__(self, name: str, import_name: str, rail: Rail | None = None, *, within: str = "") -> None:
+    def __init__(self, name: str, import_name: str, entry: MenuEntry | None = None, *, within: str = "") -> None:
         super().__init__(name, import_name)
-        self.rail, self.within = rail, within
+        self.entry, self.within = entry, within
 
     def page(
         self,
@@ -96,8 +96,8 @@ def under_ui(path: str, sections: Iterable[Section]) -> Blueprint:
     ui = Blueprint("ui", __name__, url_prefix=path)
     for section in sections:
         ui.register_blueprint(section)
-        if section.rail:
-            RAIL[section.name] = section.rail
+        if section.entry:
+            MENU[section.name] = section.entry
         if section.within:
             WITHIN[section.name] = section.within
     return ui

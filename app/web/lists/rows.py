@@ -12,12 +12,12 @@ from haulier.queue.health.worker_list import list_workers
 from haulier.queue.rows import StoredJob
 from haulier.queue.search.running import RunningJob, list_running
 from haulier.queue.stories.upcoming import NextJob, upcoming
-from haulier.requests.ids import read_uuid
+from haulier.requests.fields import read_uuid
 
 from ...http.auth import caller
 from ..kit.job_list_url import Look
 from ..kit.reading import kept, part
-from ..words.timeouts import timeout_of
+from ..words.filters import timeout_of
 
 # A page of the list has at most 60 kB: it shows one line of an error, and the job's own page shows all of it.
 MOST_ERROR, MOST_WORKERS = 120, 200

@@ -22,15 +22,15 @@ from haulier.postgres.statements import Connection
 from haulier.queue.access.audit_log import Action, ActionFilter, Position, find_actions
 from haulier.queue.access.audit_log import Page as Entries
 from haulier.requests.cursor import entry_cursor, read_entry_cursor
-from haulier.requests.ids import read_uuid
+from haulier.requests.fields import read_uuid
 
 from ...http.masking import details_as_shown
-from ..kit.menu import Rail
+from ..kit.menu import MenuEntry
 from ..kit.page import Page
 from ..kit.reading import Part, kept, part
 from ..kit.section import Section
 from ..kit.viewer import viewer
-from ..words.times import read_duration, read_time
+from ..words.filters import read_duration, read_time
 
 WHY = "the record is that of every queue"
 LIMIT, MOST_CSV, CSV_PAGE = 50, 10_000, 200
@@ -40,7 +40,7 @@ MOST_VALUE, MOST_CHANGES = 120, 12
 SECONDS = 1.0
 FIELDS = ("actor", "action", "job", "target", "after", "before")
 
-section = Section("audit", __name__, Rail("Access", 20, "Audit", "audit"))
+section = Section("audit", __name__, MenuEntry("Access", 20, "Audit", "audit"))
 
 
 @dataclass(frozen=True, slots=True)

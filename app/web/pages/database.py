@@ -13,7 +13,7 @@ from haulier.queue.health.database_checks import Checkup, check_database
 from haulier.queue.health.tables import LOOK_SECONDS, Table, list_tables
 
 from ...http.service import service
-from ..kit.menu import Rail
+from ..kit.menu import MenuEntry
 from ..kit.page import Page
 from ..kit.reading import Part, kept, part, searched
 from ..kit.section import Section
@@ -54,7 +54,7 @@ _SAID: Mapping[str, Callable[[float], str]] = {
     "partitions": lambda value: f"{value:.1f}",
 }
 
-section = Section("database", __name__, Rail("System", 20, "Database", "database", "d"))
+section = Section("database", __name__, MenuEntry("System", 20, "Database", "database", "d"))
 
 
 @section.page("/database", Scope.OPERATE, every=30, every_queue=WHY)

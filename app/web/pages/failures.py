@@ -37,7 +37,7 @@ from ...http.auth import caller
 from ...http.masking import as_shown, error_as_shown, errors_as_shown, masked_kinds
 from ..attention.notices import is_muted
 from ..kit.flash import Undo, done
-from ..kit.menu import Rail
+from ..kit.menu import MenuEntry
 from ..kit.page import Page
 from ..kit.reading import PART_SECONDS, Part, kept, part, read, searched
 from ..kit.return_to import asked as asked_place
@@ -48,8 +48,7 @@ from ..lists.error_jobs import count_text, counts_of, retry_labels
 from ..lists.rows import listed
 from ..words import charts
 from ..words.charts import Chart, Series
-from ..words.filters import DAY_SECONDS, clock, exact
-from ..words.times import read_duration
+from ..words.filters import DAY_SECONDS, clock, exact, read_duration
 
 # One statement masks as many groups. A list shows MOST_SHOWN characters of an error, its own page shows all.
 MOST_GROUPS, MOST_JOBS, MOST_TEXT, MOST_SHOWN = 25, 50, 200, 200
@@ -61,7 +60,7 @@ MUTED = {"": "All", "no": "Not muted", "yes": "Muted"}
 MUTES = {"1h": "1 hour", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
 WHOLE = "a group of errors is that of every queue"
 
-section = Section("failures", __name__, Rail("Work", 40, "Failures", "failures", "f"))
+section = Section("failures", __name__, MenuEntry("Work", 40, "Failures", "failures", "f"))
 
 
 @section.page("/failures", Scope.READ, every=5)

@@ -14,5 +14,5 @@ section = Section("help", __name__)
 @section.page("/help", Entry.ANY_KEY)
 def show() -> Page:
     """Return the page."""
-    found: list[Link] = [link for _, group in menu() for link in group if link.rail.key]
+    found: list[Link] = [link for _, group in menu() for link in group if link.entry.key]
     return Page("help.html", "Help", links=found)

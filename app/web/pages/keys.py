@@ -19,7 +19,7 @@ from ...http.auth import caller
 from ...http.service import connection
 from ..forms.job_form import Form, faults_of, once_of, tags_of, values_of
 from ..kit.flash import done
-from ..kit.menu import Rail
+from ..kit.menu import MenuEntry
 from ..kit.page import Page
 from ..kit.permissions import unless
 from ..kit.reading import part, read, shelf
@@ -45,7 +45,7 @@ NOT_OWN = (
 )
 OVERLAPS: Mapping[str, str] = {"0": "not at all", "1": "1 hour", "24": "24 hours", "168": "7 days"}
 
-section = Section("keys", __name__, Rail("Access", 10, "API keys", "keys"))
+section = Section("keys", __name__, MenuEntry("Access", 10, "API keys", "keys"))
 
 
 def _for_reading() -> str | None:

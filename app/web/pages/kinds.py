@@ -20,7 +20,7 @@ from ...http.auth import caller
 from ...http.json_text import as_json
 from ...http.payload_schema import payload_schema
 from ...http.service import service
-from ..kit.menu import Rail
+from ..kit.menu import MenuEntry
 from ..kit.page import Page
 from ..kit.reading import Part, kept, part
 from ..kit.section import Section
@@ -31,7 +31,7 @@ from .overview import asked_span, drawn, tabs
 
 MOST_KINDS = 200
 
-section = Section("kinds", __name__, Rail("Work", 60, "Kinds", "kinds", "k"))
+section = Section("kinds", __name__, MenuEntry("Work", 60, "Kinds", "kinds", "k"))
 
 
 @section.page("/kinds", Scope.READ, every=15)

@@ -26,7 +26,7 @@ from ...http.auth import caller
 from ..forms.bulk import VERBS, Bulk, Choices, order_of, read_bulk, read_choices, told_of
 from ..kit.flash import done, went_on
 from ..kit.job_list_url import Look, read_look
-from ..kit.menu import Rail
+from ..kit.menu import MenuEntry
 from ..kit.page import Page
 from ..kit.permissions import permissions
 from ..kit.reading import kept, part, read
@@ -43,7 +43,7 @@ AS_IT_IS = Choices()
 OTHERWISE = "From that preview an operation was started before, with other values. This is a new preview."
 RESUMABLE = (OperationStatus.CANCELLED, OperationStatus.FAILED)
 
-section = Section("operations", __name__, Rail("Work", 70, "Operations", "operations"))
+section = Section("operations", __name__, MenuEntry("Work", 70, "Operations", "operations"))
 
 
 @section.page("/operations", Scope.OPERATE, every=5)

@@ -26,7 +26,7 @@ from ...http.auth import caller
 from ...http.masking import errors_as_shown
 from ..attention import facts
 from ..attention.notices import Facts, notices
-from ..kit.menu import Rail
+from ..kit.menu import MenuEntry
 from ..kit.page import Page
 from ..kit.reading import Part, kept, part
 from ..kit.section import Section
@@ -50,7 +50,7 @@ MOST_NOTICES, MOST_LISTED = 5, 50
 # The most errors that notices go by: one statement reads an example of each.
 ERRORS_MINDED = 25
 
-section = Section("overview", __name__, Rail("Work", 10, "Overview", "overview", "o"))
+section = Section("overview", __name__, MenuEntry("Work", 10, "Overview", "overview", "o"))
 
 # A chart and its figure. The most frequent errors of the last hour, and the attempts that failed in each of its steps.
 Drawn = tuple[Chart, Markup]

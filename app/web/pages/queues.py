@@ -26,7 +26,7 @@ from ...http.service import connection
 from ..attention import facts
 from ..forms.pausing import NoTime, PauseForm
 from ..kit.flash import Undo, done
-from ..kit.menu import Rail
+from ..kit.menu import MenuEntry
 from ..kit.page import Page
 from ..kit.reading import Part, kept, part, read
 from ..kit.section import Section
@@ -39,7 +39,7 @@ from .overview import asked_span, drawn, tabs
 
 MOST_QUEUES = 50
 
-section = Section("queues", __name__, Rail("Work", 50, "Queues", "queues", "q"))
+section = Section("queues", __name__, MenuEntry("Work", 50, "Queues", "queues", "q"))
 
 
 @section.page("/queues", Scope.READ, every=5)

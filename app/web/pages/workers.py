@@ -13,11 +13,11 @@ from haulier.domain.api_key import Scope
 from haulier.domain.worker import WorkerState
 from haulier.postgres.statements import Connection
 from haulier.queue.health.worker_list import EndedWorker, Worker, get_worker, list_ended, list_workers, quiet
-from haulier.requests.ids import read_uuid
+from haulier.requests.fields import read_uuid
 
 from ...http.auth import caller
 from ..kit.flash import Undo, done
-from ..kit.menu import Rail
+from ..kit.menu import MenuEntry
 from ..kit.page import Page
 from ..kit.reading import kept, part, read
 from ..kit.return_to import asked as asked_place
@@ -26,7 +26,7 @@ from ..kit.section import Section
 MOST, MOST_ENDED, MOST_OTHERS = 50, 5, 200
 WHOLE = "a worker may serve every queue"
 
-section = Section("workers", __name__, Rail("System", 10, "Workers", "workers", "w"))
+section = Section("workers", __name__, MenuEntry("System", 10, "Workers", "workers", "w"))
 
 
 @section.page("/workers", Scope.READ, every=5)

@@ -1,12 +1,18 @@
-"""Times and states as people read them, and the filters of templates for these and for numbers."""
+"""Times and states as people read them, and as they type them; the filters of templates for these and for numbers."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
+from markupsafe import Markup
+
 from haulier.domain.text import count, duration, number, share, size
+
+from ...http.service import service
+from . import charts
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 DAY_SECONDS = 86_400
@@ -75,3 +81,47 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "shape": shape,
     "word": word,
 }
+
+
+UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
+_DURATION = re.compile(r"([0-9]{1,9})\s*(s|m|min|h|d)")
+
+
+def read_duration(text: str) -> timedelta | None:
+    """Return the duration, such as `10m` or `2 h`, or None if the text is none."""
+    found = _DURATION.fullmatch(text.strip())
+    if found is None:
+        return None
+    seconds = int(found[1]) * UNITS[found[2]]
+    return timedelta(seconds=seconds) if seconds <= 10 * 365 * 86_400 else None
+
+
+def read_time(text: str, zone: tzinfo) -> datetime | None:
+    """Return the time, RFC 3339 or without an offset as it is in the zone; None if the text is none."""
+    try:
+        found = datetime.fromisoformat(text.strip())
+        return (found if found.tzinfo else found.replace(tzinfo=zone)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+# From this part of its timeout on a job is marked.
+NEARLY = 0.8
+STEPS = 20
+
+
+def timeout_of(kind: str, own: int | None) -> float | None:
+    """Return after how many seconds a job of this kind is stopped, which may have a timeout of its own; None: never."""
+    if own is not None:
+        return own
+    known = service().kinds.get(kind)
+    return known.timeout or None if known else None
+
+
+def used(since: datetime, timeout: float, now: datetime) -> tuple[str, Markup]:
+    """Return whether a job that runs since then is `near` its timeout or `past` it, else "", and how far as a bar."""
+    part = (now - since).total_seconds() / timeout
+    mark = "" if part < NEARLY else "near" if part < 1 else "past"
+    # In steps, since each is a change of the page.
+    step = min(1.0, round(part * STEPS) / STEPS)
+    return mark, charts.bar(step, "retrying" if mark else "running", f"{100 * step:.0f} % of its timeout")

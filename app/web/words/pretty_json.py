@@ -1,16 +1,25 @@
-"""JSON set out to be read: each number as it was written, however many digits it has."""
+"""JSON set out to be read: each number as it was written, however many digits it has.
+
+Values whose names say that they are secret are hidden until somebody asks for them. That protects from a glance over
+the shoulder and is not a right: the API gives them to the same key. What a kind marks as secret is masked earlier.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from haulier.domain.job import Json
 from haulier.domain.text import count
 
-from .hide_fields import is_hidden
+
+def is_hidden(name: str, fragments: Iterable[str]) -> bool:
+    """Return whether the value under this name is hidden: whether one of these is in it."""
+    plain = name.lower().replace("-", "_")
+    return any(each in plain for each in fragments)
+
 
 MOST_CHARACTERS = 64 * 1024
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from haulier.cli.client.api import Call
 from haulier.cli.parts.invocation import Invocation
-from haulier.cli.parts.listing import show_list
+from haulier.cli.parts.options import show_list
 from haulier.cli.terminal import words
 from haulier.cli.terminal.output import Cell, Column, Terminal
 from haulier.cli.terminal.visible import visible

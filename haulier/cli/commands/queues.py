@@ -9,8 +9,7 @@ import click
 
 from haulier.cli.parts.completing import completes
 from haulier.cli.parts.invocation import ClientGroup, Invocation, command, pass_invocation
-from haulier.cli.parts.listing import limit_option, show_list
-from haulier.cli.parts.pause_options import pause_at, pause_options, steer
+from haulier.cli.parts.options import limit_option, pause_at, pause_options, show_list, steer
 from haulier.cli.terminal import words
 from haulier.cli.terminal.output import Cell, Terminal, columns_of
 

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from haulier.cli.parts.invocation import Invocation
-from haulier.cli.parts.listing import show_list
+from haulier.cli.parts.options import show_list
 from haulier.cli.terminal import words
 from haulier.cli.terminal.output import Cell, Terminal, columns_of
 

@@ -14,9 +14,7 @@ from haulier.cli.client.api import Call
 from haulier.cli.parts.asking import ask
 from haulier.cli.parts.completing import completes
 from haulier.cli.parts.invocation import Invocation, command, pass_invocation
-from haulier.cli.parts.listing import limit_option, show_list
-from haulier.cli.parts.options import Duration, Instant, whole
-from haulier.cli.parts.pause_options import pause_at, pause_options, steer
+from haulier.cli.parts.options import Duration, Instant, limit_option, pause_at, pause_options, show_list, steer, whole
 from haulier.cli.terminal import words
 from haulier.cli.terminal.output import INDENT, Cell, Terminal, columns_of
 

@@ -9,8 +9,7 @@ import click
 from haulier.cli.client.api import Call
 from haulier.cli.job_commands.acting import each_of
 from haulier.cli.parts.invocation import ClientGroup, Invocation, command, pass_invocation
-from haulier.cli.parts.listing import limit_option, show_list
-from haulier.cli.parts.options import Ids, flat
+from haulier.cli.parts.options import Ids, flat, limit_option, show_list
 from haulier.cli.terminal import words
 from haulier.cli.terminal.output import Cell, Terminal, columns_of
 from haulier.domain.worker import worker_name

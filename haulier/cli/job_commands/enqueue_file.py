@@ -20,7 +20,7 @@ from haulier.cli.client.lines import RUN, Reader, measure
 from haulier.cli.client.notes import Note, Notes
 from haulier.cli.client.sending import Outcome, outcomes
 from haulier.cli.parts.invocation import Invocation
-from haulier.cli.terminal.progress_bar import Bar
+from haulier.cli.terminal.screen import Bar
 
 STDIN = "-"
 MOST_SAID = 10

@@ -13,8 +13,7 @@ from haulier.cli.job_commands.changing import change, copy
 from haulier.cli.job_commands.following import tail, watch
 from haulier.cli.parts.invocation import ClientGroup, Invocation, command, pass_invocation
 from haulier.cli.parts.job_view import JOB_COLUMNS, Job, job_row, show_job
-from haulier.cli.parts.listing import limit_option, show_list
-from haulier.cli.parts.options import Ids, filtered, flat, with_error_found
+from haulier.cli.parts.options import Ids, filtered, flat, limit_option, show_list, with_error_found
 from haulier.cli.terminal import words
 from haulier.domain.job import WAITING_STATUSES, JobOrder, JobStatus
 

@@ -14,11 +14,10 @@ from haulier.cli.client.client_errors import Code, CommandError, Refused, Unreac
 from haulier.cli.parts.asking import ask
 from haulier.cli.parts.invocation import ClientGroup, Invocation, command, pass_invocation
 from haulier.cli.parts.job_view import JOB_COLUMNS, job_row
-from haulier.cli.parts.listing import limit_option, show_list
-from haulier.cli.parts.options import Ids, filter_in_json
+from haulier.cli.parts.options import Ids, filter_in_json, limit_option, show_list
 from haulier.cli.terminal import words
 from haulier.cli.terminal.output import Cell, Terminal, columns_of
-from haulier.cli.terminal.progress_bar import Bar
+from haulier.cli.terminal.screen import Bar
 
 Operation = dict[str, Any]
 COLUMNS = columns_of(

@@ -1,4 +1,7 @@
-"""Kinds of arguments: durations, times, JSON, ids; and the filter, which is the same in every command."""
+"""Kinds of arguments: durations, times, JSON, ids.
+
+The filter, the length of a list and a pause are the same in every command.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,12 @@ from uuid import UUID
 
 import click
 
-from haulier.cli.client.api import Api, Query
+from haulier.cli.client.api import Api, Call, Query
 from haulier.cli.client.client_errors import Code, CommandError
+from haulier.cli.client.pages import Listing
 from haulier.cli.parts.completing import completes
+from haulier.cli.parts.invocation import Invocation
+from haulier.cli.terminal.output import Cell, Column, Terminal
 from haulier.domain.job import JobStatus
 from haulier.domain.span import SPANS
 
@@ -225,3 +231,49 @@ def error_id(api: Api, given: str) -> str:
         named = "; ".join(f"{each['id']} {each['text'][:60]}" for each in found[:5])
         raise CommandError(f"several groups of errors have {given} in their text or example: {named}", Code.USAGE)
     return str(found[0]["id"])
+
+
+Row = Callable[[Terminal, dict[str, Any]], Sequence[Cell]]
+
+
+def limit_option(default: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Let the command take how many items to list."""
+    return click.option(
+        "--limit", type=click.IntRange(1), default=default, show_default=True, metavar="N", help="How many at most."
+    )
+
+
+def show_list(
+    invocation: Invocation, path: str, columns: Sequence[Column], row: Row, *, limit: int, query: Query = ()
+) -> None:
+    """List the items at a path of the API. Raises: CommandError."""
+    terminal = invocation.terminal
+    items = Listing(invocation.api, path, query, limit=limit)
+    terminal.show_each(items, lambda items: terminal.table(columns, [row(terminal, each) for each in items]))
+    if end := items.looked_back_to:
+        what = "jobs" if path == "/jobs" else "entries"
+        terminal.warn(f"looked back to {end}; older {what} may match: --before {end}")
+
+
+def pause_options(act: Callable[..., Any]) -> Callable[..., Any]:
+    """Let the command take until when to pause."""
+    act = click.option("--until", "end", type=Instant(1), metavar="T", help="Until this time.")(act)
+    return click.option("--for", "until", type=Instant(1), metavar="S", help="For so long; else until it is resumed.")(
+        act
+    )
+
+
+def pause_at(invocation: Invocation, path: str, until: str | None, end: str | None) -> None:
+    """Pause the queue or schedule of this path until then, and say so. Raises: click.UsageError."""
+    if until is not None and end is not None:
+        raise click.UsageError("--for and --until: give one of them")
+    given = until or end
+    steer(invocation, f"{path}/pause", {"until": given} if given else {})
+
+
+def steer(invocation: Invocation, path: str, body: dict[str, Any] | None = None) -> None:
+    """Do this to a queue or a schedule, and say whether it is paused now."""
+    found = invocation.api.send(Call("POST", path, body=body, is_safe=True)).body
+    until = f" until {found['paused_until']}" if found["paused_until"] else ""
+    said = f"paused{until}" if found["paused"] else "not paused"
+    invocation.terminal.show(found, lambda found: invocation.terminal.line(f"{found['name']}  {said}"))

@@ -1,4 +1,7 @@
-"""The whole screen of a terminal, drawn again and again, and the keys that are pressed meanwhile."""
+"""The whole screen of a terminal, drawn again and again, and the keys that are pressed meanwhile.
+
+Also the line on stderr that shows how far something is.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,13 @@ from haulier.cli.terminal.output import Cell, Column, Terminal, drawn_table, tex
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
+
+from typing import TYPE_CHECKING
+
+from haulier.cli.terminal.visible import visible
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,3 +105,43 @@ class Screen:
         ready, _, _ = select.select([self._input], [], [], max(0.0, seconds))
         pressed = os.read(self._input, 64).decode(errors="replace") if ready else ""
         return "" if pressed.startswith("\x1b") else pressed
+
+
+class Bar:
+    """A bar on stderr, if somebody looks; elsewhere nothing. `total` is None if it is not known."""
+
+    def __init__(self, terminal: Terminal, what: str, total: int | None) -> None:
+        self._terminal, self._what, self._total = terminal, what, total
+        self._progress: Progress | None = None
+
+    def __enter__(self) -> Bar:
+        """Draw it."""
+        if self._terminal.is_watched:
+            self._progress = self._drawn()
+            self._progress.start()
+            self._task = self._progress.add_task(visible(self._what), total=self._total, rate="")
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        """Leave it as it is."""
+        if self._progress:
+            self._progress.stop()
+
+    def at(self, done: int) -> None:
+        """Say how far it is."""
+        if self._progress:
+            speed = self._progress.tasks[0].speed
+            self._progress.update(self._task, completed=done, rate=f"{speed:,.0f}/s" if speed else "")
+
+    def _drawn(self) -> Progress:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        return Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.completed:,}" + ("/{task.total:,}" if self._total is not None else ""), markup=False),
+            TextColumn("{task.fields[rate]}", markup=False),
+            TimeRemainingColumn(),
+            console=self._terminal.console(sys.stderr),
+            redirect_stdout=False,
+        )

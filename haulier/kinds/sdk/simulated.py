@@ -13,7 +13,7 @@ from uuid import UUID
 
 from haulier.domain.job import Json
 from haulier.kinds.sdk.context import JobContext
-from haulier.kinds.sdk.kind import Kind
+from haulier.kinds.sdk.registry import Kind
 
 STEPS = 3
 FAILURE_RATE = 0.1

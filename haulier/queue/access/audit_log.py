@@ -9,8 +9,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from haulier.postgres.statements import Connection, Row, rows
-from haulier.postgres.stored_json import as_sent
-from haulier.postgres.values import array, utc
+from haulier.postgres.values import array, as_sent, utc
 
 # When something was done, and the id of its entry: the order of the list.
 Position = tuple[datetime, int]

@@ -17,8 +17,7 @@ from haulier.domain.job import JobStatus
 from haulier.postgres.errors import translated
 from haulier.postgres.statements import STATEMENT_SECONDS, Connection, message, rows, transaction
 from haulier.postgres.values import array
-from haulier.queue.claims.prepared import prepared
-from haulier.queue.claims.settle import message_limits, settling, statuses_of
+from haulier.queue.claims.settle import message_limits, prepared, settling, statuses_of
 from haulier.queue.rows import ClaimedJob, claimed_job
 
 # The most bytes of payloads, errors and results that one claim returns, and that one settle sends.

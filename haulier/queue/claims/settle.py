@@ -16,6 +16,7 @@ from haulier.domain.errors import Refusal
 from haulier.domain.job import KEPT_ERRORS, MAX_SNOOZES, JobStatus
 from haulier.postgres.errors import translated
 from haulier.postgres.halves import by_halves
+from haulier.postgres.prepared import Prepared
 from haulier.postgres.statements import (
     IDLE_SECONDS,
     LOCK_SECONDS,
@@ -26,9 +27,11 @@ from haulier.postgres.statements import (
     transaction,
 )
 from haulier.postgres.values import array
-from haulier.queue.claims.prepared import prepared
 from haulier.queue.rows import fence_of
 from haulier.queue.upkeep.partitions import with_history
+
+prepared = Prepared(("claim_by_index", "claim", "settle", "settle_noting"))
+
 
 # The statements of a message that settle, in a transaction of their own.
 SETTLE = ("begin", "one_plan_by_index", "settle", "commit")

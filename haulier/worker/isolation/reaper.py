@@ -17,7 +17,7 @@ import time
 from contextlib import suppress
 from typing import NoReturn
 
-from haulier.prctl import adopt_orphans
+from haulier.libc import adopt_orphans
 
 # By this signal the worker has the child killed.
 END = signal.SIGUSR1

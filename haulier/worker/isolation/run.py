@@ -28,8 +28,8 @@ from haulier.domain.progress import Progress
 from haulier.kinds import Fail, JobContext, Kind, StopReason
 from haulier.kinds.sdk import turns
 from haulier.kinds.sdk.registry import import_kind
+from haulier.libc import adopt_orphans, end_with_parent
 from haulier.logs import setup
-from haulier.prctl import adopt_orphans, end_with_parent
 from haulier.worker.steps.execute import describe, run_one
 
 # The length of a message, which stands before it on the socket, both ways.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from haulier.domain.claim import Lane
 from haulier.domain.errors import DatabaseUnavailable, Refusal
-from haulier.postgres.database import Database
+from haulier.postgres.pool import Database
 from haulier.postgres.statements import Connection
 from haulier.queue import claims
 from haulier.worker.lanes.marks import SOON_SECONDS, Marks

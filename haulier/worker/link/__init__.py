@@ -6,11 +6,10 @@ import threading
 import time
 
 from haulier.config import Config
-from haulier.worker.link.bell import Bell
 from haulier.worker.link.lease import Lease
 from haulier.worker.link.notify_check import NotifyCheck
 from haulier.worker.link.outage import Outage
-from haulier.worker.link.sleeper import Sleeper
+from haulier.worker.link.sleeper import Bell, Sleeper
 
 
 class Link:

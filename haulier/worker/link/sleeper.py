@@ -1,4 +1,4 @@
-"""When an idle worker asks to be woken, and how often it still looks for work by itself.
+"""What wakes an idle worker: its bell, and when it asks the database to ring it. How often it looks for work by itself.
 
 A worker sleeps while its row is in the table `sleeper`. That costs: while any worker sleeps, every INSERT of jobs sends
 a NOTIFY, and transactions with a NOTIFY wait for each other at commit. So a worker sleeps only while it can take a job
@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from uuid import UUID
 
 from haulier.postgres.statements import Connection
@@ -160,3 +161,31 @@ class Sleeper:
             wakeups.get_up(conn, self._sleeps_as)
             self._sleeps_as = None
             self._restless_until = max(self._restless_until, self._asleep_at + SLEEP_SECONDS)
+
+
+class Bell:
+    """The bell of one process."""
+
+    def __init__(self) -> None:
+        # Locked until the bell rings. A lock and not an Event: a thread that waits for a lock wakes sooner.
+        self._bell = threading.Lock()
+        self._bell.acquire()
+
+    def ring(self) -> None:
+        """Wake the thread that looks for work, or have it look again at once."""
+        if self._bell.locked():
+            self._let_go()
+
+    def clear(self) -> None:
+        """Forget the rings so far; call it before looking for work, so that a ring during the look is not lost."""
+        self._bell.acquire(blocking=False)
+
+    def wait(self, seconds: float) -> None:
+        """Wait for a ring, at most this long."""
+        if self._bell.acquire(timeout=max(0.0, seconds)):
+            self._let_go()
+
+    def _let_go(self) -> None:
+        # Another thread may have released the lock since the check.
+        with suppress(RuntimeError):
+            self._bell.release()

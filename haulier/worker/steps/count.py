@@ -10,7 +10,7 @@ from typing import TypeVar
 from uuid import UUID, uuid4
 
 from haulier.domain.errors import DatabaseUnavailable, Refusal, reason
-from haulier.postgres.database import Database
+from haulier.postgres.pool import Database
 from haulier.postgres.statements import Connection
 from haulier.queue.failures import error_counts
 from haulier.queue.numbers import counts, depths

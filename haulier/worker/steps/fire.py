@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from haulier.domain.errors import DatabaseUnavailable, Refusal, RefusedForNow, reason
-from haulier.postgres.database import Database
+from haulier.postgres.pool import Database
 from haulier.queue.schedules import fire
 from haulier.queue.schedules.fire import APART, Fired
 from haulier.worker.link.outage import Outage

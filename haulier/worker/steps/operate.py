@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 from haulier.domain.errors import DatabaseUnavailable, Refusal
-from haulier.postgres.database import Database
+from haulier.postgres.pool import Database
 from haulier.queue.operations.work_off import MOST_JOBS, Pace, Worker, leave, work_off
 from haulier.worker.link.outage import Outage
 

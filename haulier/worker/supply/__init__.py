@@ -9,7 +9,7 @@ from haulier.config import Config
 from haulier.domain.claim import ClaimRequest
 from haulier.domain.job import JobStatus
 from haulier.kinds import Kind
-from haulier.worker.link.bell import Bell
+from haulier.worker.link.sleeper import Bell
 from haulier.worker.metrics.counts import Tally
 from haulier.worker.supply.buffer import Buffer, Ended
 from haulier.worker.supply.held import HeldJob, HeldJobs

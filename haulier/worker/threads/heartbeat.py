@@ -12,8 +12,8 @@ from uuid import UUID
 
 from haulier.domain.errors import DatabaseUnavailable, Refusal
 from haulier.kinds import StopReason
-from haulier.postgres.database import Database
 from haulier.postgres.errors import translated
+from haulier.postgres.pool import Database
 from haulier.postgres.statements import Connection
 from haulier.queue import claims
 from haulier.queue.claims.wakeups import call_myself

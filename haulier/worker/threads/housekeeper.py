@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from haulier.config import Config
 from haulier.domain.errors import DatabaseUnavailable, Locked, Refusal, reason
-from haulier.postgres.database import Database
+from haulier.postgres.pool import Database
 from haulier.postgres.statements import Connection
 from haulier.queue.upkeep.partitions import HistoryBlocked, drop_expired, ensure_partitions
 from haulier.queue.upkeep.purge import (

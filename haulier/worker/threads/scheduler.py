@@ -6,7 +6,7 @@ import logging
 import threading
 from dataclasses import dataclass
 
-from haulier.postgres.database import Database
+from haulier.postgres.pool import Database
 from haulier.worker.steps.fire import LOOK_SECONDS, Firing
 
 # After an unexpected error, which may well come again.

@@ -7,9 +7,8 @@ import threading
 from dataclasses import dataclass
 
 from haulier.domain.errors import DatabaseUnavailable, Refusal
-from haulier.postgres.database import Database
-from haulier.worker.steps.settle_and_claim import Calls
-from haulier.worker.steps.settle_doubtful import SettleDoubtful
+from haulier.postgres.pool import Database
+from haulier.worker.steps.settle_and_claim import Calls, SettleDoubtful
 from haulier.worker.supply.shutdown import Shutdown
 from haulier.worker.supply.sizes import WINDOW_SECONDS
 

@@ -16,7 +16,7 @@ from haulier.domain.outcome import Outcome
 from haulier.domain.text import cut
 from haulier.queue import claims
 from haulier.queue import jobs as job_acts
-from haulier.requests.fault_limit import MAX_NAME
+from haulier.requests.invalid import MAX_NAME
 from tests import queueing
 from tests.http.answers import not_refused
 from tests.http.callers import MakeKey

@@ -134,7 +134,7 @@ def test_wrong_batches_of_the_greatest_length_are_not_kept(own_server: Server) -
 
     assert answers == [422] * 30
     assert max(memory(own_server, "VmHWM")) < MOST_MB
-    # Some 52 at first; twice that without the limits of heap.py, and five times with errors that refer to themselves.
+    # Some 52 at first; twice that without the limits of libc.py, and five times with errors that refer to themselves.
     assert max(memory(own_server, "VmRSS")) < 90
 
 

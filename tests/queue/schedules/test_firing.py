@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import REGISTRY
 from psycopg2.extensions import connection as Connection
 
-from haulier.postgres.database import Database
+from haulier.postgres.pool import Database
 from haulier.postgres.statements import transaction
 from haulier.queue.schedules import fire as firing
 from haulier.queue.schedules.fire import Fired, any_schedule, fire_due, next_look

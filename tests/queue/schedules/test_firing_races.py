@@ -11,7 +11,7 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.schedules.schedule import Missed, Overlap, Rule, TickOutcome
-from haulier.postgres.database import Database
+from haulier.postgres.pool import Database
 from haulier.postgres.statements import bounded, transaction
 from haulier.queue.schedules.fire import BYTES_AT_ONCE, fire_due
 from haulier.queue.schedules.schedules import delete_schedule, put_schedule

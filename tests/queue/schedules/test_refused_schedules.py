@@ -13,7 +13,7 @@ from psycopg2.extensions import connection as Connection
 
 from haulier.domain.schedules.schedule import Missed, Rule
 from haulier.postgres.connection import connect
-from haulier.postgres.database import Database
+from haulier.postgres.pool import Database
 from haulier.postgres.statements import bounded
 from haulier.queue.schedules import schedules
 from haulier.queue.schedules.fire import fire_due

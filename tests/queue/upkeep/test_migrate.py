@@ -21,8 +21,7 @@ from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
 from haulier.postgres.scratch import scratch_database
 from haulier.queue import claims, search
-from haulier.queue.upkeep.migrate import check_schema, migrate
-from haulier.queue.upkeep.plan import plan
+from haulier.queue.upkeep.migrate import check_schema, migrate, plan
 from haulier.queue.upkeep.steps import SCHEMA, Schema
 from tests import queueing
 from tests.catalogue import shape

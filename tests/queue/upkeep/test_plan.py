@@ -11,9 +11,8 @@ from psycopg2.extensions import connection as Connection
 
 from haulier.domain.errors import SchemaMismatch
 from haulier.postgres.connection import connect
-from haulier.queue.upkeep.migrate import migrate
+from haulier.queue.upkeep.migrate import migrate, plan
 from haulier.queue.upkeep.partitions import ensure_partitions
-from haulier.queue.upkeep.plan import plan
 from tests.catalogue import shape
 from tests.conftest import sql_on
 from tests.queue.upkeep.made_up import version_1 as text_of_version_1

@@ -13,7 +13,7 @@ from app.api import build
 from haulier.config import Config
 from haulier.domain.errors import Refusal
 from haulier.postgres.connection import connect
-from haulier.postgres.database import Database
+from haulier.postgres.pool import Database
 from haulier.queue import claims
 from haulier.queue.claims.lanes import LOOK_SECONDS
 from haulier.version import version

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from haulier.domain.claim import LaneName, Mark
-from haulier.worker.lanes.turns import JOB_BYTES, MOST_FULL, Turns
+from haulier.worker.lanes.marks import JOB_BYTES, MOST_FULL, Turns
 from tests.worker.jobs import a_claimed_job
 
 MAIL, BULK, MASS = ("mail", 0), ("bulk", 0), ("mass", 0)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from haulier.worker.link.bell import Bell
+from haulier.worker.link.sleeper import Bell
 from tests.conftest import PATIENCE
 
 

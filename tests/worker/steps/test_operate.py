@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from haulier.domain.errors import DatabaseUnavailable
-from haulier.postgres.database import Database
+from haulier.postgres.pool import Database
 from haulier.postgres.statements import STATEMENT_SECONDS
 from haulier.worker.link.outage import AWAY_PAUSE_SECONDS, Outage
 from haulier.worker.steps import operate

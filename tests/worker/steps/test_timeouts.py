@@ -10,7 +10,7 @@ from marshmallow import Schema
 from haulier.config import Config
 from haulier.domain.outcome import Verb
 from haulier.kinds import JobContext, Kind, RetryPolicy, StopReason
-from haulier.worker.link.bell import Bell
+from haulier.worker.link.sleeper import Bell
 from haulier.worker.steps.timeouts import Timeouts
 from haulier.worker.supply.buffer import Buffer
 from haulier.worker.supply.held import HeldJob

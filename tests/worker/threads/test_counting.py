@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from haulier.postgres.connection import connect
-from haulier.postgres.database import Database
+from haulier.postgres.pool import Database
 from haulier.postgres.statements import Connection
 from haulier.queue.numbers import counts, depths
 from haulier.worker.link.outage import Outage

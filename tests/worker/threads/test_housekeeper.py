@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import closing
 
-from haulier.postgres.database import Database
+from haulier.postgres.pool import Database
 from haulier.queue.upkeep import purge
 from haulier.worker.link.outage import Outage
 from haulier.worker.threads.housekeeper import Housekeeper

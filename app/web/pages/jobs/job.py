@@ -41,11 +41,9 @@ from ...kit.reading import part, read
 from ...kit.section import Section
 from ...kit.viewer import viewer
 from ...words import charts
-from ...words.filters import exact
+from ...words.filters import exact, read_time, timeout_of, used
 from ...words.history import LOOKS, lines, stretches, summary, told
 from ...words.pretty_json import Printed, printed
-from ...words.timeouts import timeout_of, used
-from ...words.times import read_time
 
 EXPLAIN_SECONDS = 0.5
 CHANGED_BOTH = "Somebody else has changed the same since the page was made. The form below has what it is now."

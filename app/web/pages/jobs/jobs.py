@@ -25,7 +25,7 @@ from ....http.filtering import filter_within
 from ....http.masking import as_shown
 from ...forms.bulk import fitting
 from ...kit.job_list_url import LOOKED_UP, UNREAD, Look, Odd, Pair, read_look, read_search
-from ...kit.menu import Rail
+from ...kit.menu import MenuEntry
 from ...kit.page import Page
 from ...kit.reading import Part, kept, part, searched
 from ...kit.search_box import Box, fault_of, queues_read
@@ -40,7 +40,7 @@ from ...lists.rows import ListedJob, columns_of, deadline_of, in_order, is_runni
 MOST_BACK, MOST_TYPED = 30, 300
 ORDERS: Mapping[str, str] = {"": "Newest first", JobOrder.DUE: "Next to run first", JobOrder.STARTED: "Longest first"}
 
-section = Section("jobs", __name__, Rail("Work", 20, "Jobs", "jobs", "j"))
+section = Section("jobs", __name__, MenuEntry("Work", 20, "Jobs", "jobs", "j"))
 
 
 @dataclass(frozen=True, slots=True)

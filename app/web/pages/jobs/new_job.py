@@ -17,7 +17,7 @@ from haulier.logs import MASK
 from haulier.queue import jobs
 from haulier.queue.jobs.draft import Draft, Enqueued, Receipt
 from haulier.queue.rows import StoredJob
-from haulier.requests.ids import read_uuid
+from haulier.requests.fields import read_uuid
 from haulier.requests.invalid import Invalid, TooLarge
 
 from ....http.auth import caller
@@ -34,7 +34,7 @@ from ...kit.page import Page
 from ...kit.reading import read
 from ...kit.section import Section
 from ...kit.viewer import viewer
-from ...words.times import read_duration, read_time
+from ...words.filters import read_duration, read_time
 from .job import visible
 
 NAMES = (*JOB, "due", "idempotency_key")

@@ -16,12 +16,12 @@ from haulier.domain.job import NAME_PATTERN
 from haulier.postgres.statements import Connection
 from haulier.queue import jobs as job_acts
 from haulier.queue.search.running import RunningJob, list_running
-from haulier.requests.ids import read_uuid
+from haulier.requests.fields import read_uuid
 
 from ....http.auth import caller
 from ....http.service import connection
 from ...kit.flash import done
-from ...kit.menu import Rail
+from ...kit.menu import MenuEntry
 from ...kit.page import Page
 from ...kit.reading import kept, part
 from ...kit.return_to import asked as asked_place
@@ -29,12 +29,12 @@ from ...kit.section import Section
 from ...kit.templates import url
 from ...kit.viewer import viewer
 from ...lists.fleet import fleet
-from ...words.timeouts import timeout_of, used
+from ...words.filters import timeout_of, used
 from .job import cancelled
 
 MOST = 200
 
-section = Section("running", __name__, Rail("Work", 30, "Running", "running", "r"))
+section = Section("running", __name__, MenuEntry("Work", 30, "Running", "running", "r"))
 
 
 @section.page("/running", Scope.READ, every=2)

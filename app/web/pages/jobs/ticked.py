@@ -23,7 +23,7 @@ from haulier.domain.errors import (
 from haulier.domain.text import count, number
 from haulier.queue import jobs as job_acts
 from haulier.queue.jobs.change import Changes
-from haulier.requests.ids import read_uuid
+from haulier.requests.fields import read_uuid
 from haulier.requests.invalid import Invalid
 
 from ....http.acting import done as act_on

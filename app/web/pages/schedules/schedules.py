@@ -41,7 +41,7 @@ from ....http.service import connection, service
 from ...forms.job_form import once_of
 from ...forms.pausing import NoTime, PauseForm
 from ...kit.flash import Undo, done
-from ...kit.menu import Rail
+from ...kit.menu import MenuEntry
 from ...kit.page import Page
 from ...kit.reading import Part, kept, part, read
 from ...kit.section import Section
@@ -52,7 +52,7 @@ from ...words.schedule_words import words_of
 WHY = "a schedule's name is that of every queue"
 MOST, MOST_TICKS, MOST_NEXT = 40, 50, 5
 
-section = Section("schedules", __name__, Rail("Work", 55, "Schedules", "schedules", "s"))
+section = Section("schedules", __name__, MenuEntry("Work", 55, "Schedules", "schedules", "s"))
 
 
 @section.page("/schedules", Scope.READ, every=15)
