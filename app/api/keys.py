@@ -103,9 +103,9 @@ def _read(key_id: str) -> str:
 
 
 def _shown(key: ApiKey) -> dict[str, Any]:
-    told = {name: getattr(key, name) for name in SHOWN}
+    values = {name: getattr(key, name) for name in SHOWN}
     queues = None if key.queues is None else sorted(key.queues)
-    return {**told, "scopes": [str(scope) for scope in Scope if scope in key.scopes], "queues": queues}
+    return {**values, "scopes": [str(scope) for scope in Scope if scope in key.scopes], "queues": queues}
 
 
 def _with_token(key: ApiKey, token: str) -> dict[str, Any]:

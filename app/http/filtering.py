@@ -61,7 +61,7 @@ def _filter(asked: Mapping[str, Any], payload: Mapping[str, str], **paging: Any)
 
 
 def _check_no_secret(payload: Mapping[str, str], kinds: list[str] | None, by: Caller) -> None:
-    """Return if the caller may see what is there. Else whoever guesses would be told when a guess is right."""
+    """Return if the caller may see what is there. Otherwise a guess could be tested by the answer."""
     if by.may_see_secrets:
         return
     secret = secret_places(payload, kinds)

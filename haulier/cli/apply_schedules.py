@@ -96,11 +96,11 @@ def _say(invocation: Invocation, step: Step, words: Mapping[str, str]) -> None:
     if invocation.terminal.as_json:
         invocation.terminal.json({"name": step.name, "action": str(step.action), "changes": step.changes})
     elif step.action != "leave":
-        told = ", ".join(_told(name, change) for name, change in sorted(step.changes.items()))
-        invocation.terminal.line(f"{words[step.action]}  {step.name}{f': {told}' if told else ''}")
+        changes = ", ".join(_change(name, change) for name, change in sorted(step.changes.items()))
+        invocation.terminal.line(f"{words[step.action]}  {step.name}{f': {changes}' if changes else ''}")
 
 
-def _told(name: str, change: Mapping[str, Any]) -> str:
+def _change(name: str, change: Mapping[str, Any]) -> str:
     # Of a payload nothing is shown: a kind's schema may mark a part of it as secret, and this goes into a log.
     if not change:
         return name

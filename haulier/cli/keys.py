@@ -85,9 +85,9 @@ EXAMPLE = "haulier keys create --name shop --scopes enqueue,read --queues mail -
 @command("create", example=EXAMPLE)
 @click.option("--name", required=True, callback=_named, help="Whose it is, for people.")
 @click.option("--scopes", required=True, type=SCOPES, help=f"What it may do: some of {','.join(Scope)} (admin: all).")
-@click.option("--queues", type=QUEUES, help="The queues whose jobs it may touch; every one unless told.")
-@click.option("--rate", type=RATE, help="How many requests a second it may make; any number unless told.")
-@click.option("--days", type=DAYS, help="For how long it is good; for ever unless told.")
+@click.option("--queues", type=QUEUES, help="The queues whose jobs it may touch; every one by default.")
+@click.option("--rate", type=RATE, help="How many requests a second it may make; any number by default.")
+@click.option("--days", type=DAYS, help="For how long it is good; for ever by default.")
 @pass_invocation
 def create(invocation: Invocation, /, **asked: Any) -> None:
     """Make a key; the key itself is printed once, and kept nowhere."""

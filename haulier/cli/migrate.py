@@ -40,13 +40,13 @@ def _migrate(conn: Connection, config: Config) -> None:
     _warn_of_limits(conn, config)
 
 
-def correct_times(conn: Connection, told: TextIO) -> None:
+def correct_times(conn: Connection, stream: TextIO) -> None:
     """Correct when schedules are due next, by the tzdata of this release, and say there which were wrong."""
     from haulier.queue.schedules.recompute import recompute
 
     done = recompute(conn)
     if done.corrected:
-        print(f"schedules whose next tick this release's time zones have moved: {len(done.corrected)}", file=told)
+        print(f"schedules whose next tick this release's time zones have moved: {len(done.corrected)}", file=stream)
     for name, why in done.failed.items():
         print(f"haulier: schedule {name} does not fire: {why}", file=sys.stderr)
 

@@ -111,7 +111,7 @@ class OneDyno(Processes):
         self.replace(child, code)
 
     def stopped_well(self, code: int) -> bool:
-        """Return whether it has left as it should; it may have been told before it could take note."""
+        """Return whether it has left as it should; the request may have come before it could note it."""
         return code in (STOPPED, -signal.SIGTERM)
 
     def send(self, child: Child, number: int) -> None:
@@ -130,7 +130,7 @@ class OneDyno(Processes):
             for number in SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-            # If the parent has died before that, there is nobody whose death could be told.
+            # If the parent has died before that, no death can be noticed.
             if os.getppid() == self._pid:
                 self._become(place)
         except BaseException:

@@ -58,5 +58,5 @@ def _show(conn: Connection, limit: int) -> None:
 
     for each in list_actions(conn, limit=limit):
         what = each.job_id or each.key_id or each.target
-        told = "" if each.details is None else f"  {each.details.decode()}"
-        print(visible(f"{each.at:%Y-%m-%d %H:%M:%S}  {each.actor or '-':<12}  {each.action:<10}  {what}{told}"))
+        details = "" if each.details is None else f"  {each.details.decode()}"
+        print(visible(f"{each.at:%Y-%m-%d %H:%M:%S}  {each.actor or '-':<12}  {each.action:<10}  {what}{details}"))

@@ -252,6 +252,6 @@ class ReadOnly(DatabaseUnavailable):
 
 def reason(error: BaseException) -> str:
     """Return the first line of what caused the error; in further lines PostgreSQL may quote the row."""
-    told = error if isinstance(error, StatementRefused) else error.__cause__ or error
-    lines = str(told).strip().splitlines()
+    cause = error if isinstance(error, StatementRefused) else error.__cause__ or error
+    lines = str(cause).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -132,7 +132,7 @@ def timeline(facts: Facts) -> list[Step]:
     """Return the steps of the job, oldest first."""
     runs = _Runs(facts)
     walk = _Walk(facts, runs)
-    # Whatever the clocks say, a job is enqueued first. Of the same instant, in the order in which they are told.
+    # Whatever the clocks say, a job is enqueued first. Steps of the same instant keep the order of `_events`.
     events = [replace(each, step=replace(each.step, at=max(each.step.at, facts.created_at))) for each in _events(runs)]
     for each in sorted(events, key=lambda event: event.step.at):
         walk.take(each)

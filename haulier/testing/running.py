@@ -134,8 +134,8 @@ class RunningWorker:
         """Wait until it is worth looking again. Raises: NotEnded."""
         self._thread.join(LOOK_SECONDS)
         what = f"the job {job.id} ({job.kind}) is {job.status}, attempts: {job.attempts} of {job.max_attempts}"
-        told = f"; last_error: {job.last_error}" if job.last_error else ""
+        last_error = f"; last_error: {job.last_error}" if job.last_error else ""
         if not self._thread.is_alive():
-            raise NotEnded(f"the worker has ended, its log says why; {what}{told}")
+            raise NotEnded(f"the worker has ended, its log says why; {what}{last_error}")
         if time.monotonic() > deadline:
-            raise NotEnded(f"not within {within:g} s: {what}, due at {job.run_at:%H:%M:%S} UTC{told}")
+            raise NotEnded(f"not within {within:g} s: {what}, due at {job.run_at:%H:%M:%S} UTC{last_error}")

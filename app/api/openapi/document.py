@@ -214,24 +214,24 @@ def make_api(app: Flask, kinds: Mapping[str, Kind], create_job: CreateJobRequest
 
 def document(api: Api, kinds: Mapping[str, Kind], routes: Routes) -> bytes:
     """Return the OpenAPI document as JSON; its content depends only on the kinds."""
-    told: dict[str, Any] = json.loads(json.dumps(api.spec.to_dict()))
-    body = told["paths"]["/jobs"]["post"]["requestBody"]["content"][JSON_TYPE]
+    spec: dict[str, Any] = json.loads(json.dumps(api.spec.to_dict()))
+    body = spec["paths"]["/jobs"]["post"]["requestBody"]["content"][JSON_TYPE]
     body["examples"] = examples(kinds)
-    told["components"]["schemas"]["JobChanges"]["not"] = BOTH_TIMES
-    _open_filter(told["components"]["schemas"]["OperationFilter"])
-    simplify(told["components"]["schemas"])
-    told["components"]["securitySchemes"] = {"apiKey": SECURITY_SCHEME}
+    spec["components"]["schemas"]["JobChanges"]["not"] = BOTH_TIMES
+    _open_filter(spec["components"]["schemas"]["OperationFilter"])
+    simplify(spec["components"]["schemas"])
+    spec["components"]["securitySchemes"] = {"apiKey": SECURITY_SCHEME}
     # flask-smorest makes a tag of each blueprint, even of one whose calls are tagged as another's.
-    told["tags"] = [tag for tag in told["tags"] if tag["description"]]
+    spec["tags"] = [tag for tag in spec["tags"] if tag["description"]]
     by_path = {(method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)): route for (method, rule), route in routes.items()}
-    answers = list(told["components"]["responses"].values())
-    for path, calls in told["paths"].items():
+    answers = list(spec["components"]["responses"].values())
+    for path, calls in spec["paths"].items():
         for method, operation in ((name, each) for name, each in calls.items() if name != "parameters"):
             _secure(operation, by_path[method.upper(), path])
             answers += [answer for answer in operation["responses"].values() if "$ref" not in answer]
     for answer in answers:
         answer.setdefault("headers", {}).update(REQUEST_ID)
-    return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(spec, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _open_filter(schema: dict[str, Any]) -> None:

@@ -38,7 +38,7 @@ class ActionResponse(ResponseSchema):
     )
     details = fields.Raw(
         **always(
-            "With what changed; null where the action tells all. `changes`: each changed field of the job, `old` and"
+            "With what changed; null if the action says all. `changes`: each changed field of the job, `old` and"
             " `new`; of a payload of over 16 KiB `old_bytes` or `new_bytes` in its place.",
             nullable=True,
             anyOf=[ANY_FIELDS, {"type": "null"}],

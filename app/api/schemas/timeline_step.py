@@ -26,7 +26,7 @@ class TimelineStep(ResponseSchema):
     by = fields.String(
         **always(
             "Who did it, as `actor` of `GET /audit`; of `enqueued` the API key, where that sent an idempotency key."
-            " Null: nobody, not known, or not to be told to this API key.",
+            " Null: nobody, not known, or hidden from this API key.",
             nullable=True,
         )
     )

@@ -34,7 +34,7 @@ class WorkerResponse(ResponseSchema):
         WorkerState,
         by_value=True,
         **always(
-            "`quiet`: an operator wants it to claim no more; `stopping`: it was told to stop; `silent`: no sign of life"
+            "`quiet`: an operator wants it to claim no more; `stopping`: it is to stop; `silent`: no sign of life"
             " for two thirds of its lease; `gone`: it has ended, which no list shows."
         ),
     )

@@ -31,7 +31,7 @@ OVERDUE_SECONDS, FAILURES_IN_A_ROW = 60.0, 3
 HOLDERS = ("transactions", "prepared_transactions", "slots")
 # Somebody who has paused a queue knows that for so long.
 LONG_PAUSE = timedelta(hours=1)
-# So many workers or schedules are named; of more only the number is told.
+# At most this many workers or schedules are named; of more only the number is given.
 MOST_NAMED = 3
 # Of more queues a link to their jobs has only the first.
 MOST_LED_TO = 20

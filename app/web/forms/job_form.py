@@ -123,6 +123,6 @@ def faults_of(error: Invalid, names: tuple[str, ...]) -> dict[str, str]:
         if name in names:
             found[name] = explain(messages)
         else:
-            told = explain({name: messages})
-            found[""] = f"{found['']} {told}" if "" in found else told
+            text = explain({name: messages})
+            found[""] = f"{found['']} {text}" if "" in found else text
     return found

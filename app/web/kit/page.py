@@ -103,7 +103,7 @@ def _finish(response: Response) -> Response:
         # With no referrer at all a form would not say where it comes from, and would be refused.
         response.headers.setdefault("Referrer-Policy", "same-origin")
     if "began_at" in g:
-        response.headers["Server-Timing"] = server_timing.told()
+        response.headers["Server-Timing"] = server_timing.header()
     if "new_anonymous" in g:
         cookies.put(response, cookies.ANONYMOUS, g.new_anonymous)
     # Unless the view has set it anew.

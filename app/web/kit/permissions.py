@@ -66,8 +66,8 @@ class Permissions:
         if key is not None and (why := refusal(key, route)):
             return why
         # Last: it may ask the database.
-        told: str | None = getattr(view, _UNLESS, _never)()
-        return None if told is None else NotHere(told)
+        reason: str | None = getattr(view, _UNLESS, _never)()
+        return None if reason is None else NotHere(reason)
 
     def why_not(self, endpoint: str) -> str | None:
         """Return why the viewer may not use this page or act; None if nothing forbids it."""

@@ -22,7 +22,7 @@ MOST = 50
 # So long after a page has read the name of a queue it is suggested.
 KNOWN_SECONDS, MOST_KNOWN = 600.0, 200
 # Of so many words it is said what is wrong with them, and of each so much is repeated: all of them stay in the box.
-MOST_TOLD, MOST_WORD = 3, 40
+MOST_SHOWN, MOST_WORD = 3, 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,9 @@ EMPTY = Box()
 
 def fault_of(unread: Sequence[Odd]) -> str:
     """Return one line that says why these words are not understood; "" if there is none."""
-    told = [f"“{_cut(each.text)}”: {each.why}" for each in unread[:MOST_TOLD]]
-    more = len(unread) - len(told)
-    return "; ".join([*told, *([f"{more} more"] if more > 0 else [])])
+    shown = [f"“{_cut(each.text)}”: {each.why}" for each in unread[:MOST_SHOWN]]
+    more = len(unread) - len(shown)
+    return "; ".join([*shown, *([f"{more} more"] if more > 0 else [])])
 
 
 def _cut(text: str) -> str:

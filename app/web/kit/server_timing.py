@@ -24,7 +24,7 @@ def of_database() -> Iterator[None]:
         g.database_seconds += time.perf_counter() - at
 
 
-def told() -> str:
+def header() -> str:
     """Return the header."""
     spent = time.perf_counter() - g.began_at
     return f"db;dur={1000 * g.database_seconds:.1f}, page;dur={1000 * spent:.1f}"

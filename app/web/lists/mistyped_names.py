@@ -32,7 +32,7 @@ def _of(look: Look) -> Iterator[tuple[Pair, str]]:
         text = look.value(name)
         if not text or is_known(text):
             continue
-        # Of a filter by that alone the list has told already.
+        # The list has already answered a filter by that alone.
         if look.pairs == ((name, text),) or _has_none(name, text):
             yield (name, text), f"no such {name}"
 

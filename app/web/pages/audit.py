@@ -203,8 +203,8 @@ def _page_of(wanted: ActionFilter, conn: Connection) -> Entries:
 
 def _cells(action: Action) -> list[str]:
     details = (action.details or b"").decode()
-    told = (action.actor, action.action, action.job_id, action.key_id, action.target, details)
-    return [action.at.isoformat(), *(_cell("" if each is None else str(each)) for each in told)]
+    cells = (action.actor, action.action, action.job_id, action.key_id, action.target, details)
+    return [action.at.isoformat(), *(_cell("" if each is None else str(each)) for each in cells)]
 
 
 def _cell(text: str) -> str:

@@ -192,8 +192,8 @@ def _drawn(group: ErrorGroup, span: str) -> Markup:
     ]
     is_short = SPANS[span][0] <= DAY_SECONDS
     times = [clock(step.at, zone)[:5] if is_short else exact(step.at, zone, now)[:-3] for step in steps]
-    told = f"Failed attempts: {number(group.failed)} for good, {number(group.retried)} to be retried."
-    return charts.figure(Chart("Failed attempts", "by time", series, times, f"{told} Arrow keys read it."), number)
+    text = f"Failed attempts: {number(group.failed)} for good, {number(group.retried)} to be retried."
+    return charts.figure(Chart("Failed attempts", "by time", series, times, f"{text} Arrow keys read it."), number)
 
 
 def _in_queues(group: ErrorGroup) -> list[tuple[ErrorsOfQueue, Markup]]:

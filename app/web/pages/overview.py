@@ -234,12 +234,12 @@ def _attempts_drawn(found: Sequence[ErrorStep]) -> Drawn:
     # Without the unfinished step, as in `drawn`.
     steps = found[:-1]
     failed, retried = [step.failed for step in steps], [step.retried for step in steps]
-    told = f"Failed attempts: {number(sum(failed))} for good, {number(sum(retried))} to be retried. Arrow keys read it."
+    text = f"Failed attempts: {number(sum(failed))} for good, {number(sum(retried))} to be retried. Arrow keys read it."
     series = [
         Series("For good", "failed", failed, "columns"),
         Series("To be retried", "retrying", retried, "columns"),
     ]
-    chart = Chart("Failed attempts", "by whether they are tried again", series, _times(steps), told)
+    chart = Chart("Failed attempts", "by whether they are tried again", series, _times(steps), text)
     return chart, charts.figure(chart, number)
 
 

@@ -106,7 +106,7 @@ def _span(step: Step) -> tuple[datetime, datetime, str]:
     return step.at - took, step.at, _ENDS.get(step.what, RAN)
 
 
-def told(found: Sequence[Stretch]) -> str:
+def in_words(found: Sequence[Stretch]) -> str:
     """Return the stretches in words."""
     if not found:
         return "Nothing has finished yet"

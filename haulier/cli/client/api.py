@@ -61,7 +61,7 @@ class Answer:
 
 
 class Api:
-    """The API of one service. `note` is told why a call is sent again, trace what was sent and answered."""
+    """The API of one service. `note` gets the reason why a call is sent again, trace what was sent and answered."""
 
     def __init__(
         self, service: Service, *, note: Callable[[str], None], trace: Callable[[str], None] | None = None

@@ -51,7 +51,7 @@ def measure(file: BinaryIO) -> tuple[str, int, int]:
 
 
 class Reader:
-    """Reads lines, as many bytes as it is told. `number` counts those that were read, digest is of them all."""
+    """Reads lines, a given number of bytes at a time. `number` counts the lines read, digest covers all of them."""
 
     def __init__(self, file: BinaryIO, run: str, *, size: int | None = None) -> None:
         self._file, self._run, self._left = file, run, size

@@ -87,7 +87,7 @@ def show(invocation: Invocation, given: str, span: str) -> None:
 
 @command("mute", example='haulier errors mute "no luck" --for 8h')
 @click.argument("given", metavar="ID|TEXT")
-@click.option("--for", "seconds", type=Duration(), metavar="S", help="For so long; a day unless told.")
+@click.option("--for", "seconds", type=Duration(), metavar="S", help="For this long; a day by default.")
 @click.option("--until", type=Instant(1), metavar="T", help="Until this time.")
 @click.option("--off", is_flag=True, help="No longer.")
 @pass_invocation

@@ -21,16 +21,16 @@ from haulier.domain.job import NAME_PATTERN
 OPTIONS = (
     click.option("--cron", metavar="EXPR", help='Five fields, as "0 2 * * *", or @daily and the like.'),
     click.option("--every", type=Duration(), help="Every so long, instead of --cron."),
-    click.option("--zone", metavar="ZONE", help="By whose clocks --cron goes, as Europe/Berlin; UTC unless told."),
+    click.option("--zone", metavar="ZONE", help="By whose clocks --cron goes, as Europe/Berlin; UTC by default."),
     click.option(
         "--overlap",
         type=click.Choice(["allow", "skip", "queue_one"]),
-        help="What a tick does while a job of it is live; allow unless told.",
+        help="What a tick does while a job of it is live; allow by default.",
     ),
     click.option(
         "--missed",
         type=click.Choice(["skip", "last", "all"]),
-        help="Which ticks fire that no worker was there for; last unless told.",
+        help="Which ticks fire that no worker was there for; last by default.",
     ),
     click.option("--missed-max", type=int, metavar="N", help="With --missed all: so many at most."),
     click.option("--missed-within", type=Duration(), help="With --missed all: those of so long a time."),

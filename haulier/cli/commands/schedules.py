@@ -184,8 +184,8 @@ haulier schedules next --cron "30 2 * * *" --zone Europe/Berlin --from 2026-03-2
 @click.argument("name", metavar="[NAME]", required=False, shell_complete=completes("schedules"))
 @click.option("--cron", metavar="EXPR", help="Five fields, or @daily and the like, in place of a schedule's.")
 @click.option("--every", type=Duration(), help="Every so long, in place of a schedule's.")
-@click.option("--zone", metavar="ZONE", help="By whose clocks --cron goes; UTC unless told.")
-@click.option("--from", "after", type=Instant(1), metavar="T", help="After this time; now unless told.")
+@click.option("--zone", metavar="ZONE", help="By whose clocks --cron goes; UTC by default.")
+@click.option("--from", "after", type=Instant(1), metavar="T", help="After this time; now by default.")
 @click.option("--count", type=click.IntRange(1, 100), default=10, show_default=True, metavar="N", help="How many.")
 @pass_invocation
 def next_ticks(invocation: Invocation, /, name: str | None, count: int, **asked: Any) -> None:

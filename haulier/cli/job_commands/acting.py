@@ -17,8 +17,8 @@ from haulier.cli.parts.completing import completes
 from haulier.cli.parts.invocation import Invocation, command, pass_invocation
 from haulier.cli.parts.options import Duration, Ids, filtered, flat, with_error_found
 
-# Of an id and what was answered about it: what to tell people.
-Told = Callable[[str, Answer], str]
+# From an id and the answer about it: the line to print.
+Message = Callable[[str, Answer], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Act:
 
     action: str
     call: Callable[[str], Call]
-    said: Told
+    message: Message
     changes: dict[str, Any] | None = None
     spread: float | None = None
 
@@ -83,18 +83,18 @@ def do(invocation: Invocation, chosen: Chosen, act: Act) -> int:
     if chosen.ids:
         if act.spread:
             raise click.UsageError("--spread goes with --all")
-        return each_of(invocation, chosen.ids, act.call, act.said)
+        return each_of(invocation, chosen.ids, act.call, act.message)
     query = with_error_found(invocation.api, chosen.query)
     order = Order(act.action, query, chosen.is_everything, act.changes or {}, int(act.spread or 0))
     return carry_out(invocation, order, chosen.how)
 
 
-def each_of(invocation: Invocation, ids: list[str], call: Callable[[str], Call], said: Told) -> int:
+def each_of(invocation: Invocation, ids: list[str], call: Callable[[str], Call], message: Message) -> int:
     """Send a call for each id, say what became of it, and return the exit code: one refusal does not end it."""
     codes: list[Code] = []
     for each in ids:
         try:
-            tell(invocation, each, invocation.api.send(call(each)), said)
+            tell(invocation, each, invocation.api.send(call(each)), message)
             codes.append(Code.DONE)
         except CommandError as error:
             # If nobody answers, or the key is bad, the next one would fare no better.
@@ -105,10 +105,10 @@ def each_of(invocation: Invocation, ids: list[str], call: Callable[[str], Call],
     return worst(codes)
 
 
-def tell(invocation: Invocation, job_id: str, answer: Answer, said: Told) -> None:
+def tell(invocation: Invocation, job_id: str, answer: Answer, message: Message) -> None:
     """Say what became of one."""
     if answer.body is not None or not invocation.terminal.as_json:
-        invocation.terminal.show(answer.body, lambda _: invocation.terminal.line(said(job_id, answer)))
+        invocation.terminal.show(answer.body, lambda _: invocation.terminal.line(message(job_id, answer)))
 
 
 def _change(changes: dict[str, Any]) -> Callable[[str], Call]:
@@ -130,10 +130,10 @@ def cancel(invocation: Invocation, chosen: Chosen) -> int:
     One that waits is cancelled; one that runs is asked to stop. With - ids are read from stdin.
     """
 
-    def said(job: str, answer: Answer) -> str:
+    def message(job: str, answer: Answer) -> str:
         return f"{job}  {'cancelled' if answer.status == 200 else 'runs, and was asked to stop'}"
 
-    return do(invocation, chosen, Act("cancel", lambda job: Call("POST", f"/jobs/{job}/cancel", is_safe=True), said))
+    return do(invocation, chosen, Act("cancel", lambda job: Call("POST", f"/jobs/{job}/cancel", is_safe=True), message))
 
 
 @command("retry", example="haulier jobs retry 01a2108e-9bc5-7bc3-a7c0-cbc0c5973a71")

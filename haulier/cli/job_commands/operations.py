@@ -184,7 +184,7 @@ def list_operations(invocation: Invocation, limit: int) -> None:
 
 def operation_row(terminal: Terminal, operation: Operation) -> list[Cell]:
     """Return the row of an operation."""
-    told = operation["filter"].items()
+    conditions = operation["filter"].items()
     return [
         operation["id"],
         terminal.state(operation["status"]),
@@ -195,7 +195,7 @@ def operation_row(terminal: Terminal, operation: Operation) -> list[Cell]:
         words.number(operation["failed"]),
         operation["actor"] or words.NOTHING,
         terminal.when(operation["started_at"]),
-        "  ".join(f"{name} {','.join(value) if isinstance(value, list) else value}" for name, value in told),
+        "  ".join(f"{name} {','.join(value) if isinstance(value, list) else value}" for name, value in conditions),
     ]
 
 

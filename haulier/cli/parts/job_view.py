@@ -46,7 +46,7 @@ def job_row(terminal: Terminal, job: dict[str, Any]) -> list[Cell]:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job with what is told about it. `steps` and why are None if nothing is known of these."""
+    """A job with its explanation and timeline. `steps` and why are None if nothing is known of these."""
 
     job: dict[str, Any]
     steps: list[dict[str, Any]]

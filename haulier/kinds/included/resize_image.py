@@ -163,10 +163,10 @@ def _from_data_url(source: str) -> bytes:
 @contextmanager
 def _counted_warnings() -> Iterator[None]:
     """Log all of Pillow's warnings in one line: a small file can make it warn thousands of times."""
-    told: list[str] = []
+    texts: list[str] = []
 
     def count(message: Warning | str, *_: object, **__: object) -> None:
-        told.append(str(message)[:200] if not told else "")
+        texts.append(str(message)[:200] if not texts else "")
 
     with warnings.catch_warnings():
         warnings.simplefilter("always")
@@ -174,8 +174,8 @@ def _counted_warnings() -> Iterator[None]:
         try:
             yield
         finally:
-            if told:
-                log.warning("%d warnings about the image, the first: %s", len(told), told[0])
+            if texts:
+                log.warning("%d warnings about the image, the first: %s", len(texts), texts[0])
 
 
 @contextmanager

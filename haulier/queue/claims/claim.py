@@ -70,21 +70,21 @@ def settle_and_claim(
     """Settle and then claim in one round trip and two transactions, each of them durable when this returns.
 
     In one transaction, or as one statement, workers would deadlock: SKIP LOCKED does not skip a row whose newer
-    version it has to follow. A settlement is left out where somebody else has settled the claim, and where the row is
-    locked just now; `settle` tells which, and what `worker_name` is.
+    version it has to follow. A settlement is left out if somebody else has settled the claim, and if the row is
+    locked just now; see `settle` for both, and for `worker_name`.
 
-    Shape:  the status that each settlement led to, None where it was left out; the jobs, best first: by priority, then
+    Returns: the status that each settlement led to, None if it was left out; the jobs, best first: by priority, then
             by how long they are due. Their attempt is counted already; the id of the claim must be new for each call.
-    Raises: DatabaseUnavailable: what was settled and claimed is then unknown; `held` tells. Refusal: either nothing or
+    Raises: DatabaseUnavailable: what was settled and claimed is then unknown; see `held`. Refusal: either nothing or
             everything was settled, and nothing was claimed: go on with `settle_each` and `claim_next`.
     Source: PostgreSQL manual, SELECT, "The Locking Clause" (SKIP LOCKED).
     """
     names: list[str] = []
     parameters = message_limits()
     if settlements:
-        settle, told = settling(settlements, worker_name)
+        settle, values = settling(settlements, worker_name)
         names += settle
-        parameters.update(told)
+        parameters.update(values)
     if request:
         names += ["read_committed", "claim_by_index", "claim"]
         parameters.update(claim_parameters(request))

@@ -112,8 +112,8 @@ def _settle_free(
     """Settle the jobs whose rows nobody else has locked, in one round trip."""
     if not settlements:
         return []
-    names, told = settling(settlements, worker_name)
-    parameters = {**message_limits(seconds), **told}
+    names, values = settling(settlements, worker_name)
+    parameters = {**message_limits(seconds), **values}
     with prepared.on(conn) as calls:
         [row] = message(conn, [*names, "settled"], seconds=2 * seconds, prepared=calls, **parameters)
     return statuses_of(row[0])

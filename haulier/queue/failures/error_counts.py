@@ -21,12 +21,12 @@ def fold(conn: Connection) -> None:
         _fold_some(conn, "fold_error_steps", source=source, longer=longer, age=age)
 
 
-def _fold_some(conn: Connection, name: str, **told: Any) -> None:
+def _fold_some(conn: Connection, name: str, **parameters: Any) -> None:
     times = 0
 
     def some(limit: int, offset: int) -> int:
         nonlocal times
-        [folded] = rows(conn, name, **told, limit=limit, offset=offset)
+        [folded] = rows(conn, name, **parameters, limit=limit, offset=offset)
         times += 1
         return int(folded["taken"]) if times < TIMES else 0
 

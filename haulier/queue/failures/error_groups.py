@@ -167,8 +167,8 @@ def errors_at_once(conn: Connection, wanted: ErrorFilter, *, drawn: int) -> tupl
     return groups, of_all
 
 
-def _read(told: Sequence[tuple[float, int, int]] | None) -> Iterator[ErrorStep]:
-    return (ErrorStep(datetime.fromtimestamp(at, UTC), failed, retried) for at, failed, retried in told or ())
+def _read(steps: Sequence[tuple[float, int, int]] | None) -> Iterator[ErrorStep]:
+    return (ErrorStep(datetime.fromtimestamp(at, UTC), failed, retried) for at, failed, retried in steps or ())
 
 
 def get_error(conn: Connection, error_id: int, wanted: ErrorFilter) -> ErrorGroup:
@@ -294,8 +294,8 @@ def _times(wanted: ErrorFilter, begins_at: datetime) -> list[datetime]:
 
 def _group(row: Row, series: Sequence[ErrorStep]) -> ErrorGroup:
     first, last = utc(row["first_seen"]), utc(row["last_seen"])
-    told = {name: value for name, value in row.items() if name != "span_from"}
+    columns = {name: value for name, value in row.items() if name != "span_from"}
     # A minute of counts begins before the first of them.
     times = {"first_seen": first, "last_seen": max(first, last)}
     muted_until = row["muted_until"] and utc(row["muted_until"])
-    return ErrorGroup(**{**told, **times, "muted_until": muted_until, "series": series})
+    return ErrorGroup(**{**columns, **times, "muted_until": muted_until, "series": series})

@@ -33,7 +33,7 @@ THRESHOLDS: Mapping[str, Threshold] = {
     "transactions": Threshold("seconds", 300, 1800),
     "prepared_transactions": Threshold("seconds", 300, 1800),
     "slots": Threshold("seconds", 300, 1800),
-    # Of a standby only this is told: 5 and 30 minutes of 3,000 transactions a second.
+    # Of a standby only this is known: 5 and 30 minutes of 3,000 transactions a second.
     "standbys": Threshold("transactions", 1_000_000, 6_000_000),
     "vacuum": Threshold("dead rows", 100_000, 1_000_000),
     "bloat": Threshold("times", 4, 20),

@@ -68,8 +68,8 @@ _NEW = {
 def _new_job(columns: dict[str, Any], idempotency_key: str | None, row: Row) -> StoredJob:
     # Only three columns are read back: all others are as asked for, or a default. JSON stays text.
     created_at = utc(row["created_at"])
-    told = {"id": row["id"], "run_at": utc(row["run_at"]), "created_at": created_at, "updated_at": created_at}
-    values: dict[str, Any] = {**_NEW, **columns, "idempotency_key": idempotency_key, **told}
+    made = {"id": row["id"], "run_at": utc(row["run_at"]), "created_at": created_at, "updated_at": created_at}
+    values: dict[str, Any] = {**_NEW, **columns, "idempotency_key": idempotency_key, **made}
     return StoredJob(**values)
 
 

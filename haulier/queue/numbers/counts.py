@@ -1,7 +1,7 @@
 """The numbers: how many jobs came and ended, by time, queue and kind. A worker process counts them.
 
 Rows are of 10 s at first, and are summed into longer steps as they grow older, so that a span of any length has few of
-them. `count` is called every 10 s; the other functions of a turn are told by it how far it has come.
+them. `count` is called every 10 s; the other functions of a turn use what it returns.
 """
 
 from __future__ import annotations
@@ -128,12 +128,12 @@ def _count_span(conn: Connection, step: int, count_from: datetime, count_to: dat
     return Late(sum(each["arrived"] for each in late), sum(each["ended"] for each in late))
 
 
-def write_pairs(conn: Connection, name: str, find_pairs: str, told: Row) -> list[Row]:
+def write_pairs(conn: Connection, name: str, find_pairs: str, parameters: Row) -> list[Row]:
     """Run a statement that writes rows for pairs of queue and kind; if the database refuses some, for all others."""
 
     def write(pairs: str | None) -> list[Row]:
         with savepoint(conn, seconds=LIVE_SECONDS):
-            return rows(conn, name, seconds=LIVE_SECONDS, json_as_text=False, **told, pairs=pairs)
+            return rows(conn, name, seconds=LIVE_SECONDS, json_as_text=False, **parameters, pairs=pairs)
 
     began_at = time.monotonic()
     try:
@@ -144,7 +144,8 @@ def write_pairs(conn: Connection, name: str, find_pairs: str, told: Row) -> list
             raise
         log.warning("the database refuses %s for some queues, whose numbers are left out: %s", name, reason(refused))
     pairs = [
-        row["pair"] for row in rows(conn, find_pairs, seconds=LIVE_SECONDS, json_as_text=False, **told, pairs=None)
+        row["pair"]
+        for row in rows(conn, find_pairs, seconds=LIVE_SECONDS, json_as_text=False, **parameters, pairs=None)
     ]
     became = by_halves(pairs, lambda some: [write(array(some)), *[[]] * (len(some) - 1)])
     return [row for each in became if not isinstance(each, Refusal) for row in each]
@@ -181,8 +182,8 @@ def fold(conn: Connection, *, retention_days: int) -> None:
 
 
 def _fold(conn: Connection, step: int, longer: int, *, before: datetime) -> None:
-    told = {"step_seconds": step, "longer_seconds": longer, "upto": _floor(before, longer)}
-    write_pairs(conn, "fold_rollups", "pairs_of_rollups", told)
+    parameters = {"step_seconds": step, "longer_seconds": longer, "upto": _floor(before, longer)}
+    write_pairs(conn, "fold_rollups", "pairs_of_rollups", parameters)
 
 
 def summarize(conn: Connection, *, seconds: float = STATEMENT_SECONDS) -> bool:

@@ -69,7 +69,7 @@ class Reader(Protocol):
 def look_back(reader: Reader, most_rows: int, seconds: float | None = None) -> Position | None:
     """Read from the newest job on, and return where that ended; None if nothing older is left, or wanted.
 
-    Units: it begins no statement after so many seconds; LOOK_SECONDS unless it is told.
+    Units: it begins no statement after so many seconds; LOOK_SECONDS by default.
     """
     pace = _Pace(most_rows, LOOK_SECONDS if seconds is None else seconds)
     ended = reader.read(reader.wanted.after, reader.wanted.created_after, most_rows, STATEMENT_SECONDS)
@@ -105,7 +105,7 @@ def _reads_tagged(reader: Reader, ended: Position, pace: _Pace) -> bool:
 
 
 class _Pace:
-    """Tells how many rows each statement of a look may read, so that the last ends in time."""
+    """Decides how many rows each statement of a look may read, so that the last ends in time."""
 
     def __init__(self, rows_: int, seconds: float) -> None:
         self._rows, self._seconds = rows_, seconds

@@ -110,8 +110,8 @@ def count_by_depths(conn: Connection, wanted: JobFilter) -> Count | None:
 def live_by_status(conn: Connection, wanted: JobFilter) -> dict[JobStatus, int] | None:
     """Return how many live jobs of these kinds and queues have each status; else as `count_by_depths`."""
     found = rows(conn, "count_counted", **JobFilter(kinds=wanted.kinds, queues=wanted.queues).conditions)
-    told = {row["status"]: row["jobs"] for row in found}
-    return {status: told.get(status, 0) for status in LIVE_STATUSES} if found else None
+    jobs = {row["status"]: row["jobs"] for row in found}
+    return {status: jobs.get(status, 0) for status in LIVE_STATUSES} if found else None
 
 
 @dataclass(eq=False)

@@ -57,6 +57,6 @@ def list_running(
 
 
 def _job(row: Row) -> RunningJob:
-    told = {name: row[name] for name in row.keys() & RunningJob.__dataclass_fields__.keys()}
+    columns = {name: row[name] for name in row.keys() & RunningJob.__dataclass_fields__.keys()}
     times = {name: utc(row[name]) for name in ("started_at", "created_at")}
-    return RunningJob(**told | times, worker=worker_of(row))
+    return RunningJob(**columns | times, worker=worker_of(row))

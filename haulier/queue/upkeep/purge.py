@@ -106,24 +106,24 @@ def purge_errors(conn: Connection, *, retention_days: int, after: int | None = N
         return int(found["seen"]) if time.monotonic() < until else 0
 
     _, refusals = in_order(look, AT_ONCE)
-    _tell(refusals, "purge_error_groups")
+    _warn(refusals, "purge_error_groups")
     return Turn(forgotten, None if is_whole else after)
 
 
-def purge_rows(conn: Connection, name: str, at_once: int | None = None, **told: Any) -> int:
+def purge_rows(conn: Connection, name: str, at_once: int | None = None, **parameters: Any) -> int:
     """Delete rows by a statement, so many at once, until none is left; return how many.
 
     Rows that the database refuses to delete stay, and the log says how many and why.
     """
 
     def some(limit: int, offset: int) -> int:
-        return len(rows(conn, name, limit=limit, offset=offset, **told))
+        return len(rows(conn, name, limit=limit, offset=offset, **parameters))
 
     purged, refusals = in_order(some, at_once or AT_ONCE)
-    _tell(refusals, name)
+    _warn(refusals, name)
     return purged
 
 
-def _tell(refusals: Sequence[Refusal], name: str) -> None:
+def _warn(refusals: Sequence[Refusal], name: str) -> None:
     if refusals:
         log.warning("the database refuses %s for %d rows, which stay: %s", name, len(refusals), reason(refusals[0]))

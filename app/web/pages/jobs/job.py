@@ -42,7 +42,7 @@ from ...kit.section import Section
 from ...kit.viewer import viewer
 from ...words import charts
 from ...words.filters import exact, read_time, timeout_of, used
-from ...words.history import LOOKS, lines, stretches, summary, told
+from ...words.history import LOOKS, in_words, lines, stretches, summary
 from ...words.pretty_json import Printed, printed
 
 EXPLAIN_SECONDS = 0.5
@@ -85,7 +85,7 @@ def _page(job_id: UUID, fault: str = "", form: Form | None = None, status: int =
         error=None if found.error_id is None else id_text(found.error_id),
         history=lines(steps),
         summary=summary(steps, (job.finished_at - job.created_at).total_seconds()) if job.finished_at else "",
-        strip=charts.strip([(each.look, each.seconds) for each in over], told(over)),
+        strip=charts.strip([(each.look, each.seconds) for each in over], in_words(over)),
         looks=[(look, word) for look, word in LOOKS.items() if any(each.look == look for each in over)],
         explained=part(lambda conn: _explained(conn, job_id), seconds=EXPLAIN_SECONDS) if is_live else None,
         bar_of=_bar,
@@ -103,12 +103,14 @@ def _page(job_id: UUID, fault: str = "", form: Form | None = None, status: int =
 
 def _gone(job_id: UUID) -> str:
     """Return the message for a job that does not exist, or is in a queue that the viewer may not see."""
-    told = f"No job has this id. Jobs that have ended are kept for {service().config.retention_days} days"
+    message = f"No job has this id. Jobs that have ended are kept for {service().config.retention_days} days"
     by, seconds = viewer(), (job_id.int >> 80) / 1000
     # Ids of other versions hold no time, and no id of ours is from the future.
     if job_id.version != 7 or seconds > by.now.timestamp():
-        return f"{told}."
-    return f"{told}; this id was made on {exact(datetime.fromtimestamp(seconds, UTC), by.prefers.time_zone, by.now)}."
+        return f"{message}."
+    return (
+        f"{message}; this id was made on {exact(datetime.fromtimestamp(seconds, UTC), by.prefers.time_zone, by.now)}."
+    )
 
 
 def visible(conn: Connection, job_id: UUID) -> Trace:

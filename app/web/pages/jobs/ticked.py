@@ -57,23 +57,23 @@ def _each(act: Callable[[UUID], str], ids: Sequence[UUID]) -> Response:
     """Act on each job, and say on how many. `act` returns what was done, in a word."""
     if not ids:
         return done("No job was ticked.", asked_place())
-    until, told, left, refused = time.monotonic() + MOST_SECONDS, dict[str, int](), 0, list[str]()
+    until, counts, left, refused = time.monotonic() + MOST_SECONDS, dict[str, int](), 0, list[str]()
     for place, job_id in enumerate(ids):
         if time.monotonic() > until:
             rest = count(len(ids) - place, "job was", "jobs were")
-            return done(f"{_told(told, left, refused)} {rest} not reached in time.", asked_place())
+            return done(f"{_report(counts, left, refused)} {rest} not reached in time.", asked_place())
         try:
             what = act(job_id)
-            told[what] = told.get(what, 0) + 1
+            counts[what] = counts.get(what, 0) + 1
         except LEFT_ALONE:
             left += 1
         except Refusal as error:
             refused.append(reason(error))
-    return done(_told(told, left, refused), asked_place())
+    return done(_report(counts, left, refused), asked_place())
 
 
-def _told(told: dict[str, int], left: int, refused: Sequence[str]) -> str:
-    sentences = [f"{what} {count(jobs, 'job')}." for what, jobs in told.items()] or ["Nothing was done."]
+def _report(counts: dict[str, int], left: int, refused: Sequence[str]) -> str:
+    sentences = [f"{what} {count(jobs, 'job')}." for what, jobs in counts.items()] or ["Nothing was done."]
     if left:
         had = (
             "1 had changed meanwhile, or is in another state, and was"

@@ -64,7 +64,7 @@ def _names() -> list[str]:
 
 
 @dataclass(eq=False, slots=True)
-class _Told:
+class _Results:
     """The results so far. `stopped` says where it stopped and why, if not all were reached."""
 
     done: int = 0
@@ -87,32 +87,32 @@ class _Told:
 
 def _each(names: Sequence[str], act: Callable[[Connection, str], None], what: str) -> Response:
     """Act on each schedule, and say on how many, also if not all were reached."""
-    until, told = time.monotonic() + MOST_SECONDS, _Told()
+    until, results = time.monotonic() + MOST_SECONDS, _Results()
     for name in names:
-        if time.monotonic() > until or told.stopped:
+        if time.monotonic() > until or results.stopped:
             break
         try:
-            _one(name, act, told)
+            _one(name, act, results)
         except (PauseInThePast, DatabaseUnavailable) as error:
             # Nothing was done yet, so there is nothing to report.
-            if not told.done:
+            if not results.done:
                 raise
             is_known = isinstance(error, PauseInThePast)
-            told.stopped = f"{name}{'' if is_known else ', which may be done or not'}: {reason(error)}"
-    return done(" ".join(told.sentences(what, names)), url_for("ui.schedules.show"))
+            results.stopped = f"{name}{'' if is_known else ', which may be done or not'}: {reason(error)}"
+    return done(" ".join(results.sentences(what, names)), url_for("ui.schedules.show"))
 
 
-def _one(name: str, act: Callable[[Connection, str], None], told: _Told) -> None:
+def _one(name: str, act: Callable[[Connection, str], None], results: _Results) -> None:
     """Act on one schedule. Raises: PauseInThePast; DatabaseUnavailable, after which it may be done or not."""
     try:
         visible(name)
         with connection() as conn:
             act(conn, name)
-        told.done += 1
+        results.done += 1
     except ScheduleNotFound:
-        told.gone += 1
+        results.gone += 1
     except Refusal as error:
-        told.refused.append(f"{name}: {reason(error)}")
+        results.refused.append(f"{name}: {reason(error)}")
 
 
 @section.act("/schedule-pauses/pause", Scope.OPERATE)
