@@ -74,7 +74,7 @@ class LogStream(io.RawIOBase):
 
 
 def _without_waiting(file: int) -> int:
-    """Return a descriptor of the same file; a write to a pipe or socket fails there where it would wait."""
+    """Return a descriptor of the same file; a write to a pipe or socket fails there instead of waiting."""
     mode = os.fstat(file).st_mode
     if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
         return file

@@ -136,7 +136,7 @@ class Queues(Collector):
         )
         failed = GaugeMetricFamily(
             "haulier_schedule_failures",
-            "Last jobs of a schedule that failed for good, one after the other, where that is 3 or more.",
+            "Last jobs of a schedule that failed for good, one after the other, if that is 3 or more.",
             labels=["schedule"],
         )
         for schedule, jobs in self._failing.worst():

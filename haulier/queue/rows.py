@@ -103,7 +103,7 @@ def job_of(row: Row) -> StoredJob:
 
 
 def worker_of(row: Row) -> str | None:
-    """Return the name of the worker whose `host` and `pid` a row has; None where they are null."""
+    """Return the name of the worker whose `host` and `pid` a row has; None if they are null."""
     return None if row["host"] is None else worker_name(row["host"], row["pid"])
 
 

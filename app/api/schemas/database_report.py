@@ -62,4 +62,4 @@ class DatabaseResponse(ResponseSchema):
         fields.Nested(DatabaseTable),
         **always("Haulier's tables, the largest first; null: they could not be read.", nullable=True),
     )
-    tables_message = fields.String(**always("Why the tables could not be read; null where they could.", nullable=True))
+    tables_message = fields.String(**always("Why the tables could not be read; null if they could.", nullable=True))

@@ -25,7 +25,7 @@ class TimelineStep(ResponseSchema):
     )
     by = fields.String(
         **always(
-            "Who did it, as `actor` of `GET /audit`; of `enqueued` the API key, where that sent an idempotency key."
+            "Who did it, as `actor` of `GET /audit`; of `enqueued` the API key, if that sent an idempotency key."
             " Null: nobody, not known, or hidden from this API key.",
             nullable=True,
         )

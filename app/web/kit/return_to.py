@@ -20,7 +20,7 @@ def checked(place: str) -> str:
 
 
 def back_to() -> str:
-    """Return the path and the query of the current page; of one that answers a form, where that wanted to be led."""
+    """Return the path and the query of the current page; of the answer to a form, the page that the form named."""
     if request.method == "POST":
         return asked()
     query = request.environ.get("QUERY_STRING", "")

@@ -43,7 +43,7 @@ class Refused(CommandError):
 class Unreachable(CommandError):
     """There was no answer.
 
-    `was_sent` is False if the request cannot have arrived; may_pass where the next one would fare no better.
+    `was_sent` is False if the request cannot have arrived; may_pass is False if the next one would fail as well.
     """
 
     def __init__(self, message: str, *, was_sent: bool, may_pass: bool = True) -> None:
@@ -52,5 +52,5 @@ class Unreachable(CommandError):
 
 
 def worst(codes: list[Code]) -> Code:
-    """Return the code of a command that did several things: that of all, or IN_PART where they differ."""
+    """Return the code of a command that did several things: that of all, or IN_PART if they differ."""
     return codes[0] if len(set(codes)) == 1 else Code.IN_PART

@@ -64,7 +64,7 @@ class Reader:
         return self._digest.hexdigest()
 
     def skip(self, lines: int, digest: str) -> None:
-        """Pass over the lines that were stored before. Raises: CommandError where they are not the same."""
+        """Pass over the lines that were stored before. Raises: CommandError if they are not the same."""
         while self.number < lines and self._read() is not None:
             pass
         if self.number < lines or self.digest != digest:

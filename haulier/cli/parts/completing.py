@@ -30,7 +30,7 @@ def completes(what: str) -> Callable[[click.Context, click.Parameter, str], list
 
 
 def complete(what: str, context: click.Context, begun: str) -> list[str]:
-    """Return the names that begin so; none where they are not known in time: a Tab must never say an error."""
+    """Return the names that begin so; none if they are not known in time: completion must never print an error."""
     found: list[str] = []
 
     def ask() -> None:

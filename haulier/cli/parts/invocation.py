@@ -100,7 +100,7 @@ def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Non
 
 def _complete_profile(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
     variables = client_variables()
-    # A Tab says no error.
+    # Completion at a Tab prints no error.
     with suppress(CommandError):
         return [name for name in profiles.read(profiles.path_in(variables)).by_name if name.startswith(begun)]
     return []

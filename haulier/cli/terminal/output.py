@@ -44,7 +44,7 @@ def columns_of(names: str, *, numbers: str = "", long: str = "") -> list[Column]
 
 @dataclass(frozen=True, slots=True)
 class Styled:
-    """A cell with a colour. `plain` is what stands there where there are no colours, for programs to find."""
+    """A cell with a colour. `plain` takes its place if there are no colours, for programs to find."""
 
     text: str
     style: str

@@ -87,7 +87,7 @@ class ResizeImage(PayloadSchema):
     )
     format = fields.String(
         validate=validate.OneOf(FORMATS),
-        metadata={"description": "Absent: the source's, or png where the source is none of these."},
+        metadata={"description": "Absent: the source's, or png if the source is none of these."},
     )
     quality = Whole(1, 100, "Of jpeg and webp; png has none.", load_default=85)
     target = http_url("A presigned URL to PUT the image to, instead of keeping it in STORAGE_URL.")

@@ -96,7 +96,7 @@ def with_kept(value: Json, stored: Json, tree: Any) -> Json:
 
 
 class NothingToKeep(Exception):
-    """A mask stands where no secret is stored. `path` leads there."""
+    """There is a mask in a place whose secret is not stored. `path` leads there."""
 
     path: tuple[str | int, ...] = ()
 

@@ -62,7 +62,7 @@ class ActionFilter:
 class Page(NamedTuple):
     """Some entries of the record.
 
-    `after` is where the next page begins; None on the last. `looked_back_to` is given where the look ended before the
+    `after` is where the next page begins; None on the last. `looked_back_to` is given if the look ended before the
     page was full: older entries may match too.
     """
 

@@ -12,7 +12,7 @@ from haulier.domain.progress import Progress
 from haulier.postgres.statements import Connection, message
 from haulier.postgres.values import array
 
-# For a lock on the table. No row of it is locked by others, but for a moment by the purge.
+# How long to wait for a lock on the table. Only the purge locks rows of it, and only for a moment.
 PROGRESS_LOCK_SECONDS = 0.1
 
 

@@ -81,7 +81,7 @@ def call_myself(conn: Connection, worker_id: UUID) -> None:
 
 
 def fall_asleep(conn: Connection, worker_id: UUID) -> None:
-    """Ask to be woken when jobs are enqueued; do nothing where the worker was declared dead.
+    """Ask to be woken when jobs are enqueued; do nothing if the worker was declared dead.
 
     An INSERT that looked for sleepers just before does not wake this worker: look for jobs again afterwards.
     """

@@ -20,7 +20,7 @@ prepared = Prepared(
 )
 
 
-# Of an act on one job.
+# What the statements need besides for an operation, and what it is for one job.
 _ALONE = {"operation": None, "spread": 0, "place": 0, "ended_from": None, "ended_to": None}
 
 

@@ -23,5 +23,5 @@ def pause(conn: Connection, queue: str, *, until: datetime | None = None, actor:
 
 
 def resume(conn: Connection, queue: str, *, actor: str | None = None) -> None:
-    """Let the jobs of the queue start again; `actor` goes into the audit where it was paused."""
+    """Let the jobs of the queue start again; `actor` goes into the audit if it was paused."""
     rows(conn, "resume_queue", queue=queue, actor=actor)

@@ -72,9 +72,9 @@ def overdue(conn: Connection) -> Overdue:
 
 
 def failures(conn: Connection, after: str | None = None) -> Failures:
-    """Return how often the last jobs of the LOOKED_AT schedules behind this name have failed in a row.
+    """Return for the next LOOKED_AT schedules after this name how many of their last jobs in a row have failed.
 
-    Jobs that are live, or were deleted, are passed over.
+    Jobs that are live or were deleted are skipped.
     """
     found = rows(conn, "failures_in_a_row", after_name=after, limit=LOOKED_AT, count=COUNTED, most=LOOKED_BACK)
     in_a_row = {row["name"]: row["failures"] for row in found}

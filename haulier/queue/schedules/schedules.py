@@ -151,9 +151,9 @@ def replace(
 
 
 def difference(conn: Connection, old: Schedule, rule: Rule) -> dict[str, Any] | None:
-    """Return what the rule would change, each field with its old and its new value; None where it says the same.
+    """Return each field that the rule would change, with its old and new value; None if it changes nothing.
 
-    Of the job's payload nothing is shown but that it differs.
+    Of the job's payload only the fact that it differs is shown.
     """
     [same] = rows(conn, "is_same_job", name=old.name, rule=_text(rule))
     if same["is_same"] and _without_job(old.rule) == _without_job(rule):

@@ -47,7 +47,7 @@ class CountByKind(NamedTuple):
 def find_jobs(conn: Connection, wanted: JobFilter, *, most_bytes: int) -> Found:
     """Return the next jobs, at most `limit`, and so many that their payloads together are not much over most_bytes.
 
-    It may be none, where the look ended before it found any.
+    It may be none, if the look ended before it found any.
     """
     finder, enough = _Finder(conn, wanted, most_bytes), wanted.limit + 1
     ended = look_back(finder, min(first_rows(wanted, enough), max(enough, FEWEST_ROWS)))

@@ -24,7 +24,7 @@ PAGE_BYTES = 8 * 2**20
 class Count(NamedTuple):
     """How many jobs there were at some time.
 
-    `looked_back_to` is given where the look ended early: older jobs were not counted.
+    `looked_back_to` is given if the look ended early: older jobs were not counted.
     """
 
     jobs: int
@@ -40,7 +40,7 @@ class Count(NamedTuple):
 class Page(NamedTuple):
     """Some jobs of a list.
 
-    `after` is where the next page begins; None on the last. `looked_back_to` is given where the look ended before the
+    `after` is where the next page begins; None on the last. `looked_back_to` is given if the look ended before the
     page was full: older jobs may match too.
     """
 

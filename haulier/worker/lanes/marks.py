@@ -175,7 +175,7 @@ class Marks:
         self._is_scan_wanted = True
 
     def scan_begins(self) -> None:
-        """Note that a scan is about to be sent; a scan that is wanted from now on is another one."""
+        """Note that a scan is about to be sent: if one is wanted from now on, it has to be another one."""
         self._is_scan_wanted = False
 
     @property

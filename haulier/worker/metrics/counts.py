@@ -66,7 +66,7 @@ POLLING = Gauge(
 )
 THROUGH_DIRECT_URL = Gauge(
     "worker_through_direct_url",
-    "1 where it is DATABASE_DIRECT_URL by way of which this worker is woken, or tries to be; 0 where it is not",
+    "1 if this worker is woken, or tries to be, by way of DATABASE_DIRECT_URL; 0 if not",
     multiprocess_mode="livemax",
 )
 LISTEN_AGE = Gauge(

@@ -134,7 +134,7 @@ def delay_of(seconds: float) -> float:
 
 
 def describe(error: BaseException) -> str:
-    """Return the error's own message, passwords masked; its class name where the message is empty or raises."""
+    """Return the error's own message, passwords masked; its class name if the message is empty or raises."""
     try:
         return redacted(str(error)) or type(error).__name__
     # An exception's __str__ is the handler's code, and may raise anything.
