@@ -77,29 +77,28 @@ class Started:
         assert not alive(below)
 
 
+def environ_of(database: str, ledger: Any, port: int, folder: Path, **settings: object) -> dict[str, str]:
+    """Give the environment of a command that serves at the port and has the worker's tests' kinds, but for settings."""
+    return {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT / "tests" / "worker"),
+        "DATABASE_URL": database,
+        "API_BIND_ADDR": f"127.0.0.1:{port}",
+        "HAULIER_KINDS": "kinds_of_tests",
+        "TEST_LEDGER": str(ledger.path),
+        "WORKER_METRICS_PORT": "0",
+        "TMPDIR": str(folder),
+        **{name: str(value) for name, value in settings.items()},
+    }
+
+
 @pytest.fixture
-def run_command(
-    database: str,
-    ledger: Any,
-    free_port: int,
-    tmp_path: Path,
-) -> Iterator[Callable[..., Started]]:
+def run_command(database: str, ledger: Any, free_port: int, tmp_path: Path) -> Iterator[Callable[..., Started]]:
     """Give a function that starts a command of `haulier`; nothing is left behind."""
     started: list[Started] = []
 
     def run(command: str, **settings: object) -> Started:
-        environ = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(ROOT / "tests" / "worker"),
-            "DATABASE_URL": database,
-            "API_BIND_ADDR": f"127.0.0.1:{free_port}",
-            "HAULIER_KINDS": "kinds_of_tests",
-            "TEST_LEDGER": str(ledger.path),
-            "WORKER_METRICS_PORT": "0",
-            "LOG_LEVEL": "DEBUG",
-            "TMPDIR": str(tmp_path),
-            **{name: str(value) for name, value in settings.items()},
-        }
+        environ = environ_of(database, ledger, free_port, tmp_path, **{"LOG_LEVEL": "DEBUG", **settings})
         reader, end = os.pipe()
         if hasattr(fcntl, "F_SETPIPE_SZ"):
             fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, PAGE)

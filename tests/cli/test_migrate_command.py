@@ -1,4 +1,4 @@
-"""`python -m haulier migrate`, with DATABASE_DIRECT_URL: it ..."""
+"""`python -m haulier migrate`, with DATABASE_DIRECT_URL, and `recount`: it ..."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from haulier.postgres.connection import connect
+from haulier.queue.numbers import counts
 from haulier.queue.upkeep.steps import SCHEMA
 from tests.conftest import sql_on
+from tests.queue.upkeep.histories import Made, begin, count_all, in_numbers, in_tables, store
 
 NOWHERE = "postgresql://u@127.0.0.1:1/x"
 
 
-def run_migrate(*options: str, package: str = "haulier", **settings: str) -> subprocess.CompletedProcess[str]:
+def run(command: str, *options: str, package: str = "haulier", **settings: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", package, "migrate", *options],
+        [sys.executable, "-m", package, command, *options],
         cwd=Path(__file__).parents[2],
         env={"PATH": os.environ["PATH"], **settings},
         capture_output=True,
@@ -27,24 +31,20 @@ def run_migrate(*options: str, package: str = "haulier", **settings: str) -> sub
 
 
 def test_goes_past_the_pool(fresh_database, direct):
-    done = run_migrate(DATABASE_URL=NOWHERE, DATABASE_DIRECT_URL=direct(fresh_database))
+    done = run("migrate", DATABASE_URL=NOWHERE, DATABASE_DIRECT_URL=direct(fresh_database))
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"applied schema version {SCHEMA.version};")
-
-
-def test_is_there_under_the_name_of_the_application_too(fresh_database, direct):
-    done = run_migrate(package="app", DATABASE_URL=direct(fresh_database))
-
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"applied schema version {SCHEMA.version};")
+    # The name of the application works too.
+    again = run("migrate", package="app", DATABASE_URL=direct(fresh_database))
+    assert (again.returncode, again.stderr) == (0, "")
 
 
 def test_says_what_it_would_do_does_it_and_has_nothing_to_do(fresh_database, direct):
-    before = run_migrate("--plan", DATABASE_URL=direct(fresh_database))
-    again = run_migrate("--plan", DATABASE_URL=direct(fresh_database))
-    run_migrate(DATABASE_URL=direct(fresh_database))
-    after = run_migrate("--plan", DATABASE_URL=direct(fresh_database))
+    before = run("migrate", "--plan", DATABASE_URL=direct(fresh_database))
+    again = run("migrate", "--plan", DATABASE_URL=direct(fresh_database))
+    run("migrate", DATABASE_URL=direct(fresh_database))
+    after = run("migrate", "--plan", DATABASE_URL=direct(fresh_database))
 
     assert [(each.returncode, each.stderr) for each in (before, again, after)] == [(0, "")] * 3
     assert before.stdout.startswith("found no Haulier schema\nwould run schema.sql: ")
@@ -58,7 +58,7 @@ def test_refuses_the_database_of_a_development_build_in_a_line_and_changes_nothi
     with closing(connect(migrated_database)) as conn:
         sql_on(conn)("ALTER TABLE haulier.schema_version DROP COLUMN fingerprint")
 
-        done = [run_migrate(*options, DATABASE_URL=direct(migrated_database)) for options in ((), ("--plan",))]
+        done = [run("migrate", *options, DATABASE_URL=direct(migrated_database)) for options in ((), ("--plan",))]
 
         assert [(each.returncode, each.stdout) for each in done] == [(1, "")] * 2
         assert {each.stderr for each in done} == {
@@ -69,9 +69,27 @@ def test_refuses_the_database_of_a_development_build_in_a_line_and_changes_nothi
 
 def test_names_the_setting_that_cannot_be_read_and_quotes_nothing():
     unreadable = "postgres://u:sword%fish@127.0.0.1/x"
-    direct = run_migrate(DATABASE_URL=NOWHERE, DATABASE_DIRECT_URL=unreadable)
-    pooled = run_migrate(DATABASE_URL=unreadable)
+    direct = run("migrate", DATABASE_URL=NOWHERE, DATABASE_DIRECT_URL=unreadable)
+    pooled = run("migrate", DATABASE_URL=unreadable)
 
     assert (direct.returncode, pooled.returncode) == (1, 1)
     assert direct.stderr == "haulier: DATABASE_DIRECT_URL cannot be read as a connection string\n"
     assert pooled.stderr == "haulier: DATABASE_URL cannot be read as a connection string\n"
+
+
+@pytest.mark.direct("a command goes past the pool")
+def test_recount_counts_what_was_missed_and_says_how_much(database, conn, monkeypatch):
+    def recount() -> str:
+        done = run("recount", DATABASE_URL=database)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout.strip()
+
+    monkeypatch.setattr(counts, "LATE_SECONDS", -20.0)
+    assert recount() == "nothing has been counted yet: no worker with COUNTING=on has run"
+    count_all(conn, begin(conn))
+    store(conn, [Made("default", "mail", "queued", 2000), Made("bulk", "mail", "queued", 20_000)])
+
+    assert recount() == "counted again: 2 arrivals and 0 ends had been missed"
+
+    assert in_numbers(conn) == in_tables(conn)
+    assert recount() == "counted again: 0 arrivals and 0 ends had been missed"

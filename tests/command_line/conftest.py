@@ -7,9 +7,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 from click.testing import CliRunner
@@ -19,11 +22,14 @@ from haulier.cli.root import root
 from haulier.queue.numbers import depths
 from tests.api.conftest import fail  # noqa: F401  # fixture
 from tests.command_line.terminals import heed_ctrl_c
+from tests.kinds import kinds_tools
 from tests.queue.upkeep.histories import begin, count_all
 from tests.web import Server, count_jobs, run_gunicorn, server, shared_server  # noqa: F401  # fixtures
 
 ROOT = Path(__file__).parents[2]
 SUMMARY = '{"text": "The ship came in. It was late. Nobody minded."}'
+# The id of no job.
+ABSENT = "01a2108e-9bc5-7bc3-a7c0-cbc0c5973a71"
 # Of this process, which may itself be run with them.
 UNSET = ("DATABASE_URL", "HAULIER_API_KEY", "HAULIER_PROFILE", "NO_COLOR", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
 
@@ -141,3 +147,21 @@ def counted(conn: Connection) -> Callable[[], None]:
 def job(run: Run) -> str:
     """Give the id of a job that waits."""
     return run("enqueue", "summarize_text", SUMMARY).out.strip()
+
+
+@contextmanager
+def lossy(url: str, *, lost: int = 0, refused: int = 0) -> Iterator[str]:
+    """Refuse the first requests, pass others on to a service, and break the connection instead of the first answers."""
+
+    def answer(handler: BaseHTTPRequestHandler, request: kinds_tools.Request) -> None:
+        if len(receiver.requests) <= refused:
+            kinds_tools.reply(handler, 401, b'{"error": "unauthorized", "message": "no such key"}')
+            return
+        headers = {name: value for name, value in request.headers.items() if name not in ("host", "connection")}
+        with urlopen(Request(url + request.path, request.body or None, headers, method=request.method)) as answered:
+            status, body = answered.status, answered.read()
+        if len(receiver.requests) > lost:
+            kinds_tools.reply(handler, status, body, Content_Type="application/json")
+
+    with kinds_tools.receiving(answer) as receiver:
+        yield receiver.url

@@ -6,9 +6,7 @@ import json
 from typing import Any
 
 from tests.api.conftest import Fail
-from tests.command_line.conftest import SUMMARY, Run, not_refused
-
-ABSENT = "01a2108e-9bc5-7bc3-a7c0-cbc0c5973a71"
+from tests.command_line.conftest import ABSENT, SUMMARY, Run, not_refused
 
 
 def look(run: Run, job: str) -> dict[str, Any]:

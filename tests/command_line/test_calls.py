@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import re
 import socket
-import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
@@ -19,8 +18,8 @@ from haulier.cli.client import api
 from haulier.cli.parts import completing
 from haulier.cli.parts.invocation import Invocation
 from haulier.cli.root import root
-from tests.command_line.conftest import SUMMARY, Run, not_refused
-from tests.command_line.servers import answer, body_of, serving
+from tests.command_line.conftest import Run, not_refused
+from tests.kinds.kinds_tools import Receiver, endless, receiving, reply
 
 KEY = "hlr_" + "k3xq0v9a2b7c_" + "s" * 43
 
@@ -33,18 +32,15 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def answering(*answers: tuple[int, Any, dict[str, str]]) -> Iterator[tuple[str, list[str]]]:
-    """Give the URL of a service that answers so, the last one for ever; and the lines of the requests."""
-    asked: list[str] = []
+def answering(*answers: tuple[int, Any, dict[str, str]]) -> Iterator[Receiver]:
+    """Give a service that answers so, the last one for ever."""
 
-    def handle(handler: BaseHTTPRequestHandler) -> None:
-        body_of(handler)
-        asked.append(f"{handler.command} {handler.path}")
-        status, body, headers = answers[min(len(asked), len(answers)) - 1]
-        answer(handler, status, body if isinstance(body, bytes) else json.dumps(body).encode(), **headers)
+    def answer(handler: BaseHTTPRequestHandler, _: object) -> None:
+        status, body, headers = answers[min(len(service.requests), len(answers)) - 1]
+        reply(handler, status, body if isinstance(body, bytes) else json.dumps(body).encode(), **headers)
 
-    with serving(handle) as url:
-        yield url, asked
+    with receiving(answer) as service:
+        yield service
 
 
 def error(slug: str, message: str = "it is so") -> dict[str, str]:
@@ -59,12 +55,12 @@ def test_says_each_refusal_in_a_line_and_by_its_code(run: Run) -> None:
 
     wrong = {}
     for status, code in codes.items():
-        with answering((status, error("slug"), {"Retry_After": "0"})) as (url, asked):
-            refused = run("jobs", "count", HAULIER_URL=url)
+        with answering((status, error("slug"), {"Retry_After": "0"})) as service:
+            refused = run("jobs", "count", HAULIER_URL=service.url)
         verb = " refuses" if code in (1, 4) else ""
-        line = f"haulier: {url.removeprefix('http://')}{verb}: it is so (request r-1)"
+        line = f"haulier: {service.url.removeprefix('http://')}{verb}: it is so (request r-1)"
         times = 6 if status in (429, 503) else 1
-        if (refused.code, refused.out, refused.err.splitlines()[-1], len(asked)) != (code, "", line, times):
+        if (refused.code, refused.out, refused.err.splitlines()[-1], len(service.requests)) != (code, "", line, times):
             wrong[status] = refused
 
     assert wrong == {}
@@ -73,9 +69,9 @@ def test_says_each_refusal_in_a_line_and_by_its_code(run: Run) -> None:
 def test_asks_again_after_429_and_503_as_long_as_is_said(run: Run) -> None:
     with answering(
         (503, error("unavailable"), {"Retry_After": "0"}), (429, error("rate_limited"), {}), (200, COUNT, {})
-    ) as (url, _):
-        counted = run("jobs", "count", HAULIER_URL=url)
-        quiet = run("jobs", "count", "-q", HAULIER_URL=url)
+    ) as service:
+        counted = run("jobs", "count", HAULIER_URL=service.url)
+        quiet = run("jobs", "count", "-q", HAULIER_URL=service.url)
 
     assert (counted.code, counted.out) == (0, "7\n")
     assert [line.rsplit(";", 1)[1] for line in counted.err.splitlines()] == [
@@ -95,11 +91,11 @@ def test_waits_no_longer_than_half_a_minute_whatever_is_said() -> None:
 
 
 def test_repeats_no_call_that_may_have_been_done(run: Run, job: str) -> None:
-    with answering((503, error("unavailable"), {})) as (url, asked):
-        retried = run("jobs", "retry", job, HAULIER_URL=url)
+    with answering((503, error("unavailable"), {})) as service:
+        retried = run("jobs", "retry", job, HAULIER_URL=service.url)
 
     assert retried.code == 5
-    assert asked == [f"POST /jobs/{job}/retry"]
+    assert [(request.method, request.path) for request in service.requests] == [("POST", f"/jobs/{job}/retry")]
 
 
 def test_says_that_a_service_cannot_be_reached(run: Run) -> None:
@@ -107,6 +103,7 @@ def test_says_that_a_service_cannot_be_reached(run: Run) -> None:
         nobody.bind(("127.0.0.1", 0))
         host = f"127.0.0.1:{nobody.getsockname()[1]}"
         refused = run("jobs", "list", HAULIER_URL=f"http://{host}")
+        assert run("top", HAULIER_URL=f"http://{host}").code == 5
     unknown = run("jobs", "list", HAULIER_URL="https://no-such-host.invalid")
 
     assert refused.code == unknown.code == 5
@@ -116,20 +113,10 @@ def test_says_that_a_service_cannot_be_reached(run: Run) -> None:
 
 
 def test_gives_up_at_the_deadline_although_bytes_keep_coming() -> None:
-    stopped = threading.Event()
-
-    def handle(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(200)
-        handler.send_header("Content-Length", "1000")
-        handler.end_headers()
-        with suppress(OSError):
-            while not stopped.wait(0.02):
-                handler.wfile.write(b" ")
-
-    with serving(handle) as url, closing(api.Api(api.Service(url, lambda: None), note=lambda _: None)) as client:
-        with pytest.raises(api.Unreachable, match="has not answered within 0.2 s"):
+    with receiving(endless(b" ", 0.02, Content_Length="1000")) as slow:
+        client = api.Api(api.Service(slow.url, lambda: None), note=lambda _: None)
+        with closing(client), pytest.raises(api.Unreachable, match="has not answered within 0.2 s"):
             client.send(api.Call("GET", "/jobs/count", seconds=0.2))
-        stopped.set()
 
 
 def test_says_that_another_program_answers(run: Run) -> None:
@@ -141,20 +128,20 @@ def test_says_that_another_program_answers(run: Run) -> None:
     ]
 
     for status, body, headers, said in answers:
-        with answering((status, body, headers)) as (url, asked):
-            strange = run("jobs", "count", HAULIER_URL=url)
+        with answering((status, body, headers)) as service:
+            strange = run("jobs", "count", HAULIER_URL=service.url)
 
         assert strange.code == 5
         assert said in strange.err
-        assert len(asked) == 1
+        assert len(service.requests) == 1
 
 
 def test_shows_requests_and_answers_without_the_key(run: Run) -> None:
-    with answering((200, COUNT, {"X_Request_Id": "r-1"})) as (url, _):
-        shown = run("-v", "jobs", "count", "--kind", "mail", HAULIER_URL=url, HAULIER_API_KEY=KEY)
+    with answering((200, COUNT, {"X_Request_Id": "r-1"})) as service:
+        shown = run("-v", "jobs", "count", "--kind", "mail", HAULIER_URL=service.url, HAULIER_API_KEY=KEY)
 
     assert shown.out == "7\n"
-    assert f"> GET {url}/jobs/count?kind=mail\n" in shown.err
+    assert f"> GET {service.url}/jobs/count?kind=mail\n" in shown.err
     assert "> Authorization: Bearer (not shown)\n" in shown.err
     assert "< 200 OK\n" in shown.err
     assert "< x-request-id: r-1\n" in shown.err
@@ -163,22 +150,17 @@ def test_shows_requests_and_answers_without_the_key(run: Run) -> None:
 
 def test_sends_the_key_as_a_header_and_none_from_netrc(run: Run, home) -> None:
     (home / ".netrc").write_text("default login ann password of-somebody-else\n")
-    sent: list[str | None] = []
 
-    def handle(handler: BaseHTTPRequestHandler) -> None:
-        sent.append(handler.headers.get("Authorization"))
-        answer(handler, 200, json.dumps(COUNT).encode())
-
-    with serving(handle) as url:
+    with answering((200, COUNT, {})) as service:
         for given in (KEY, None):
-            assert run("jobs", "count", HAULIER_URL=url, HAULIER_API_KEY=given).code == 0
+            assert run("jobs", "count", HAULIER_URL=service.url, HAULIER_API_KEY=given).code == 0
 
-    assert sent == [f"Bearer {KEY}", None]
+    assert [request.headers.get("authorization") for request in service.requests] == [f"Bearer {KEY}", None]
 
 
 def test_makes_visible_what_a_service_says(run: Run) -> None:
-    with answering((409, error("conflict", "\x1b[2Jgone\nhaulier: all is well"), {})) as (url, _):
-        refused = run("jobs", "count", HAULIER_URL=url)
+    with answering((409, error("conflict", "\x1b[2Jgone\nhaulier: all is well"), {})) as service:
+        refused = run("jobs", "count", HAULIER_URL=service.url)
 
     assert refused.err.count("\n") == 1
     assert r"\x1b[2Jgone\nhaulier: all is well" in refused.err
@@ -201,11 +183,10 @@ def test_calls_no_invalid_url_and_quotes_no_password(run: Run) -> None:
 
 
 def test_warns_each_time_that_the_way_is_not_encrypted(run: Run) -> None:
-    with answering((200, COUNT, {})) as (url, _):
-        port = url.rsplit(":", 1)[1]
+    with answering((200, COUNT, {})) as service:
         # The name of this machine, whatever that is, is not loopback's.
-        warned = run("-q", "jobs", "count", HAULIER_URL=f"http://localhost.localdomain.invalid:{port}")
-        local = run("jobs", "count", HAULIER_URL=f"http://localhost:{port}")
+        warned = run("-q", "jobs", "count", HAULIER_URL=f"http://localhost.localdomain.invalid:{service.port}")
+        local = run("jobs", "count", HAULIER_URL=f"http://localhost:{service.port}")
 
     assert re.match(r"haulier: http://\S+ is not encrypted: whoever is on the way can read the key\n", warned.err)
     assert local.err == ""
@@ -220,22 +201,21 @@ def test_refuses_a_key_that_is_none_and_does_not_show_it(run: Run) -> None:
     )
 
 
-def test_a_key_of_the_service_works_and_others_have_a_code_of_their_own(run: Run, run_gunicorn, database: str) -> None:
-    with run_gunicorn(database, HAULIER_API_KEY=KEY) as closed:
-        good = run("enqueue", "summarize_text", SUMMARY, HAULIER_URL=closed.url, HAULIER_API_KEY=KEY)
-        bad = run("jobs", "list", HAULIER_URL=closed.url, HAULIER_API_KEY="x" * 40)
-        none = run("jobs", "list", HAULIER_URL=closed.url)
-
-    assert good.code == 0
-    assert (bad.code, none.code) == (4, 4)
-    assert "x" * 40 not in bad.err
-
-
-def test_completes_no_name_that_would_steer_a_terminal(home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_completes_names_that_steer_no_terminal_and_keeps_them_for_a_minute(home, monkeypatch) -> None:
     monkeypatch.setattr(completing, "SECONDS", 10.0)
-    with answering((200, [{"name": "mail"}, {"name": "\x1b[2Jmail"}, {"name": "mail\nx"}], {})) as (url, _):
-        context = click.Context(root, obj=Invocation({"url": url}))
-        with CliRunner(env={"HOME": str(home)}).isolation():
-            found = completing.complete("queues", context, "")
+    kept = home / ".cache" / "haulier" / "completion.json"
 
-    assert found == ["mail"]
+    def offered() -> list[str]:
+        context = click.Context(root, obj=Invocation({"url": service.url}))
+        with CliRunner(env={"HOME": str(home)}).isolation():
+            return completing.complete("queues", context, "")
+
+    with answering((200, [{"name": "mail"}, {"name": "\x1b[2Jmail"}, {"name": "mail\nx"}], {})) as service:
+        assert offered() == offered() == ["mail"]
+        assert len(service.requests) == 1
+        for spoilt in (kept.read_text().replace('"at": 1', '"at": 0'), "{"):
+            kept.write_text(spoilt)
+            assert offered() == ["mail"]
+    assert len(service.requests) == 3
+    kept.unlink()
+    assert offered() == []

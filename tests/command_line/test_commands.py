@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import UUID
 
 import click
 import pytest
@@ -19,15 +17,13 @@ from haulier.cli.parts.invocation import load
 from haulier.cli.root import COMMANDS, ON_SERVER, root
 from haulier.cli.server import ServerCommand
 from haulier.queue import claims
-from haulier.version import version
 from tests.api.conftest import Fail
-from tests.command_line.conftest import SUMMARY, Run, not_refused
+from tests.command_line.conftest import ABSENT, SUMMARY, Run, not_refused
 from tests.command_line.terminals import in_terminal
-from tests.conftest import PATIENCE, Sql
+from tests.conftest import Sql
 from tests.web import Server
 
-# Of every example that has one.
-JOB = "01a2108e-9bc5-7bc3-a7c0-cbc0c5973a71"
+# With ABSENT, the ids in the examples.
 OPERATION = "01a2108e-9bc5-7bc3-a7c0-0000000000a1"
 KEY = "k3xq0v9a2b7c"
 WORKER = "01a2108e-9bc5-7bc3-a7c0-000000000008"
@@ -92,7 +88,7 @@ CLEAR = """
 def prepare(name: str, run: Run, sql: Sql, server: Server) -> None:
     """Leave only what the examples of this command name."""
     sql(CLEAR)
-    sql("INSERT INTO haulier.job (id, kind, payload) VALUES (%s, 'summarize_text', %s)", JOB, SUMMARY)
+    sql("INSERT INTO haulier.job (id, kind, payload) VALUES (%s, 'summarize_text', %s)", ABSENT, SUMMARY)
     if name.startswith("ops"):
         run("jobs", "cancel", "--kind", "summarize_text", "--all", "--yes", "--no-wait")
         sql("UPDATE haulier.operation SET id = %s", OPERATION)
@@ -101,7 +97,7 @@ def prepare(name: str, run: Run, sql: Sql, server: Server) -> None:
     if name == "ops resume":
         run("ops", "cancel", OPERATION)
     if name in ("jobs retry", "jobs watch", "jobs delete"):
-        run("jobs", "cancel", JOB)
+        run("jobs", "cancel", ABSENT)
     if name == "logout":
         run("login", "--url", server.url, "--profile", "local", input="key")
 
@@ -132,29 +128,23 @@ def test_runs_each_example(
     assert [name for name, command in OVER_HTTP.items() if not command.example] == []
 
 
-def test_runs_the_examples_of_keys(run: Run, run_gunicorn, database: str, sql: Sql) -> None:
+def test_runs_the_examples_of_keys(run: Run, database: str, sql: Sql) -> None:
     # The last by its name first: what is revoked cannot be rotated.
     names = sorted((name for name in OVER_HTTP if name.startswith("keys")), reverse=True)
-    # The shared service would ask everybody for a key from then on.
-    with run_gunicorn(database, HAULIER_API_KEY="k" * 40) as closed:
-        environ = {"HAULIER_URL": closed.url, "HAULIER_API_KEY": "k" * 40}
-        run("keys", "create", "--name", "shop", "--scopes", "read", **environ)
-        sql("UPDATE haulier.api_key SET id = %s", KEY)
-        ended = {name: run(*shlex.split(OVER_HTTP[name].example)[1:], **environ) for name in names}
+    # Not by the shared service, which would ask everybody for a key from then on.
+    run("keys", "create", "--name", "shop", "--scopes", "read", DATABASE_URL=database)
+    sql("UPDATE haulier.api_key SET id = %s", KEY)
+    ended = {name: run(*shlex.split(OVER_HTTP[name].example)[1:], DATABASE_URL=database) for name in names}
 
     assert len(ended) == 4
     assert {name: done.err for name, done in ended.items() if done.code} == {}
-
-
-def test_says_its_version(process: Run, run: Run) -> None:
-    assert process("--version").out == process("version").out == f"haulier {version()}\n"
-    assert run("version", "--json").json == {"version": version()}
 
 
 def test_lists_the_commands_if_none_is_given(process: Run) -> None:
     shown = process()
 
     assert (shown.code, shown.out) == (2, "")
+    assert process("jobs", "show", ABSENT).code == 3
     assert all(re.search(rf"^  {name} ", shown.err, re.MULTILINE) for name in COMMANDS)
 
 
@@ -167,35 +157,10 @@ def test_says_in_a_line_how_it_is_used(run: Run) -> None:
         ("jobs", "list", "--status", "sad"): "'sad' is not one of",
         ("jobs", "list", "--payload", "x"): "must be PATH=VALUE",
         ("--profile", "p", "migrate"): "`haulier migrate` works where DATABASE_URL says",
+        ("--url", "http://a.b", "schedules", "apply", "x"): "`haulier schedules apply` works where DATABASE_URL says",
     }
 
     assert not_refused(run, expected) == {}
-
-
-def test_exits_with_a_code_for_each_outcome(process: Run, run: Run, job: str) -> None:
-    found = {
-        "done": process("jobs", "show", job, "--json").code,
-        "refused": process("enqueue", "summarize_text", "{}").code,
-        "usage": process("jobs", "show").code,
-        "not found": process("jobs", "show", JOB).code,
-        "nobody there": process("jobs", "list", HAULIER_URL="http://127.0.0.1:9").code,
-        "in part": process("jobs", "cancel", JOB, job).code,
-        "waited": process("enqueue", "summarize_text", SUMMARY, "--wait", "0.1").code,
-    }
-
-    assert found == {
-        "done": 0, "refused": 1, "usage": 2, "not found": 3, "nobody there": 5, "in part": 6, "waited": 124,
-    }  # fmt: skip
-
-
-def test_ends_at_ctrl_c_with_130_and_no_traceback(start, run: Run) -> None:
-    with start("enqueue", "summarize_text", SUMMARY, "--wait") as waiting:
-        assert UUID(waiting.stdout.readline().strip())
-        waiting.send_signal(signal.SIGINT)
-        code, said = waiting.wait(PATIENCE), waiting.stderr.read()
-
-    assert code == 130
-    assert said.strip() == ""
 
 
 def test_writes_no_escapes_without_a_terminal(process: Run, run: Run, job: str) -> None:
@@ -260,31 +225,3 @@ def test_gives_a_shell_what_completes(run: Run, process: Run, server: Server, ho
     assert done.stderr == ""
     kept = home / ".cache" / "haulier" / "completion.json"
     assert kept.stat().st_mode & 0o777 == 0o600
-
-
-def test_completes_nothing_if_no_service_answers(process: Run) -> None:
-    environ = {"_HAULIER_COMPLETE": "bash_complete", "COMP_WORDS": "haulier enqueue s", "COMP_CWORD": "2"}
-
-    offered = process(HAULIER_URL="http://127.0.0.1:9", **environ)
-
-    assert (offered.out.strip(), offered.err) == ("", "")
-
-
-def test_keeps_names_for_a_minute(run: Run, server: Server, home: Path) -> None:
-    from haulier.cli.parts import completing
-
-    asked = []
-    kept = home / "kept.json"
-
-    def names() -> list[str]:
-        asked.append(1)
-        return ["mail"]
-
-    assert completing._kept(kept, "queues x", names) == completing._kept(kept, "queues x", names) == ["mail"]
-    completing._kept(kept, "queues y", names)
-    kept.write_text(kept.read_text().replace('"at": 1', '"at": 0'))
-    completing._kept(kept, "queues x", names)
-    kept.write_text("{")
-    completing._kept(kept, "queues x", names)
-
-    assert len(asked) == 4

@@ -6,8 +6,7 @@ import json
 import re
 from datetime import datetime, timedelta
 
-from tests.command_line.conftest import SUMMARY, Run, not_refused
-from tests.command_line.servers import lossy
+from tests.command_line.conftest import SUMMARY, Run, lossy, not_refused
 from tests.conftest import PATIENCE, eventually
 from tests.docs.stack import _worker as worker
 

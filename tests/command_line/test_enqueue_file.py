@@ -14,9 +14,7 @@ from typing import Any
 import pytest
 
 from haulier.cli.client import lines
-from haulier.cli.client.lines import keyed
-from tests.command_line.conftest import Run, not_refused
-from tests.command_line.servers import lossy
+from tests.command_line.conftest import Run, lossy, not_refused
 from tests.command_line.terminals import in_terminal
 from tests.conftest import PATIENCE, Sql, eventually
 from tests.web import Server
@@ -50,7 +48,9 @@ def summary(line: str) -> list[int]:
     return [int(each.replace(",", "")) for each in found.groups()]
 
 
-def test_stores_every_line_once_however_often_it_is_started(run: Run, tmp_path: Path, texts) -> None:
+def test_stores_every_line_once_however_often_it_is_started(run: Run, tmp_path: Path, texts, monkeypatch) -> None:
+    # A batch of ten would be longer than the service takes.
+    monkeypatch.setattr(lines, "MOST_BYTES", 300)
     file = write(tmp_path / "jobs", *map(job, range(25)))
 
     first = run("enqueue", "--file", file, "--batch", "10")
@@ -164,18 +164,6 @@ def test_uses_the_key_of_a_line_that_has_one(run: Run, tmp_path: Path, sql: Sql)
     assert keys == ["mine", "nightly:3"]
 
 
-def test_writes_a_key_into_a_line_and_changes_nothing_else() -> None:
-    sent = {
-        '{"kind": "a"}': '{"idempotency_key":"r:1","kind": "a"}',
-        "{}": '{"idempotency_key":"r:1"}',
-        '{"idempotency_key": "k"}': '{"idempotency_key": "k"}',
-        '{"idempotency_key": null}': '{"idempotency_key":"r:1"}',
-        '{"a": 1, "a": 2e400}': '{"idempotency_key":"r:1","a": 1, "a": 2e400}',
-    }
-
-    assert {text: keyed(text.encode(), "r:1").decode() for text in sent} == sent
-
-
 def test_reads_lines_as_other_systems_write_them(run: Run, tmp_path: Path, texts, monkeypatch) -> None:
     monkeypatch.setattr(lines, "LONGEST", 200)
     long = json.dumps(job(3, tags=["x" * 300])).encode()
@@ -190,14 +178,6 @@ def test_reads_lines_as_other_systems_write_them(run: Run, tmp_path: Path, texts
     assert "line 3 is refused: the line is longer than 200 bytes" in done.err
     assert "line 4 is refused: the line is not an object of JSON in UTF-8" in done.err
     assert texts() == ["Line 1.", "Line 2."]
-
-
-def test_sends_no_more_at_once_than_the_service_takes(run: Run, tmp_path: Path, texts, monkeypatch) -> None:
-    monkeypatch.setattr(lines, "MOST_BYTES", 300)
-    file = write(tmp_path / "jobs", *map(job, range(10)))
-
-    assert summary(run("enqueue", "--file", file).out) == [10, 10, 0, 0]
-    assert len(texts()) == 10
 
 
 def test_goes_on_from_stdin_under_the_name_of_the_run(run: Run, texts) -> None:
@@ -216,23 +196,20 @@ def test_goes_on_from_stdin_under_the_name_of_the_run(run: Run, texts) -> None:
     assert len(texts()) == 5
 
 
-def test_keeps_apart_what_several_services_have_stored(run: Run, run_gunicorn, database: str, tmp_path: Path) -> None:
+def test_keeps_apart_what_several_services_have_stored(run: Run, server: Server, tmp_path: Path) -> None:
     file = write(tmp_path / "jobs", job(1))
     run("enqueue", "--file", file)
 
-    with run_gunicorn(database) as other:
-        done = run("enqueue", "--file", file, HAULIER_URL=other.url)
-
     # Here both have the same database.
-    assert summary(done.out) == [1, 0, 1, 0]
+    with lossy(server.url) as other:
+        assert summary(run("enqueue", "--file", file, HAULIER_URL=other).out) == [1, 0, 1, 0]
 
 
-def test_says_where_it_has_stopped(run: Run, run_gunicorn, database: str, tmp_path: Path, texts, home: Path) -> None:
+def test_says_where_it_has_stopped(run: Run, server: Server, tmp_path: Path, texts, home: Path) -> None:
     file = write(tmp_path / "jobs", job(1))
 
-    with run_gunicorn(database, HAULIER_API_KEY="k" * 40) as closed:
-        stopped = run("enqueue", "--file", file, HAULIER_URL=closed.url)
-        going_on = run("enqueue", "--file", file, HAULIER_URL=closed.url, HAULIER_API_KEY="k" * 40)
+    with lossy(server.url, refused=1) as url:
+        stopped, going_on = (run("enqueue", "--file", file, HAULIER_URL=url) for _ in range(2))
 
     assert (stopped.code, going_on.code) == (4, 0)
     assert stopped.err.startswith("haulier: stopped at line 1; the same command goes on from there\nhaulier: ")
@@ -286,27 +263,20 @@ def test_says_that_a_file_changes_while_it_is_read(run: Run, tmp_path: Path, mon
     assert done.err == "haulier: the file has changed while it was read; 1 lines were sent\n"
 
 
-def test_says_in_a_line_what_is_wrong(run: Run) -> None:
+def test_says_in_a_line_what_is_wrong_and_touches_no_file(run: Run, tmp_path: Path) -> None:
+    file = write(tmp_path / "jobs", job(1))
     expected: dict[tuple[str, ...], str] = {
         ("--file", "absent"): "cannot read absent: No such file or directory",
         ("--file", "-", "--run", "../x"): "--run: must be 1 to 64 letters",
         ("mail", "--file", "-"): "--file: what a job is, its line says",
         ("--file", "-", "--queue", "q"): "--file: what a job is, its line says",
+        ("--file", file, "--rejects", str(tmp_path / "." / "jobs")): "--rejects: is the same file as --file",
         ("--file", "-", "--rejects", "absent/rejects", "--run", "r"): "cannot write absent/rejects: No such file",
         (): "Missing argument 'KIND'",
         ("mail", "--key", "two words"): "--key: must be 1 to 255 visible ASCII characters",
     }
 
     assert not_refused(run, {("enqueue", *args): said for args, said in expected.items()}) == {}
-
-
-def test_never_writes_refused_lines_over_the_jobs(run: Run, tmp_path: Path) -> None:
-    file = write(tmp_path / "jobs", job(1))
-
-    refused = run("enqueue", "--file", file, "--rejects", str(tmp_path / "." / "jobs"))
-
-    assert refused.code == 2
-    assert "--rejects: is the same file as --file" in refused.err
     assert Path(file).read_text() == json.dumps(job(1)) + "\n"
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 from haulier.cli.commands import ping, queues
-from haulier.cli.terminal import words
 from haulier.cli.terminal.output import Terminal
 from haulier.queue import claims
 from tests.api.conftest import Fail
@@ -54,6 +53,19 @@ def test_lists_queues(run: Run, counted: Callable[[], None], sql: Sql) -> None:
     assert run("queues", "show", "bulk", "--json").json["waiting"] == 4
     assert run("queues", "show", "absent").code == 3
     assert run("queues", "show", "../health").code == 3
+
+
+def test_pauses_and_resumes_a_queue(run: Run) -> None:
+    paused, listed = run("queues", "pause", "bulk"), run("queues", "list")
+    until = run("queues", "pause", "bulk", "--for", "1h")
+    resumed = run("queues", "resume", "bulk", "--json")
+
+    assert (paused.code, paused.out) == (0, "bulk  paused\n")
+    assert listed.rows[0][:2] == ["bulk", "paused"]
+    assert re.fullmatch(r"bulk  paused until \S+Z\n", until.out)
+    assert resumed.json["paused"] is False
+    assert run("queues", "pause", "bulk", "--until", "2026-01-01").code == 1
+    assert run("queues", "pause", "bulk", "--until", "2099-01-01", "--for", "1h").code == 2
 
 
 def queue(**figures: Any) -> dict[str, Any]:
@@ -180,8 +192,3 @@ def test_says_the_median_and_the_nineteenth_of_twenty() -> None:
     assert ping.at(values, 0.5) == statistics.median_low(values) == 10
     assert ping.at(values, 0.95) == 19
     assert ping.at([3.0], 0.95) == 3
-
-
-def test_draws_figures_as_a_line() -> None:
-    assert words.spark([0, 1, None, 8]) == "▁▂ █"
-    assert words.spark([]) == ""

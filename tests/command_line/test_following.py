@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import signal
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from subprocess import Popen
+from uuid import uuid4
 
+from haulier.queue import claims
 from tests import queueing
 from tests.api.conftest import Fail
-from tests.command_line.conftest import SUMMARY, Run
+from tests.command_line.conftest import ABSENT, SUMMARY, Run
 from tests.conftest import PATIENCE, eventually
 from tests.docs.stack import _worker as worker
 
@@ -38,28 +43,34 @@ def test_exits_with_a_code_for_how_jobs_have_ended(run: Run, fail: Fail, job: st
     assert waits.err == f"haulier: 1 have not ended after 200 ms: {job}\n"
     assert r"no luck\x1b" in both.out
     assert both.out.count("\n") == 2
-    assert run("jobs", "watch", "01a2108e-9bc5-7bc3-a7c0-cbc0c5973a71").code == 3
+    assert run("jobs", "watch", ABSENT).code == 3
+
+
+@contextmanager
+def tailing(start: Callable[..., Popen[str]], *options: str) -> Iterator[list[str]]:
+    """Give the lines that `haulier jobs tail` prints until Ctrl-C, at which it ends."""
+    lines: list[str] = []
+    with start("jobs", "tail", "--every", "0.1", *options) as tail:
+        reading = threading.Thread(target=lambda: lines.extend(tail.stdout or ()), daemon=True)
+        reading.start()
+        yield lines
+        tail.send_signal(signal.SIGINT)
+        assert (tail.wait(PATIENCE), tail.stderr.read().strip()) == (130, "")
+        reading.join()
 
 
 def test_shows_what_ends_as_it_does_and_nothing_twice(start, run: Run, fail: Fail) -> None:
     before = str(fail("before").id)
-    with start("jobs", "tail", "--every", "0.1", "--kind", "mail", "--json") as tail:
-        found: list[str] = []
-        reading = threading.Thread(target=lambda: found.extend(tail.stdout), daemon=True)
-        reading.start()
+    with tailing(start, "--kind", "mail", "--json") as found:
         # It has begun to look once it shows something.
         made = [str(fail("first").id)]
         eventually(lambda: found or made.append(str(fail("more").id)))
         made.append(str(fail("last").id))
         run("jobs", "cancel", run("enqueue", "summarize_text", SUMMARY).out.strip())
         eventually(lambda: any(made[-1] in line for line in found))
-        tail.send_signal(signal.SIGINT)
-        code = tail.wait(PATIENCE)
-        reading.join()
 
     jobs = [json.loads(line) for line in found]
     shown = [job["id"] for job in jobs]
-    assert code == 130
     assert len(jobs) == len({(job["id"], job["status"]) for job in jobs})
     assert set(shown) <= set(made)
     assert before not in shown
@@ -67,14 +78,7 @@ def test_shows_what_ends_as_it_does_and_nothing_twice(start, run: Run, fail: Fai
 
 
 def test_shows_what_runs_once_it_has_begun(start, run: Run, conn) -> None:
-    from uuid import uuid4
-
-    from haulier.queue import claims
-
-    with start("jobs", "tail", "--every", "0.1") as tail:
-        found: list[str] = []
-        reading = threading.Thread(target=lambda: found.extend(tail.stdout), daemon=True)
-        reading.start()
+    with tailing(start) as found:
         me = claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=60)
 
         def begun() -> bool:
@@ -83,9 +87,6 @@ def test_shows_what_runs_once_it_has_begun(start, run: Run, conn) -> None:
             return bool(found)
 
         eventually(begun)
-        tail.send_signal(signal.SIGINT)
-        tail.wait(PATIENCE)
-        reading.join()
 
     assert found[0].split()[2:] == ["running", "summarize_text", "default", "attempt", "1"]
 

@@ -12,7 +12,7 @@ import pytest
 
 from haulier.cli.client import api
 from tests.command_line.conftest import SUMMARY, Ended, Run
-from tests.command_line.servers import answer, body_of, serving
+from tests.kinds.kinds_tools import receiving, reply
 
 ID = "0192f0c1-2b3c-7d4e-8f50-61728394a5b6"
 COMMANDS = (
@@ -39,19 +39,11 @@ COMMANDS = (
     ("enqueue", "--file", "-"),
 )
 # What a terminal obeys, but for the ends of lines.
-CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]")
 DEEP = b"[" * 100_000 + b"]" * 100_000
-STEERING = "\x1b]0;mine\x07\x9b2J\r\n"
-JOB: dict[str, Any] = {
-    "id": STEERING,
-    "key": STEERING,
-    "kind": STEERING,
-    "queue": STEERING,
-    "status": STEERING,
-    "created_at": STEERING,
-    "error": STEERING,
-    "message": STEERING,
-}
+STEERING = "\x1b]0;mine\x07\x9b2J\u202e[red]not red[/red]\r\n"
+FIELDS = ("id", "key", "kind", "queue", "status", "created_at", "error", "message")
+JOB: dict[str, Any] = dict.fromkeys(FIELDS, STEERING)
 # The status, the body and the headers of each answer.
 ANSWERS: dict[str, tuple[int, bytes, dict[str, str]]] = {
     "a redirect to C1": (302, b"", {"Location": "http://\x9b2J/\x1b[2J"}),
@@ -74,7 +66,7 @@ ANSWERS: dict[str, tuple[int, bytes, dict[str, str]]] = {
     "a date without a zone": (200, b"[]", {"Date": "Mon, 30 Nov 2026 04:00:00 -0000"}),
     "a date beyond all": (200, b"[]", {"Date": "Mon, 30 Nov 2026 04:00:00 +99999999999999999999"}),
     "bytes that are no gzip": (200, b"[]", {"Content-Encoding": "gzip"}),
-    "a length that is none": (200, b"[]", {"Content-Length": "-5, x"}),
+    "a length that is none": (200, b"[]", {"Content_Length": "-5, x"}),
     "cookies that are none": (200, b"[]", {"Set-Cookie": "\x9b=\x1b[2J; expires=\x9b; domain=[::"}),
 }
 RAW: dict[str, bytes] = {
@@ -109,19 +101,17 @@ def test_ends_with_its_own_error_whatever_a_server_answers(run: Run) -> None:
     wrong: list[str] = []
     for name in (*ANSWERS, *RAW):
 
-        def handle(handler: BaseHTTPRequestHandler, name: str = name) -> None:
-            body_of(handler)
+        def answer(handler: BaseHTTPRequestHandler, _: object, name: str = name) -> None:
             if name in ANSWERS:
                 status, body, headers = ANSWERS[name]
-                answer(handler, status, body, **headers)
+                reply(handler, status, body, **headers)
             else:
                 handler.wfile.write(RAW[name])
-            handler.close_connection = True
 
-        with serving(handle) as url:
+        with receiving(answer) as server:
             for command in COMMANDS:
                 try:
-                    ended = run("-v", *command, input='{"kind": "mail", "payload": {}}\n', HAULIER_URL=url)
+                    ended = run("-v", *command, input='{"kind": "mail", "payload": {}}\n', HAULIER_URL=server.url)
                     faults = faults_of(ended)
                 except Exception as error:  # the caller would see a traceback
                     faults = [repr(error)[:200]]
@@ -130,24 +120,22 @@ def test_ends_with_its_own_error_whatever_a_server_answers(run: Run) -> None:
 
 
 def test_ends_a_list_whose_server_repeats_or_never_ends_it(run: Run) -> None:
-    asked: list[str] = []
-
-    def handle(handler: BaseHTTPRequestHandler) -> None:
-        asked.append(handler.path)
-        assert len(asked) < 50, "the list goes on"
-        answer(handler, 200, b"[]", Next_Cursor=cursors[(len(asked) - 1) % len(cursors)])
+    def answer(handler: BaseHTTPRequestHandler, _: object) -> None:
+        assert len(server.requests) < 50, "the list goes on"
+        reply(handler, 200, b"[]", Next_Cursor=cursors[(len(server.requests) - 1) % len(cursors)])
 
     for cursors in (["a"], ["a", "b", "c"]):
-        asked.clear()
-        with serving(handle) as url:
-            ended = run("jobs", "list", HAULIER_URL=url)
-        assert (ended.code, len(asked)) == (5, len(cursors) + 1)
-        assert ended.err.startswith(f"haulier: {url.removeprefix('http://')} repeats the cursor of a list")
+        with receiving(answer) as server:
+            ended = run("jobs", "list", HAULIER_URL=server.url)
+        assert (ended.code, len(server.requests)) == (5, len(cursors) + 1)
+        assert ended.err.startswith(f"haulier: {server.url.removeprefix('http://')} repeats the cursor of a list")
 
 
 def test_prints_no_more_items_than_it_has_asked_for(run: Run) -> None:
-    with serving(lambda handler: answer(handler, 200, json.dumps([{"id": 1}] * 9).encode(), Next_Cursor="a")) as url:
-        ended = run("jobs", "list", "--json", "--limit", "5", HAULIER_URL=url)
+    with receiving(
+        lambda handler, _: reply(handler, 200, json.dumps([{"id": 1}] * 9).encode(), Next_Cursor="a")
+    ) as server:
+        ended = run("jobs", "list", "--json", "--limit", "5", HAULIER_URL=server.url)
 
     assert (ended.code, len(ended.lines)) == (0, 5)
 
@@ -156,8 +144,8 @@ def test_reads_no_answer_without_end(run: Run, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(api, "MOST_BYTES", 100_000)
     # 1 MB that takes 1 KB on the way.
     body = gzip.compress(b" " * 1_000_000)
-    with serving(lambda handler: answer(handler, 200, body, Content_Encoding="gzip")) as url:
-        ended = run("jobs", "count", HAULIER_URL=url)
+    with receiving(lambda handler, _: reply(handler, 200, body, Content_Encoding="gzip")) as server:
+        ended = run("jobs", "count", HAULIER_URL=server.url)
 
     assert ended.code == 5
     assert "the answer is longer than 100,000 bytes" in ended.err

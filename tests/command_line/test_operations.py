@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.command_line.conftest import SUMMARY, Run
+from tests.command_line.conftest import ABSENT, SUMMARY, Run
 from tests.command_line.terminals import Terminal
 from tests.conftest import PATIENCE, Sql, eventually
 from tests.web import Server
-
-ABSENT = "01a2108e-9bc5-7bc3-a7c0-cbc0c5973a71"
 
 
 @pytest.fixture
@@ -38,7 +36,7 @@ def test_previews_and_does_nothing(run: Run, ten: list[str]) -> None:
     assert waiting(run) == 10
 
 
-def test_does_it_to_all_of_the_filter_and_to_no_other(run: Run, ten: list[str]) -> None:
+def test_does_each_act_to_all_of_the_filter_and_to_no_other(run: Run, ten: list[str]) -> None:
     cancelled = run("jobs", "cancel", "--queue", "mail", "--all", "--yes")
     retried = run("jobs", "retry", "--status", "cancelled", "--all", "--yes", "--json")
     none = run("jobs", "cancel", "--queue", "absent", "--all", "--yes")
@@ -49,24 +47,14 @@ def test_does_it_to_all_of_the_filter_and_to_no_other(run: Run, ten: list[str]) 
     }  # fmt: skip
     assert (none.code, none.out) == (0, "no job matches\n")
     assert waiting(run) == 10
-
-
-def test_moves_puts_first_and_runs_now_all_of_a_filter(run: Run, ten: list[str]) -> None:
     run("jobs", "move", "--queue", "bulk", "--all", "--yes", "--to", "other")
     run("jobs", "priority", "--queue", "other", "--all", "--yes", "--to", "-7")
     spread = run("jobs", "run-now", "--everything", "--all", "--yes", "--spread", "1h")
-
-    found = run("jobs", "list", "--queue", "other", "--json").lines
-    assert [job["priority"] for job in found] == [-7] * 3
+    others = run("jobs", "list", "--queue", "other", "--json").lines
+    assert [job["priority"] for job in others] == [-7] * 3
     assert (spread.code, spread.out) == (0, "10 changed\n")
-
-
-def test_deletes_all_of_a_filter(run: Run, ten: list[str]) -> None:
-    run("jobs", "cancel", "--queue", "bulk", "--all", "--yes")
-
-    deleted = run("jobs", "delete", "--status", "cancelled", "--all", "--yes")
-
-    assert deleted.out == "3 deleted\n"
+    run("jobs", "cancel", "--queue", "other", "--all", "--yes")
+    assert run("jobs", "delete", "--status", "cancelled", "--all", "--yes").out == "3 deleted\n"
     assert len(run("jobs", "list", "--json").lines) == 7
 
 

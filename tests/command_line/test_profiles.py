@@ -17,7 +17,7 @@ from haulier.cli.client.service import choose
 from haulier.cli.parts.completing import complete
 from haulier.cli.parts.invocation import Invocation
 from haulier.cli.root import root
-from tests.command_line.conftest import Run
+from tests.command_line.conftest import Run, lossy
 from tests.web import Server
 
 KEY = "hlr_k3xq0v9a2b7c_" + "s" * 43
@@ -123,16 +123,14 @@ def test_keeps_a_working_key_in_a_file_that_others_cannot_read(run: Run, home: P
     assert run("jobs", "list", HAULIER_URL=None).code == 0
 
 
-def test_keeps_no_key_that_is_refused(run: Run, home: Path, run_gunicorn, database: str) -> None:
-    with run_gunicorn(database, HAULIER_API_KEY="k" * 40) as closed:
-        refused = run("login", "--url", closed.url, input=f"{KEY}\n")
-        empty = run("login", "--url", closed.url, input="\n")
-        kept = run("login", "--url", closed.url, input="k" * 40)
+def test_keeps_no_key_that_is_refused(run: Run, server: Server) -> None:
+    with lossy(server.url, refused=1) as url:
+        refused, empty, kept = (run("login", "--url", url, input=key) for key in (f"{KEY}\n", "\n", "k" * 40))
 
     assert (refused.code, empty.code, kept.code) == (4, 2, 0)
     assert KEY not in refused.err
     assert run("profiles", "--json").json == {
-        "name": "127-0-0-1", "url": closed.url, "key": "file", "confirm": False, "default": True,
+        "name": "127-0-0-1", "url": url, "key": "file", "confirm": False, "default": True,
     }  # fmt: skip
 
 

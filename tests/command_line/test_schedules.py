@@ -14,8 +14,7 @@ from haulier.cli.parts import completing
 from haulier.cli.parts.invocation import Invocation
 from haulier.cli.root import root
 from tests.command_line.conftest import SUMMARY, Run, not_refused
-from tests.command_line.terminals import Terminal, in_terminal
-from tests.conftest import Sql, eventually
+from tests.conftest import Sql
 from tests.web import Server
 
 CREATE = ("schedules", "create", "nightly", "summarize_text", SUMMARY)
@@ -152,16 +151,6 @@ def test_says_why_the_database_refuses_the_job_of_a_schedule(run: Run, sql: Sql)
     assert re.search(r"^refused +3 × since \S+Z: no such customer\n +tried again at \S+Z$", people, re.MULTILINE)
 
 
-def test_asks_before_it_deletes_and_does_not_without_a_yes(run: Run, server: Server, home: Any) -> None:
-    run(*CREATE, *BERLIN)
-    terminal = Terminal(server, home, "schedules", "delete", "nightly")
-    eventually(lambda: "Delete the schedule nightly on" in terminal.read())
-    terminal.press("n\n")
-
-    assert "nothing was done" in terminal.end(1)
-    assert shown(run)["name"] == "nightly"
-
-
 def test_says_what_changes_of_clocks_do_to_ticks(run: Run) -> None:
     asked = ("schedules", "next", *BERLIN, "--from", "2026-03-28T12:00:00Z", "--count", "2")
 
@@ -203,12 +192,3 @@ def test_completes_the_names_of_schedules(run: Run, server: Server, home: Any, m
         found = [completing.complete("schedules", context, begun) for begun in ("", "we", "x")]
 
     assert found == [["nightly", "weekly"], ["weekly"], []]
-
-
-def test_shows_schedules_on_a_screen(run: Run, server: Server, home: Any) -> None:
-    run(*CREATE, *BERLIN)
-    run("schedules", "run", "nightly")
-    drawn = in_terminal(server, home, "schedules", "show", "nightly")
-
-    assert "● active" in drawn
-    assert "✔ fired" in drawn

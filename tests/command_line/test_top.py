@@ -34,10 +34,6 @@ def test_prints_once_without_a_terminal(run: Run, server: Server, sql: Sql, coun
     assert run("top", "--json").json["waiting"] == 10
 
 
-def test_says_that_no_service_answers(run: Run) -> None:
-    assert run("top", HAULIER_URL="http://127.0.0.1:9").code == 5
-
-
 def test_takes_the_screen_and_keys_and_gives_both_back(server: Server, home: Path, sql: Sql, counted) -> None:
     fill(sql, counted)
     top = Terminal(server, home, "top", "--every", "0.5")

@@ -12,7 +12,7 @@ import pytest
 
 from tests.installed.environments import ROOT, Environment, run
 from tests.repositories import Repository
-from tests.web import run_gunicorn  # noqa: F401  # fixture
+from tests.web import server, shared_server  # noqa: F401  # fixtures
 
 # Whatever imports one of these, or reads it, stops with this.
 THEIRS = "raise SystemExit('this is not of Haulier')\n"
@@ -105,12 +105,6 @@ def environment(tmp_path_factory: pytest.TempPathFactory, pip: Path, wheel: Path
     made = Environment(tmp_path_factory.mktemp("installed"), pip, with_ours=True)
     made.install("--no-deps", str(wheel))
     return made
-
-
-@pytest.fixture
-def installed(environment: Environment) -> Path:
-    """Give the command `haulier` of that environment."""
-    return Path(environment.haulier)
 
 
 @pytest.fixture

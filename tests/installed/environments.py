@@ -14,8 +14,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import distribution, requires
 from pathlib import Path
+from typing import Any
 
-from tests.conftest import PATIENCE
+import requests
+
+from tests.conftest import PATIENCE, eventually
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,7 +56,8 @@ class Environment:
         """Have the command `pip` in it, as in one that is made by hand."""
         pip = Path(self.python).with_name("pip")
         pip.write_text(
-            f'#!/bin/sh\nPYTHONPATH="{self.pip}" exec "{self.python}" -m pip --disable-pip-version-check "$@"\n'
+            f'#!/bin/sh\nPYTHONPATH="{self.pip}" exec "{self.python}"'
+            ' -m pip --no-cache-dir --disable-pip-version-check "$@"\n'
         )
         pip.chmod(0o755)
 
@@ -112,3 +116,27 @@ def web_environ(dsn: str, folder: Path) -> tuple[str, dict[str, str]]:
         "TMPDIR": str(folder),
     }
     return f"http://127.0.0.1:{port}", environ
+
+
+class Client:
+    """A program that enqueues over HTTP."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.session = requests.Session()
+        # A .netrc of this machine does not matter.
+        self.session.trust_env = False
+
+    def get(self, path: str) -> Any:
+        """Return the answer to a GET."""
+        return self.session.get(f"{self.url}{path}", timeout=10).json()
+
+    def enqueue(self, kind: str, *, name: str, **more: object) -> str:
+        """Return the id of a job that greets this person."""
+        body = {"kind": kind, "payload": {"name": name}, **more}
+        return str(self.session.post(f"{self.url}/jobs", json=body, timeout=10).json()["id"])
+
+    def results(self, job_ids: list[str]) -> list[object]:
+        """Return the results of these jobs, once all have ended."""
+        eventually(lambda: all(self.get(f"/jobs/{each}")["finished_at"] for each in job_ids))
+        return [self.get(f"/jobs/{each}")["result"] for each in job_ids]

@@ -16,15 +16,10 @@ import requests
 from tests.conftest import eventually
 from tests.docs import shell
 from tests.docs.reading import Block, blocks_of
-from tests.installed.environments import ROOT, Environment, run, running, version_of, web_environ
+from tests.installed.environments import Environment, run, running, version_of, web_environ
 from tests.web import answers
 
 PAGE = "docs/own-repository.md"
-# With it the page's `pip install` finds all that it names where these tests run, and asks no index.
-PIP = """\
-#!/bin/sh
-exec {python} -m pip --no-cache-dir --disable-pip-version-check "$@"
-"""
 
 
 @dataclass(frozen=True)
@@ -65,14 +60,10 @@ def reader(pip: Path, two_wheels: tuple[Path, Path], fresh_database: str, tmp_pa
     environment = Environment(tmp_path / "environment", pip, with_ours=True)
     folder = tmp_path / "shop"
     folder.mkdir()
-    command = Path(environment.python).with_name("pip")
-    command.write_text(PIP.format(python=environment.python))
-    command.chmod(0o755)
-    [vendored] = (ROOT / "tools" / "vendor").glob("pip-*.whl")
+    environment.add_pip()
     url, environ = web_environ(fresh_database, tmp_path)
     environ |= {
         "PATH": f"{Path(environment.python).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(vendored),
         "PIP_NO_INDEX": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
     }

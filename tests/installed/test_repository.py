@@ -13,7 +13,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 from zipfile import ZipFile
 
 import pytest
@@ -24,10 +23,8 @@ from haulier.config import Config
 from haulier.postgres.connection import connect
 from haulier.version import version
 from tests.conftest import eventually, sql_on
-from tests.installed.environments import Environment, run, running, version_of, web_environ
+from tests.installed.environments import Client, Environment, run, running, version_of, web_environ
 from tests.web import answers
-
-# A repository of a team's own ---------------------------------------------------------------------------------------
 
 OWN_KIND = """
 from marshmallow import fields
@@ -102,13 +99,13 @@ class Team:
 
 
 @pytest.fixture
-def team(installed: Path, pip: Path, wheel: Path, library: Path, tmp_path: Path) -> Team:
+def team(environment: Environment, pip: Path, wheel: Path, library: Path, tmp_path: Path) -> Team:
     """Give what `haulier init` began, with a package `app`, a library of their own, and a kind that uses both."""
     folder = tmp_path / "repository"
     (folder / "vendor").mkdir(parents=True)
     for each in (wheel, library):
         shutil.copy(each, folder / "vendor")
-    run([str(installed), "init", str(folder)], tmp_path, dict(os.environ))
+    run([environment.haulier, "init", str(folder)], tmp_path, dict(os.environ))
     (folder / "app").mkdir()
     (folder / "app" / "__init__.py").write_text("")
     (folder / "app" / "greetings.py").write_text(
@@ -120,36 +117,16 @@ def team(installed: Path, pip: Path, wheel: Path, library: Path, tmp_path: Path)
     return Team(folder, Environment(tmp_path / "environment", pip, with_ours=True))
 
 
-class Client:
-    """Somebody who enqueues over HTTP."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    def enqueue(self, name: str, **more: object) -> str:
-        """Return the id of a job of the team's own kind."""
-        body = {"kind": "greet", "payload": {"name": name}, **more}
-        return str(requests.post(f"{self.url}/jobs", json=body, timeout=10).json()["id"])
-
-    def job(self, job_id: str) -> Any:
-        """Return the job."""
-        return requests.get(f"{self.url}/jobs/{job_id}", timeout=10).json()
-
-    def is_served_by(self, version: str) -> bool:
-        """Return whether the API and its worker are of this version."""
-        health, workers = (requests.get(f"{self.url}/{path}", timeout=10).json() for path in ("health", "workers"))
-        return [each["version"] for each in (health, *workers)] == [version] * 2
-
-    def greeted(self, job_ids: list[str]) -> list[object]:
-        """Return the results of these jobs, once all have ended."""
-        eventually(lambda: all(self.job(each)["finished_at"] for each in job_ids))
-        return [self.job(each)["result"] for each in job_ids]
-
-
 MORNING = {"greeting": "Good morning, Ann, if you please"}
 
 
+def is_served_by(client: Client, version: str) -> bool:
+    """Return whether the API and its worker are of this version."""
+    return [each["version"] for each in (client.get("/health"), *client.get("/workers"))] == [version] * 2
+
+
 @pytest.mark.direct("is about what is installed, and not about the way to the database")
+@pytest.mark.slow
 def test_runs_a_kind_of_a_repository_that_init_began_on_one_dyno(team, wheel, fresh_database, tmp_path):
     url, environ = web_environ(fresh_database, tmp_path)
     client = Client(url)
@@ -157,8 +134,8 @@ def test_runs_a_kind_of_a_repository_that_init_began_on_one_dyno(team, wheel, fr
 
     with team.running(environ, tmp_path):
         eventually(lambda: answers(url))
-        assert client.greeted([client.enqueue("Ann")]) == [MORNING]
-        assert requests.get(f"{url}/health", timeout=10).json() == {"status": "ok", "version": version_of(wheel)}
+        assert client.results([client.enqueue("greet", name="Ann")]) == [MORNING]
+        assert client.get("/health") == {"status": "ok", "version": version_of(wheel)}
 
 
 @pytest.mark.direct("is about what is installed, and not about the way to the database")
@@ -176,20 +153,21 @@ def test_upgrades_by_the_procfile_and_rolls_back_and_loses_nothing(team, two_whe
         changes.append(team.says(environ, "-c", "import haulier; print('CHANGE' in vars(haulier))"))
         with team.running(environ, tmp_path, "web", "worker"):
             eventually(lambda: answers(url))
-            eventually(partial(client.is_served_by, version_of(wheel)))
+            eventually(partial(is_served_by, client, version_of(wheel)))
             # An hour goes by, after which what the version before has left is due.
             with closing(connect(fresh_database)) as conn:
                 sql_on(conn)("UPDATE haulier.job SET run_at = now()")
-            jobs.append(client.enqueue("Ann"))
-            assert client.greeted(jobs) == [MORNING] * len(jobs)
-            assert {client.job(each)["attempts"] for each in jobs} == {1}
-            jobs.append(client.enqueue("Ann", delay_seconds=3600))
-            left = client.job(jobs[-1])["status"]
+            jobs.append(client.enqueue("greet", name="Ann"))
+            assert client.results(jobs) == [MORNING] * len(jobs)
+            assert {client.get(f"/jobs/{each}")["attempts"] for each in jobs} == {1}
+            jobs.append(client.enqueue("greet", name="Ann", delay_seconds=3600))
+            left = client.get(f"/jobs/{jobs[-1]}")["status"]
 
     assert changes == ["False\n", "True\n", "False\n"]
     assert (len(jobs), left) == (6, "queued")
 
 
+@pytest.mark.slow
 def test_pip_replaces_a_commit_by_the_next_and_goes_back(pip, two_wheels, tmp_path):
     made = Environment(tmp_path / "environment", pip, with_ours=False)
     made.add("click", "requests", "rich")
@@ -206,18 +184,12 @@ def test_pip_replaces_a_commit_by_the_next_and_goes_back(pip, two_wheels, tmp_pa
     assert said == [f"haulier {each}\n" for each in (*versions, versions[0])]
 
 
-def test_requires_a_release_from_an_index_and_any_other_build_as_a_file():
-    assert requirement("1.0.0") == "haulier[server]==1.0.0"
-    file = "haulier-1.0.1.dev3+g012345678-py3-none-any.whl"
-    assert requirement("1.0.1.dev3+g012345678") == f"./vendor/{file}[server]"
-
-
-def test_begins_a_repository_whose_tests_pass_and_leaves_what_is_there(installed, environment, tmp_path):
+def test_begins_a_repository_whose_tests_pass_and_leaves_what_is_there(environment, tmp_path):
     (tmp_path / "requirements.txt").write_text("django\n")
     (tmp_path / "Procfile").write_text("web: gunicorn shop.wsgi\n")
 
-    said = run([str(installed), "init"], tmp_path, dict(os.environ))
-    again = run([str(installed), "init", "."], tmp_path, dict(os.environ))
+    said = run([environment.haulier, "init"], tmp_path, dict(os.environ))
+    again = run([environment.haulier, "init", "."], tmp_path, dict(os.environ))
 
     written = ["kinds.py", "test_kinds.py", ".env.example", ".gitignore"]
     assert [line.split(maxsplit=1) for line in said.splitlines()[:6]] == [
@@ -225,6 +197,9 @@ def test_begins_a_repository_whose_tests_pass_and_leaves_what_is_there(installed
         *(["wrote", name] for name in written),
         ["left", f"requirements.txt: add the line {requirement(version())}"],
     ]
+    file = "haulier-1.0.1.dev3+g012345678-py3-none-any.whl"
+    assert requirement("1.0.1.dev3+g012345678") == f"./vendor/{file}[server]"
+    assert requirement("1.0.0") == "haulier[server]==1.0.0"
     assert re.findall(r"^[0-9]\.", said, flags=re.MULTILINE) == ["1.", "2.", "3."]
     assert "wrote" not in again
     assert (tmp_path / "requirements.txt").read_text() == "django\n"
@@ -234,6 +209,7 @@ def test_begins_a_repository_whose_tests_pass_and_leaves_what_is_there(installed
 
 
 @pytest.mark.direct("is about what is installed, and not about the way to the database")
+@pytest.mark.slow
 def test_says_three_steps_that_work_as_they_are_typed(pip, wheel, fresh_database, tmp_path, tmp_path_factory):
     began = time.monotonic()
     clean = Environment(tmp_path_factory.mktemp("clean"), pip, with_ours=True)
@@ -249,12 +225,11 @@ def test_says_three_steps_that_work_as_they_are_typed(pip, wheel, fresh_database
     with running(["sh", "-c", f"exec env {steps['2']}"], tmp_path, environ, tmp_path / "run.log"):
         eventually(lambda: answers(url))
         docs = requests.get(f"{url}/docs", timeout=10)
-        body = {"kind": "welcome", "payload": {"name": "Ann"}}
-        job = requests.post(f"{url}/jobs", json=body, timeout=10).json()["id"]
-        found = eventually(lambda: (job_now := Client(url).job(job))["finished_at"] and job_now)
+        client = Client(url)
+        results = client.results([client.enqueue("welcome", name="Ann")])
 
     print(f"from an empty environment to the first job of an own kind: {time.monotonic() - began:.1f} s")
     assert "2 passed" in tested
     assert docs.status_code == 200
     assert f"http://127.0.0.1:{Config.from_env({'DATABASE_URL': fresh_database}).port}/docs" in steps["2"]
-    assert found["result"] == {"welcome": "Welcome, Ann!"}
+    assert results == [{"welcome": "Welcome, Ann!"}]

@@ -16,11 +16,10 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
-import requests
 
 from haulier.version import version
 from tests.conftest import eventually
-from tests.installed.environments import ROOT, Environment, run, running, web_environ
+from tests.installed.environments import ROOT, Client, Environment, run, running, web_environ
 from tests.web import answers
 
 
@@ -40,50 +39,23 @@ def test_has_every_file_of_the_checkout_and_nothing_else_at_its_top_level(wheel)
     assert names == expected
 
 
-def outcomes(command: list[str], folder: Path, dsn: str, logs: Path, **environ: str) -> list[object]:
-    """Return the results of a job of each of the project's kinds, from an empty database on."""
-    url, given = web_environ(dsn, logs)
-    environ = {**given, "HAULIER_KINDS": "our_kinds", **environ}
-    assert run([*command, "migrate"], folder, environ).startswith("applied schema version ")
-    with ExitStack() as stack, requests.Session() as session:
-        session.trust_env = False
-        web = stack.enter_context(running([*command, "web"], folder, environ, logs / "web.log"))
-        worker = stack.enter_context(running([*command, "worker"], folder, environ, logs / "worker.log"))
-        eventually(lambda: web.poll() is not None or answers(url))
-
-        jobs = [
-            session.post(f"{url}/jobs", json={"kind": kind, "payload": {"name": "Ann"}}, timeout=10).json()
-            for kind in ("greet", "greet_apart")
-        ]
-
-        def results() -> list[object] | None:
-            assert (web.poll(), worker.poll()) == (None, None)
-            found = [session.get(f"{url}/jobs/{job['id']}", timeout=10).json() for job in jobs]
-            return [job["result"] for job in found] if all(job["finished_at"] for job in found) else None
-
-        return eventually(results)
-
-
 @pytest.mark.direct("is about what is installed, and not about the way to the database")
 def test_runs_the_kinds_of_a_project_that_has_an_app_and_a_worker_of_its_own(
-    installed, project, fresh_database, tmp_path_factory
+    environment, project, fresh_database, tmp_path_factory
 ):
     logs = tmp_path_factory.mktemp("logs")
+    url, environ = web_environ(fresh_database, logs)
+    environ["HAULIER_KINDS"] = "our_kinds"
+    assert run([environment.haulier, "migrate"], project, environ).startswith("applied schema version ")
+    with ExitStack() as stack:
+        web = stack.enter_context(running([environment.haulier, "web"], project, environ, logs / "web.log"))
+        worker = stack.enter_context(running([environment.haulier, "worker"], project, environ, logs / "worker.log"))
+        eventually(lambda: web.poll() is not None or answers(url))
+        client = Client(url)
+        jobs = [client.enqueue(kind, name="Ann") for kind in ("greet", "greet_apart")]
 
-    found = outcomes([str(installed)], project, fresh_database, logs)
-
-    assert found == [{"greeting": "Hello, Ann!"}] * 2
-
-
-@pytest.mark.direct("is about what is there to run, and not about the way to the database")
-def test_has_the_same_commands_in_a_checkout(project, fresh_database, tmp_path_factory):
-    logs = tmp_path_factory.mktemp("logs")
-    kinds = tmp_path_factory.mktemp("kinds")
-    shutil.copy(project / "our_kinds.py", kinds)
-
-    found = outcomes([sys.executable, "-m", "haulier"], ROOT, fresh_database, logs, PYTHONPATH=str(kinds))
-
-    assert found == [{"greeting": "Hello, Ann!"}] * 2
+        assert client.results(jobs) == [{"greeting": "Hello, Ann!"}] * 2
+        assert (web.poll(), worker.poll()) == (None, None)
 
 
 @pytest.mark.direct("is about processes, and not about the way to the database")
@@ -137,17 +109,15 @@ def test_says_what_the_server_needs_if_only_the_client_is_installed(alone, tmp_p
     assert (tmp_path / "here" / "kinds.py").exists()
 
 
-def test_is_a_client_if_installed_without_extras(alone, run_gunicorn, database, tmp_path):
-    key = "k" * 40
+def test_is_a_client_if_installed_without_extras(alone, server, tmp_path):
     payload = '{"text": "The ship came in. It was late. Nobody minded."}'
     environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    login = [alone.haulier, "login", "--url", server.url]
+    subprocess.run(login, env=environ, input="k" * 40, text=True, timeout=60, check=True)
 
-    with run_gunicorn(database, HAULIER_API_KEY=key) as server:
-        login = [alone.haulier, "login", "--url", server.url]
-        subprocess.run(login, env=environ, input=key, text=True, timeout=60, check=True)
-        job = run([alone.haulier, "enqueue", "summarize_text", payload], tmp_path, environ).strip()
-        listed = run([alone.haulier, "jobs", "list"], tmp_path, environ)
-        cancelled = run([alone.haulier, "--color", "always", "jobs", "cancel", job, "--json"], tmp_path, environ)
+    job = run([alone.haulier, "enqueue", "summarize_text", payload], tmp_path, environ).strip()
+    listed = run([alone.haulier, "jobs", "list"], tmp_path, environ)
+    cancelled = run([alone.haulier, "--color", "always", "jobs", "cancel", job, "--json"], tmp_path, environ)
 
     assert listed.splitlines()[1].startswith(job)
     assert json.loads(cancelled) == {"status": "cancelled", "job_id": job}

@@ -84,17 +84,30 @@ def webp_canvas(width: int, height: int) -> bytes:
     return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
 
 
+def png_that_claims(side: int) -> bytes:
+    """Give a PNG that claims to be this wide and high."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
+    return PNG + header + chunk(b"IDAT", zlib.compress(b"\0" * 10_000)) + chunk(b"IEND", b"")
+
+
+def gif_beyond_its_screen() -> bytes:
+    """Give a GIF whose picture is larger than its screen."""
+    screen = struct.pack("<6sHHBBB", b"GIF89a", 1, 1, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
+    return screen + b"," + struct.pack("<HHHHB", 0, 0, 60_000, 60_000, 0) + b"\x02\x02L\x01\x00;"
+
+
 # Each with what its refusal says.
 COSTLY = {
+    "a few too many pixels": (lambda: png_that_claims(7_200), "limit is 51000000 pixels"),
+    "pixels beyond all": (lambda: png_that_claims(2**31 - 1), "limit is 51000000 pixels"),
+    "gif beyond its screen": (gif_beyond_its_screen, "limit is 51000000 pixels"),
     "one column of twelve million pixels": (lambda: png_of(1, 11_990_000), "16383 pixels a side"),
-    "one row of twelve million pixels": (lambda: png_of(11_990_000, 1), "16383 pixels a side"),
     "a side one too long": (lambda: png_of(16_384, 2), "16383 pixels a side"),
     "jpeg of many Exif segments": (
         lambda: jpeg_with(segment(0xE1, b"Exif\0\0II*\0" + b"x" * 20) * 300_000),
         "more than 16 Exif notes",
     ),
     "jpeg of many comments": (lambda: jpeg_with(segment(0xFE, b"x") * 2_000_000), "more than 2000 comments"),
-    "jpeg of many empty segments": (lambda: jpeg_with(segment(0xEF, b"") * 2_000_000), "more than 2000 comments"),
     "jpeg of long comments": (lambda: jpeg_with(segment(0xFE, b"x" * 65_000) * 400), "bytes of comments"),
     "jpeg of markers": (lambda: jpeg_with(b"\xff\x01" * 5_000_000), "more than 2000 comments"),
     "jpeg of fill bytes": (lambda: jpeg_with(b"\xff" * 20_000_000), "what belongs to no segment"),
@@ -104,25 +117,11 @@ COSTLY = {
         lambda: gif_with((b"!\xfe" + b"\x01x" * 20 + b"\0") * 600_000),
         "more than 20000 blocks of notes",
     ),
-    "gif of one long comment": (
-        lambda: gif_with(b"!\xfe" + (b"\xff" + b"x" * 255) * 110_000 + b"\0"),
-        "more than 20000 blocks of notes",
-    ),
-    "gif of control blocks": (
-        lambda: gif_with(b"!\xf9\x04\0\0\0\0\0" * 3_000_000),
-        "more than 20000 blocks of notes",
-    ),
     "gif of nothing": (lambda: gif_with(b"\0" * 20_000_000), "what belongs to no segment"),
     "png of many notes": (lambda: png_with(chunk(b"tEXt", b"a\0b") * 500_000), "more than 2000 comments"),
-    "png of unknown chunks": (lambda: png_with(chunk(b"abCd", b"") * 1_000_000), "more than 2000 comments"),
-    "png that makes 8,000 warnings": (
-        lambda: png_with(chunk(b"acTL", b"\0" * 8) * 8_000),
-        "more than 2000 comments",
-    ),
     "png of pieces of pixels": (lambda: png_with(chunk(b"IDAT", b"") * 1_000_000), "more than 50000 pieces"),
     "png of a long Exif note": (lambda: png_with(chunk(b"eXIf", b"II*\0" + b"x" * 2_000_000)), "bytes of Exif"),
     "webp of a long Exif note": (lambda: webp_with(b"EXIF", b"x" * 2_000_000), "bytes of Exif"),
     "webp of many chunks": (lambda: webp_with(b"XMP ", b"x", 500_000), "more than 2000 comments"),
     "webp of an absurd canvas": (lambda: webp_canvas(16_000, 16_000), "the limit is 51000000 pixels"),
-    "webp of a canvas too wide": (lambda: webp_canvas(2**24, 3), "16383 pixels a side"),
 }

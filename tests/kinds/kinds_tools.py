@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import socketserver
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -12,12 +14,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 
 from haulier.config import Config
 from haulier.domain.job import Job
-from haulier.kinds import JobContext, StopReason, load_kinds
+from haulier.kinds import JobCancelled, JobContext, StopReason, load_kinds
+from haulier.kinds.included.outbound.deadline import Deadline
+from haulier.kinds.included.outbound.http_client import download
 from haulier.testing.performed import first_run
 
 HERE = Path(__file__).parent
@@ -72,23 +77,39 @@ def error_of(call: Callable[..., object], *args: Any, **kwargs: Any) -> str:
 
 
 @contextmanager
-def stopped_soon(context: JobContext, when: Callable[[], object]) -> Iterator[None]:
-    """Ask the job to stop as soon as the predicate is true, from another thread as the worker does."""
+def ends_soon() -> Iterator[None]:
+    """Fail if the block takes longer than SOON."""
+    started = time.monotonic()
+    yield
+    assert time.monotonic() - started < SOON
+
+
+@contextmanager
+def cancelled_once(predicate: Callable[[], object], context: JobContext) -> Iterator[None]:
+    """Cancel the job of the block once the predicate is true, from another thread; the block has to end soon."""
     over = threading.Event()
 
     def watch() -> None:
         while not over.wait(0.01):
-            if when():
+            if predicate():
                 context.stop(StopReason.CANCELLED)
                 return
 
     thread = threading.Thread(target=watch)
     thread.start()
     try:
-        yield
+        with ends_soon(), pytest.raises(JobCancelled) as caught:
+            yield
     finally:
         over.set()
         thread.join()
+    assert caught.value.reason is StopReason.CANCELLED
+
+
+def fetch(url: str, limit: int = 1_000_000, seconds: float = 5.0, context: JobContext | None = None) -> bytes:
+    """Download from this machine's 127.0.0.1."""
+    with Deadline(context or a_context(outbound_allow_private=("127.0.0.1",)), seconds, "the test") as deadline:
+        return download(deadline, url, limit)
 
 
 @dataclass
@@ -101,6 +122,9 @@ class Request:
     body: bytes
 
 
+Answer = Callable[[BaseHTTPRequestHandler, Request], None]
+
+
 @dataclass
 class Receiver:
     """An HTTP server; `answer` decides what it says, by default 200 and "thanks"."""
@@ -109,7 +133,7 @@ class Receiver:
     port: int = 0
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
-    answer: Callable[[BaseHTTPRequestHandler, Request], None] | None = None
+    answer: Answer | None = None
 
     def replies(self, status: int, body: bytes = b"", **headers: str) -> None:
         """From now on answer this."""
@@ -119,17 +143,29 @@ class Receiver:
 def reply(handler: BaseHTTPRequestHandler, status: int, body: bytes = b"", **headers: str) -> None:
     """Send a whole answer; underscores in the headers' names are hyphens."""
     handler.send_response(status)
-    for name, value in headers.items():
+    for name, value in {"Content_Length": str(len(body)), **headers}.items():
         handler.send_header(name.replace("_", "-"), value)
-    handler.send_header("Content-Length", str(len(body)))
     handler.end_headers()
     handler.wfile.write(body)
 
 
-class QuietServer(ThreadingHTTPServer):
-    """Does not report a client that goes away: tests do so on purpose."""
+def endless(drop: bytes, pause: float = 0.0, **headers: str) -> Answer:
+    """Give an answer whose body never ends."""
 
-    # Answers of some tests wait for ever; they end with the process.
+    def answer(handler: BaseHTTPRequestHandler, _: Request) -> None:
+        handler.send_response(200)
+        for name, value in headers.items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.end_headers()
+        while not threading.Event().wait(pause):
+            handler.wfile.write(drop)
+
+    return answer
+
+
+class QuietServer(ThreadingHTTPServer):
+    """Does not report a client that goes away, nor wait for answers that never end: tests have both on purpose."""
+
     daemon_threads = True
     block_on_close = False
 
@@ -138,9 +174,28 @@ class QuietServer(ThreadingHTTPServer):
 
 
 @contextmanager
-def receiving(address: str = "127.0.0.1", tls: bool = False) -> Iterator[Receiver]:
+def served(server: socketserver.BaseServer) -> Iterator[None]:
+    """Let the server serve while the block runs."""
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+
+
+def tls_context() -> ssl.SSLContext:
+    """Give the TLS of a server whose certificate the tests' authority has signed."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(HERE / "tls" / "server.pem")
+    return context
+
+
+@contextmanager
+def receiving(answer: Answer | None = None, address: str = "127.0.0.1", tls: bool = False) -> Iterator[Receiver]:
     """Give an HTTP server that runs while the block does."""
-    receiver = Receiver()
+    receiver = Receiver(answer=answer)
 
     class Handler(BaseHTTPRequestHandler):
         def handle(self) -> None:
@@ -157,7 +212,7 @@ def receiving(address: str = "127.0.0.1", tls: bool = False) -> Iterator[Receive
             else:
                 reply(self, 200, b"thanks")
 
-        do_GET = do_POST = do_PUT = speak
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = speak
 
         def log_message(self, *_: object) -> None:
             pass
@@ -167,19 +222,12 @@ def receiving(address: str = "127.0.0.1", tls: bool = False) -> Iterator[Receive
 
     with Server((address, 0), Handler) as server:
         if tls:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(HERE / "tls" / "server.pem")
-            server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+            server.socket = tls_context().wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         receiver.port = server.server_address[1]
         host = f"[{address}]" if ":" in address else address
         receiver.url = f"http{'s' if tls else ''}://{host}:{receiver.port}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
+        with served(server):
             yield receiver
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @dataclass
@@ -207,30 +255,25 @@ class Mailbox:
     def url(self) -> str:
         return f"smtp://127.0.0.1:{self.port}"
 
-    def _answer(self, step: str, server: Any) -> str | None:
+    def _answer(self, step: str, server: Any) -> str:
         self.steps.append(step)
         self.encrypted.append(server.transport.get_extra_info("sslcontext") is not None)
-        return self.refuse.get(step)
+        return self.refuse.get(step, "250 OK")
 
     async def handle_MAIL(self, server: Any, session: Any, envelope: Any, address: str, options: list[str]) -> str:
-        if refused := self._answer(f"MAIL {address}", server):
-            return refused
         envelope.mail_from = address
-        return "250 OK"
+        return self._answer(f"MAIL {address}", server)
 
     async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: list[str]) -> str:
-        if refused := self._answer(f"RCPT {address}", server):
-            return refused
         envelope.rcpt_tos.append(address)
-        return "250 OK"
+        return self._answer(f"RCPT {address}", server)
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
         if self.before_data:
             self.before_data()
-        if refused := self._answer("DATA", server):
-            return refused
-        self.mails.append(Mail(envelope.mail_from, envelope.rcpt_tos, envelope.content))
-        return "250 OK"
+        if (answered := self._answer("DATA", server)) == "250 OK":
+            self.mails.append(Mail(envelope.mail_from, envelope.rcpt_tos, envelope.content))
+        return answered
 
     def authenticate(self, server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
         self.logins.append((data.login.decode(), data.password.decode()))
@@ -240,16 +283,13 @@ class Mailbox:
 @contextmanager
 def serving_mail(tls: str = "", utf8: bool = False) -> Iterator[Mailbox]:
     """Give an SMTP server that offers a login; tls is "", "starttls" (required) or "tls" (from the first byte)."""
-    mailbox, context = Mailbox(port=a_free_port()), None
-    if tls:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(HERE / "tls" / "server.pem")
+    mailbox = Mailbox(port=a_free_port())
     controller = Controller(
         mailbox,
         hostname="127.0.0.1",
         port=mailbox.port,
-        ssl_context=context if tls == "tls" else None,
-        tls_context=context if tls == "starttls" else None,
+        ssl_context=tls_context() if tls == "tls" else None,
+        tls_context=tls_context() if tls == "starttls" else None,
         require_starttls=tls == "starttls",
         auth_require_tls=False,
         authenticator=mailbox.authenticate,
@@ -272,31 +312,19 @@ def a_free_port() -> int:
 @contextmanager
 def listening(speak: Callable[[socket.socket], None]) -> Iterator[int]:
     """Give the port of a server that hands each connection to the function, in a thread of its own."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        threads: list[threading.Thread] = []
-        taken: list[socket.socket] = []
+    taken: list[socket.socket] = []
 
-        def accept() -> None:
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            taken.append(self.request)
             with suppress(OSError):
-                while True:
-                    sock, _ = server.accept()
-                    taken.append(sock)
-                    threads.append(threading.Thread(target=speak_to, args=(sock,)))
-                    threads[-1].start()
+                speak(self.request)
 
-        def speak_to(sock: socket.socket) -> None:
-            with suppress(OSError), sock:
-                speak(sock)
-
-        threads.append(threading.Thread(target=accept))
-        threads[0].start()
+    with QuietServer(("127.0.0.1", 0), Handler) as server:
         try:
-            yield server.getsockname()[1]
+            with served(server):
+                yield server.server_port
         finally:
-            with suppress(OSError):
-                server.shutdown(socket.SHUT_RDWR)
             for sock in taken:
                 with suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
-            for thread in threads:
-                thread.join()

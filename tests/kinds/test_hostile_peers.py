@@ -6,7 +6,6 @@ import gzip
 import ipaddress
 import re
 import socket
-import struct
 import threading
 import time
 import tracemalloc
@@ -16,27 +15,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import fsspec
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
-from haulier.kinds import Fail, JobCancelled, Retry
-from haulier.kinds.included import resize_image
+from haulier.kinds import Fail, Retry
 from haulier.kinds.included.outbound.addresses import guard
-from haulier.kinds.included.outbound.deadline import Deadline
-from haulier.kinds.included.outbound.http_client import download
-from haulier.kinds.sdk import turns
 from tests.kinds.hostile_images import chunk, png_with
-from tests.kinds.kinds_tools import SOON, a_context, error_of, perform, reply, run, stopped_soon
+from tests.kinds.kinds_tools import SOON, error_of, fetch, run
 from tests.kinds.pictures import saved
 
 DOT = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///ywAAAAAAQABAAACAUwAOw=="
-
-
-def fetch(url: str, limit: int = 1_000_000, seconds: float = 5.0) -> bytes:
-    with Deadline(a_context(outbound_allow_private=("127.0.0.1",)), seconds, "the test") as deadline:
-        return download(deadline, url, limit)
 
 
 @contextmanager
@@ -48,9 +36,6 @@ def at_most(megabytes: float) -> Iterator[None]:
         assert tracemalloc.get_traced_memory()[1] < megabytes * 1e6
     finally:
         tracemalloc.stop()
-
-
-# ---- Name servers --------------------------------------------------------------------------------------------------
 
 
 def calls_to(url: str) -> list[tuple[str, dict[str, Any]]]:
@@ -106,20 +91,6 @@ def test_port_of_another_protocol_is_refused_unless_it_is_named(resolves):
     assert all(guard(()).permits("mail.example", port, address) for port in (80, 443, 3000, 8080, 8443, 49152))
 
 
-# ---- Web servers ---------------------------------------------------------------------------------------------------
-
-
-def test_redirect_to_what_is_no_url_is_final(receiver):
-    for connections, onward in enumerate(("http://[::1", "http://[x]/", "//[", "http://\u2100.example/", "\\\\a"), 1):
-        receiver.replies(302, Location=onward.encode().decode("latin-1"))
-
-        with pytest.raises(Fail) as caught:
-            fetch(receiver.url)
-
-        assert onward not in str(caught.value)
-        assert receiver.connections == connections
-
-
 ENDLESS = {
     "interim answers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
     "a status line": (b"HTTP/1.1 200 ", b"O" * 60),
@@ -168,8 +139,7 @@ def test_answer_that_floods_is_not_kept(listen):
 
 
 def test_compressed_answer_is_neither_asked_for_nor_unpacked(receiver, tmp_path):
-    # 200 MB, compressed to 200 kB.
-    bomb = gzip.compress(b"\0" * 200_000_000, 1)
+    bomb = gzip.compress(b"\0" * 40_000_000, 1)
 
     for coding in ("gzip", "deflate", "br", "zstd", "gzip, gzip"):
         receiver.replies(200, bomb, Content_Encoding=coding)
@@ -181,37 +151,7 @@ def test_compressed_answer_is_neither_asked_for_nor_unpacked(receiver, tmp_path)
     assert {request.headers["accept-encoding"] for request in receiver.requests} == {"identity"}
 
 
-def test_what_a_receiver_answers_is_not_told(receiver):
-    def answer(handler: Any, request: Any) -> None:
-        handler.send_response(400, "secret reason")
-        handler.send_header("X-Internal", "secret header")
-        handler.send_header("Content-Length", "11")
-        handler.end_headers()
-        handler.wfile.write(b"secret body")
-
-    receiver.answer = answer
-
-    with pytest.raises(Fail) as caught:
-        run("webhook_delivery", {"url": receiver.url, "body": 1})
-
-    assert "secret" not in str(caught.value)
-
-
-def test_cookie_of_an_answer_goes_nowhere(receiver):
-    receiver.answer = lambda handler, request: reply(
-        handler, 302 if request.path == "/" else 200, b"ok", Location="/next", Set_Cookie="a=b"
-    )
-
-    assert fetch(receiver.url) == b"ok"
-
-    assert [request.path for request in receiver.requests] == ["/", "/next"]
-    assert "cookie" not in receiver.requests[1].headers
-
-
-# ---- Image files ---------------------------------------------------------------------------------------------------
-
-
-def test_jpeg_of_many_scans_is_final_and_not_decoded(resize):
+def test_jpeg_of_many_scans_is_final_and_of_few_is_read(resize):
     plain = saved(Image.new("L", (7000, 7000), 128), "JPEG", progressive=True)
     scan = plain[plain.rindex(b"\xff\xda") : -2]
     started = time.process_time()
@@ -220,9 +160,6 @@ def test_jpeg_of_many_scans_is_final_and_not_decoded(resize):
         resize(plain[:-2] + scan * 1000 + plain[-2:], width=10)
 
     assert time.process_time() - started < 3
-
-
-def test_progressive_jpeg_is_taken(resize):
     for mode in ("L", "RGB", "CMYK"):
         assert resize(saved(Image.new(mode, (90, 60)), "JPEG", progressive=True), width=9)["height"] == 6
 
@@ -238,42 +175,8 @@ def test_of_many_frames_only_the_first_is_decoded(resize):
         assert time.process_time() - started < 2, name
 
 
-def test_gif_whose_picture_is_larger_than_its_screen_is_final(resize):
-    screen = struct.pack("<6sHHBBB", b"GIF89a", 1, 1, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
-    frame = b"," + struct.pack("<HHHHB", 0, 0, 60_000, 60_000, 0) + b"\x02\x02L\x01\x00;"
-
-    with pytest.raises(Fail, match="limit is 51000000 pixels"):
-        resize(screen + frame, width=10)
-
-
 def test_chunk_that_swells_is_final_or_left_out(resize):
-    packed = zlib.compress(b"A" * 200_000_000, 1)
+    packed = zlib.compress(b"A" * 60_000_000, 1)
     for kind, head in {b"iCCP": b"a\0\0", b"zTXt": b"a\0\0", b"iTXt": b"a\0\1\0\0\0"}.items():
         with at_most(20), suppress(Fail):
             assert resize(png_with(chunk(kind, head + packed)), width=5)["bytes"] < 10_000, kind
-
-
-def test_small_image_that_is_to_be_big_takes_its_turn(tmp_path, monkeypatch):
-    monkeypatch.setattr(resize_image, "BIG_PIXELS", 100)
-    payload = {"source": DOT, "width": 11, "height": 10, "fit": "stretch"}
-    waiting, started = a_context("resize_image", payload, storage_url=tmp_path.as_uri()), time.monotonic()
-
-    with turns.turn(a_context()):
-        over = stopped_soon(waiting, lambda: time.monotonic() - started > 0.5)
-        with over, pytest.raises(JobCancelled):
-            perform(waiting)
-
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_error_of_a_storage_that_refuses_its_url_is_not_quoted(tmp_path):
-    class Picky(MemoryFileSystem):
-        protocol = "picky"
-
-        def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **_: Any) -> None:
-            raise ValueError("bad endpoint: https://key:hunter2@storage")
-
-    fsspec.register_implementation("picky", Picky, clobber=True)
-
-    with pytest.raises(Fail, match="STORAGE_URL: picky:// cannot be used$"):
-        run("resize_image", {"source": DOT}, storage_url="picky://key:hunter2@bucket")

@@ -11,9 +11,8 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
-from haulier.domain.errors import ConfigError
-from haulier.kinds import Fail, Retry, load_kinds, warn_missing
-from tests.kinds.kinds_tools import a_context, perform, run, settings
+from haulier.kinds import Fail, Retry
+from tests.kinds.kinds_tools import a_context, perform, run
 from tests.kinds.pictures import data_url, picture
 
 
@@ -72,16 +71,21 @@ def test_storage_that_does_not_take_the_file_is_tried_again(resize, tmp_path):
 
 
 def test_error_of_another_storage_is_not_quoted(resize):
-    class Denying(MemoryFileSystem):
-        protocol = "denying"
+    class Failing(MemoryFileSystem):
+        protocol = "failing"
+        error: Exception
 
         def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **_: Any) -> None:
-            raise PermissionError("denied: AWS_SECRET_ACCESS_KEY=hunter2")
+            raise self.error
 
-    fsspec.register_implementation("denying", Denying, clobber=True)
-
-    with pytest.raises(Retry, match="STORAGE_URL: cannot write: PermissionError$"):
-        resize(picture(9, 9), settings={"storage_url": "denying://images"})
+    fsspec.register_implementation("failing", Failing, clobber=True)
+    for error, outcome, says in (
+        (PermissionError("denied: AWS_SECRET_ACCESS_KEY=hunter2"), Retry, "cannot write: PermissionError$"),
+        (ValueError("bad endpoint: https://key:hunter2@storage"), Fail, "failing:// cannot be used$"),
+    ):
+        Failing.error = error
+        with pytest.raises(outcome, match=f"STORAGE_URL: {says}"):
+            resize(picture(9, 9), settings={"storage_url": "failing://key:hunter2@bucket"})
 
 
 def test_target_gets_the_image_by_put(resize, receiver):
@@ -113,17 +117,6 @@ def test_status_of_source_and_target_decides(resize, receiver):
         resize(picture(9, 9), target=url)
 
 
-def test_missing_storage_is_final_named_and_warned_of(resize):
+def test_missing_storage_is_final_and_named(resize):
     with pytest.raises(Fail, match="resize_image needs STORAGE_URL, which is not set"):
         resize(picture(9, 9), settings={"storage_url": None})
-
-    kinds = load_kinds(settings())
-    assert warn_missing([kinds["resize_image"]], settings()) == [
-        "STORAGE_URL not set: every resize_image job without a target will fail"
-    ]
-
-
-def test_storage_url_that_is_wrong_stops_the_process():
-    for url in ("images", "/var/images", "file:", "file://elsewhere/images", "s3"):
-        with pytest.raises(ConfigError, match="STORAGE_URL"):
-            load_kinds(settings(storage_url=url))

@@ -64,9 +64,3 @@ def test_keeps_of_a_number_of_a_class_of_its_own_the_number_alone(context):
 
     # It is written into a statement as text.
     assert list(map(str, context.said[:2])) == ["1.0", "5.0"]
-
-
-def test_cuts_a_long_note(context):
-    context.progress(1, note="n" * 201)
-
-    assert context.said.note == "n" * 199 + "…"

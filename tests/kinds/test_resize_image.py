@@ -10,9 +10,10 @@ import pytest
 from PIL import Image, ImageCms
 
 from haulier.kinds import Fail, JobCancelled, StopReason
+from haulier.kinds.included import resize_image
 from haulier.kinds.sdk import turns
 from tests.kinds.hostile_images import noise
-from tests.kinds.kinds_tools import a_context, perform, run, stopped_soon
+from tests.kinds.kinds_tools import a_context, cancelled_once, perform, run
 from tests.kinds.pictures import BLUE, GREEN, RED, WHITE, data_url, near, opened, picture, saved
 
 
@@ -146,18 +147,21 @@ def test_image_of_absurd_proportions_is_final(resize):
         resize(picture(1, 1000), width=7000)
 
 
-def test_big_images_take_turns_and_a_waiting_one_can_be_cancelled(tmp_path):
-    (tmp_path / "big.png").write_bytes(picture(4000, 3001))
-    payload, given = {"source": "file:big.png", "width": 9}, {"storage_url": f"file://{tmp_path}"}
-    waiting, started = a_context("resize_image", payload, **given), time.monotonic()
+def test_jobs_with_a_big_source_or_result_take_turns(tmp_path, monkeypatch):
+    monkeypatch.setattr(resize_image, "BIG_PIXELS", 100)
+    given = {"storage_url": tmp_path.as_uri()}
+    big_source = {"source": data_url(picture(20, 10)), "width": 9}
+    big_result = {"source": data_url(picture(1, 1)), "width": 11, "height": 10, "fit": "stretch"}
 
     with turns.turn(a_context()):
-        over = stopped_soon(waiting, lambda: time.monotonic() - started > 0.5)
-        with over, pytest.raises(JobCancelled):
-            perform(waiting)
+        for payload in (big_source, big_result):
+            context, due = a_context("resize_image", payload, **given), time.monotonic() + 0.2
+            with cancelled_once(lambda due=due: time.monotonic() > due, context):
+                perform(context)
+        assert list(tmp_path.iterdir()) == []
         assert run("resize_image", {"source": data_url(picture(9, 9))}, **given)["width"] == 9
 
-    assert run("resize_image", payload, **given)["width"] == 9
+    assert run("resize_image", big_source, **given)["width"] == 9
 
 
 def test_stopped_job_writes_nothing(tmp_path):

@@ -43,18 +43,16 @@ def test_takes_the_seconds_of_headers_alone_in_any_case_of_letters():
     assert str(Retry.after({})) == "asked to be tried again later"
 
 
-def test_says_what_it_is_asked_to():
-    assert str(Retry.after({"Retry-After": "30"}, "the shop is closed")) == "the shop is closed"
-
-
-def test_is_of_the_class_that_it_is_asked_of():
+def test_keeps_the_class_and_the_text_that_it_is_given():
     class RateLimited(Retry):
         pass
 
-    assert isinstance(RateLimited.after({}), RateLimited)
+    retry = RateLimited.after({"Retry-After": "30"}, "the shop is closed")
+
+    assert (type(retry), str(retry)) == (RateLimited, "the shop is closed")
 
 
-def test_takes_a_date_as_well_and_waits_for_an_hour_at_most():
+def test_takes_a_date_and_waits_for_an_hour_at_most_by_default():
     for zone, delta, seconds in (
         ("GMT", timedelta(minutes=5), 300),
         ("-0000", timedelta(minutes=5), 300),
@@ -63,12 +61,8 @@ def test_takes_a_date_as_well_and_waits_for_an_hour_at_most():
         date = format_datetime(datetime.now(UTC) + delta, usegmt=True).replace("GMT", zone)
 
         assert Retry.after({"Retry-After": date}).seconds == pytest.approx(seconds, abs=10)
-
-
-def test_waits_for_an_hour_at_most_unless_the_kind_says_more():
-    assert Retry.after({"Retry-After": "86400"}).seconds == 3600
-    assert Retry.after({"Retry-After": "9" * 5000}).seconds == 3600
-    assert Retry.after({"Retry-After": "86400"}, most=90_000).seconds == 86_400
+    for value, most in (("86400", {}), ("9" * 5000, {}), ("86400", {"most": 90_000})):
+        assert Retry.after({"Retry-After": value}, **most).seconds == (86_400 if most else 3600)
 
 
 def test_leaves_the_back_off_alone_if_nothing_sensible_is_asked():

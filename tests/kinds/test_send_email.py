@@ -10,7 +10,7 @@ from email.policy import compat32
 import pytest
 
 from haulier.kinds import Fail
-from tests.kinds.kinds_tools import a_context, error_of, perform, run
+from tests.kinds.kinds_tools import a_context, error_of, perform
 from tests.kinds.mails import HELLO, parsed, send
 
 
@@ -40,12 +40,9 @@ def test_copies_go_to_all_and_bcc_stands_nowhere_in_the_mail(mailbox):
     assert b"secret@i.j" not in mail.content
     assert "Bcc" not in message
     assert result["recipients"] == 4
-
-
-def test_recipient_named_twice_gets_one_copy(mailbox):
+    # One copy each, whoever is named twice.
     send(mailbox, cc="a@b.c", bcc=["x@y.z", "x@y.z"])
-
-    assert mailbox.mails[0].recipients == ["a@b.c", "x@y.z"]
+    assert mailbox.mails[1].recipients == ["a@b.c", "x@y.z"]
 
 
 def test_html_stands_beside_the_text(mailbox):
@@ -69,11 +66,10 @@ def test_text_of_any_kind_arrives(mailbox):
         "日本語" * 400,
     ]
     for text in texts:
-        send(mailbox, body=text, subject="Grüße: " + "ä" * 300)
+        send(mailbox, body=text)
 
         content = mailbox.mails[-1].content
         message = parsed(content)
-        assert message["Subject"] == "Grüße: " + "ä" * 300
         assert message.get_content().splitlines() == text.splitlines() or message.get_content().strip() == ""
         assert max(len(line) for line in content.splitlines()) < 998
         assert content.isascii()
@@ -94,12 +90,8 @@ def test_any_local_at_domain_is_taken_and_arrives_unchanged(mailbox):
         assert [each.replace('"', "") for each in mail.recipients] == [unquoted]
         for header in (b"To", b"Cc", b"Reply-To"):
             assert re.search(rb"(?m)^%s: (.*)\r$" % header, mail.content)[1].decode().replace('"', "") == unquoted
-
-
-def test_domain_beyond_ascii_is_written_in_ascii(mailbox):
     send(mailbox, to="ann@bücher.example")
-
-    assert mailbox.mails[0].recipients == ["ann@xn--bcher-kva.example"]
+    assert mailbox.mails[-1].recipients == ["ann@xn--bcher-kva.example"]
 
 
 def test_local_part_beyond_ascii_needs_a_server_that_takes_it(mailbox, start_mailbox):
@@ -127,22 +119,6 @@ def test_header_cannot_be_injected(mailbox):
     assert not mailbox.steps
 
 
-def test_address_that_is_none_is_refused(mailbox):
-    no_texts = (None, 5, True, ["a@b.c"])
-    no_addresses = (
-        *("", "a", "@", "a@", "@b", "a b@c", "a@b c", "a@b@c", "a@b,c@d", "a@b;c@d", "<a@b>", "Ann <a@b.c>", "a@b>"),
-        *("a@b> SIZE=1", "a@b (x)", "(x)a@b", "a:b@c", '"@b', '"a"b"@c', "a@[b", "a@b..c", "a@b.c.", "a@.b.c"),
-        *("a\u00a0@b", "a@\u2003b", "a@b.c\u3002", "a@b\uff0e\uff61c", "x" * 320 + "@b"),
-    )
-    no_copies = (5, True, {"a": 1}, [5], [None], ["a@b.c", "x"], [["a@b.c"]], "x", ["a@b.c"] * 101)
-    refused = [("to", value) for value in no_texts + no_addresses] + [("cc", value) for value in no_copies]
-
-    errors = {repr(each): error_of(send, mailbox, **dict([each])) for each in refused}
-
-    assert [each for each in errors.items() if not re.match(r"Fail: .* send_email: (to|cc): ", each[1])] == []
-    assert not mailbox.steps
-
-
 def test_a_domain_with_an_empty_part_once_it_is_in_ascii_is_refused_for_good(mailbox):
     # U+2488 is a digit and a dot.
     with pytest.raises(Fail, match="a part of its domain is empty|cannot be written in ASCII"):
@@ -152,7 +128,13 @@ def test_a_domain_with_an_empty_part_once_it_is_in_ascii_is_refused_for_good(mai
 
 
 def test_a_subject_arrives_as_it_was_written_spaces_and_all(mailbox):
-    for subject in ("%00  \u00a0=00..", "a \u00e4 b  \u00e4\u00e4 c", "\u65e5 =?x?= \u672c", "x " * 200 + "\u00e4"):
+    for subject in (
+        "%00  \u00a0=00..",
+        "a \u00e4 b  \u00e4\u00e4 c",
+        "\u65e5 =?x?= \u672c",
+        "x " * 200 + "\u00e4",
+        "\u00e4" * 300,
+    ):
         send(mailbox, subject=subject)
 
         content = mailbox.mails[-1].content
@@ -160,17 +142,3 @@ def test_a_subject_arrives_as_it_was_written_spaces_and_all(mailbox):
         # As programs read it that take each encoded word by itself.
         simply = message_from_bytes(content, policy=compat32)["Subject"]
         assert str(make_header(decode_header(re.sub(r"\r?\n(?=[ \t])", "", simply)))) == subject
-
-
-def test_null_in_an_optional_field_counts_as_absent(mailbox):
-    send(mailbox, html=None, cc=None, bcc=None, reply_to=None)
-
-    message = parsed(mailbox.mails[0].content)
-    assert message.get_content_type() == "text/plain"
-    assert message["Cc"] is None
-
-
-def test_missing_setting_is_final_and_named():
-    for given, missing in (({}, "SMTP_URL"), ({"smtp_url": "smtp://x", "mail_from": None}, "MAIL_FROM")):
-        with pytest.raises(Fail, match=f"send_email needs {missing}, which is not set"):
-            run("send_email", HELLO, **given)

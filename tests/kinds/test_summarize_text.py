@@ -1,4 +1,4 @@
-"""summarize_text: what it picks, and that it always picks the same."""
+"""summarize_text: what it picks."""
 
 from __future__ import annotations
 
@@ -30,15 +30,8 @@ def test_three_sentences_are_the_default():
     assert run("summarize_text", {"text": HARBOUR, "sentences": None})["sentences"] == 3
 
 
-def test_same_text_gives_the_same_summary():
-    assert len({json.dumps(run("summarize_text", {"text": HARBOUR})) for _ in range(5)}) == 1
-
-
-def test_short_text_is_its_own_summary():
+def test_short_text_is_its_own_summary_and_blank_text_has_none():
     assert run("summarize_text", {"text": "  Just   this.  "}) == {"summary": "Just this.", "sentences": 1}
-
-
-def test_text_without_a_word_has_an_empty_summary():
     for text in (" ", "\n\n\n", "\t \n"):
         assert run("summarize_text", {"text": text}) == {"summary": "", "sentences": 0}
 
@@ -81,22 +74,16 @@ def test_common_words_alone_carry_no_weight():
 
 
 def test_longest_texts_are_done_soon_and_their_result_can_be_stored():
+    long_sentences = " ".join("Ж" * 2000 + "." for _ in range(50))
+    results = {}
     for text in (
         *("x" * 250_000, "x. " * 80_000, " " * 250_000, ". " * 120_000, "\n" * 250_000, "漢" * 80_000),
-        ".\"' " * 60_000,
+        *(".\"' " * 60_000, long_sentences),
     ):
         started = time.process_time()
 
-        result = run("summarize_text", {"text": text, "sentences": 50})
+        results[text] = run("summarize_text", {"text": text, "sentences": 50})
 
         assert time.process_time() - started < 5, text[:10]
-        assert len(json.dumps(result, ensure_ascii=False).encode()) < MAX_RESULT_BYTES
-
-
-def test_fifty_long_sentences_fit_into_a_result():
-    text = " ".join("Ж" * 2000 + "." for _ in range(50))
-
-    result = run("summarize_text", {"text": text, "sentences": 50})
-
-    assert 5 < result["sentences"] < 50
-    assert len(json.dumps(result, ensure_ascii=False).encode()) < MAX_RESULT_BYTES
+        assert len(json.dumps(results[text], ensure_ascii=False).encode()) < MAX_RESULT_BYTES
+    assert 5 < results[long_sentences]["sentences"] < 50

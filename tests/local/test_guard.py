@@ -17,6 +17,7 @@ from tests.conftest import PATIENCE, eventually
 from tests.local.conftest import ROOT, named
 
 TERM = ((signal.SIGTERM, 5.0),)
+FOREVER = "while :; do sleep 0.05; done"
 
 
 @pytest.fixture
@@ -25,20 +26,10 @@ def marker(request: pytest.FixtureRequest) -> str:
     return f"marker-of-{request.node.name}-{uuid.uuid4().hex}"
 
 
-class Ready:
-    """A file by which a script says that it has come so far: in the script, the command that makes it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.exists = path.exists
-
-    def __str__(self) -> str:
-        return f"echo > {self.path}"
-
-
 @pytest.fixture
-def ready(tmp_path: Path) -> Ready:
-    return Ready(tmp_path / "ready")
+def ready(tmp_path: Path) -> Path:
+    """Give the file that a script makes once it has come so far."""
+    return tmp_path / "ready"
 
 
 @pytest.fixture
@@ -47,48 +38,32 @@ def shell(marker: str) -> Callable[..., Guarded]:
     return lambda script, **options: Guarded(["sh", "-c", script, marker], **{"stop_by": TERM, **options})
 
 
-def test_ended_gives_the_exit_code(shell):
-    command = shell("exit 3")
+def test_ended_gives_the_exit_code_as_shells_do(shell):
+    for script, code in (("exit 3", 3), ("kill -9 $$", 137)):
+        command = shell(script)
 
-    command.start()
+        command.start()
 
-    assert command.ended(PATIENCE) == 3
-    command.release()
-
-
-def test_ended_gives_the_exit_code_as_shells_do_when_a_signal_ended_the_command(shell):
-    command = shell("kill -9 $$")
-
-    command.start()
-
-    assert command.ended(PATIENCE) == 137
-    command.release()
+        assert command.ended(PATIENCE) == code
+        command.release()
 
 
-def test_release_stops_the_command_with_the_signal_it_asked_for(shell, marker, ready):
-    command = shell(f"trap 'exit 7' INT; {ready}; while :; do sleep 0.05; done", stop_by=((signal.SIGINT, 5.0),))
-    command.start()
-    eventually(ready.exists)
+def test_release_stops_by_the_signal_that_was_asked_for_or_kills(shell, marker, ready):
+    for trap, number, seconds, code in (("exit 7", "INT", 5.0, 7), ("", "TERM", 0.3, 137)):
+        stop_by = ((signal.Signals[f"SIG{number}"], seconds),)
+        command = shell(f"trap '{trap}' {number}; echo > {ready}; {FOREVER}", stop_by=stop_by)
+        command.start()
+        eventually(ready.exists)
 
-    command.release()
+        command.release()
 
-    assert command.ended(PATIENCE) == 7
-    assert not named(marker)
-
-
-def test_a_command_that_does_not_heed_its_signal_is_killed(shell, marker, ready):
-    command = shell(f"trap '' TERM; {ready}; while :; do sleep 0.05; done", stop_by=((signal.SIGTERM, 0.3),))
-    command.start()
-    eventually(ready.exists)
-
-    command.release()
-
-    assert command.ended(PATIENCE) == 137
-    assert not named(marker)
+        assert command.ended(PATIENCE) == code
+        assert not named(marker)
+        ready.unlink()
 
 
 def test_kill_does_not_wait(shell, marker, ready):
-    command = shell(f"trap '' TERM; {ready}; while :; do sleep 0.05; done", stop_by=((signal.SIGTERM, 60.0),))
+    command = shell(f"trap '' TERM; echo > {ready}; {FOREVER}", stop_by=((signal.SIGTERM, 60.0),))
     command.start()
     eventually(ready.exists)
     command.release()
@@ -100,7 +75,7 @@ def test_kill_does_not_wait(shell, marker, ready):
 
 
 def test_what_the_command_leaves_behind_ends_with_it(shell, marker, ready):
-    command = shell(f"sh -c 'while :; do sleep 0.05; done' {marker} & {ready}; exit 0")
+    command = shell(f"sh -c '{FOREVER}' {marker} & echo > {ready}; exit 0")
 
     command.start()
     eventually(ready.exists)
@@ -139,13 +114,13 @@ threading.Event().wait()
 
 def test_kill_9_of_the_owner_stops_every_command_and_what_is_needed_last(tmp_path, marker):
     owner = subprocess.Popen([sys.executable, "-c", OWNER, tmp_path, marker], cwd=ROOT)
-    eventually(lambda: (tmp_path / "started").exists() and len(lines(tmp_path / "started")) == 2)
+    eventually(lambda: (tmp_path / "started").exists() and len((tmp_path / "started").read_text().split()) == 2)
 
     owner.kill()
     owner.wait()
 
     eventually(lambda: not named(marker))
-    assert lines(tmp_path / "stopped") == ["client", "server"]
+    assert (tmp_path / "stopped").read_text().split() == ["client", "server"]
 
 
 # Starts a command with the marker that it reads, and forks a process that lives on; at the next line, releases it.
@@ -186,7 +161,7 @@ def test_a_fork_of_the_owner_does_not_keep_the_command_running(marker, how):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a child cannot ask to die with its parent")
 def test_kill_9_of_the_guard_stops_the_command(shell, marker):
-    command = shell("while :; do sleep 0.05; done")
+    command = shell(FOREVER)
     command.start()
     eventually(lambda: len(named(marker)) == 2)
 
@@ -195,7 +170,3 @@ def test_kill_9_of_the_guard_stops_the_command(shell, marker):
     assert command.ended(PATIENCE) == -signal.SIGKILL
     eventually(lambda: not named(marker))
     command.release()
-
-
-def lines(path: Path) -> list[str]:
-    return path.read_text().split()

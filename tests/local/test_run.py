@@ -1,10 +1,12 @@
-"""`make run` keeps Haulier running, and leaves nothing behind however it ends."""
+"""`make run` keeps Haulier running, and leaves nothing behind however it ends; `make psql` opens its database."""
 
 from __future__ import annotations
 
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,7 +16,9 @@ import psycopg2
 import pytest
 import requests
 
+from haulier.local import psql
 from haulier.local.run import kept_secret
+from haulier.local.supervisor import NotStarted
 from tests.conftest import eventually
 from tests.local.conftest import UP, Haulier, Process, alive, commands_in, descendants
 
@@ -67,10 +71,13 @@ def ended(url: str) -> dict | None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-def test_a_signal_stops_everything_and_postgres_last(run, how):
+def test_a_signal_stops_everything_and_postgres_last_and_then_clean_removes_it(run, haulier, how):
     running = run()
     running.says(UP)
     below = descendants(running.popen.pid)
+    folder = Path(running.output.partition("keeps its data in ")[2].splitlines()[0])
+    assert haulier("clean").wait() == 1
+    assert folder.exists()
 
     running.popen.send_signal(how)
 
@@ -78,6 +85,9 @@ def test_a_signal_stops_everything_and_postgres_last(run, how):
     assert not alive(below)
     assert "stopped" in running.output
     assert "the database is away" not in running.output
+    cleaned = haulier("clean")
+    assert cleaned.wait() == 0, cleaned.output
+    assert not folder.exists()
 
 
 def test_kill_9_stops_everything(run):
@@ -119,24 +129,16 @@ def test_a_second_one_in_the_same_folder_is_refused_in_one_line(shared):
     assert second.output == "haulier: `make run` already runs in this folder: stop it first\n"
 
 
-def test_an_occupied_port_is_refused_in_one_line_with_another(haulier):
+def test_a_wrong_setting_and_an_occupied_port_are_refused_in_one_line(haulier):
     with socket.create_server(("127.0.0.1", 0)) as occupied:
         port = occupied.getsockname()[1]
+        wrong, taken = haulier("run", WORKER_THREADS="many"), haulier("run", PORT=str(port))
+        assert (wrong.wait(), taken.wait()) == (1, 1)
 
-        refused = haulier("run", PORT=str(port))
-
-        assert refused.wait() == 1
-    assert refused.output.startswith(f"haulier: cannot listen on port {port}: Address already in use. Another: PORT=")
-    assert refused.output.endswith(" make run\n")
-    assert refused.output.count("\n") == 1
-
-
-def test_a_wrong_setting_is_refused_in_one_line(run):
-    refused = run(WORKER_THREADS="many")
-
-    assert refused.wait() == 1
-    assert refused.output.startswith("haulier: WORKER_THREADS='many': must be")
-    assert refused.output.count("\n") == 1
+    assert wrong.output.startswith("haulier: WORKER_THREADS='many': must be")
+    assert taken.output.startswith(f"haulier: cannot listen on port {port}: Address already in use. Another: PORT=")
+    assert taken.output.endswith(" make run\n")
+    assert [refused.output.count("\n") for refused in (wrong, taken)] == [1, 1]
 
 
 def test_with_a_database_url_it_uses_that_database(run, fresh_database):
@@ -149,25 +151,56 @@ def test_with_a_database_url_it_uses_that_database(run, fresh_database):
         assert cursor.fetchall() == [(1,)]
 
 
-def test_clean_removes_what_it_kept(run, haulier):
-    running = run()
-    running.says(UP)
-    folder = Path(running.output.partition("keeps its data in ")[2].splitlines()[0])
-
-    refused = haulier("clean")
-    assert refused.wait() == 1
-    assert folder.exists()
-    running.popen.terminate()
-    running.wait()
-    cleaned = haulier("clean")
-
-    assert cleaned.wait() == 0, cleaned.output
-    assert not folder.exists()
-
-
 def test_the_secret_for_webhooks_is_kept_to_oneself(tmp_path):
     first = kept_secret(tmp_path / "var/secret")
 
     assert kept_secret(tmp_path / "var/secret") == first
     assert first.startswith("whsec_")
     assert (tmp_path / "var/secret").stat().st_mode & 0o777 == 0o600
+
+
+def make_psql(checkout: Path, statement: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "haulier.local", "psql"],
+        cwd=checkout,
+        env={"PATH": os.environ["PATH"], **environ},
+        input=statement,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(os.environ["PATH"], id="the machine's psql", marks=pytest.mark.slow),
+        pytest.param("/nowhere", id="the embedded one"),
+    ],
+)
+def test_psql_opens_the_database_of_make_run(shared, path):
+    statement = "SELECT 'workers: ' || (count(*) > 0) FROM haulier.worker"
+
+    done = make_psql(shared.running.output_file.parent, statement, PATH=path)
+
+    assert "workers: true" in done.stdout, done.stderr
+
+
+def test_psql_opens_the_database_that_is_set_or_says_what_to_do(haulier, tmp_path, database):
+    checkout = tmp_path / "checkout"
+    done = make_psql(checkout, "SELECT 'version ' || version FROM haulier.schema_version", DATABASE_URL=database)
+    none = make_psql(checkout, "SELECT 1")
+
+    assert "version " in done.stdout, done.stderr
+    assert (none.returncode, none.stdout) == (1, "")
+    assert none.stderr == (
+        "haulier: `make run` runs no PostgreSQL here: start it in another terminal, or set DATABASE_URL\n"
+    )
+
+
+def test_psql_says_what_to_do_if_there_is_none(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr("haulier.local.embedded.importlib.util.find_spec", lambda name: None)
+
+    with pytest.raises(NotStarted, match="install PostgreSQL's client"):
+        psql.client()

@@ -13,10 +13,6 @@ from haulier.kinds import Fail, JobCancelled, JobContext, PayloadSchema, Retry, 
 QUICK = RetryPolicy(base=0.05, cap=0.1)
 
 
-class Nothing(PayloadSchema):
-    pass
-
-
 class Ways(PayloadSchema):
     way = fields.String(required=True)
 
@@ -31,11 +27,10 @@ class Anything(PayloadSchema):
 
 @kind("test.ways", schema=Ways, timeout=30, retry=QUICK)
 def ways(context: JobContext, payload: dict[str, Any]) -> Any:
-    """End in the way that the payload names."""
-    ends: dict[str, Any] = {
-        "returns": lambda: {"attempts": context.job.attempts},
-        "returns_what_is_not_json": object,
-        "returns_too_much": lambda: "x" * 70_000,
+    returned: dict[str, Any] = {
+        "returns": {"attempts": context.job.attempts},
+        "returns_what_is_not_json": object(),
+        "returns_too_much": "x" * 70_000,
     }
     raised: dict[str, BaseException] = {
         "raises": ValueError("no luck"),
@@ -48,7 +43,7 @@ def ways(context: JobContext, payload: dict[str, Any]) -> Any:
     }
     if payload["way"] in raised:
         raise raised[payload["way"]]
-    return ends[payload["way"]]()
+    return returned[payload["way"]]
 
 
 @kind("test.naps", schema=Naps, timeout=30, retry=QUICK)
@@ -59,14 +54,13 @@ def naps(context: JobContext, payload: dict[str, Any]) -> int:
     return len(payload["seconds"])
 
 
-@kind("test.patient", schema=Nothing)
+@kind("test.patient", schema=PayloadSchema)
 def patient(context: JobContext, payload: dict[str, Any]) -> None:
-    """Wait for ever."""
     while not context.cancelled:
         context.wait(3600)
 
 
-@kind("test.tidy", schema=Nothing, timeout=30, retry=QUICK)
+@kind("test.tidy", schema=PayloadSchema, timeout=30, retry=QUICK)
 def tidy(context: JobContext, payload: dict[str, Any]) -> str:
     """Return as if nothing had happened when it is asked to stop."""
     try:
@@ -78,62 +72,37 @@ def tidy(context: JobContext, payload: dict[str, Any]) -> str:
 
 @kind("test.echoes", schema=Anything)
 def echoes(context: JobContext, payload: dict[str, Any]) -> Any:
-    """Return what it was given, as it came."""
     return {"payload": payload["value"], "as_tuple": (1, 2), "type": type(payload["value"]).__name__}
 
 
 @kind("test.tells", schema=Anything)
 def tells(context: JobContext, payload: dict[str, Any]) -> None:
-    """Say each of the words that it was given on its progress."""
     for word in payload["value"]:
         context.progress(*word)
 
 
-@kind("test.job", schema=Nothing)
+@kind("test.job", schema=PayloadSchema)
 def about_its_job(context: JobContext, payload: dict[str, Any]) -> Any:
-    """Return what the job says of itself."""
-    job = context.job
-    return {
-        "id": str(job.id),
-        "kind": job.kind,
-        "attempts": job.attempts,
-        "max_attempts": job.max_attempts,
-        "snoozes": job.snoozes,
-        "attempt": job.attempt,
-        "timeout_seconds": job.timeout_seconds,
-    }
+    names = ("kind", "attempts", "max_attempts", "snoozes", "attempt", "timeout_seconds")
+    return {"id": str(context.job.id), **{name: getattr(context.job, name) for name in names}}
 
 
-@kind("test.needs", schema=Nothing, needs=("storage_url",))
-def needs(context: JobContext, payload: dict[str, Any]) -> str | None:
-    """Return the setting that it needs."""
-    return context.settings.storage_url
-
-
-@kind("test.apart", schema=Nothing, needs=("storage_url",), isolated=True, timeout=30)
-def apart(context: JobContext, payload: dict[str, Any]) -> Any:
-    """Return what an isolated kind sees."""
+@kind("test.here", schema=PayloadSchema, needs=("storage_url",))
+def here(context: JobContext, payload: dict[str, Any]) -> Any:
+    """Return the process in which it runs, and the settings that it sees."""
     settings = context.settings
-    return [settings.database_url, settings.smtp_url, settings.storage_url]
+    return [os.getpid(), settings.database_url, settings.smtp_url, settings.storage_url]
 
 
-@kind("test.process", schema=Nothing)
-def process(context: JobContext, payload: dict[str, Any]) -> int:
-    """Return the process in which it runs."""
-    return os.getpid()
-
-
-@kind("test.process_apart", schema=Nothing, isolated=True, timeout=30)
-def process_apart(context: JobContext, payload: dict[str, Any]) -> int:
-    """Return the process in which it runs, a child."""
-    return os.getpid()
+@kind("test.apart", schema=PayloadSchema, needs=("storage_url",), isolated=True, timeout=30)
+def apart(context: JobContext, payload: dict[str, Any]) -> Any:
+    return here(context, payload)
 
 
 # What test.deaf waits for.
 enough = threading.Event()
 
 
-@kind("test.deaf", schema=Nothing, timeout=1)
+@kind("test.deaf", schema=PayloadSchema, timeout=1)
 def deaf(context: JobContext, payload: dict[str, Any]) -> None:
-    """Not stop, whatever is asked."""
     enough.wait(60)

