@@ -42,7 +42,6 @@ def secretive(
     own_kinds: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> FlaskClient:
-    """Give the client of a service that has a kind with secret fields."""
     # A kind is made known when its module is imported, and forgotten after each test.
     monkeypatch.delitem(sys.modules, "tests.hostile.secretive", raising=False)
     return make_app(replace(config, kinds=("tests.hostile.secretive",))).test_client()
@@ -50,7 +49,6 @@ def secretive(
 
 @pytest.fixture
 def job(client: FlaskClient) -> str:  # noqa: F811
-    """Give the path of a job that waits."""
     return str(client.post("/jobs", json={**EMAIL, "tags": ["a"]}).headers["Location"])
 
 

@@ -34,18 +34,15 @@ PATHS = ["/jobs", "/kinds", "/health", "/health/live", "/metrics", "/docs", "/ap
 ANY_NAME = ("POST /queues/{name}/pause", "POST /queues/{name}/resume", "PUT /schedules/{name}")
 
 
-def test_head_is_answered_wherever_get_is(client: FlaskClient) -> None:
-    for path in PATHS:
-        got, head = client.get(path), client.head(path)
+def test_answers_head_and_options_wherever_get_is_and_lets_nothing_be_kept(client: FlaskClient) -> None:
+    for path in (*PATHS, "/nowhere", "/jobs/nonsense"):
+        got, head, options = (client.open(path, method=method) for method in ("GET", "HEAD", "OPTIONS"))
 
         assert (head.status_code, head.content_type, head.data) == (got.status_code, got.content_type, b""), path
-
-
-def test_options_is_200_with_allow(client: FlaskClient) -> None:
-    answers = {path: client.options(path) for path in (*PATHS, "/jobs/batch", f"{JOB}/cancel")}
-
-    found = {path: (answer.status_code, "OPTIONS" in answer.headers["Allow"]) for path, answer in answers.items()}
-    assert found == dict.fromkeys(found, (200, True))
+        assert (got.headers["Cache-Control"], "ETag" in got.headers) == ("no-store", False), path
+        if path in PATHS:
+            assert (options.status_code, "OPTIONS" in options.headers["Allow"]) == (200, True), path
+    assert client.get("/").headers["Location"] == "/docs"
 
 
 def test_another_method_is_405_with_allow(client: FlaskClient) -> None:
@@ -66,30 +63,13 @@ def test_another_method_is_405_with_allow(client: FlaskClient) -> None:
     assert found == allowed
 
 
-def test_no_answer_may_be_kept_and_none_has_an_etag(client: FlaskClient) -> None:
-    answers = {path: client.get(path) for path in (*PATHS, "/nowhere", "/jobs/nonsense")}
-
-    found = {path: (answer.headers["Cache-Control"], "ETag" in answer.headers) for path, answer in answers.items()}
-    assert found == dict.fromkeys(found, ("no-store", False))
-
-
-def test_an_error_has_a_slug_a_sentence_and_the_request_id(client: FlaskClient) -> None:
-    answer = client.get("/nowhere")
-
-    assert answer.status_code == 404
-    assert answer.json == {
-        "error": "not_found",
-        "message": "no such path",
-        "request_id": answer.headers["X-Request-Id"],
-    }
-
-
 def test_takes_a_good_request_id_and_replaces_any_other(client: FlaskClient) -> None:
     for sent in ("a", "A1._:+/=-", "x" * 200, "", "x" * 201, "a b", 'a"b', "a;b", "ä"):
         answer = client.get("/nowhere", headers={"X-Request-Id": sent})
 
         request_id = answer.headers["X-Request-Id"]
-        assert answer.json["request_id"] == request_id
+        assert answer.status_code == 404
+        assert answer.json == {"error": "not_found", "message": "no such path", "request_id": request_id}
         is_good = re.fullmatch("[A-Za-z0-9._:+/=-]{1,200}", sent) is not None
         assert (request_id == sent, is_good or len(request_id) == 32) == (is_good, True), sent
 
@@ -109,10 +89,35 @@ def test_a_thing_that_does_not_exist_is_404(client: FlaskClient) -> None:
         assert path.split("/")[2] in answer.json["message"]
 
 
-def test_home_leads_to_the_docs(client: FlaskClient) -> None:
-    answer = client.get("/")
+# None of them can be an id, or the name of a queue, a key or a schedule.
+NO_NAMES = [
+    "Nightly",
+    "a%20b",
+    "a%00b",
+    "%00",
+    "%ff",
+    "*",
+    "%27",
+    "x" * 65,
+    "9" * 3000,
+    f"{{{JOB[6:]}}}",
+    f"{JOB[6:]}/",
+]
+SCHEDULE = {"cron": "0 2 * * *", "job": EMAIL}
 
-    assert (answer.status_code, answer.headers["Location"]) == (302, "/docs")
+
+def test_what_is_no_name_is_404(client: FlaskClient) -> None:
+    answers = {
+        (call, name): client.open(
+            re.sub("{.*?}", name, call.split()[1]), method=call.split()[0], json=SCHEDULE if "PUT" in call else None
+        )
+        for call in CALLS
+        for name in NO_NAMES
+        if "{" in call and call.split()[0] != "PATCH"
+    }
+
+    found = {at: (answer.status_code, answer.json["error"]) for at, answer in answers.items()}
+    assert found == dict.fromkeys(found, (404, "not_found"))
 
 
 def test_each_request_is_a_line_in_the_log_without_its_query(
@@ -162,13 +167,8 @@ def test_a_database_without_the_schema_is_503_with_the_command(
 
 
 ON_DATABASE: list[tuple[str, str, Any]] = [
-    ("POST", "/jobs", EMAIL),
-    ("POST", "/jobs/batch", [EMAIL]),
-    ("GET", "/jobs", None),
-    ("GET", JOB, None),
-    ("POST", f"{JOB}/cancel", None),
-    ("POST", f"{JOB}/retry", None),
-    ("GET", "/health", None),
+    *(("POST", "/jobs", EMAIL), ("POST", "/jobs/batch", [EMAIL]), ("GET", "/jobs", None), ("GET", JOB, None)),
+    *(("POST", f"{JOB}/cancel", None), ("POST", f"{JOB}/retry", None), ("GET", "/health", None)),
 ]
 
 
@@ -180,6 +180,7 @@ def test_every_call_on_a_database_that_is_away_is_503(make_app: Callable[..., Fl
         proxy.go_away()
         answers = [client.open(path, method=method, json=body) for method, path, body in ON_DATABASE]
         others = [client.get(path) for path in ("/health/live", "/kinds", "/docs", "/metrics")]
+        bad = [client.post("/jobs", json={}), client.get("/jobs?limit=x"), client.post("/jobs", data="x")]
         proxy.come_back()
         again = [client.open(path, method=method, json=body) for method, path, body in ON_DATABASE]
 
@@ -188,6 +189,7 @@ def test_every_call_on_a_database_that_is_away_is_503(make_app: Callable[..., Fl
         assert int(answer.headers["Retry-After"]) > 0
         assert "127.0.0.1" not in answer.text
     assert [answer.status_code for answer in others] == [200] * 4
+    assert [answer.status_code for answer in bad] == [422, 422, 415]
     assert "haulier_database_up 0.0" in others[-1].text
     assert [answer.status_code for answer in again] == [201, 201, 200, 404, 404, 404, 200]
 
@@ -203,14 +205,6 @@ def test_a_database_that_takes_no_writes_is_not_healthy(make_app: Callable[..., 
     assert [(answer.status_code, answer.json["error"]) for answer in answers] == [(503, "unavailable")] * 2
     assert answers[0].json["message"] == "The database takes no writes."
     assert reading.status_code == 200
-
-
-def test_a_bad_request_gets_a_message_also_while_the_database_is_away(make_app: Callable[..., Flask]) -> None:
-    client = make_app(Config(database_url="postgresql://127.0.0.1:1/nothing")).test_client()
-
-    answers = [client.post("/jobs", json={}), client.get("/jobs?limit=x"), client.post("/jobs", data="x")]
-
-    assert [answer.status_code for answer in answers] == [422, 422, 415]
 
 
 def test_too_many_connections_are_503(make_app: Callable[..., Flask], migrated_database: str) -> None:

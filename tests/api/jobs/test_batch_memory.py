@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import pytest
 import requests
@@ -43,7 +43,6 @@ def containers() -> bytes:
 
 
 def unknown(count: int) -> bytes:
-    """Return a request whose payload is nothing but fields that are not known."""
     return b'{"kind": "send_email", "payload": {%s}}' % b",".join(b'"%x":[]' % n for n in range(count))
 
 
@@ -51,41 +50,24 @@ def as_lines(item: bytes) -> bytes:
     return b"\n".join([item] * min(10_000, (LIMIT + 1) // (len(item) + 1)))
 
 
-class Sent(NamedTuple):
-    """A body that is made where it is sent, since together they have 240 MB; and the status of its answer."""
-
-    status: int
-    content_type: str
-    make: Callable[[], bytes]
-    is_quick: bool = False
-
-
-BODIES = {
-    "ten thousand lines": Sent(201, NDJSON, lambda: b"\n".join([text("x" * 1600)] * 10_000), True),
-    "lines of tiny containers": Sent(422, NDJSON, lambda: b"\n".join(many(containers())), True),
-    "an array of tiny containers": Sent(422, JSON, lambda: b"[" + b",".join(many(containers())) + b"]"),
-    "one line of tiny containers": Sent(422, NDJSON, lambda: hook(b"[]", LIMIT // 3 - 100)),
-    "no array, of tiny containers": Sent(422, JSON, lambda: hook(b"[]", LIMIT // 3 - 100), True),
-    "numbers longer than they are written": Sent(422, NDJSON, lambda: b"\n".join(many(hook(b"1e15", 15_000))), True),
-    "nothing but line feeds": Sent(422, NDJSON, lambda: b"\n" * LIMIT),
-    "lines of unknown fields": Sent(422, NDJSON, lambda: as_lines(unknown(150)), True),
-    "long lines, each with what is refused at its end": Sent(
+# The status of each one's answer, and the body, made where it is sent, since together they have 240 MB.
+BODIES: dict[str, tuple[int, str, Callable[[], bytes]]] = {
+    "ten thousand lines": (201, NDJSON, lambda: b"\n".join([text("x" * 1600)] * 10_000)),
+    "lines of tiny containers": (422, NDJSON, lambda: b"\n".join(many(containers()))),
+    "an array of tiny containers": (422, JSON, lambda: b"[" + b",".join(many(containers())) + b"]"),
+    "one line of tiny containers": (422, NDJSON, lambda: hook(b"[]", LIMIT // 3 - 100)),
+    "no array, of tiny containers": (422, JSON, lambda: hook(b"[]", LIMIT // 3 - 100)),
+    "numbers longer than they are written": (422, NDJSON, lambda: b"\n".join(many(hook(b"1e15", 15_000)))),
+    "nothing but line feeds": (422, NDJSON, lambda: b"\n" * LIMIT),
+    "lines of unknown fields": (422, NDJSON, lambda: as_lines(unknown(150))),
+    "what is refused at the end of long lines": (
         400, NDJSON, lambda: as_lines(hook(b"[]", 349_000)[:-3] + b',"\\ud800"]}}')
     ),
-    "long names": Sent(
-        422, NDJSON, lambda: as_lines(b'{"kind": "send_email", "payload": {"%s": 1}}' % (b"x" * 1_000_000))
-    ),
-    "an array of unknown fields": Sent(422, JSON, lambda: b"[" + b",".join([unknown(1500)] * 900) + b"]"),
-}
-QUICK = [name for name, sent in BODIES.items() if sent.is_quick]
-# The others are as large in another way.
-SLOW = [name for name in BODIES if name not in QUICK]
-QUICK_ONE_BY_ONE = ["an array of tiny containers"]
-SLOW_ONE_BY_ONE = [
-    name
-    for name, sent in BODIES.items()
-    if sent.status in (400, 422) and name not in ("nothing but line feeds", *QUICK_ONE_BY_ONE)
-]
+    "long names": (422, NDJSON, lambda: as_lines(b'{"kind": "send_email", "payload": {"%s": 1}}' % (b"x" * 1_000_000))),
+    "an array of unknown fields": (422, JSON, lambda: b"[" + b",".join([unknown(1500)] * 900) + b"]"),
+}  # fmt: skip
+QUICK = {"ten thousand lines", "lines of tiny containers", "lines of unknown fields"}
+ONE_BY_ONE = {"an array of tiny containers"}
 
 
 @pytest.fixture(scope="module")
@@ -98,44 +80,34 @@ def forking(_migrated_database: str) -> Iterator[Server]:
 
 @pytest.fixture
 def server(forking: Server, database: str) -> Server:
-    """Give it in the test's database."""
     return forking
 
 
-def renew(server: Server) -> None:
-    """Replace its process by one that has had no request."""
-    [before] = server.children()
-    os.kill(before, signal.SIGTERM)
-    eventually(lambda: before not in server.children() and answers(server.url))
+def rest(names: set[str]) -> Any:
+    """Return the bodies that are as large in another way."""
+    return pytest.param(BODIES.keys() - names, id="the others", marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize(
-    "names", [pytest.param(QUICK, id="some"), pytest.param(SLOW, id="the others", marks=pytest.mark.slow)]
-)
-def test_a_batch_takes_no_more_memory_than_is_documented(server: Server, names: list[str]) -> None:
+@pytest.mark.parametrize("names", [pytest.param(QUICK, id="some"), rest(QUICK)])
+def test_a_batch_takes_no_more_memory_than_is_documented(server: Server, names: set[str]) -> None:
     wrong = {}
     for name in names:
-        body = BODIES[name].make()
-        answer, taken = sent_to_one_process(server, "", BODIES[name].content_type, body)
+        status, content_type, make = BODIES[name]
+        body = make()
+        answer, taken = sent_to_one_process(server, "", content_type, body)
         found = (len(body) <= LIMIT, answer.status_code, taken < MOST_MB, len(answer.content) < MOST_ANSWER)
-        if found != (True, BODIES[name].status, True, True):
+        if found != (True, status, True, True):
             wrong[name] = (found, taken)
 
     assert wrong == {}
 
 
-@pytest.mark.parametrize(
-    "names",
-    [
-        pytest.param(QUICK_ONE_BY_ONE, id="one"),
-        pytest.param(SLOW_ONE_BY_ONE, id="the others", marks=pytest.mark.slow),
-    ],
-)
-def test_a_batch_that_is_taken_one_by_one_takes_no_more_memory(server: Server, names: list[str]) -> None:
+@pytest.mark.parametrize("names", [pytest.param(ONE_BY_ONE, id="one"), rest(ONE_BY_ONE)])
+def test_a_batch_that_is_taken_one_by_one_takes_no_more_memory(server: Server, names: set[str]) -> None:
     wrong = {}
-    for name in names:
-        sent = BODIES[name]
-        answer, taken = sent_to_one_process(server, "?atomic=false", sent.content_type, sent.make())
+    for name in names - {"ten thousand lines", "nothing but line feeds"}:
+        _, content_type, make = BODIES[name]
+        answer, taken = sent_to_one_process(server, "?atomic=false", content_type, make())
         found = (answer.status_code in (200, 422), taken < MOST_MB, len(answer.content) < MOST_ANSWER)
         if found != (True, True, True):
             wrong[name] = (found, taken)
@@ -147,12 +119,12 @@ def sent_to_one_process(server: Server, query: str, content_type: str, body: byt
     """Return the answer of a new process, and how many megabytes more than before the process took at most."""
 
     def memory(name: str) -> float:
-        [kilobytes] = [
-            line.split()[1] for line in Path(f"/proc/{worker}/status").read_text().splitlines() if name in line
-        ]
-        return int(kilobytes) / 1024
+        lines = Path(f"/proc/{worker}/status").read_text().splitlines()
+        return int(next(line for line in lines if name in line).split()[1]) / 1024
 
-    renew(server)
+    [before] = server.children()
+    os.kill(before, signal.SIGTERM)
+    eventually(lambda: before not in server.children() and answers(server.url))
     [worker] = server.children()
     requests.post(f"{server.url}/jobs/batch", data=text("Hi."), headers={"Content-Type": NDJSON}, timeout=30)
     idle = memory("VmRSS")

@@ -9,11 +9,11 @@ from flask.testing import FlaskClient
 from psycopg2.extensions import connection as Connection
 
 from haulier.queue import search
+from tests.conftest import Sql
 from tests.isolation.rows import refusing
 from tests.web import EMAIL
 from tests.web.jobs import in_all_states
 
-Run = Callable[..., list[tuple[Any, ...]]]
 SLUG = "refused_by_database"
 # For one job the SQLSTATE may be any: a right that the trigger's own tables lack, or a class of the owner's.
 SQLSTATES = ("P0001", "22023", "23514", "42501", "MY001")
@@ -34,7 +34,7 @@ def test_answers_422_with_the_message_and_no_row_whatever_is_raised(client: Flas
     assert said == [{"error": SLUG, "message": "not this one", "details": {"_schema": ["not this one"]}}] * len(answers)
 
 
-def test_answers_422_with_the_constraint_and_quotes_no_row(client: FlaskClient, sql: Run, caplog: Any) -> None:
+def test_answers_422_with_the_constraint_and_quotes_no_row(client: FlaskClient, sql: Sql, caplog: Any) -> None:
     sql("ALTER TABLE haulier.job ADD CONSTRAINT short CHECK (octet_length(payload::text) < 40)")
     try:
         answer = client.post("/jobs", json={**EMAIL, "payload": {**EMAIL["payload"], "body": "a secret" * 9}})

@@ -76,16 +76,12 @@ def _mend_operation(body: Any) -> None:
     """Have the filter mean what can be acted on, changes stand where they may, and nothing be bound to a preview."""
     if not isinstance(body.get("filter"), dict):
         return
-    is_change, given = body["action"] == "change", body["filter"]
-    changes = body.pop("changes", None) or {}
-    if is_change:
-        kept = {name: value for name, value in changes.items() if name in ("queue", "priority")}
-        body["changes"] = kept or {"priority": 1}
-    body.pop("as_of", None)
-    if body["action"] != "retry":
-        body.pop("spread_seconds", None)
-    narrowed = {name: value for name, value in given.items() if name in ("kind", "queue", "tag", "key", "attempts_min")}
-    body["filter"] = narrowed or {"all": True}
+    for name in ("changes", "as_of", *(() if body["action"] == "retry" else ("spread_seconds",))):
+        body.pop(name, None)
+    if body["action"] == "change":
+        body["changes"] = {"priority": 1}
+    parts = ("kind", "queue", "tag", "key", "attempts_min")
+    body["filter"] = {name: value for name, value in body["filter"].items() if name in parts} or {"all": True}
 
 
 @schemathesis.hook

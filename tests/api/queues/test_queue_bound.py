@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -42,12 +43,10 @@ def in_queues(*names: str) -> list[dict[str, Any]]:
 
 
 def post(client: FlaskClient, *names: str, headers: dict[str, str] | None = None) -> list[int]:
-    """Enqueue a job in each of these queues, and return the statuses."""
     return [client.post("/jobs", json=in_queue(name), headers=headers).status_code for name in names]
 
 
 def pass_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """Put the application's clock forward."""
     clock = time.monotonic
     monkeypatch.setattr(queue_names, "monotonic", lambda: clock() + seconds)
 
@@ -58,18 +57,23 @@ def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue_names, "FULL_SECONDS", 0.0)
 
 
-def test_refuses_a_new_name_beyond_the_bound_and_takes_the_old_ones(
-    client: FlaskClient, count_jobs: Callable[[], int]
+def test_refuses_a_new_name_beyond_the_bound_of_a_key_or_of_all(
+    client: FlaskClient, make_key: MakeKey, sql: Sql, count_jobs: Callable[[], int]
 ) -> None:
-    assert post(client, "a", "b", "c", "default") == [201] * 4
+    (_, one), (_, other) = make_key(Scope.ENQUEUE), make_key(Scope.ENQUEUE)
+    # A plain INSERT needs no row, and has no bound.
+    sql("INSERT INTO haulier.job (kind, payload, queue) SELECT 'mail', '{}', 'q' || n FROM generate_series(1, 9) AS n")
+    assert post(client, "a", "b", "c", "default", headers=one) == [201] * 4
 
-    answer = client.post("/jobs", json=in_queue("d"))
+    answer = client.post("/jobs", json=in_queue("q1"), headers=one)
 
     assert (answer.status_code, answer.json["error"]) == (422, "validation")
     assert list(answer.json["details"]) == ["queue"]
     assert "3 queues" in answer.json["details"]["queue"][0]
-    assert count_jobs() == 4
-    assert post(client, "a", "c", "default", "d") == [201, 201, 201, 422]
+    assert count_jobs() == 9 + 4
+    assert post(client, "a", "c", "default", "d", headers=one) == [201, 201, 201, 422]
+    # The names of another key do not count for this one, but for the bound on all.
+    assert post(client, "a", "x", "y", "z", headers=other) == [201, 201, 201, 422]
 
 
 def test_refuses_the_whole_of_a_batch_and_leaves_no_name_behind(
@@ -105,17 +109,6 @@ def test_refuses_only_the_jobs_that_do_not_fit_if_not_atomic(
     assert count_jobs() == 5
 
 
-def test_each_key_has_a_bound_and_all_keys_have_one_together(client: FlaskClient, make_key: MakeKey) -> None:
-    (_, one), (_, other) = make_key(Scope.ENQUEUE), make_key(Scope.ENQUEUE)
-
-    first = post(client, "a", "b", "c", "d", headers=one)
-    # The names of another key do not count.
-    second = post(client, "a", "x", "y", "z", headers=other)
-
-    assert first == [201, 201, 201, 422]
-    assert second == [201, 201, 201, 422]
-
-
 def test_a_replay_needs_no_room_though_its_queue_was_forgotten(client: FlaskClient, sql: Sql) -> None:
     keyed = [in_queue("a", idempotency_key="k1"), in_queue("b", idempotency_key="k2")]
     client.post("/jobs/batch", json=keyed)
@@ -145,11 +138,8 @@ def test_those_who_come_at_once_get_no_name_more(make_app: Callable[..., Flask],
         statuses.append(app.test_client().post("/jobs/batch", json=in_queues(f"r{number}")).status_code)
         app.extensions["haulier"].database.close()
 
-    threads = [threading.Thread(target=enqueue, args=each) for each in enumerate(apps)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE)
+    with ThreadPoolExecutor(len(apps)) as threads:
+        list(threads.map(enqueue, range(len(apps)), apps))
 
     assert len(statuses) == 2 * len(apps)
     assert sql("SELECT count(*) FROM haulier.queue WHERE name <> 'default'") == [(PER_KEY,)]
@@ -215,10 +205,3 @@ def test_a_name_makes_room_for_another_after_an_hour(
     assert (too_soon, post(client, "d")) == (0, [422])
     assert purge.purge_queues(conn) == 3
     assert post(client, "d", "e", "f", "g") == [201, 201, 201, 422]
-
-
-def test_a_plain_insert_needs_no_row_and_has_no_bound(client: FlaskClient, sql: Sql) -> None:
-    sql("INSERT INTO haulier.job (kind, payload, queue) SELECT 'mail', '{}', 'q' || n FROM generate_series(1, 9) AS n")
-
-    assert sql("SELECT FROM haulier.queue") == []
-    assert post(client, "a", "q1", "q2", "q3") == [201, 201, 201, 422]

@@ -1,24 +1,26 @@
-"""The calls about schedules: what operators make, see and change of them. Each ..."""
+"""The calls about schedules: what operators make, see and change of them, and why one does not fire."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
 from flask.testing import FlaskClient
 from psycopg2.extensions import connection as Connection
 
 from app.api import build
 from haulier.config import Config
 from haulier.domain.api_key import Scope
+from haulier.logs import MASK
 from haulier.queue.schedules.fire import fire_due
+from haulier.queue.schedules.schedule_health import overdue
 from tests.conftest import PATIENCE
 from tests.http.answers import not_refused, pages
 from tests.http.callers import MakeKey
-from tests.queue.schedules.schedules import Sql, plant, set_time, ticks
+from tests.queue.schedules.schedules import REFUSED as REFUSED_JOB
+from tests.queue.schedules.schedules import Sql, plant, refused, set_time, ticks
 from tests.web import EMAIL
 
 BODY = {"cron": "0 2 * * *", "time_zone": "Europe/Berlin", "job": EMAIL}
@@ -32,13 +34,6 @@ def put(client: FlaskClient, **body: Any) -> Any:
 
 def fire(conn: Connection) -> int:
     return fire_due(conn, retention_days=30).fired
-
-
-@pytest.fixture
-def time(sql: Sql) -> Iterator[Callable[[str], None]]:
-    """Give a function that moves the time by which schedules go."""
-    yield lambda expression: set_time(sql, expression)
-    set_time(sql)
 
 
 def test_a_schedule_is_made_shown_changed_and_deleted(client: FlaskClient) -> None:
@@ -63,23 +58,18 @@ def test_a_schedule_is_made_shown_changed_and_deleted(client: FlaskClient) -> No
 
 
 def test_an_equal_one_changes_nothing_and_is_not_on_record(client: FlaskClient, sql: Sql) -> None:
-    put(client, cron=" 0 2 *  * * ", jitter_seconds=60)
+    hook = {"kind": "webhook_delivery", "payload": {"url": "https://a.example/", "body": {"n": 1}}}
+    put(client, cron=" 0 2 *  * * ", jitter_seconds=60, job=hook)
     before = sql("SELECT ctid, xmin FROM haulier.schedule")
 
-    again = put(client, jitter_seconds=60, missed_max=None)
+    again = put(client, jitter_seconds=60, missed_max=None, job=hook)
 
     assert again.status_code == 200
     assert sql("SELECT ctid, xmin FROM haulier.schedule") == before != []
     assert sql("SELECT action, target FROM haulier.audit") == [("put_schedule", "nightly")]
     assert sql("SELECT decided_to = created_at FROM haulier.schedule") == [(True,)]
-
-
-def test_true_is_not_1_if_a_job_is_changed(client: FlaskClient, sql: Sql) -> None:
-    hook = {"kind": "webhook_delivery", "payload": {"url": "https://a.example/", "body": {"n": 1}}}
-    put(client, job=hook)
-
+    # True is not 1.
     put(client, job={**hook, "payload": {**hook["payload"], "body": {"n": True}}})
-
     assert client.get(PATH).json["job"]["payload"]["body"]["n"] is True
 
 
@@ -101,17 +91,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 def test_what_cannot_be_a_schedule_is_422_and_stores_nothing(client: FlaskClient, sql: Sql) -> None:
     assert not_refused(lambda body: put(client, **body), REFUSED) == []
-    assert sql("SELECT FROM haulier.schedule") == sql("SELECT FROM haulier.audit") == []
-
-
-def test_a_bad_name_is_404_and_preview_is_refused(client: FlaskClient) -> None:
-    for name in ("Nightly", "a%00b", "1st", "x" * 65, "a b"):
-        answers = [client.put(f"/schedules/{name}", json=BODY), client.get(f"/schedules/{name}")]
-
-        assert [answer.status_code for answer in answers] == [404, 404]
+    # The name of a call.
     assert client.put("/schedules/preview", json=BODY).status_code == 422
-    assert client.options("/schedules/preview").allow.as_set() == {"post", "options"}
     assert client.get("/schedules/preview").status_code == 404
+    assert client.options("/schedules/preview").allow.as_set() == {"post", "options"}
+    assert sql("SELECT FROM haulier.schedule") == sql("SELECT FROM haulier.audit") == []
 
 
 def test_a_change_fires_due_ticks_by_the_old_rule_first(client: FlaskClient, conn: Connection, sql: Sql) -> None:
@@ -140,48 +124,33 @@ def test_a_change_leaves_a_waiting_tick_waiting(client: FlaskClient, conn: Conne
     assert sql("SELECT pending_at FROM haulier.schedule") == [(pending,)]
 
 
-def test_thousands_of_undecided_ticks_are_accounted_for_before_a_change(client: FlaskClient, sql: Sql) -> None:
-    plant(sql, seconds_ago=2500, missed="skip")
-
-    assert put(client).status_code == 200
-
-    assert 2500 <= len(ticks(sql)) <= 2510
-    assert sql("SELECT cron FROM haulier.schedule") == [("0 2 * * *",)]
-
-
 def test_many_that_put_one_name_at_once_make_one(client: FlaskClient, database: str, sql: Sql) -> None:
-    app, answers = build(Config(database_url=database)), []
+    app, start = build(Config(database_url=database)), threading.Barrier(6)
 
-    def put_one(number: int) -> None:
-        answers.append(app.test_client().put(PATH, json={**BODY, "jitter_seconds": number}).status_code)
+    def put_one(number: int) -> int:
+        start.wait(PATIENCE)
+        return app.test_client().put(PATH, json={**BODY, "jitter_seconds": number}).status_code
 
-    threads = [threading.Thread(target=put_one, args=(number,)) for number in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE)
+    with ThreadPoolExecutor(6) as threads:
+        answers = list(threads.map(put_one, range(6)))
 
     assert sorted(answers) == [200, 200, 200, 200, 200, 201]
     assert sql("SELECT count(*) FROM haulier.audit WHERE action = 'put_schedule'") == [(6,)]
 
 
-def test_a_schedule_of_the_file_is_409_to_change_and_to_delete(client: FlaskClient, sql: Sql) -> None:
-    plant(sql, source="file")
-
-    assert [put(client).status_code, client.delete(PATH).status_code] == [409, 409]
-    assert client.post(f"{PATH}/pause").status_code == 200
-
-
 def test_a_pause_lets_ticks_pass_and_a_resume_leaves_no_backlog(
-    client: FlaskClient, conn: Connection, sql: Sql, time: Callable[[str], None]
+    client: FlaskClient, conn: Connection, sql: Sql
 ) -> None:
     plant(sql, every_seconds=60)
     paused = client.post(f"{PATH}/pause")
-    time("now() + interval '3 minutes 1 second'")
-    # Nobody decides anything meanwhile.
-    resumed = client.post(f"{PATH}/resume")
-    time("now() + interval '4 minutes 2 seconds'")
-    fire(conn)
+    try:
+        set_time(sql, "now() + interval '3 minutes 1 second'")
+        # Nothing is decided meanwhile.
+        resumed = client.post(f"{PATH}/resume")
+        set_time(sql, "now() + interval '4 minutes 2 seconds'")
+        fire(conn)
+    finally:
+        set_time(sql)
 
     assert (paused.json["paused"], paused.json["paused_until"], resumed.json["paused"]) == (True, None, False)
     assert [outcome for outcome, _ in ticks(sql)] == ["skipped_paused"] * 3 + ["fired"]
@@ -215,68 +184,56 @@ def test_a_run_enqueues_while_paused_and_is_409_beside_another(client: FlaskClie
     ]
 
 
-def test_pages_lead_to_the_last_schedule_and_to_the_oldest_tick(
-    client: FlaskClient, conn: Connection, sql: Sql
-) -> None:
-    for number in range(5):
-        plant(sql, f"s{number}", seconds_ago=5)
-    fire(conn)
-
-    names = [each["name"] for page in pages(client, "/schedules?limit=2") for each in page]
-    times = [each["scheduled_at"] for page in pages(client, "/schedules/s0/ticks?limit=2") for each in page]
-
-    assert names == [f"s{number}" for number in range(5)]
-    assert times == sorted(times, reverse=True)
-    assert len(set(times)) == len(times) == 5
-
-
-def test_a_page_of_large_jobs_is_short_and_leads_on(client: FlaskClient, sql: Sql) -> None:
+def test_pages_lead_on_and_are_short_if_jobs_are_large(client: FlaskClient, sql: Sql) -> None:
     for number in range(5):
         plant(sql, f"s{number}", job={"kind": "mail", "payload": {"text": "x" * 3_000_000}})
 
-    page = client.get("/schedules")
-    rest = client.get(f"/schedules?cursor={page.headers['Next-Cursor']}")
+    names = [[each["name"] for each in page] for page in pages(client, "/schedules")]
 
-    assert [each["name"] for each in page.json] == ["s0", "s1", "s2"]
-    assert [each["name"] for each in rest.json] == ["s3", "s4"]
-    assert "Next-Cursor" not in rest.headers
+    assert names == [["s0", "s1", "s2"], ["s3", "s4"]]
+    assert [len(page) for page in pages(client, "/schedules?limit=2")] == [2, 2, 1]
 
 
-def test_shows_and_changes_a_schedule_whose_zone_is_no_longer_known(client: FlaskClient, sql: Sql) -> None:
+def test_changes_a_schedule_of_an_unknown_zone_and_none_of_the_file(client: FlaskClient, sql: Sql) -> None:
     plant(sql, seconds_ago=9, time_zone="Mars/Olympus")
+    plant(sql, "of-file", source="file")
+    of_file = "/schedules/of-file"
 
+    assert [client.put(of_file, json=BODY).status_code, client.delete(of_file).status_code] == [409, 409]
+    assert client.post(f"{of_file}/pause").status_code == 200
     assert client.get(PATH).json["next_ticks"] == []
     assert put(client).status_code == 200
     assert len(client.get(PATH).json["next_ticks"]) == 10
 
 
 def test_a_preview_shows_what_clocks_do_and_stores_nothing(client: FlaskClient, sql: Sql) -> None:
-    asked = {"cron": "30 2 * * *", "time_zone": "Europe/Berlin", "from": "2026-03-28T12:00:00Z", "count": 1}
-    spring = client.post("/schedules/preview", json=asked).json
-    autumn = client.post("/schedules/preview", json={**asked, "from": "2026-10-24T12:00:00Z", "count": 2}).json
-    every = client.post("/schedules/preview", json={"every_seconds": 90, "from": "2026-01-01T00:00:00Z"}).json
+    berlin = {"cron": "30 2 * * *", "time_zone": "Europe/Berlin", "from": "2026-03-28T12:00:00Z", "count": 1}
 
-    assert spring == [
+    def preview(**asked: Any) -> Any:
+        return client.post("/schedules/preview", json={**berlin, **asked}).json
+
+    assert preview() == [
         {
             "scheduled_at": "2026-03-29T01:00:00.000000Z",
             "local": "2026-03-29T03:00:00+02:00",
             "note": "Clocks skip the time that is meant: it fires when they go on.",
         }
     ]
+    autumn = preview(**{"from": "2026-10-24T12:00:00Z"}, count=2)
     assert [(each["local"], each["note"]) for each in autumn] == [
         ("2026-10-25T02:30:00+02:00", "Clocks show this time twice: the first time."),
         ("2026-10-26T02:30:00+01:00", None),
     ]
-    assert [each["scheduled_at"] for each in every[:2]] == [
-        "2026-01-01T00:01:30.000000Z",
-        "2026-01-01T00:03:00.000000Z",
+    hourly = preview(cron="0 * * * *", **{"from": "2026-10-25T00:30:00Z"}, count=2)
+    assert [each["note"] for each in hourly] == ["Clocks show this time twice: the second time.", None]
+    every = preview(cron=None, every_seconds=90, **{"from": "2026-01-01T00:00:00Z"}, count=10)
+    assert [each["scheduled_at"][11:19] for each in every] == [
+        *("00:01:30", "00:03:00", "00:04:30", "00:06:00", "00:07:30"),
+        *("00:09:00", "00:10:30", "00:12:00", "00:13:30", "00:15:00"),
     ]
-    assert len(every) == 10
-    hourly = {**asked, "cron": "0 * * * *", "from": "2026-10-25T00:30:00Z", "count": 2}
-    notes = [each["note"] for each in client.post("/schedules/preview", json=hourly).json]
-    assert notes == ["Clocks show this time twice: the second time.", None]
+    assert preview(**{"from": "9998-12-31T00:00:00Z"}) == []
+    assert len(client.post("/schedules/preview", json={"cron": "@daily"}).json) == 10
     assert client.post("/schedules/preview", json={"cron": "x"}).status_code == 422
-    assert client.post("/schedules/preview", json={**asked, "from": "9998-12-31T00:00:00Z"}).json == []
     assert sql("SELECT FROM haulier.schedule") == []
 
 
@@ -291,9 +248,8 @@ def test_the_record_says_what_was_changed_and_nothing_of_the_payload(client: Fla
 
     record = client.get("/audit").json[::-1]
 
-    assert [each["action"] for each in record] == [
-        "put_schedule", "put_schedule", "pause_schedule", "resume_schedule", "run_schedule", "delete_schedule",
-    ]  # fmt: skip
+    acts = ["put_schedule", "put_schedule", "pause_schedule", "resume_schedule", "run_schedule", "delete_schedule"]
+    assert [each["action"] for each in record] == acts
     assert {each["target"] for each in record} == {"nightly"}
     assert record[1]["details"] == {
         "changes": {
@@ -316,16 +272,91 @@ def test_a_key_of_some_queues_sees_only_their_schedules(closed: FlaskClient, mak
         answers = [closed.post(f"/schedules/{name}/{verb}", headers=limited) for name in ("of-mail", "other")]
         assert [answer.status_code for answer in answers] == [201 if verb == "run" else 200, 404]
     assert closed.get("/schedules/other/ticks", headers=limited).status_code == 404
-    assert closed.put("/schedules/new", json=BODY, headers=limited).status_code == 403
-    assert closed.delete("/schedules/of-mail", headers=limited).status_code == 403
 
 
-def test_only_admins_see_secrets_of_the_job(secretive: FlaskClient, make_key: MakeKey) -> None:
-    (_, admin), (_, reader) = make_key(Scope.ADMIN), make_key(Scope.READ)
-    body = {"every_seconds": 60, "job": {"kind": "secretive", "payload": {"how": "a", "token": "swordfish"}}}
-    made = secretive.put(PATH, json=body, headers=admin)
+def test_says_why_it_does_not_fire(client: FlaskClient, sql: Sql) -> None:
+    plant(sql, seconds_ago=3)
 
-    shown, listed = secretive.get(PATH, headers=reader), secretive.get("/schedules", headers=reader)
+    [reason] = client.get(f"{PATH}/explain").json["reasons"]
 
-    assert "swordfish" in made.text
-    assert "swordfish" not in shown.text + listed.text
+    assert (reason["code"], reason["until"], reason["link"]) == ("no_worker", None, "/workers")
+    assert reason["since"].endswith("Z")
+
+
+def test_a_jobs_timeline_says_its_tick_and_how_late_it_was(client: FlaskClient, conn: Connection, sql: Sql) -> None:
+    plant(sql, seconds_ago=30, every_seconds=20)
+    fire(conn)
+    [job] = client.get("/jobs").json
+    by_hand = client.post("/schedules/nightly/run").json["job_id"]
+
+    first, hand = (client.get(f"/jobs/{job_id}/timeline").json["steps"][0] for job_id in (job["id"], by_hand))
+
+    assert (first["what"], first["schedule"], first["scheduled_for"]) == ("enqueued", "nightly", job["scheduled_for"])
+    assert 10 <= first["late_seconds"] < 20
+    assert (hand["schedule"], hand["late_seconds"]) == ("nightly", 0)
+
+
+def refuse_once(conn: Connection, sql: Sql, **columns: Any) -> None:
+    """Let a schedule be due, and the database refuse its job."""
+    plant(sql, seconds_ago=20, every_seconds=20, **{**REFUSED_JOB, **columns})
+    fire_due(conn, retention_days=30, apart=1)
+
+
+def test_says_why_and_until_when_a_refused_schedule_waits(client: FlaskClient, conn: Connection, sql: Sql) -> None:
+    with refused(sql):
+        refuse_once(conn, sql)
+        shown, [listed] = client.get(PATH).json, client.get("/schedules").json
+        reasons = client.get(f"{PATH}/explain").json["reasons"]
+
+    assert (shown["refused"]["message"], shown["refused"]["times"]) == ("no such customer", 1)
+    assert shown["refused"]["since"] < shown["refused"]["until"]
+    assert shown["refused"] == listed["refused"]
+    assert [reason["code"] for reason in reasons] == ["refused", "no_worker"]
+    assert reasons[0]["message"].endswith("1 time in a row, and it is tried again: no such customer")
+    assert (reasons[0]["since"], reasons[0]["until"]) == (shown["refused"]["since"], shown["refused"]["until"])
+    assert client.post(f"{PATH}/run").status_code == 201
+    assert client.get(PATH).json["refused"] is None
+
+
+def test_counts_a_refused_schedule_as_overdue_while_it_waits(client: FlaskClient, conn: Connection, sql: Sql) -> None:
+    with refused(sql):
+        refuse_once(conn, sql)
+    sql("UPDATE haulier.schedule SET refused_since = now() - interval '70 s', look_at = now() + interval '300 s'")
+
+    [check] = [each for each in client.get("/database").json["checks"] if each["name"] == "schedules"]
+    metrics = client.get("/metrics").text
+    client.post(f"{PATH}/pause")
+    paused = overdue(conn)
+
+    assert check["message"].startswith("1 schedule has overdue ticks, the oldest for 70 s; the database refuses")
+    assert "haulier_overdue_schedules 1.0" in metrics
+    assert (paused.schedules, paused.refused) == (0, 0)
+
+
+def test_shows_a_secret_that_a_trigger_has_quoted_to_admins_only(
+    secretive: FlaskClient, make_key: MakeKey, conn: Connection, sql: Sql
+) -> None:
+    payload = {"how": "raise", "token": "swordfish", "refused": True}
+    with refused(sql, does="BEGIN RAISE 'no such token: %', NEW.payload ->> 'token'; END"):
+        refuse_once(conn, sql, job={"kind": "secretive", "payload": payload})
+    for scope, said in ((Scope.READ, MASK), (Scope.ADMIN, "swordfish")):
+        _, key = make_key(scope)
+        shown = secretive.get(PATH, headers=key).json["refused"]["message"]
+        explained = secretive.get(f"{PATH}/explain", headers=key).json["reasons"][0]["message"]
+
+        assert shown == f"no such token: {said}"
+        assert explained.endswith(shown)
+
+
+def test_pages_through_the_ticks_of_a_schedule_and_of_the_one_before(
+    client: FlaskClient, conn: Connection, sql: Sql
+) -> None:
+    for _ in range(2):
+        sql("DELETE FROM haulier.schedule")
+        plant(sql, seconds_ago=60, every_seconds=20)
+        fire(conn)
+    ids = [str(job) for (job,) in sql("SELECT job_id FROM haulier.tick ORDER BY schedule_id DESC, scheduled_at DESC")]
+
+    assert [tick["job_id"] for page in pages(client, f"{PATH}/ticks?limit=1") for tick in page] == ids
+    assert len(ids) >= 6
+    assert client.get(f"{PATH}/ticks?cursor=2026-01-01T00:00:00Z").status_code == 422

@@ -1,14 +1,21 @@
-"""Secret fields of a job that is changed, queued again or copied: they are kept, and not shown."""
+"""Secret fields of a job: shown to admins only, and kept if the job is changed, queued again or copied."""
 
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from flask.testing import FlaskClient
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
+from haulier.domain.claim import Fence, Settlement
+from haulier.domain.job import NewJob
+from haulier.domain.outcome import Outcome
+from haulier.queue import claims
+from tests import queueing
+from tests.api.conftest import Fail
 from tests.conftest import Sql
 from tests.http.answers import not_refused
 from tests.http.callers import MakeKey
@@ -19,13 +26,11 @@ MASKED = {"how": "return", "token": "•••", "logins": [{"user": "ann", "pas
 
 @pytest.fixture
 def operator(make_key: MakeKey) -> dict[str, str]:
-    """Give the headers of a key that may not see secrets."""
     return make_key(Scope.ENQUEUE, Scope.READ, Scope.OPERATE)[1]
 
 
 @pytest.fixture
 def secret_job(secretive: FlaskClient, operator: dict[str, str]) -> str:
-    """Give the path of a job with secrets."""
     answer = secretive.post("/jobs", json={"kind": "secretive", "payload": SECRETS}, headers=operator)
     return str(answer.headers["Location"])
 
@@ -106,3 +111,51 @@ def test_masks_in_the_record_what_is_secret_now(
 
     assert masked["changes"]["payload"] == {"old": {"token": "•••"}, "new_bytes": 20000}
     assert whole["changes"]["payload"]["old"] == {"token": "tok-hunter2"}
+
+
+def test_masks_them_in_every_answer_that_quotes_a_payload_or_an_error(
+    secretive: FlaskClient, make_key: MakeKey, fail: Fail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.http.masking.JOBS_AT_ONCE", 2)
+    (_, reader), (_, admin) = make_key(Scope.READ), make_key(Scope.ADMIN)
+    # As a worker stored them that did not know yet that the field is secret.
+    jobs = [
+        fail(f"Denied{name}: tok-{name}", kind="secretive", payload={"how": "raise", "token": f"tok-{name}"})
+        for name in "ABC"
+    ]
+    waits = {"kind": "secretive", "payload": {"how": "a", "token": "tok-D"}}
+    secretive.post("/jobs", json=waits, headers=admin)
+    secretive.put("/schedules/nightly", json={"every_seconds": 60, "job": waits}, headers=admin)
+    groups = secretive.get("/errors", headers=reader).json
+    paths = ["/jobs", "/jobs?sort=due&queue=default&status=queued&status=retrying", "/schedules", "/schedules/nightly"]
+    paths += ["/errors", f"/errors/{groups[0]['id']}", f"/jobs/{jobs[0].id}", f"/jobs/{jobs[0].id}/timeline"]
+
+    for path in paths:
+        masked, whole = (secretive.get(path, headers=headers).text for headers in (reader, admin))
+
+        assert ("tok-" in masked, "•••" in masked, "tok-" in whole, "•••" in whole) == (False, True, True, False), path
+    assert sorted(group["example"] for group in groups) == [f"Denied{name}: •••" for name in "ABC"]
+    assert [group["text"] for group in groups] == [group["example"] for group in groups]
+
+
+def test_an_answer_stays_json_whatever_the_secrets_are(
+    secretive: FlaskClient, make_key: MakeKey, conn: Connection
+) -> None:
+    _, reader = make_key(Scope.READ)
+    worker = claims.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=60)
+    # A number; the names of an answer's own fields; what ends in the middle of an escape, or is one.
+    for token in ("error", "note", "attempt", 'abc\\"', "abc\\", "\\u00e9"):
+        payload = {"how": "return", "token": token, "pin": 1234567}
+        for outcome in (Outcome.complete({"payload": payload, token: token}), Outcome.fail_for_good(f"no {token}")):
+            queueing.enqueue(conn, [NewJob("secretive", payload)])
+            [job] = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
+            claims.settle(conn, [Settlement(Fence.of(job), outcome)])
+
+            shown = secretive.get(f"/jobs/{job.id}", headers=reader).json
+
+            assert shown["payload"] == {"how": "return", "token": "•••", "pin": "•••"}
+            assert shown["result"] is None or shown["result"]["payload"] == shown["payload"]
+            assert {frozenset(error) for error in shown["errors"]} <= {
+                frozenset({"attempt", "started_at", "at", "worker", "error"})
+            }
+            assert [error["error"] for error in shown["errors"]] == ([] if shown["result"] else ["no •••"])
