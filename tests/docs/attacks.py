@@ -137,7 +137,7 @@ ATTACKS = (
         "slow requests are limited per caller, wherever they come in",
         (
             "web/access/guards.py::refuses_a_slow_request_beside_as_many_as_the_caller_may_have",
-            "http/request_limit.py::leaves_places_to_other_callers_and_a_thread_to_quick_requests",
+            "http/limits.py::leaves_places_to_other_callers_and_a_thread_to_quick_requests",
         ),
     ),
     Attack(
@@ -150,7 +150,10 @@ ATTACKS = (
         "three who have no key sign in 741 times in 7.5 s",
         "a good key signed in 5 of 25 times",
         "25 of 25 times: good keys are looked up first, and failures are charged to their address",
-        ("web/access/sessions.py::is_opened_by_a_good_key_each_time_while_others_try_wrong_ones", "http/failures.py"),
+        (
+            "web/access/sessions.py::is_opened_by_a_good_key_each_time_while_others_try_wrong_ones",
+            "http/limits.py::lets_an_address_fail_again_as_time_goes_by",
+        ),
     ),
     Attack(
         "eight scrape `/metrics` at once",

@@ -30,7 +30,6 @@ def _wrong(answer: TestResponse, request: Any, place: str, refusal: tuple[int, s
 
 
 def places(details: Any, within: str = "") -> Iterator[str]:
-    """Yield the place of each fault in `details`, by dots."""
     if isinstance(details, dict):
         for name, inner in details.items():
             yield from places(inner, f"{within}.{name}" if within else name)

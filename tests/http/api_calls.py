@@ -27,7 +27,6 @@ class ApiCall(NamedTuple):
 
     @property
     def scopes(self) -> list[Scope]:
-        """Return the scopes that a key needs, all of them."""
         return [each for each in (self.needs, self.also) if isinstance(each, Scope)]
 
 

@@ -29,7 +29,6 @@ def bearer(token: str) -> dict[str, str]:
 
 
 def door_of(app: Flask) -> Door:
-    """Return what guards the application's entrances."""
     [door] = [hook.__self__ for hook in app.before_request_funcs[None] if getattr(hook, "__name__", "") == "admit"]
     assert isinstance(door, Door)
     return door

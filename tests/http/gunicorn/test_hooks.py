@@ -8,7 +8,7 @@ import re
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -81,59 +81,36 @@ def off_loopback(run_gunicorn: Run, database: str, **given: str) -> Iterator[tup
         yield f"http://127.0.0.1:{port}", server
 
 
-def test_off_loopback_without_a_key_it_starts_closed_and_says_so(run_gunicorn: Run, database: str) -> None:
-    with off_loopback(run_gunicorn, database) as (url, server):
-        answers = [requests.get(f"{url}{path}") for path in ("/health", "/docs", "/jobs")]
-        log = server.log.read_text()
-
-    assert [answer.status_code for answer in answers] == [200, 200, 401]
-    assert log.count("there is no API key yet: every call is answered 401") == 1
-    assert "AUTH=off" not in log
-
-
-def test_off_loopback_with_a_key_it_has_nothing_to_warn_of(run_gunicorn: Run, database: str) -> None:
+def test_off_loopback_it_says_whether_it_starts_closed_or_open(
+    run_gunicorn: Run, database: str, server: Server
+) -> None:
     secret = "5" * 64
-    with off_loopback(run_gunicorn, database, HAULIER_API_KEY=secret) as (url, server):
-        answers = [requests.get(f"{url}/jobs", headers=headers) for headers in ({}, bearer(secret), bearer("6" * 64))]
-        log = server.log.read_text()
+    starts: list[tuple[dict[str, str], list[int], str]] = [
+        ({}, [401, 401, 401], "there is no API key yet: every call is answered 401"),
+        ({"HAULIER_API_KEY": secret}, [401, 200, 401], ""),
+        ({"AUTH": "off"}, [200, 200, 200], "AUTH=off: anyone who reaches 0.0.0.0:"),
+    ]
+    for settings, statuses, warning in starts:
+        with off_loopback(run_gunicorn, database, **settings) as (url, closed):
+            public = [requests.get(f"{url}{path}").status_code for path in ("/health", "/docs")]
+            shown = ({}, bearer(secret), bearer("6" * 64))
+            found = [requests.get(f"{url}/jobs", headers=headers).status_code for headers in shown]
+            log = closed.log.read_text()
 
-    assert [answer.status_code for answer in answers] == [401, 200, 401]
-    assert "WARNING" not in log
-    assert secret not in log
-
-
-def test_only_auth_off_opens_it_and_each_start_warns(run_gunicorn: Run, database: str, server: Server) -> None:
-    with off_loopback(run_gunicorn, database, AUTH="off") as (url, open_server):
-        answer = requests.get(f"{url}/jobs")
-        log = open_server.log.read_text()
-
-    assert answer.status_code == 200
-    assert log.count("AUTH=off: anyone who reaches 0.0.0.0:") == 1
+        assert (public, found) == ([200, 200], statuses)
+        assert [warning in line for line in log.splitlines() if "WARNING" in line] == [True] * bool(warning)
+        assert secret not in log
     [warned] = [line for line in server.log.read_text().partition("Booting")[0].splitlines() if "WARNING" in line]
     assert "there is no API key yet: every program of this machine may call" in warned
 
 
-def test_a_chunked_body_is_read(server: Server) -> None:
-    parts = [b'{"kind": "summarize_text", ', b'"payload": {"text": "Hi."}}']
+def test_a_body_that_is_too_long_is_413_before_it_all_came(server: Server) -> None:
+    chunked = HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + (b"10000\r\n" + b" " * 65536 + b"\r\n") * 20
+    for sent in (chunked, HEAD + b"Content-Length: 99999999\r\n\r\n{"):
+        answer = talk(server, sent)
 
-    answer = requests.post(f"{server.url}/jobs", data=iter(parts), headers={"Content-Type": "application/json"})
-
-    assert answer.status_code == 201
-
-
-def test_a_chunked_body_without_end_is_413_after_the_first_mebibyte(server: Server) -> None:
-    head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
-
-    answer = talk(server, head + (b"10000\r\n" + b" " * 65536 + b"\r\n") * 20)
-
-    assert b" 413 " in answer.splitlines()[0]
-    assert b'"too_large"' in answer
-
-
-def test_a_body_with_too_great_a_length_is_413_before_it_comes(server: Server) -> None:
-    answer = talk(server, HEAD + b"Content-Length: 99999999\r\n\r\n{")
-
-    assert b" 413 " in answer.splitlines()[0]
+        assert b" 413 " in answer.splitlines()[0]
+        assert b'"too_large"' in answer
 
 
 def test_a_client_that_leaves_in_the_middle_is_no_error_of_ours(server: Server) -> None:
@@ -141,29 +118,30 @@ def test_a_client_that_leaves_in_the_middle_is_no_error_of_ours(server: Server) 
     address = urlsplit(server.url)
 
     with socket.create_connection((address.hostname, address.port)) as conn:
-        conn.sendall(
-            b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{"
-        )
+        conn.sendall(HEAD + b"Content-Length: 50\r\n\r\n{")
 
-    eventually(lambda: "POST /jobs" in server.log.read_text().removeprefix(before))
+    eventually(lambda: "POST /jobs 400" in server.log.read_text().removeprefix(before))
     assert "Traceback" not in server.log.read_text()
-    assert "POST /jobs 400" in server.log.read_text().removeprefix(before)
 
 
-def test_a_requests_line_says_with_which_key_it_came_and_from_where(run_gunicorn: Run, database: str) -> None:
+def test_a_requests_line_is_json_when_asked_and_names_its_key(run_gunicorn: Run, database: str) -> None:
     secret = "5" * 64
     with closing(connect(database)) as conn:
         key, token = api_keys.create(conn, NewKey("tests", [Scope.READ]), actor="test")
     with run_gunicorn(database, WEB_CONCURRENCY="1", LOG_FORMAT="json", HAULIER_API_KEY=secret) as server:
         shown = [{}, bearer(token), bearer(secret), bearer(token[:-1] + "x")]
         for headers in shown:
-            requests.get(f"{server.url}/jobs", headers=headers)
-        eventually(lambda: server.log.read_text().count("GET /jobs ") == len(shown))
+            requests.get(f"{server.url}/nowhere%0aX?secret=1", headers={**headers, "X-Request-Id": "r-1"})
+        eventually(lambda: server.log.read_text().count("/nowhere") == len(shown))
         log = server.log.read_text()
 
-    lines = [json.loads(line) for line in log.splitlines() if "GET /jobs " in line]
-    assert [line["api_key"] for line in lines] == ["-", key.id, "env", "-"]
-    assert {line["peer"] for line in lines} == {"127.0.0.1"}
+    records = [json.loads(line) for line in log.splitlines()]
+    lines = [record for record in records if "/nowhere" in record["message"]]
+    assert [(line["api_key"], line["peer"], line["request_id"]) for line in lines] == [
+        (name, "127.0.0.1", "r-1") for name in ("-", key.id, "env", "-")
+    ]
+    assert re.fullmatch(r"GET /nowhere\nX 404 in [0-9.]+ ms", lines[1]["message"])
+    assert {record["level"] for record in records} == {"INFO"}
     assert token not in log
     assert secret not in log
 
@@ -193,37 +171,29 @@ def test_a_process_that_may_open_no_more_files_goes_on(run_gunicorn: Run, databa
         assert "Traceback" not in server.log.read_text()
 
 
-def test_its_log_is_json_when_asked_and_a_request_is_one_line(run_gunicorn: Run, database: str) -> None:
-    with run_gunicorn(database, LOG_FORMAT="json") as server:
-        requests.get(f"{server.url}/nowhere%0aX?secret=1", headers={"X-Request-Id": "r-1"})
-        eventually(lambda: "/nowhere" in server.log.read_text())
-
-        records = [json.loads(line) for line in server.log.read_text().splitlines()]
-        [access] = [record for record in records if "/nowhere" in record["message"]]
-        assert access["request_id"] == "r-1"
-        assert re.fullmatch(r"GET /nowhere\nX 404 in [0-9.]+ ms", access["message"])
-        assert [record["message"] for record in records if record["level"] != "INFO"] == [
-            "there is no API key yet: every program of this machine may call; make a key before a proxy or tunnel leads"
-            " here (`python -m haulier keys create`)"
-        ]
+@contextmanager
+def under_way(server: Server, database: str, conn: Any) -> Iterator[Future[requests.Response]]:
+    """Give a request that waits for a lock as long as the block lasts; it is answered well afterwards."""
+    with conn.cursor() as cursor, ThreadPoolExecutor(1) as other:
+        job = requests.post(f"{server.url}/jobs", json=EMAIL).headers["Location"]
+        cursor.execute("BEGIN; SELECT FROM haulier.job FOR UPDATE")
+        answer = other.submit(requests.post, f"{server.url}{job}/cancel")
+        eventually(lambda: is_waited_for(database))
+        yield answer
+        cursor.execute("COMMIT")
+        assert answer.result(PATIENCE).status_code == 200
 
 
 def test_sigterm_sent_thrice_to_all_ends_it_after_the_request_under_way(
     run_gunicorn: Run, database: str, conn: Any
 ) -> None:
-    with run_gunicorn(database) as server, conn.cursor() as cursor, ThreadPoolExecutor(1) as other:
-        job = requests.post(f"{server.url}/jobs", json=EMAIL).headers["Location"]
+    with run_gunicorn(database) as server:
         everyone = [server.process.pid, *server.children()]
-        cursor.execute("BEGIN; SELECT FROM haulier.job FOR UPDATE")
-        answer = other.submit(requests.post, f"{server.url}{job}/cancel")
-        eventually(lambda: is_waited_for(database))
+        with under_way(server, database, conn):
+            for _ in range(3):
+                for pid in everyone:
+                    os.kill(pid, signal.SIGTERM)
 
-        for _ in range(3):
-            for pid in everyone:
-                os.kill(pid, signal.SIGTERM)
-        cursor.execute("COMMIT")
-
-        assert answer.result(PATIENCE).status_code == 200
         assert server.process.wait(PATIENCE) == 0
         assert not any(alive(pid) for pid in everyone)
 
@@ -233,24 +203,14 @@ def test_a_process_with_nothing_to_spare_leaves_new_connections_to_the_others(
 ) -> None:
     with (
         run_gunicorn(database, WEB_CONCURRENCY="2", WEB_THREADS="1") as server,
-        conn.cursor() as cursor,
-        ThreadPoolExecutor(1) as other,
+        under_way(server, database, conn) as answer,
     ):
-        job = requests.post(f"{server.url}/jobs", json=EMAIL).headers["Location"]
-        cursor.execute("BEGIN; SELECT FROM haulier.job FOR UPDATE")
-        answer = other.submit(requests.post, f"{server.url}{job}/cancel")
-        eventually(lambda: is_waited_for(database))
-
         for _ in range(20):
             assert requests.get(f"{server.url}/health/live", timeout=2).status_code == 200
         assert not answer.done()
-        cursor.execute("COMMIT")
-
-        assert answer.result(PATIENCE).status_code == 200
 
 
 def is_waited_for(dsn: str) -> bool:
-    """Return whether a session waits for a lock in this database."""
     with closing(connect(dsn)) as conn, conn.cursor() as cursor:
         cursor.execute("SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
         return cursor.rowcount > 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
@@ -20,14 +19,6 @@ BATCH_BYTES = 16 * BODY_BYTES
 # What gunicorn answers with 4xx.
 REFUSALS = errors.ParseException
 POST = b"POST /jobs HTTP/1.1\r\nHost: localhost\r\n"
-
-
-@pytest.fixture
-def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Give the two ends of a connection."""
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        yield ours, theirs
 
 
 def incoming() -> Incoming:
@@ -62,10 +53,7 @@ WHOLE = {
     ),
     "with chunks and their extensions": (CHUNKS + b'5;a="b"\r\nhello\r\n0;x\r\n\r\n', b"hello"),
     "with trailers": (CHUNKS + b"1\r\n0\r\n0\r\nX: y\r\nZ: 0\r\n\r\n", b"0"),
-    "with a body that looks like chunks": (
-        POST + b"Content-Length: 10\r\n\r\n0\r\n\r\n0\r\n\r\n",
-        b"0\r\n\r\n0\r\n\r\n",
-    ),
+    "with a body like chunks": (POST + b"Content-Length: 10\r\n\r\n" + b"0\r\n\r\n" * 2, b"0\r\n\r\n" * 2),
     "with a header named in another": (POST + b"X: content-length: 7\r\n\r\n", b""),
     "behind an empty line": (b"\r\n" + GET, b""),
 }
@@ -106,13 +94,10 @@ CUT = {
     "a batch that is too long": b"POST /jobs/batch HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (BATCH_BYTES + 1),
     "lines without a carriage return": b"GET / HTTP/1.1\nHost: localhost\n\n",
     "an empty line without one": b"GET / HTTP/1.1\r\nHost: localhost\n\r\n",
-    "a chunk of no number": POST + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n",
-    "a chunk that goes on": POST + b"Transfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n",
-    "a chunk without end": POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"f" * 9000,
-    "too many chunks": POST
-    + b"Transfer-Encoding: chunked\r\n\r\n"
-    + (b"10000\r\n" + b" " * 0x10000 + b"\r\n") * 16
-    + b"1\r\n ",
+    "a chunk of no number": CHUNKS + b"xyz\r\n",
+    "a chunk that goes on": CHUNKS + b"1\r\nabc\r\n",
+    "a chunk without end": CHUNKS + b"f" * 9000,
+    "too many chunks": CHUNKS + (b"10000\r\n" + b" " * 0x10000 + b"\r\n") * 16 + b"1\r\n ",
 }
 
 
@@ -133,18 +118,13 @@ def test_waits_for_the_longest_that_is_taken() -> None:
     assert [fed(sent)[1] for sent in longest] == [Stage.BODY] * 4
 
 
-def test_takes_tiny_chunks_up_to_twice_the_longest_body(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_takes_tiny_chunks_up_to_a_number_and_twice_the_longest_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stages(*counts: int) -> list[Stage]:
+        return [fed(CHUNKS + b"1\r\nx\r\n" * count)[1] for count in counts]
+
+    assert stages(MOST_CHUNKS, MOST_CHUNKS + 1) == [Stage.BODY, Stage.CUT]
     monkeypatch.setattr(module, "BODY_BYTES", 100)
-
-    stages = [fed(CHUNKS + b"1\r\nx\r\n" * count)[1] for count in (30, 60)]
-
-    assert stages == [Stage.BODY, Stage.CUT]
-
-
-def test_a_body_has_no_more_chunks_than_a_stream_of_lines() -> None:
-    stages = [fed(CHUNKS + b"1\r\nx\r\n" * count)[1] for count in (MOST_CHUNKS, MOST_CHUNKS + 1)]
-
-    assert stages == [Stage.BODY, Stage.CUT]
+    assert stages(30, 60) == [Stage.BODY, Stage.CUT]
 
 
 def test_a_head_has_an_end() -> None:
@@ -157,15 +137,13 @@ def test_a_head_has_an_end() -> None:
         assert stages == [Stage.WHOLE if end else Stage.HEAD, Stage.HEAD_TOO_LONG]
 
 
-def test_reads_what_is_there_and_never_waits(pair: tuple[socket.socket, socket.socket]) -> None:
-    ours, theirs = pair
-    requests = incoming()
-
-    stages = [received(requests, ours)]
-    theirs.sendall(GET[:9])
-    stages.append(received(requests, ours))
-    theirs.sendall(GET[9:])
-    stages.append(received(requests, ours))
+def test_reads_what_is_there_and_never_waits() -> None:
+    requests, stages = incoming(), []
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        for sent in (b"", GET[:9], GET[9:]):
+            theirs.sendall(sent)
+            stages.append(received(requests, ours))
 
     assert stages == [Stage.EMPTY, Stage.HEAD, Stage.WHOLE]
     assert next(requests).path == "/jobs"
@@ -186,14 +164,9 @@ def test_a_client_that_has_left_is_not_waited_for() -> None:
         assert (stage is Stage.CUT, requests.inbox.is_over) == (bool(sent), not sent)
 
 
-def test_says_what_is_missing_of_a_body() -> None:
-    requests, _ = fed(POST + b"Content-Length: 100\r\n\r\nhello")
-
-    assert requests.inbox.missing == 95
-
-
-def test_knows_who_waits_for_a_word_before_the_body() -> None:
+def test_knows_what_is_missing_and_who_waits_for_a_word_first() -> None:
     waiting, _ = fed(POST + b"Expect: 100-Continue\r\nContent-Length: 100\r\n\r\n")
-    other, _ = fed(POST + b"Content-Length: 100\r\n\r\n")
+    other, _ = fed(POST + b"Content-Length: 100\r\n\r\nhello")
 
     assert (waiting.inbox.expects_continue, other.inbox.expects_continue) == (True, False)
+    assert (waiting.inbox.missing, other.inbox.missing) == (100, 95)

@@ -49,21 +49,19 @@ def test_those_at_work_are_together_no_longer_than_the_longest_request():
     # No small one overtakes the fourth.
     assert followers(large, "a", "b", "c", "d") == [["c"], ["d"], ["e"], ["f"]]
 
+    # One that is longer than any may be works alone.
+    large = Large(9)
+    assert started(large, 101, 1) == ["a"]
+    assert followers(large, "a") == [["b"]]
 
-def test_a_batch_counts_by_the_longest_batch_and_a_job_by_the_longest_job():
+
+def test_a_batch_counts_by_the_longest_batch_a_job_by_the_longest_job():
     large = Large(9)
 
     for name, longest in (("batch", 1600), ("job", 100), ("late", 100)):
         large.add(name, 50, longest, 0.0)
 
     assert large.start() == ["batch", "job"]
-
-
-def test_a_request_longer_than_any_may_be_works_alone():
-    large = Large(9)
-
-    assert started(large, 101, 1) == ["a"]
-    assert followers(large, "a") == [["b"]]
 
 
 def test_has_room_for_one_however_large_and_bounds_those_that_wait():

@@ -28,14 +28,15 @@ PAYLOAD_BYTES = 256 * 1024
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux")
 
 
-def memory(server: Server, name: str) -> list[float]:
-    """Return how many megabytes each web process has (VmRSS), or has had at most (VmHWM)."""
-    return [_kilobytes(pid, name) / 1024 for pid in server.children()]
+def memory(server: Server, name: str) -> float:
+    """Return how many megabytes the web process has (VmRSS), or has had at most (VmHWM)."""
+    [pid] = server.children()
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(name)).split()[1]) / 1024
 
 
-def _kilobytes(pid: int, name: str) -> int:
-    [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(name)]
-    return int(line.split()[1])
+def post(server: Server, path: str, body: bytes | str, content_type: str) -> requests.Response:
+    return requests.post(server.url + path, data=body, headers={"Content-Type": content_type}, timeout=60)
 
 
 @pytest.fixture
@@ -64,10 +65,6 @@ STORED = {
 }
 
 
-# The others are as large in another way: `make test-slow` asks for them too.
-OFTEN = {"empty lists", "numbers longer than they are written"}
-
-
 @pytest.fixture
 def store(conn: Connection) -> Callable[..., None]:
     """Give a function that stores `count` jobs with this payload, half of them ended."""
@@ -90,7 +87,7 @@ def store(conn: Connection) -> Callable[..., None]:
     return store
 
 
-@pytest.mark.parametrize("payload", often(STORED.items(), OFTEN))
+@pytest.mark.parametrize("payload", often(STORED.items(), {"empty lists", "numbers longer than they are written"}))
 def test_a_list_of_the_largest_jobs_in_each_thread_at_once(
     own_server: Server, store: Callable[..., None], payload: str
 ) -> None:
@@ -100,7 +97,7 @@ def test_a_list_of_the_largest_jobs_in_each_thread_at_once(
         answers = list(clients.map(requests.get, [f"{own_server.url}/jobs?limit=200"] * THREADS))
 
     assert [answer.status_code for answer in answers] == [200] * THREADS
-    assert max(memory(own_server, "VmHWM")) < MOST_MB
+    assert memory(own_server, "VmHWM") < MOST_MB
     assert len({answer.content for answer in answers}) == 1
     jobs = answers[0].json()
     # Page by page, and no page is empty.
@@ -125,35 +122,28 @@ def test_wrong_batches_of_the_greatest_length_are_not_kept(own_server: Server) -
     faults = json.dumps({**wrong, **{f"f{n}": 1 for n in range(20)}})
     lines = "\n".join([faults] * (16 * 2**20 // (len(faults) + 1)))
 
-    def post(_: int) -> int:
-        kind = {"Content-Type": "application/x-ndjson"}
-        return requests.post(f"{own_server.url}/jobs/batch", data=lines, headers=kind, timeout=60).status_code
+    def status(_: int) -> int:
+        return post(own_server, "/jobs/batch", lines, "application/x-ndjson").status_code
 
     with ThreadPoolExecutor(3) as senders:
-        answers = list(senders.map(post, range(30)))
-
-    assert answers == [422] * 30
-    assert max(memory(own_server, "VmHWM")) < MOST_MB
-    # Some 52 at first; twice that without the limits of libc.py, and five times with errors that refer to themselves.
-    assert max(memory(own_server, "VmRSS")) < 90
+        assert list(senders.map(status, range(30))) == [422] * 30
+    assert memory(own_server, "VmHWM") < MOST_MB
+    # Some 52 at first; twice that without the limits of heap.py, and five times with errors that refer to themselves.
+    assert memory(own_server, "VmRSS") < 90
 
 
 def test_takes_jobs_of_nothing_but_lists_beside_a_batch_of_them(own_server: Server) -> None:
     lines = b"\n".join([NESTED] * (16 * 2**20 // (len(NESTED) + 1)))
     calls = [("/jobs", NESTED, "application/json")] * 4 + [("/jobs/batch", lines, "application/x-ndjson")]
 
-    def post(call: tuple[str, bytes, str]) -> requests.Response:
-        path, body, content_type = call
-        return requests.post(own_server.url + path, data=body, headers={"Content-Type": content_type}, timeout=60)
-
     with ThreadPoolExecutor(5) as clients:
-        *single, batch = clients.map(post, calls)
+        *single, batch = clients.map(lambda call: post(own_server, *call), calls)
 
     assert [answer.status_code for answer in single] == [201] * 4
     assert batch.status_code == 201
     assert batch.json()["created"] == lines.count(b"\n") + 1 > 50
     assert single[0].json()["payload"] == json.loads(NESTED)["payload"]
-    assert max(memory(own_server, "VmHWM")) < MOST_MB
+    assert memory(own_server, "VmHWM") < MOST_MB
 
 
 MEBIBYTE = 2**20
@@ -174,22 +164,21 @@ def test_takes_wrong_jobs_of_a_mebibyte_beside_two_batches_of_them(own_server: S
     calls = [("/jobs", body, "application/json")] * 4
     calls += [("/jobs/batch?atomic=false", lines, "application/x-ndjson")] * 2
 
-    def post(call: tuple[str, bytes, str]) -> requests.Response:
-        path, sent, content_type = call
+    def ask(call: tuple[str, bytes, str]) -> requests.Response:
         until = time.monotonic() + 120
         while True:
-            answer = requests.post(own_server.url + path, data=sent, headers={"Content-Type": content_type}, timeout=60)
+            answer = post(own_server, *call)
             # If they wait for too long, or too many wait, they get 503 and come back.
             if answer.status_code != 503 or time.monotonic() > until:
                 return answer
 
     with ThreadPoolExecutor(6) as clients:
-        answers = list(clients.map(post, calls))
+        answers = list(clients.map(ask, calls))
 
     assert {answer.status_code for answer in answers[:4]} <= {400, 413, 422}
     assert [answer.status_code for answer in answers[4:]] == [200] * 2
     assert max(len(answer.content) for answer in answers) < 100_000
-    assert max(memory(own_server, "VmHWM")) < MOST_MB
+    assert memory(own_server, "VmHWM") < MOST_MB
 
 
 def test_pages_of_large_jobs_are_bounded_and_lead_to_all(own_server: Server, store: Callable[..., None]) -> None:
