@@ -33,7 +33,6 @@ Run = Callable[..., Any]
 
 @pytest.fixture(scope="module")
 def document(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the OpenAPI document, as a file."""
     file = tmp_path_factory.mktemp("document") / "openapi.json"
     file.write_bytes(build(Config(DSN)).extensions["haulier_openapi"])
     return file

@@ -55,7 +55,7 @@ def ear() -> Iterator[Ear]:
 
 @dataclass
 class Watched:
-    """A gunicorn of which each connection is written down."""
+    """A gunicorn or a worker, of which each connection is written down in the book."""
 
     server: Server
     book: Path
@@ -70,7 +70,6 @@ class Watched:
 def shared_api(
     _migrated_database: str, eventually: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Watched]:
-    """Give the gunicorn of these tests."""
     book = tmp_path_factory.mktemp("hostile") / "api"
     watched = {"HAULIER_KINDS": "tests.hostile.witness", "HOSTILE_WITNESS": str(book)}
     with gunicorn(_migrated_database, eventually, **watched) as server:
@@ -79,23 +78,7 @@ def shared_api(
 
 @pytest.fixture
 def api(shared_api: Watched, database: str) -> Watched:
-    """Give a gunicorn that is watched, in the test's database."""
     return shared_api
-
-
-@dataclass
-class Worker:
-    """A worker of which each connection is written down."""
-
-    process: subprocess.Popen[bytes]
-    log: Path
-    book: Path
-
-    @property
-    def spoke_to(self) -> list[str]:
-        """Return a line for each connection that its kinds tried to make."""
-        lines = self.book.read_text().splitlines() if self.book.exists() else []
-        return [line for line in lines if not line.startswith("socket.getaddrinfo")]
 
 
 SECRETS = {
@@ -106,19 +89,11 @@ SECRETS = {
 
 
 @pytest.fixture
-def free_port() -> int:
-    """Give a free port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-@pytest.fixture
-def start_worker(database: str, tmp_path: Path, eventually: Callable[..., Any]) -> Iterator[Callable[..., Worker]]:
+def start_worker(database: str, tmp_path: Path, eventually: Callable[..., Any]) -> Iterator[Callable[..., Watched]]:
     """Give a function that starts a worker with every kind's settings; it takes further ones."""
-    started: list[Worker] = []
+    started: list[Watched] = []
 
-    def start(**given: str) -> Worker:
+    def start(**given: str) -> Watched:
         worker_log, book = tmp_path / f"worker-{len(started)}.log", tmp_path / f"book-{len(started)}"
         environ = {
             "PATH": os.environ["PATH"],
@@ -136,18 +111,17 @@ def start_worker(database: str, tmp_path: Path, eventually: Callable[..., Any]) 
             process = subprocess.Popen(
                 [sys.executable, "worker.py"], cwd=ROOT, env=environ, stdout=out, stderr=subprocess.STDOUT
             )
-        started.append(Worker(process, worker_log, book))
+        started.append(Watched(Server("", process, worker_log), book))
         eventually(lambda: "registered as worker" in worker_log.read_text())
         return started[-1]
 
     yield start
     for worker in started:
-        worker.process.terminate()
-        worker.process.wait(PATIENCE)
+        worker.server.process.terminate()
+        worker.server.process.wait(PATIENCE)
 
 
 def ended(conn: Connection) -> int:
-    """Return how many jobs have ended."""
     with conn.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM haulier.finished_job")
         return int(cursor.fetchone()[0])

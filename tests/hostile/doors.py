@@ -34,12 +34,12 @@ VALUES = {"X-Forwarded-Proto": "http", "X-Forwarded-Ssl": "off", "X-Forwarded-Pr
 
 def forwarded() -> Iterator[Hostile]:
     """Yield good requests that a proxy has brought: without keys none is answered, with keys none that shows none."""
-    for name in ADDED.split():
-        value = VALUES.get(name, "127.0.0.1")
-        for written in (name, name.lower(), name.upper()):
-            yield Hostile(f"brought, POST, {written}", request("POST", "/jobs", TEXT, headers={written: value}), (401,))
-        for path in ("/jobs", "/kinds", "/metrics", f"/jobs/{SOME_ID}"):
-            yield Hostile(f"brought, GET {path}, {name}", request("GET", path, headers={name: value}), (401,))
+    paths = ("/jobs", "/kinds", "/metrics", f"/jobs/{SOME_ID}")
+    for number, name in enumerate(ADDED.split()):
+        value, written = VALUES.get(name, "127.0.0.1"), (name, name.lower(), name.upper())[number % 3]
+        path = paths[number % 4]
+        yield Hostile(f"brought, POST, {written}", request("POST", "/jobs", TEXT, headers={written: value}), (401,))
+        yield Hostile(f"brought, GET {path}, {name}", request("GET", path, headers={name: value}), (401,))
     for host in ("localhost", "127.0.0.1", "127.0.0.1:8080", "evil.example", None):
         lines = f"Host: {host}\r\n" if host else ""
         for path in ("/jobs", "/kinds", "/metrics"):
@@ -62,42 +62,33 @@ ESCAPINGS = ["", "x", "allow-utf-8", "values", "dots", "underscores", "\xe9", "a
 
 def scrapes() -> Iterator[Hostile]:
     """Yield requests for the metrics in forms that there are not."""
-    for kind in TYPES:
-        for version in VERSIONS:
-            for form in (
-                f"{kind};version={version}",
-                f"{kind}; version={version}; q=0.5",
-                f"x, {kind};version={version}",
-            ):
-                sent = request("GET", "/metrics", headers={"Accept": form})
-                yield Hostile(f"metrics as {form!r:.70}", sent, HARMLESS)
-        for escaping in ESCAPINGS:
-            for version in ("1.0.0", "0.0.4", "x"):
-                form = f"{kind};version={version};escaping={escaping}"
-                yield Hostile(f"metrics as {form!r}", request("GET", "/metrics", headers={"Accept": form}), HARMLESS)
+    forms = [f"{kind};version={version}" for kind in TYPES for version in VERSIONS]
+    forms += [f"x, {kind}; version={version}; q=0.5" for kind in TYPES for version in VERSIONS[::3]]
+    forms += [f"{kind};version=1.0.0;escaping={escaping}" for kind in TYPES for escaping in ESCAPINGS]
+    for form in forms:
+        yield Hostile(f"metrics as {form!r:.70}", request("GET", "/metrics", headers={"Accept": form}), HARMLESS)
 
 
 # Names that become one and the same in WSGI, or say what only the server may say.
 UNDERSCORED = [
     *("SCRIPT_NAME", "script_name", "PATH_INFO", "REMOTE_USER", "REMOTE_ADDR", "CONTENT_LENGTH", "CONTENT_TYPE"),
     *("X_FORWARDED_FOR", "X_Forwarded_Proto", "TRANSFER_ENCODING", "HTTP_HOST", "SERVER_NAME", "wsgi_input"),
-    *("wsgi.url_scheme", "QUERY_STRING", "REQUEST_METHOD", "SCRIPT-NAME", "PATH-INFO", "Remote-User"),
-    "AUTHORIZATION_",
+    *("wsgi.url_scheme", "QUERY_STRING", "REQUEST_METHOD", "SCRIPT-NAME", "PATH-INFO", "AUTHORIZATION_"),
 ]
 
 
 def mapped() -> Iterator[Hostile]:
     """Yield headers that reach the application under another name, or would."""
     for name in UNDERSCORED:
-        for value in ("/x", "/jobs", "/", "", "http://evil.example", "5", "..", "/jobs/batch", "chunked", "%00"):
+        for value in ("/x", "/jobs", "", "http://evil.example", "5", "chunked"):
             for path in ("/jobs", "/health", "/nowhere"):
                 yield Hostile(f"{path}, {name}: {value}", request("GET", path, headers={name: value}), HARMLESS)
 
 
 def heads() -> Iterator[Hostile]:
     """Yield heads about as long as they may be, and longer, in few lines or many."""
-    for size in (65_000, 66_000, 70_000, 72_000, 80_000, 130_000, 300_000, 600_000):
-        for lines in (8, 9, 20, 60, 63, 64, 65, 200, 2000):
+    for size in (65_000, 66_000, 72_000, 130_000, 600_000):
+        for lines in (8, 20, 63, 64, 65, 2000):
             line = size // lines
             for end in (b"\r\n", b""):
                 sent = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n"
@@ -114,20 +105,12 @@ def tokens() -> Iterator[Hostile]:
     for number in range(60):
         shown = {"Authorization": f"Bearer hlr_{number:012d}_{'x' * 43}"}
         yield Hostile(f"token {number}", request("GET", "/jobs", headers={**shown, "X-Real-IP": "x"}), (401, 429))
-    for text in (
-        f"Bearer {TOKEN}",
-        f"bearer  {TOKEN}",
-        f"Bearer {TOKEN} ",
-        f"Bearer\t{TOKEN}",
-        TOKEN,
-        f"Bearer {TOKEN}, x",
-    ):
-        for name in ("Authorization", "authorization", "Proxy-Authorization", "X-Api-Key"):
+    for name in ("Authorization", "authorization", "Proxy-Authorization", "X-Api-Key"):
+        for text in (f"Bearer {TOKEN}", f"bearer  {TOKEN}", f"Bearer\t{TOKEN}", TOKEN, f"Bearer {TOKEN}, x"):
             sent = request("GET", "/jobs", headers={name: text, "Via": "1.1 x"})
             yield Hostile(f"{name}: {text!r}", sent, REFUSED)
 
 
 def at_doors() -> Iterator[Hostile]:
-    """Yield them all."""
     for each in (forwarded, scrapes, mapped, heads, tokens):
         yield from each()

@@ -20,17 +20,14 @@ INNER = b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/js
 
 
 def chunk(content: bytes) -> bytes:
-    """Return a chunk that is right."""
     return b"%x\r\n%b\r\n" % (len(content), content)
 
 
 def get(line: bytes, headers: bytes = b"Host: localhost\r\n") -> bytes:
-    """Return a request of this first line, with these headers."""
     return line + b"\r\n" + headers + b"\r\n"
 
 
 def unread(path: bytes) -> bytes:
-    """Return a request whose body is not read, and is a request."""
     return b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (path, len(INNER)) + INNER
 
 
@@ -119,7 +116,6 @@ HARMLESS_BYTES = [
 
 
 def framings() -> Iterator[Hostile]:
-    """Yield the bytes of the tables."""
     for sent in REFUSED_BYTES:
         yield Hostile(f"framing {sent!r:.200}", sent, answers=None)
     for sent in UNKNOWN_CODINGS:

@@ -35,7 +35,6 @@ def encoded_word(text: str, charset: str, coding: str) -> str:
 
 
 def encoded_words() -> Iterator[str]:
-    """Yield an encoded word for each text, charset and coding."""
     for text in INNER:
         for charset in CHARSETS:
             for coding in ("q", "Q", "b", "B", "x"):

@@ -1,4 +1,4 @@
-"""Kinds of a team's own with secret fields, which quote them wherever they can."""
+"""Kinds of a team's own: with secret fields, which quote them wherever they can, and one that quotes the settings."""
 
 from __future__ import annotations
 
@@ -69,3 +69,9 @@ def _end(payload: dict[str, Any], token: str) -> Json:
 
 kind("secretive", schema=Secretive, timeout=10)(run)
 kind("secretive.isolated", schema=Secretive, timeout=10, isolated=True)(run)
+
+
+@kind("leak", schema=PayloadSchema, timeout=5)
+def leak(context: JobContext, payload: dict[str, Json]) -> Json:
+    """Raise an error that quotes the settings, as drivers and HTTP libraries do."""
+    raise RuntimeError(f"cannot reach {context.settings.database_url} nor {context.settings.smtp_url}")

@@ -151,7 +151,6 @@ def lines() -> Iterator[Hostile]:
 
 
 def smuggled() -> Iterator[Hostile]:
-    """Yield them all."""
     yield from chunks()
     yield from lengths()
     yield from lines()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from contextlib import suppress
 from email import message_from_string
 from email.header import decode_header, make_header
@@ -15,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import idna
-import pytest
 from marshmallow import ValidationError
 
 from haulier.kinds import Fail
 from haulier.kinds.included.send_email import SendEmail
-from tests.hostile.mails import around, drawn, encoded_words
-from tests.kinds.kinds_tools import Mailbox, run, serving_mail
+from tests.hostile.mails import FIELDS, around, drawn, encoded_words
+from tests.kinds.kinds_tools import run, serving_mail
 
 # `make fuzz` has more of them, by another seed.
 COUNT, SEED = int(os.environ.get("FUZZ_MAILS", "600")), int(os.environ.get("FUZZ_SEED", "11"))
@@ -31,13 +29,6 @@ HEADERS += ["Content-Type", "Content-Transfer-Encoding"]
 # What servers take in a local part all the same: dots where they are obsolete, and letters beyond ASCII (RFC 6531).
 TAKEN = re.compile(r"repeated '\.'|in local part|not dot-atom|local-part contains non-ASCII")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-
-
-@pytest.fixture
-def mailbox() -> Iterator[Mailbox]:
-    """Give an SMTP server that takes addresses beyond ASCII."""
-    with serving_mail(utf8=True) as made:
-        yield made
 
 
 def mail_of(payload: dict[str, Any], folder: Path) -> bytes | None:
@@ -110,24 +101,13 @@ def judge(content: bytes, payload: dict[str, Any]) -> list[str]:
 
 def test_refuses_an_address_that_holds_an_encoded_word_wherever_it_stands() -> None:
     taken = []
-    for address in (address for word in encoded_words() for address in around(word)):
-        for field in ("to", "cc", "bcc", "reply_to"):
-            with suppress(ValidationError):
-                taken.append(SendEmail().load({**HELLO, field: address}))
+    for number, word in enumerate(encoded_words()):
+        for field in FIELDS[:4] if number % 20 == 0 else FIELDS[:1]:
+            for address in around(word):
+                with suppress(ValidationError):
+                    taken.append(SendEmail().load({**HELLO, field: address}))
 
     assert taken == []
-
-
-def test_a_subject_is_read_as_it_was_written_whatever_is_in_it(tmp_path: Path) -> None:
-    wrong = {}
-    for word in list(encoded_words())[:: max(1, 6000 // COUNT)]:
-        for subject in (word, f"Re: {word} and {word}", f"{word}{word}", f"ä{word}", f"{word} " * 12 + "日本"):
-            payload = {**HELLO, "subject": subject.strip()}
-            content = mail_of(payload, tmp_path)
-            if content is not None and (faults := judge(content, payload)):
-                wrong[subject] = faults
-
-    assert not wrong, "\n".join(f"{subject}: {faults}" for subject, faults in list(wrong.items())[:20])
 
 
 def test_a_mail_of_any_payload_is_that_mail_or_none(tmp_path: Path) -> None:
@@ -143,14 +123,16 @@ def test_a_mail_of_any_payload_is_that_mail_or_none(tmp_path: Path) -> None:
     assert COUNT / 10 < sent < COUNT
 
 
-def test_who_gets_a_mail_is_who_was_named(mailbox: Mailbox) -> None:
-    for payload in drawn(SEED + 1, 100):
-        before = len(mailbox.mails)
-        with suppress(Fail):
-            run("send_email", payload, smtp_url=mailbox.url)
+def test_who_gets_a_mail_is_who_was_named() -> None:
+    # It takes addresses beyond ASCII.
+    with serving_mail(utf8=True) as mailbox:
+        for payload in drawn(SEED + 1, 100):
+            before = len(mailbox.mails)
+            with suppress(Fail):
+                run("send_email", payload, smtp_url=mailbox.url)
 
-            named = [address for field in ("to", "cc", "bcc") for address in asked(payload, field)]
-            [mail] = mailbox.mails[before:]
-            assert [each.replace('"', "") for each in mail.recipients] == list(dict.fromkeys(named))
-            assert not re.search(rb"(?im)^bcc:", mail.content.partition(b"\r\n\r\n")[0])
-        assert len(mailbox.mails) - before <= 1
+                named = [address for field in ("to", "cc", "bcc") for address in asked(payload, field)]
+                [mail] = mailbox.mails[before:]
+                assert [each.replace('"', "") for each in mail.recipients] == list(dict.fromkeys(named))
+                assert not re.search(rb"(?im)^bcc:", mail.content.partition(b"\r\n\r\n")[0])
+            assert len(mailbox.mails) - before <= 1

@@ -1,9 +1,10 @@
-"""What clients send is described once: what else lists its fields has the same ones. It ..."""
+"""What clients send is described once: what else lists its fields has the same ones; and an id is read in one form."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
+from uuid import UUID
 
 from marshmallow import Schema
 
@@ -13,6 +14,7 @@ from app.web.kit.job_list_url import FILTERS
 from haulier.cli.parts.options import FILTER, PARAMETERS
 from haulier.domain.schedules.schedule import NOT_OF_A_SCHEDULE
 from haulier.queue.search.job_filter import CONDITIONS
+from haulier.requests.ids import read_uuid
 from haulier.requests.job_conditions import JobConditions
 from haulier.requests.job_request import JobOptions
 
@@ -48,3 +50,14 @@ def test_the_filters_of_the_dashboard_are_conditions():
     short = {"after": "created_after", "before": "created_before"}
 
     assert {short.get(name, name) for name in FILTERS} <= CONDITIONS.keys()
+
+
+ID = "0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11"
+
+
+def test_an_id_is_read_in_its_own_form_only() -> None:
+    # UUID() takes each of the others but the first two and the last.
+    others = ["", ID[:-1], ID.replace("-", ""), f"{{{ID}}}", f"urn:uuid:{ID}", ID.replace("7c5e", "७c5e"), f"{ID}\n"]
+
+    assert [read_uuid(text) for text in (ID, ID.upper())] == [UUID(ID)] * 2
+    assert [text for text in others if read_uuid(text) is not None] == []
