@@ -104,7 +104,11 @@ def test_off_loopback_it_says_whether_it_starts_closed_or_open(
     assert "there is no API key yet: every program of this machine may call" in warned
 
 
-def test_a_body_that_is_too_long_is_413_before_it_all_came(server: Server) -> None:
+def test_reads_a_chunked_body_and_answers_413_before_a_longer_one_has_come(server: Server) -> None:
+    parts = [b'{"kind": "summarize_text", ', b'"payload": {"text": "Hi."}}']
+    taken = requests.post(f"{server.url}/jobs", data=iter(parts), headers={"Content-Type": "application/json"})
+    assert taken.status_code == 201
+
     chunked = HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + (b"10000\r\n" + b" " * 65536 + b"\r\n") * 20
     for sent in (chunked, HEAD + b"Content-Length: 99999999\r\n\r\n{"):
         answer = talk(server, sent)
