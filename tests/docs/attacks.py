@@ -56,7 +56,7 @@ ATTACKS = (
         "a trigger or a constraint refuses a job that a request makes or changes",
         "500 `internal`",
         "422 `refused_by_database` with the reason",
-        ("api/jobs/refused_by_database.py", "web/jobs/refused_by_database.py"),
+        ("api/jobs/refused_by_database.py", "web/jobs/acts.py::does_it_to_the_other_jobs_that_were_ticked"),
     ),
     Attack(
         "one job beside 1,000 queues that are paused, or whose kinds are put off",
@@ -129,7 +129,7 @@ ATTACKS = (
         "a path with an empty segment, such as `//ui/jobs/ID/cancel`",
         "went past the dashboard's sign-in: other sites' forms acted, with `AUTH=off` without any key",
         "404, before anything looks at the path",
-        ("web/access/paths.py",),
+        ("web/access/forms.py::answers_404_to_every_path_with_an_empty_segment",),
     ),
     Attack(
         "24 previews of 120,000 jobs, or 24 searches of 100,000 groups of errors, at once by one caller",
@@ -165,7 +165,7 @@ ATTACKS = (
         "another site's page sends a POST without a body, where no key is needed",
         "a queue was paused",
         "403, for every act",
-        ("web/access/guards.py::refuses_another_sites_page_if_no_key_is_needed",),
+        ("web/access/guards.py::refuses_another_sites_page_with_a_session_or_without_keys",),
     ),
     Attack(
         "roles of the API and of workers call the owner's functions with values of their own",

@@ -45,13 +45,11 @@ def make_app(config: Config) -> Iterator[Callable[..., Flask]]:
 
 @pytest.fixture
 def client(make_app: Callable[..., Flask]) -> FlaskClient:
-    """Give Flask's client of an application in the test's database."""
     return make_app().test_client()
 
 
 @pytest.fixture
 def email() -> dict[str, Any]:
-    """Give a request for a job that fits."""
     return {"kind": "send_email", "payload": dict(EMAIL["payload"])}
 
 
@@ -77,7 +75,6 @@ class Server:
     log: Path
 
     def children(self) -> list[int]:
-        """Return the process ids of its workers."""
         return sorted(children(self.process.pid))
 
 
@@ -116,7 +113,6 @@ def gunicorn(
 
 
 def answers(url: str) -> bool:
-    """Return whether somebody answers there."""
     # `haulier all` listens before the API answers: on a busy machine its start takes longer than this timeout.
     with suppress(requests.ConnectionError, requests.Timeout):
         return requests.get(f"{url}/health/live", timeout=5).ok

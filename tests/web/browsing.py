@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from haulier.domain.api_key import ApiKey
+from haulier.domain.api_key import ApiKey, Scope
+from tests.http.callers import MakeKey
 
 SAME = {"Sec-Fetch-Site": "same-origin"}
 VOID = {"meta", "link", "input", "br", "hr", "img", "path", "rect", "circle", "use"}
@@ -44,7 +45,6 @@ class Element:
         return found
 
     def links(self, text: str) -> list[str]:
-        """Return where the links with this text lead."""
         return [each.attrs["href"] for each in self.all("a") if each.text == text]
 
     def rows(self) -> dict[str, Element]:
@@ -70,7 +70,6 @@ class Element:
         return forms | {each.attrs["formaction"] for each in self.all("button") if "formaction" in each.attrs}
 
     def below(self) -> Iterator[Element]:
-        """Yield every element below it."""
         for each in self.children:
             if isinstance(each, Element):
                 yield each
@@ -152,7 +151,6 @@ class Browser:
         self.key, self.base_url = key, base_url
 
     def get(self, path: str, **headers: str) -> TestResponse:
-        """Ask for a page."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.client.get(path, headers={**SAME, **sent}, base_url=self.base_url)
 
@@ -210,11 +208,9 @@ class Browser:
         self.client.application.extensions.pop("haulier_shelf", None)
 
     def sign_in(self, token: str, **fields: str) -> TestResponse:
-        """Sign in with this API key."""
         return self.send(self.page("/ui/sign-in"), "/ui/sign-in", key=token, **fields)
 
     def cookie(self, name: str) -> str | None:
-        """Return the value of a cookie that the browser has."""
         found = self.client.get_cookie(name, domain=self.base_url.rpartition("/")[2])
         return None if found is None else found.value
 
@@ -226,3 +222,22 @@ def form(page: Element, action: str) -> dict[str, str]:
     fields = [each for each in forms[0].below() if each.tag == "input" and each.attrs.get("name")]
     kept = [each for each in fields if each.attrs.get("type") not in ("checkbox", "radio") or "checked" in each.attrs]
     return {each.attrs["name"]: each.attrs.get("value", "") for each in kept}
+
+
+MakeSite = Callable[..., Flask]
+SignedIn = Callable[..., Browser]
+
+
+def new_key(make: MakeKey, *scopes: Scope, **options: object) -> tuple[ApiKey, str]:
+    key, shown = make(*scopes, **options)
+    return key, shown["Authorization"].removeprefix("Bearer ")
+
+
+def check_each(call: Callable[..., Any], *examples: tuple[Any, ...]) -> None:
+    """Check that the call returns the last value of each example for the values before it."""
+    wrong = []
+    for *values, expected in examples:
+        returned = call(*values)
+        if returned != expected:
+            wrong.append(f"{values} returns {returned!r}, not {expected!r}")
+    assert not wrong, "\n".join(wrong)

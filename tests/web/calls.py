@@ -73,7 +73,6 @@ class Call:
 
     @property
     def is_of_pages(self) -> bool:
-        """Return whether it is a call of the dashboard."""
         return re.match("/ui(/|$)", self.rule) is not None
 
     @property
@@ -88,7 +87,6 @@ class Call:
 
     @property
     def scopes(self) -> set[Scope]:
-        """Return the scopes that a key needs."""
         return set(self.route.scopes)
 
 
@@ -116,7 +114,6 @@ def _acts(routes: dict[tuple[str, str], Route]) -> Iterator[Call]:
 
 
 def filled(body: Any, world: World) -> Any:
-    """Return the body with the names of the world in it."""
     if isinstance(body, dict):
         return {name: filled(value, world) for name, value in body.items()}
     if isinstance(body, list):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -10,12 +10,9 @@ from flask import Flask
 
 from app.site import build
 from haulier.config import Config
-from haulier.domain.api_key import ApiKey, Scope
+from haulier.domain.api_key import Scope
 from tests.http.callers import MakeKey, make_key  # noqa: F401  # fixture
-from tests.web.browsing import Browser
-
-MakeSite = Callable[..., Flask]
-SignedIn = Callable[..., Browser]
+from tests.web.browsing import Browser, MakeSite, SignedIn, new_key
 
 
 @pytest.fixture
@@ -34,7 +31,6 @@ def make_site(config: Config) -> Iterator[MakeSite]:
 
 @pytest.fixture
 def site(make_site: MakeSite) -> Flask:
-    """Give such an application."""
     return make_site()
 
 
@@ -49,12 +45,6 @@ def signed_in(site: Flask, make_key: MakeKey) -> SignedIn:  # noqa: F811
         return browser
 
     return signed_in
-
-
-def new_key(make: MakeKey, *scopes: Scope, **options: object) -> tuple[ApiKey, str]:
-    """Return a new key and its token."""
-    key, shown = make(*scopes, **options)
-    return key, shown["Authorization"].removeprefix("Bearer ")
 
 
 @pytest.fixture

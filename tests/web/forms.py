@@ -18,9 +18,8 @@ BULK = {"action": "retry", "queue": "{queue}", "as_of": "{as_of}"}
 class Act:
     """What an act needs, and a form that changes something.
 
-    A rule's variables are filled in by the names of tests.web.world, as is the form. is_whole: a key of one queue is
-    refused, whatever it is about. changes: False if the database stays as it is. is_own: it is refused as a conflict
-    but for one's own key, of which other tests tell.
+    is_whole: a key of one queue is refused, whatever it is about. changes: False if the database stays as it is.
+    is_own: it is refused as a conflict but for one's own key.
     """
 
     needs: tuple[Scope, ...]
@@ -126,7 +125,6 @@ NO_PAGES = {"/ui/sign-in", "/ui/static/<path:name>", "/ui/", "/ui/<path:rest>"}
 
 
 def do(browser: Browser, csrf: str, act: Act, world: World) -> int:
-    """Send the form of the act, and return the status of the answer."""
     fields = {
         name: [world.filled(each) for each in given] if isinstance(given, list) else world.filled(given)
         for name, given in act.fields.items()

@@ -13,7 +13,7 @@ from uuid import UUID
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
-from haulier.domain.claim import Failure, Fence
+from haulier.domain.claim import Failure
 from haulier.domain.fingerprint import fingerprint, id_text
 from haulier.domain.operation import OperationAction
 from haulier.domain.outcome import Outcome
@@ -46,7 +46,6 @@ class World:
     names: dict[str, str] = field(default_factory=dict)
 
     def filled(self, text: str) -> str:
-        """Return a path or a field with these names in it."""
         return text.format_map(self.names)
 
 
@@ -69,17 +68,12 @@ def _ended(conn: Connection, queue: str, outcome: Outcome | None) -> UUID:
     made = enqueue(conn, queue=queue)
     _, [fence] = claim(conn, queue)
     if outcome is not None:
-        _end(conn, fence, queue, outcome)
+        is_error = outcome in (ENDS["failed"], ENDS["retrying"])
+        end(conn, fence, outcome, Failure(fingerprint("send_email", ERROR), queue, ERROR) if is_error else None)
     return made
 
 
-def _end(conn: Connection, fence: Fence, queue: str, outcome: Outcome) -> None:
-    is_error = outcome in (ENDS["failed"], ENDS["retrying"])
-    end(conn, fence, outcome, Failure(fingerprint("send_email", ERROR), queue, ERROR) if is_error else None)
-
-
 def _around(conn: Connection, world: World) -> None:
-    """Make what there is beside jobs."""
     queue, names = world.queue, world.names
     names["worker"] = str(claim(conn, queue)[0])
     names["error"] = id_text(fingerprint("send_email", ERROR).id)

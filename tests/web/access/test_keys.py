@@ -1,18 +1,22 @@
-"""The pages of API keys: it ..."""
+"""The pages of API keys and of the audit: it ..."""
 
 from __future__ import annotations
 
+import csv
 import re
+from urllib.parse import urlencode
 
 from flask import Flask
 from psycopg2.extensions import connection as Connection
 
-from app.web.pages.keys import MOST_SESSIONS
+from app.web.pages.audit import _cell
 from haulier.domain.api_key import TOKEN, Scope, hash_of
-from haulier.queue.access import api_keys, sessions
+from haulier.queue import jobs as job_acts
+from haulier.queue.access import api_keys
+from haulier.queue.jobs.change import Changes
 from tests.http.callers import MakeKey
-from tests.web.browsing import Browser, Element, faults, read
-from tests.web.conftest import SignedIn, new_key
+from tests.web.browsing import Browser, Element, SignedIn, check_each, faults, new_key, read
+from tests.web.jobs import enqueue
 
 LIST, NEW = "/ui/keys", "/ui/keys/new"
 # Seconds from now: when it was opened, when it was last used, and when it ends.
@@ -26,17 +30,17 @@ HOUR = 3600
 
 
 def shown(text: str) -> str:
-    """Return the key that a page shows."""
     found = re.search(TOKEN.pattern, text)
     assert found
     return found[0]
 
 
-def test_makes_a_key_and_shows_it_this_once(browser: Browser, sql, caplog) -> None:
+def test_makes_a_key_once_and_shows_it_this_once(browser: Browser, sql, caplog) -> None:
     caplog.set_level("DEBUG")
-    made = browser.send(
-        browser.page(NEW), NEW, name="shop", scopes=["enqueue", "read"], queues="mail, bulk", rate_limit="50", days="7"
-    )
+    page, sent = browser.page(NEW), {"name": "shop", "scopes": ["enqueue", "read"], "queues": "mail, bulk"}
+
+    made = browser.send(page, NEW, **sent, rate_limit="50", days="7")
+    again = browser.refused(page, NEW, 409, **sent)
 
     token = shown(made.text)
     assert (made.status_code, faults(read(made.text))) == (201, [])
@@ -47,19 +51,9 @@ def test_makes_a_key_and_shows_it_this_once(browser: Browser, sql, caplog) -> No
     others = [browser.get(path).text for path in (LIST, "/ui/audit", "/ui/audit.csv", f"{LIST}/{token[4:16]}")]
     assert [text for text in (*others, caplog.text) if token in text or token[17:] in text] == []
     assert "shop" in others[0]
-
-
-def test_makes_one_key_if_the_form_is_sent_twice_and_says_which(browser: Browser, sql) -> None:
-    page, sent = browser.page(NEW), {"name": "shop", "scopes": "read"}
-
-    made = browser.send(page, NEW, **sent)
-    again = browser.refused(page, NEW, 409, **sent)
-    other = browser.send(again, NEW, **sent)
-
-    keys = sql("SELECT id FROM haulier.api_key WHERE name = 'shop' ORDER BY created_at")
-    assert (made.status_code, other.status_code, len(keys)) == (201, 201, 2)
-    assert f"By this form the API key {keys[0][0]} was made before" in again.text
+    assert f"By this form the API key {token[4:16]} was made before" in again.text
     assert TOKEN.search(again.text) is None
+    assert browser.send(again, NEW, **sent).status_code == 201
 
 
 def test_rotates_a_key_once_and_revokes_it_by_its_name(
@@ -88,22 +82,12 @@ def test_rotates_a_key_once_and_revokes_it_by_its_name(
     assert "Revoked" in browser.page(LIST).rows()[key.id].text
 
 
-def test_says_that_a_key_is_ones_own(browser: Browser) -> None:
-    assert "You are signed in with this key" in browser.page(f"{LIST}/{browser.key.id}").text
-    assert "yours" in browser.page(LIST).rows()[browser.key.id].text
-
-
-# Its sessions
-
-
 def listed(page: Element) -> list[str]:
-    """Return what the page says of each session."""
     [card] = [each for each in page.all("section") if each.attrs.get("aria-labelledby") == "sessions"]
     return [row.text for row in card.all("tr")[1:]]
 
 
 def opened(site: Flask, token: str) -> str:
-    """Return the token of a new session."""
     browser = Browser(site)
     browser.sign_in(token)
     cookie = browser.cookie("haulier")
@@ -112,7 +96,7 @@ def opened(site: Flask, token: str) -> str:
 
 
 def test_lists_the_sessions_that_are_good_and_nothing_that_opens_one(
-    browser: Browser, site: Flask, make_key: MakeKey, sql
+    browser: Browser, site: Flask, make_key: MakeKey, sql, monkeypatch
 ) -> None:
     key, token = new_key(make_key, Scope.READ)
     path = f"{LIST}/{key.id}"
@@ -122,26 +106,17 @@ def test_lists_the_sessions_that_are_good_and_nothing_that_opens_one(
     sql(OPENED, -3 * HOUR, -HOUR, -1, hash_of(over))
 
     page, text = browser.page(path), browser.get(path).text
+    monkeypatch.setattr("app.web.pages.keys.MOST_SESSIONS", 1)
+    browser.forget()
+    short = browser.page(path)
 
     assert (listed(none), "Nobody is signed in with it." in none.text) == ([], True)
     first, second = listed(page)
     assert re.fullmatch(r"(now|\d+ s ago) (now|\d+ s ago) in 11 h", first)
     assert re.fullmatch(r"3 h ago 2 h ago in 4 h", second)
+    assert (len(listed(short)), "and 1 more" in short.text) == (1, True)
     hidden = [each for secret in (used, new, over, token) for each in (secret, hash_of(secret).hex())]
     assert [each for each in hidden if each in text] == []
-
-
-def test_shows_the_sessions_that_were_used_last_and_how_many_more_there_are(
-    browser: Browser, conn: Connection, make_key: MakeKey
-) -> None:
-    key, token = new_key(make_key, Scope.READ)
-    for _ in range(MOST_SESSIONS + 3):
-        sessions.open_session(conn, key_id=key.id, key_hash=hash_of(token), idle_seconds=60)
-
-    page = browser.page(f"{LIST}/{key.id}")
-
-    assert len(listed(page)) == MOST_SESSIONS
-    assert "and 3 more" in page.text
 
 
 def test_ends_all_sessions_of_ones_own_key_and_records_it(
@@ -153,8 +128,10 @@ def test_ends_all_sessions_of_ones_own_key_and_records_it(
         each.sign_in(token)
     path = f"{LIST}/{key.id}"
 
-    ended = own.send(own.page(path), f"{path}/sign-out")
+    page = own.page(path)
+    ended = own.send(page, f"{path}/sign-out")
 
+    assert "You are signed in with this key" in page.text
     assert (ended.status_code, ended.headers["Location"]) == (303, "/ui/sign-in")
     assert own.cookie("haulier") is None
     assert [each.get("/ui/help").status_code for each in (own, lost, other)] == [303, 303, 200]
@@ -170,12 +147,62 @@ def test_ends_no_session_of_another_key_and_says_what_does(
     opened(site, token)
     path = f"{LIST}/{key.id}"
 
-    page = browser.page(path)
-    refused = browser.act(f"{path}/sign-out")
+    texts = [browser.page(path).text, (refused := browser.act(f"{path}/sign-out")).text]
 
-    [button] = [each for each in page.all("button") if each.text == "Sign out all"]
-    assert "rotate the key" in page.one("span", id=button.attrs["aria-describedby"]).text
-    assert (refused.status_code, faults(read(refused.text))) == (409, [])
-    assert "rotate the key" in refused.text
+    assert (refused.status_code, ["rotate the key" in text for text in texts]) == (409, [True, True])
     assert sql("SELECT count(*) FROM haulier.session") == [(2,)]
     assert sql("SELECT count(*) FROM haulier.audit WHERE action = 'sign_out'") == [(0,)]
+
+
+# The audit
+
+
+AUDIT = "/ui/audit"
+
+
+def test_shows_what_was_done_with_what_changed(browser: Browser, conn: Connection) -> None:
+    empty = browser.page(AUDIT)
+    job = enqueue(conn)
+    job_acts.change(conn, job, Changes.of(priority=7), actor="ops-anna")
+    job_acts.cancel(conn, job, actor="ops-bert")
+    browser.forget()
+
+    page = browser.page(AUDIT)
+
+    newest, before, *_ = [row.text for row in page.rows().values()]
+    assert "create key" in empty.text
+    assert "ops-bert cancel" in newest
+    assert "priority: 0 → 7" in before
+    assert page.all("a", href=f"/ui/jobs/{job}")
+
+
+def test_shows_and_writes_the_entries_that_match_a_filter(browser: Browser, conn: Connection) -> None:
+    jobs = {actor: enqueue(conn) for actor in ("ops-anna", "ops-bert")}
+    for actor, job in jobs.items():
+        job_acts.cancel(conn, job, actor=actor)
+
+    def both(query: dict[str, str]) -> tuple[list[str], list[str]]:
+        text = browser.get(f"/ui/audit.csv?{urlencode(query)}").text
+        written = sorted(row["actor"] for row in csv.DictReader(text.splitlines()))
+        rows = browser.page(f"{AUDIT}?{urlencode(query)}").rows().values()
+        return sorted(row.all("td")[1].text for row in rows), written
+
+    anna, either = ["ops-anna"], ["ops-anna", "ops-bert"]
+    check_each(
+        both,
+        ({"actor": "ops-anna"}, (anna, anna)),
+        ({"action": "cancel"}, (either, either)),
+        ({"action": "cancel", "actor": "ops-bert"}, (["ops-bert"], ["ops-bert"])),
+        ({"action": "retry"}, ([], [])),
+        ({"after": "1h", "action": "cancel"}, (either, either)),
+        ({"before": "1h"}, ([], [])),
+        ({"job": str(jobs["ops-anna"])}, (anna, anna)),
+    )
+    # What it does not understand it says and ignores.
+    for query in ("job=x", "after=soon", "before=soon", "action=dance"):
+        page = browser.page(f"{AUDIT}?{query}")
+        assert ("Ignored: " in page.text, page.rows() != {}) == (True, True), query
+
+
+def test_lets_no_spreadsheet_take_a_cell_for_a_formula() -> None:
+    assert [_cell(text) for text in ("=1+1", "@x", "plain")] == ["'=1+1", "'@x", "plain"]

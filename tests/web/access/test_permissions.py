@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
 from flask import Flask
+from psycopg2.errors import InsufficientPrivilege
 from psycopg2.extensions import connection as Connection
 
 from app.http.auth import refusal
 from app.http.routes import routes_of
+from app.site import build
+from haulier.config import Config
 from haulier.domain.api_key import Scope
-from tests.web.browsing import Browser, Element
-from tests.web.conftest import MakeSite, SignedIn
+from haulier.postgres.connection import connect
+from haulier.queue.access import sessions
+from haulier.queue.upkeep.purge import purge_sessions
+from tests.conftest import sql_on
+from tests.http.callers import SECRET
+from tests.roles import Roles, apply_grants
+from tests.web.browsing import Browser, Element, MakeSite, SignedIn
 from tests.web.forms import ACTS, ADMIN, ENQUEUE, NO_ACTS, NO_PAGES, OPERATE, PAGES, READ, Act, Seen, do
 from tests.web.jobs import counted
-from tests.web.world import changed, digests, make_world
+from tests.web.world import World, changed, digests, make_world
 
 # What a page may bring up to date when it is loaded and no worker counts.
 COUNTED = ("rollup", "depth", "moved", "counting", "error_count", "preview")
 # Who comes: the scopes of a key, whether it is good for one queue only, and the application's DASHBOARD.
 VIEWERS: dict[str, tuple[tuple[Scope, ...], bool, str]] = {
-    "read": (READ, False, "on"),
     "operate": (OPERATE, False, "on"),
     "read and enqueue": ((*READ, *ENQUEUE), False, "on"),
     "operate and enqueue": ((*OPERATE, *ENQUEUE), False, "on"),
@@ -69,17 +77,21 @@ def test_knows_every_page_and_every_act(site: Flask) -> None:
     assert rules(site, "GET") - NO_PAGES == set(PAGES)
 
 
-def test_refuses_the_acts_that_the_permissions_refuse_and_no_other(enter: Any, conn: Connection, sql) -> None:
+def test_refuses_the_acts_and_pages_that_the_permissions_refuse_and_no_other(enter: Any, conn: Connection, sql) -> None:
     wrong: list[tuple[object, ...]] = []
     for place, viewer in enumerate(VIEWERS):
         # Each has its own world, because the acts that it may do change it.
         world = make_world(conn, f"mail-{place}")
         browser = enter(viewer, world.queue)
-        csrf, before = browser.csrf, digests(sql)
+        csrf, before = browser.csrf, digests(sql, *COUNTED)
+        pages = {rule: browser.get(world.filled(page.path)).status_code for rule, page in PAGES.items()}
         refused = {rule: do(browser, csrf, act, world) for rule, act in ACTS.items() if is_refused(act, viewer)}
-        tables = changed(before, digests(sql))
+        tables = changed(before, digests(sql, *COUNTED))
         allowed = {rule: do(browser, csrf, act, world) for rule, act in ACTS.items() if not is_refused(act, viewer)}
-        wrong += [(viewer, rule, status) for rule, status in refused.items() if status != 403]
+        # Who may not open the first page is led to one that is open to them.
+        closed = [pages[rule] for rule, page in PAGES.items() if rule != "/ui" and is_refused(page, viewer)]
+        wrong += [(viewer, *refused.items())] if {*refused.values(), *closed} - {403} else []
+        wrong += [(viewer, rule) for rule, page in PAGES.items() if (pages[rule] == 200) is is_refused(page, viewer)]
         wrong += [(viewer, rule, status) for rule, status in allowed.items() if status in (403, 404, 500)]
         wrong += [(viewer, tables)] if tables else []
 
@@ -120,30 +132,10 @@ def test_lets_a_key_of_one_queue_change_nothing_of_another(enter: Any, conn: Con
     assert wrong == []
 
 
-def test_shows_the_pages_that_the_permissions_allow_and_no_other(enter: Any, conn: Connection, sql) -> None:
-    world = make_world(conn, "mail")
-    wrong = []
-    for viewer in VIEWERS:
-        browser = enter(viewer)
-        # From here on it is known when the key was last used.
-        browser.page("/ui/settings")
-        before = digests(sql, *COUNTED)
-        for rule, page in PAGES.items():
-            # Who may not open the first page is led to one that is open to them.
-            refused = 303 if rule == "/ui" else 403
-            status = browser.get(world.filled(page.path)).status_code
-            if status != (refused if is_refused(page, viewer) else 200):
-                wrong.append((viewer, rule, status))
-        assert changed(before, digests(sql, *COUNTED)) == set()
-
-    assert wrong == []
-
-
-@pytest.mark.parametrize("viewer", OF_ONE_QUEUE)
-def test_shows_a_key_of_one_queue_nothing_of_another(enter: Any, conn: Connection, viewer: str) -> None:
+def test_shows_a_key_of_one_queue_nothing_of_another(enter: Any, conn: Connection) -> None:
     make_world(conn, "mail")
     other = make_world(conn, "salmon")
-    browser = enter(viewer)
+    browser = enter("admin, one queue")
     # An error that is the same in both is shown as it is in the own queue.
     words = {"salmon"} | {text for name, text in other.names.items() if name not in ("error", "seen", "as_of")}
 
@@ -153,9 +145,6 @@ def test_shows_a_key_of_one_queue_nothing_of_another(enter: Any, conn: Connectio
     opened = {rule for rule, status in statuses.items() if "{" in PAGES[rule].path and status == 200}
     assert opened <= {"/ui/search", "/ui/failures/<error_id>"}
     assert {(rule, word) for rule, text in texts.items() for word in words if word in text} == set()
-
-
-# What pages offer
 
 
 # Acts that no page offers in the states of this world: nothing is paused or quiet, the error is muted, workers live. To
@@ -175,18 +164,18 @@ def test_offers_every_act_that_the_viewer_may_do_and_no_other(enter: Any, conn: 
     make_world(conn, "mail")
     counted(conn)
     browser = enter(viewer)
-    offers = Offers(browser)
+    routes = routes_of(browser.client.application)
 
     pages = list(walk(browser))
-    offered = {each for page in pages for each in offers.of(page)}
+    offered = {(method, rule_of(browser, method, path)) for page in pages for method, path in offers_of(page)}
 
     assert len(pages) > (5 if viewer == "operate" else 15)
-    assert {each for each in offered if offers.is_refused(*each)} == set()
+    assert {each for each in offered if refusal(browser.key, routes[each]) is not None} == set()
     may = {rule for rule, act in ACTS.items() if not is_refused(act, viewer)} - NOT_OFFERED
     if viewer == "operate":
         # A key without `read` opens few pages.
         may = {rule for rule in may if rule.startswith(("/ui/operations/<", "/ui/settings", "/ui/sign-out"))}
-    assert may - {offers.rule_of(*each) for each in offered} == set()
+    assert may - {rule for _, rule in offered} == set()
 
 
 def test_offers_no_act_if_it_is_only_for_reading(enter: Any, conn: Connection, sql) -> None:
@@ -194,25 +183,12 @@ def test_offers_no_act_if_it_is_only_for_reading(enter: Any, conn: Connection, s
     # While no worker lives, whoever watches an operation works it off.
     sql("UPDATE haulier.worker SET beat_at = now() - interval '1 hour'")
     browser = enter("admin, for reading")
-    offers = Offers(browser)
 
     pages = list(walk(browser))
-    acts = {path for page in pages for method, path in offers.of(page) if method == "POST"}
+    acts = {path for page in pages for method, path in offers_of(page) if method == "POST"}
 
     assert acts == {"/ui/settings", "/ui/settings/theme", "/ui/sign-out"}
     assert [page for page in pages if "Read only" not in page.text] == []
-
-
-def test_opens_a_page_that_states_no_scope_only_to_admins(make_site: MakeSite, signed_in: SignedIn) -> None:
-    def plans() -> str:
-        return "plans"
-
-    app: Any = make_site()
-    app.add_url_rule("/ui/secret-plans", "ui.plans", plans)
-
-    statuses = [signed_in(scope, app=app).get("/ui/secret-plans").status_code for scope in (Scope.READ, Scope.ADMIN)]
-
-    assert statuses == [403, 200]
 
 
 def walk(browser: Browser) -> Iterator[Element]:
@@ -229,6 +205,17 @@ def walk(browser: Browser) -> Iterator[Element]:
                 left.append(link)
 
 
+def offers_of(page: Element) -> set[tuple[str, str]]:
+    """Return the method and the path of each form and each button."""
+    found = {(each.attrs.get("method", "get").upper(), each.attrs["action"]) for each in page.all("form")}
+    return found | {("POST", each.attrs["formaction"]) for each in page.all("button") if "formaction" in each.attrs}
+
+
+def rule_of(browser: Browser, method: str, path: str) -> str:
+    rule, _ = browser.client.application.url_map.bind("localhost").match(path, method, return_rule=True)
+    return str(rule.rule)
+
+
 def links(page: Element) -> list[str]:
     found = [each.attrs.get("href", "").partition("#")[0] for each in page.all("a")]
     return [each for each in found if each.startswith("/ui") and ".csv" not in each]
@@ -240,23 +227,64 @@ def shape_of(link: str) -> str:
     return f"{path}?{'&'.join(sorted({each.partition('=')[0] for each in query.split('&')}))}" if query else path
 
 
-class Offers:
-    """What pages offer to the viewer, and what of it would be refused."""
+# Under the rights of grants.sql
 
-    def __init__(self, browser: Browser) -> None:
-        app, self._key = browser.client.application, browser.key
-        self._urls, self._routes = app.url_map.bind("localhost"), routes_of(app)
 
-    def of(self, page: Element) -> set[tuple[str, str]]:
-        """Return the method and the path of each form and each button."""
-        found = {(each.attrs.get("method", "get").upper(), each.attrs["action"]) for each in page.all("form")}
-        return found | {("POST", each.attrs["formaction"]) for each in page.all("button") if "formaction" in each.attrs}
+DIRECT = pytest.mark.direct("is about roles and their own connections; a pool has one role for all")
 
-    def rule_of(self, method: str, path: str) -> str:
-        """Return the rule to which the path belongs."""
-        rule, _ = self._urls.match(path, method, return_rule=True)
-        return str(rule.rule)
+# What the role may not do unless grants.sql was applied with web_makes_keys.
+OF_KEYS = {"/ui/keys/new", "/ui/keys/<key_id>/rotate", "/ui/keys/<key_id>/revoke"}
+LATE = ("Not available", "Not looked for")
 
-    def is_refused(self, method: str, path: str) -> bool:
-        """Return whether the server would refuse it."""
-        return refusal(self._key, self._routes[method, self.rule_of(method, path)]) is not None
+
+@contextmanager
+def entered(roles: Roles) -> Iterator[tuple[Browser, World]]:
+    """Give a browser that is signed in to an application under the role of the API, and one of everything."""
+    with closing(connect(roles.owner)) as owner:
+        world = make_world(owner, "mail")
+    app = build(Config(database_url=roles.web, haulier_api_key=SECRET))
+    browser = Browser(app)
+    browser.sign_in(SECRET)
+    yield browser, world
+    app.extensions["haulier"].database.close()
+
+
+@DIRECT
+def test_shows_every_page_and_does_every_act_under_the_role_of_the_api(roles: Roles) -> None:
+    with entered(roles) as (browser, world):
+        pages = {rule: browser.get(world.filled(page.path)) for rule, page in PAGES.items()}
+        listed, one = browser.page("/ui/keys"), browser.page(world.filled("/ui/keys/{key}"))
+        csrf = browser.csrf
+        acts = {rule: do(browser, csrf, act, world) for rule, act in ACTS.items()}
+
+    assert {rule: page.status_code for rule, page in pages.items() if page.status_code != 200} == {"/ui/keys/new": 403}
+    assert [rule for rule, page in pages.items() if any(word in page.text for word in LATE)] == []
+    refused = {rule: status for rule, status in acts.items() if status >= 400}
+    # One's own sessions end by it, and no others.
+    assert refused == dict.fromkeys(OF_KEYS, 403) | {"/ui/keys/<key_id>/sign-out": 409}
+    # It offers no form for keys, and names the commands.
+    assert [path for page in (listed, one) for path in page.actions() if "/keys" in path] == []
+    assert listed.all("a", href="/ui/keys/new") == []
+    assert "python -m haulier keys create" in listed.text
+    assert [f"keys {verb} {world.names['key']}" in one.text for verb in ("rotate", "revoke")] == [True, True]
+    assert "may not write API keys" in pages["/ui/keys/new"].text
+
+
+@DIRECT
+def test_makes_and_rotates_keys_if_the_role_may(roles: Roles, super_conn: Connection) -> None:
+    apply_grants(super_conn, roles.names["web"], roles.names["worker"], web_makes_keys="yes")
+    with entered(roles) as (browser, world):
+        csrf = browser.csrf
+        statuses = {rule: do(browser, csrf, ACTS[rule], world) for rule in ACTS if rule in OF_KEYS}
+
+    assert statuses == {"/ui/keys/new": 201, "/ui/keys/<key_id>/rotate": 200, "/ui/keys/<key_id>/revoke": 303}
+
+
+@DIRECT
+def test_lets_a_worker_forget_sessions_and_learn_no_more_of_them(roles: Roles) -> None:
+    with closing(connect(roles.web)) as web, closing(connect(roles.worker)) as worker:
+        sessions.open_session(web, key_id="env", key_hash=b"x" * 32, idle_seconds=0)
+
+        assert purge_sessions(worker) == 1
+        with pytest.raises(InsufficientPrivilege):
+            sql_on(worker)("SELECT key_hash FROM haulier.session")

@@ -84,3 +84,8 @@ def fail(
         _, [fence] = claim(conn, queue)
         end(conn, fence, outcome, Failure(group, queue, error), worker)
     return id_text(group.id)
+
+
+def register(conn: Connection, *queues: str, host: str = "dock") -> str:
+    """Return the id of a new worker of these queues, or of all."""
+    return str(claims.register(conn, host=host, pid=7, threads=4, queues=queues, lease_seconds=600))

@@ -15,10 +15,8 @@ from haulier.domain.api_key import Scope
 from haulier.queue import claims
 from haulier.queue.operations.work_off import Worker, work_off
 from haulier.queue.search import job_list
-from tests.web.browsing import Browser, Element, form
-from tests.web.conftest import SignedIn
+from tests.web.browsing import Browser, Element, SignedIn, check_each, form
 from tests.web.jobs import enqueue, in_all_states
-from tests.web.tables import check_each
 
 LIST, NEW = "/ui/operations", "/ui/operations/new"
 MAIL = [("queue", "mail")]
@@ -39,12 +37,10 @@ def started(browser: Browser, verb: str, held: Pairs, **fields: str) -> UUID:
 
 
 def let_begin(sql) -> None:
-    """Let the time of what was started have come."""
     sql("UPDATE haulier.operation SET starts_at = now() - interval '1 second', next_at = now() - interval '1 second'")
 
 
 def worked_off(conn: Connection, sql) -> None:
-    """Have everything done that was started."""
     let_begin(sql)
     by = Worker(uuid4(), 15.0, 15.0)
     for _ in range(100):
@@ -53,13 +49,8 @@ def worked_off(conn: Connection, sql) -> None:
     raise AssertionError("it never ends")
 
 
-def none_started(sql) -> bool:
-    return bool(sql("SELECT count(*) FROM haulier.operation") == [(0,)])
-
-
 @pytest.fixture
 def job(conn: Connection) -> UUID:
-    """Give a waiting job of the queue mail."""
     return enqueue(conn, queue="mail")
 
 
@@ -69,11 +60,8 @@ def path(browser: Browser, job: UUID) -> str:
     return f"{LIST}/{started(browser, 'cancel', MAIL)}"
 
 
-# The preview
-
-
 def test_previews_and_does_nothing(browser: Browser, conn: Connection, sql) -> None:
-    for queue in ("mail", "mail", "mail", "mail", "mail", "mail", "mail", "other"):
+    for queue in ["mail"] * 7 + ["other"]:
         enqueue(conn, queue=queue)
     jobs = "SELECT id, status, updated_at FROM haulier.job ORDER BY id"
     before = sql(jobs)
@@ -85,17 +73,7 @@ def test_previews_and_does_nothing(browser: Browser, conn: Connection, sql) -> N
     assert len([each for each in page.all("tr") if each.all("th", class_="lead")]) == 5
     assert [each.text for each in page.all("button", class_="main")] == ["Cancel 7"]
     assert sql(jobs) == before
-    assert none_started(sql)
-
-
-def test_names_open_operations_that_may_act_on_the_same_jobs(browser: Browser, job: UUID) -> None:
-    alone = previewed(browser, "cancel", MAIL)
-    first = started(browser, "change", MAIL, to_priority="7")
-
-    beside = previewed(browser, "cancel", MAIL).one("p", id="open-operations")
-
-    assert not alone.all("p", id="open-operations")
-    assert [each.attrs["href"] for each in beside.all("a")] == [f"{LIST}/{first}"]
+    assert sql("SELECT count(*) FROM haulier.operation") == [(0,)]
 
 
 def test_takes_no_filter_that_it_does_not_understand(browser: Browser, job: UUID, sql) -> None:
@@ -113,106 +91,54 @@ def test_takes_no_filter_that_it_does_not_understand(browser: Browser, job: UUID
         answers = [browser.post(path, **sent) for path in (NEW, LIST)]
         assert [(each.status_code, why in each.text) for each in answers] == [(422, True)] * 2, fields
 
-    assert none_started(sql)
+    assert sql("SELECT count(*) FROM haulier.operation") == [(0,)]
     assert [NEW in browser.page(f"/ui/jobs{query}").actions() for query in ("", "?status=nonsense")] == [True, False]
     assert NEW not in browser.page(f"{NEW}?status=nonsense&action=retry").actions()
 
 
-# The start
+ACTS: dict[str, tuple[str, Pairs, dict[str, str], dict[str, str]]] = {
+    "cancel": ("cancel", [("status", "queued")], {}, {"queued": "cancelled"}),
+    "retry": ("retry", [("kind", "send_email")], {}, {"failed_permanent": "queued", "cancelled": "queued"}),
+    "spread": ("retry", [("tag", "night"), ("status", "failed")], {"spread": "10m"}, {"failed_permanent": "queued"}),
+    "delete": ("delete", [("status", "succeeded")], {"sure": "1"}, {"succeeded": "gone"}),
+    "run now": ("run-now", [("status", "retrying")], {}, {}),
+    "change": ("change", [("queue", "retrying")], {"to_priority": "7", "to_due": "2h", "spread": "5m"}, {}),
+}
 
 
-@pytest.mark.parametrize(
-    ("verb", "held", "fields", "after"),
-    [
-        ("cancel", [("status", "queued")], {}, {"queued": "cancelled"}),
-        ("retry", [("kind", "send_email")], {}, {"failed_permanent": "queued", "cancelled": "queued"}),
-        (
-            "retry",
-            [("tag", "night"), ("status", "failed_permanent")],
-            {"spread": "10m"},
-            {"failed_permanent": "queued"},
-        ),
-        ("delete", [("status", "succeeded")], {"sure": "1"}, {"succeeded": "gone"}),
-        ("run-now", [("status", "retrying")], {}, {}),
-    ],
-    ids=["cancel", "retry", "retry spread", "delete", "run now"],
-)
-def test_acts_on_the_jobs_that_match_and_on_no_other(
-    browser: Browser, conn: Connection, sql, verb: str, held: Pairs, fields: dict[str, str], after: dict[str, str]
-) -> None:
+@pytest.mark.parametrize("name", ACTS)
+def test_acts_on_the_jobs_that_match_and_on_no_other(browser: Browser, conn: Connection, sql, name: str) -> None:
+    verb, held, fields, after = ACTS[name]
     jobs = in_all_states(conn)
 
-    operation = started(browser, verb, held, **fields)
+    page = previewed(browser, verb, held)
+    late = enqueue(conn)
+    place = browser.send(page, LIST, **fields).headers["Location"]
     worked_off(conn, sql)
 
-    found = {str(job.id): str(job.status) for job in job_list.get_jobs(conn, jobs.values())}
+    found = {str(job.id): str(job.status) for job in job_list.get_jobs(conn, [*jobs.values(), late])}
     assert {name: found.get(str(job), "gone") for name, job in jobs.items()} == {
         name: after.get(name, name) for name in jobs
     }
-    assert "It has ended" in browser.page(f"{LIST}/{operation}").text
+    assert found[str(late)] == "queued"
+    changed = sql("SELECT queue FROM haulier.job WHERE priority = 7 AND run_at > now() + interval '1 hour'")
+    assert changed == ([("retrying",)] if verb == "change" else [])
+    assert "It has ended" in browser.page(place).text
     assert sql("SELECT done FROM haulier.operation") == [(max(1, len(after)),)]
 
 
-def test_changes_the_fields_that_are_filled_in(browser: Browser, conn: Connection, job: UUID, sql) -> None:
-    enqueue(conn, queue="other")
-
-    started(browser, "change", MAIL, to_queue="post", to_priority="7", to_due="2h", spread="5m")
-    worked_off(conn, sql)
-
-    assert sql("SELECT queue, priority, run_at > now() + interval '1 hour' FROM haulier.job ORDER BY queue") == [
-        ("other", 0, False),
-        ("post", 7, True),
-    ]
-
-
-def test_acts_on_no_job_that_came_after_the_preview(browser: Browser, conn: Connection, job: UUID, sql) -> None:
-    page = previewed(browser, "cancel", [*MAIL, ("after", "2h")])
-    late = enqueue(conn, queue="mail")
-
-    browser.send(page, LIST)
-    worked_off(conn, sql)
-
-    assert dict(sql("SELECT id::text, status FROM haulier.jobs")) == {str(job): "cancelled", str(late): "queued"}
-
-
-def test_deletes_nothing_unless_one_types_how_many(browser: Browser, conn: Connection, sql) -> None:
+def test_asks_again_before_it_acts_on_every_job_or_deletes(browser: Browser, conn: Connection, sql) -> None:
     in_all_states(conn)
-    page = previewed(browser, "delete", [("status", "succeeded")])
+    every, deletion = previewed(browser, "cancel", []), previewed(browser, "delete", [("status", "succeeded")])
 
+    browser.refused(every, LIST)
     for sure in ("", "2", "all"):
-        assert "type how many" in browser.refused(page, LIST, sure=sure).text
-    assert none_started(sql)
+        assert "type how many" in browser.refused(deletion, LIST, sure=sure).text
+    taken = browser.send(every, LIST, every="1")
+    beside = previewed(browser, "cancel", MAIL).one("p", id="open-operations")
 
-
-def test_acts_on_every_job_only_if_that_is_ticked(browser: Browser, job: UUID, sql) -> None:
-    page = previewed(browser, "cancel", [])
-
-    browser.refused(page, LIST)
-    taken = browser.send(page, LIST, every="1")
-
-    assert taken.status_code == 303
     assert sql("SELECT filter FROM haulier.operation") == [({"all": True},)]
-
-
-def test_gives_the_fields_back_with_the_reasons(browser: Browser, job: UUID, sql) -> None:
-    page = previewed(browser, "change", MAIL)
-
-    again = browser.refused(page, LIST, to_priority="many", to_due="soon", spread="ever")
-
-    assert [word in again.text for word in ("from -100 to 100", "Must be now, 10m", "at most 7 days")] == [True] * 3
-    assert [each.attrs["value"] for each in again.all("input", name="to_priority")] == ["many"]
-    browser.refused(page, LIST)
-    assert none_started(sql)
-
-
-def test_previews_again_if_the_preview_is_gone(browser: Browser, job: UUID, sql) -> None:
-    page = previewed(browser, "cancel", MAIL)
-    sql("DELETE FROM haulier.preview")
-
-    again = browser.refused(page, LIST)
-
-    assert "No preview of this action" in again.text
-    assert "Cancel 1" in again.text
+    assert [each.attrs["href"] for each in beside.all("a")] == [taken.headers["Location"]]
 
 
 def test_starts_one_operation_if_the_form_is_sent_twice(browser: Browser, job: UUID, sql) -> None:
@@ -228,9 +154,11 @@ def test_starts_one_operation_if_the_form_is_sent_twice(browser: Browser, job: U
     assert f"{first}/cancel" in seen.actions()
     assert ("with other values" in other.text, again.status_code) == (True, 303)
     assert sql("SELECT changes FROM haulier.operation ORDER BY id") == [({"priority": 7},), ({"priority": 8},)]
-
-
-# Its page
+    # It previews again if the preview is gone.
+    page = previewed(browser, "cancel", MAIL)
+    sql("DELETE FROM haulier.preview")
+    gone = browser.refused(page, LIST).text
+    assert ("No preview of this action" in gone, "Cancel 1" in gone) == (True, True)
 
 
 def test_waits_ten_seconds_in_which_it_can_be_taken_back(
@@ -245,20 +173,14 @@ def test_waits_ten_seconds_in_which_it_can_be_taken_back(
     worked_off(conn, sql)
     assert sql("SELECT id, status FROM haulier.job") == [(job, "queued")]
     assert browser.send(browser.page(path), f"{path}/resume").status_code == 303
-    worked_off(conn, sql)
-    assert sql("SELECT status FROM haulier.jobs") == [("cancelled",)]
-
-
-def test_says_that_it_has_ended_if_it_is_taken_back_too_late(
-    browser: Browser, conn: Connection, sql, path: str
-) -> None:
     page = browser.page(path)
     worked_off(conn, sql)
-
+    assert sql("SELECT status FROM haulier.jobs") == [("cancelled",)]
+    # Too late.
     refused = browser.refused(page, f"{path}/cancel", 409)
-
-    assert "Nothing was done" in refused.text
-    assert "It has ended" in refused.text
+    assert ("Nothing was done" in refused.text, "It has ended" in refused.text) == (True, True)
+    assert "data-live-every" not in refused.one("main").attrs
+    assert "queue mail" in next(iter(browser.page(LIST).rows().values())).text
 
 
 def test_is_worked_off_by_the_page_that_watches_it_unless_a_worker_lives(
@@ -283,34 +205,6 @@ def test_is_worked_off_by_the_page_that_watches_it_unless_a_worker_lives(
     assert sql("SELECT status FROM haulier.jobs") == [("cancelled",)]
 
 
-def test_answers_204_until_it_proceeds_and_polls_no_more_once_it_ended(
-    browser: Browser, conn: Connection, sql, path: str
-) -> None:
-    sql("UPDATE haulier.operation SET starts_at = now() + interval '1 hour'")
-    seen = browser.page(path).one("main").attrs
-
-    assert seen["data-live-every"] == "1"
-    assert browser.poll(path, seen["data-seen"]) == 204
-    worked_off(conn, sql)
-    fresh = browser.get(path, Haulier_Live=seen["data-seen"])
-    assert (fresh.status_code, "data-live-every" in fresh.text) == (200, False)
-
-
-def test_lists_operations_with_their_filters_and_results(browser: Browser, conn: Connection, sql) -> None:
-    for queue in ("mail", "other"):
-        enqueue(conn, queue=queue)
-        started(browser, "cancel", [("queue", queue), ("payload.subject", "Hi")])
-    worked_off(conn, sql)
-
-    newest, before = (row.text for row in browser.page(LIST).rows().values())
-
-    assert ["payload.subject Hi" in each and "Done" in each for each in (newest, before)] == [True, True]
-    assert ["other" in newest, "mail" in before] == [True, True]
-
-
-# Who may
-
-
 def test_lets_nobody_proceed_with_a_deletion_but_admins(
     browser: Browser, signed_in: SignedIn, conn: Connection, sql
 ) -> None:
@@ -319,13 +213,8 @@ def test_lets_nobody_proceed_with_a_deletion_but_admins(
     operator = signed_in(Scope.READ, Scope.OPERATE)
     wanted = {"action": "delete", "status": "succeeded"}
 
-    answers = [
-        operator.act(NEW, **wanted),
-        operator.act(LIST, **wanted),
-        operator.act(f"{one}/advance"),
-        operator.act(f"{one}/cancel"),
-        operator.act(f"{one}/resume"),
-    ]
+    answers = [operator.act(path, **wanted) for path in (NEW, LIST)]
+    answers += [operator.act(f"{one}/{act}") for act in ("advance", "cancel", "resume")]
 
     assert [each.status_code for each in answers] == [403, 403, 403, 303, 403]
     assert "Delete" not in operator.page(f"{NEW}?status=succeeded").all("fieldset")[0].text

@@ -12,28 +12,19 @@ from haulier.queue.operations import operations
 from haulier.queue.operations.operations import Order
 from tests.http.callers import MakeKey
 from tests.queue.schedules.schedules import plant
-from tests.web.browsing import Browser
-from tests.web.conftest import new_key
+from tests.web.browsing import Browser, new_key
 from tests.web.jobs import claim, counted, enqueue, fail
 
-# How many each page has here.
-MOST = {
-    "failures.MOST_GROUPS": 2,
-    "workers.MOST": 2,
-    "operations.MOST": 2,
-    "keys.MOST": 2,
-    "audit.LIMIT": 2,
-    "kinds.MOST_KINDS": 2,
-    "queues.MOST_QUEUES": 2,
-    "schedules.schedules.MOST": 2,
-    "schedules.schedules.MOST_TICKS": 2,
-}
+MOST = ("failures.MOST_GROUPS", "workers.MOST", "operations.MOST", "keys.MOST", "audit.LIMIT", "kinds.MOST_KINDS")
+MOST += ("queues.MOST_QUEUES", "schedules.schedules.MOST", "schedules.schedules.MOST_TICKS")
 NAMES = ("a", "a.c", "a_b", "ab", "z")
 
 
 @pytest.fixture
-def ids(conn: Connection, sql, make_key: MakeKey, browser: Browser) -> dict[str, list[str]]:
-    """Have five of everything; return what each list has, in its order, by the path of the list."""
+def ids(conn: Connection, sql, make_key: MakeKey, browser: Browser, monkeypatch) -> dict[str, list[str]]:
+    """Have five of everything, two on a page; return what each list has, in its order, by the path of the list."""
+    for name in MOST:
+        monkeypatch.setattr(f"app.web.pages.{name}", 2)
     workers, groups, started = [], [], []
     for times, name in enumerate(NAMES, 1):
         enqueue(conn, kind=name, queue=name)
@@ -60,39 +51,26 @@ def ids(conn: Connection, sql, make_key: MakeKey, browser: Browser) -> dict[str,
     }
 
 
-def test_goes_through_each_list_and_shows_each_entry_once(
-    browser: Browser, ids: dict[str, list[str]], monkeypatch
-) -> None:
-    for name, most in MOST.items():
-        monkeypatch.setattr(f"app.web.pages.{name}", most)
+def test_goes_through_each_list_and_shows_each_entry_once(browser: Browser, ids: dict[str, list[str]]) -> None:
+    known = {"send_email", *browser.client.application.extensions["haulier"].kinds}
+    names = {"/ui/queues": NAMES, "/ui/kinds": {*NAMES, *known}, "/ui/kinds?queue=a_b": ["a_b"], "/ui/schedules": NAMES}
 
     pages = {path: [list(page.rows()) for page in browser.through(path)] for path in ids}
+    of_names = {path: [list(page.named_rows()) for page in browser.through(path)] for path in names}
 
     assert {path: sum(found, []) for path, found in pages.items()} == ids
     assert {len(page) for found in pages.values() for page in found[:-1]} == {2}
+    assert {path: sorted(sum(found, [])) for path, found in of_names.items()} == {
+        path: sorted(each) for path, each in names.items()
+    }
+    assert max(len(page) for found in of_names.values() for page in found) <= 2
 
 
-def test_goes_through_each_list_of_names_and_shows_each_once(
-    browser: Browser, ids: dict[str, list[str]], monkeypatch
-) -> None:
-    for name, most in MOST.items():
-        monkeypatch.setattr(f"app.web.pages.{name}", most)
-    known = set(browser.client.application.extensions["haulier"].kinds)
-
-    paths = ("/ui/queues", "/ui/kinds", "/ui/kinds?queue=a_b", "/ui/schedules")
-    pages = {path: [list(page.named_rows()) for page in browser.through(path)] for path in paths}
-    shown = {path: sum(found, []) for path, found in pages.items()}
-
-    assert max(len(page) for found in pages.values() for page in found) <= 2
-    assert sorted(shown["/ui/queues"]) == sorted(NAMES)
-    assert sorted(shown["/ui/kinds"]) == sorted({*NAMES, *known})
-    assert sorted(shown["/ui/kinds?queue=a_b"]) == ["a_b"]
-    assert sorted(shown["/ui/schedules"]) == sorted(NAMES)
-
-
-def test_goes_through_the_ticks_of_a_schedule(browser: Browser, ids: dict[str, list[str]], monkeypatch) -> None:
-    monkeypatch.setattr("app.web.pages.schedules.schedules.MOST_TICKS", 2)
-
+def test_goes_through_ticks_and_back_from_the_last_failures(browser: Browser, ids: dict[str, list[str]]) -> None:
+    *_, last = browser.through("/ui/failures")
+    assert "15 for good, 0 to be retried, 5 groups" in last.text
+    assert "5 to 5 of 5, the most frequent first" in last.text
+    assert last.one("a", rel="prev").attrs["href"] == "/ui/failures?span=1h&from=2"
     pages = list(browser.through("/ui/schedules/a"))
     ledgers = [each for page in pages for each in page.all("section", **{"aria-labelledby": "ticks"})]
     times = [
@@ -101,16 +79,3 @@ def test_goes_through_the_ticks_of_a_schedule(browser: Browser, ids: dict[str, l
 
     assert [len(each) for each in times] == [2, 2, 1]
     assert sum(times, []) == sorted(set(sum(times, [])), reverse=True)
-
-
-def test_says_of_failures_how_many_there_are_and_leads_back(
-    browser: Browser, ids: dict[str, list[str]], monkeypatch
-) -> None:
-    monkeypatch.setattr("app.web.pages.failures.MOST_GROUPS", 2)
-
-    last = list(browser.through("/ui/failures"))[-1]
-
-    assert "15 for good, 0 to be retried, 5 groups" in last.text
-    assert "5 to 5 of 5, the most frequent first" in last.text
-    assert last.one("a", rel="prev").attrs["href"] == "/ui/failures?span=1h&from=2"
-    assert "No failure matches" in browser.page("/ui/failures?from=999999999").text

@@ -1,4 +1,4 @@
-"""The parts of pages that need no database: numbers, times, charts, searches, JSON: it ..."""
+"""The parts of pages that need no database: numbers, times, charts, searches, JSON, what happened to a job: it ..."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 from datetime import UTC, datetime, timedelta
-from urllib.parse import urlencode
 from uuid import UUID
 
 from flask import Flask
@@ -16,24 +15,22 @@ from markupsafe import Markup
 
 from app.web.kit.ages import fill
 from app.web.kit.job_list_url import LIMITS, read_look, read_search
-from app.web.kit.return_to import checked
 from app.web.kit.static_files import FOLDER, files
 from app.web.kit.templates import environment, time_element
 from app.web.kit.viewer import Preferences
 from app.web.words import charts
 from app.web.words.charts import Chart, Series
-from app.web.words.filters import read_duration, read_time
+from app.web.words.history import _TOLD, lines, stretches, summary, told
 from app.web.words.pretty_json import MOST_CHARACTERS, printed
+from app.web.words.times import read_duration, read_time
 from haulier.config import SECRET_NAMES
+from haulier.domain.act import Act
 from haulier.domain.job import JobStatus
 from haulier.domain.text import number
-from tests.web.browsing import SAME, read
-from tests.web.tables import check_each
+from haulier.domain.timeline import Step, What, Why
+from tests.web.browsing import SAME, check_each, read
 
 NOW = datetime(2026, 11, 26, 14, 3, 5, tzinfo=UTC)
-
-
-# Times
 
 
 def test_says_how_long_ago_a_time_is_or_when_it_was() -> None:
@@ -58,20 +55,8 @@ def test_reads_durations_and_times() -> None:
     assert [read_time(text, UTC) for text in odd] == [None] * 4
 
 
-# Charts
-
-
 def chart(*series: Series) -> Chart:
     return Chart("Jobs", "a minute", series, ["12:00", "12:01", "12:02"], 'up "and" <down>')
-
-
-def test_draws_columns_on_top_of_each_other_and_lines_with_gaps() -> None:
-    found = chart(Series("Good", "succeeded", [1, 2, 0], "columns"), Series("Bad", "failed", [1, 0, 0], "columns"))
-    gaps = chart(Series("Time", "running", [1.0, None, 3.0], "line", "dash"))
-
-    assert 'd="M1 100h8v-50h-8zM11 100h8v-100h-8z"' in charts.plot(found, number)
-    assert 'd="M1 50h8v-50h-8z"' in charts.plot(found, number)
-    assert 'class="l s-running dash" d="M5 66.67M25 0"' in charts.plot(gaps, number)
 
 
 def test_has_all_its_numbers_as_a_table_and_no_style() -> None:
@@ -101,30 +86,14 @@ def test_draws_any_numbers_within_its_box(values: list[float | None]) -> None:
         assert "inf" not in drawn
 
 
-SECONDS = some.lists(some.floats(min_value=0, max_value=1e9), max_size=400)
-
-
-@given(SECONDS)
-def test_divides_a_strip_into_widths_that_are_the_whole(seconds: list[float]) -> None:
+@given(some.lists(some.floats(min_value=0, max_value=1e9), max_size=400))
+def test_divides_a_strip_by_time_into_widths_that_are_the_whole(seconds: list[float]) -> None:
     found = charts.widths(seconds)
 
+    # Of a day and a moment the moment can still be seen.
+    assert charts.widths([86_400.0, 0.001, 86_400.0]) == [498, 4, 498]
     assert found == [] if sum(seconds) == 0 else sum(found) == charts.STRIP
     assert [width for width in found if width < 0] == []
-
-
-def test_divides_a_strip_by_time() -> None:
-    check_each(
-        charts.widths,
-        ([], []),
-        ([0.0, 0.0], []),
-        ([7.0], [1000]),
-        ([1.0, 3.0], [252, 748]),
-        # Of a day and a moment the moment can still be seen.
-        ([86_400.0, 0.001, 86_400.0], [498, 4, 498]),
-    )
-
-
-# The list's URL
 
 
 TEXT = some.text(some.characters(exclude_categories=["Cs", "Cc", "Zs", "Zl", "Zp"]), min_size=1, max_size=20)
@@ -156,34 +125,12 @@ def test_comes_back_from_a_url_as_it_went_into_it(filters: dict[str, list[str]])
     assert look.asked(UTC, NOW)["kind"] == filters.get("kind")
 
 
-@given(
-    some.dictionaries(
-        some.sampled_from(["status", "error", "worker", "after", "key", "x"]), some.lists(TEXT, min_size=1)
-    )
-)
-def test_reads_any_parameters(filters: dict[str, list[str]]) -> None:
-    look = read_look(filters.items())
-
-    look.asked(UTC, NOW)
-    assert urlencode(look.query()) is not None
-
-
 @given(some.text(max_size=200))
 def test_reads_any_search(text: str) -> None:
     found = read_search(text)
 
     assert found.job is None or isinstance(found.job, UUID)
     read_look([(name, [value]) for name, value in found.pairs]).asked(UTC, NOW)
-
-
-def test_leads_only_to_its_own_pages() -> None:
-    ours = ("/ui", "/ui?a=b", "/ui/jobs?queue=a%20b", "/ui//evil.example")
-    others = ("/uix", "/ui\t//evil", "/ui/\\evil", "//evil/ui", "/ui/" + "x" * 2000, "/ui/\n")
-
-    check_each(checked, *((place, place) for place in ours), *((place, "/ui") for place in others))
-
-
-# JSON
 
 
 @given(
@@ -211,9 +158,6 @@ def test_cuts_what_is_long_and_counts_what_it_hides() -> None:
     assert sum(len(text) for _, text in long.pieces) == MOST_CHARACTERS
     assert secret.hidden == 1
     assert "swordfish" not in str(secret.pieces)
-
-
-# Files
 
 
 def test_serves_its_files_for_ever_by_their_hash_and_never_under_another(site: Flask) -> None:
@@ -255,3 +199,67 @@ def test_escapes_everything_but_what_draws() -> None:
     assert [name for name, text in code.items() if "Markup(" in text] == ["charts.py"]
     assert environment().autoescape is True
     assert [name for name, text in sources.items() if re.search(r"\sstyle=|\son[a-z]+=|javascript:", text)] == []
+
+
+# What happened to a job
+
+
+AT = datetime(2026, 11, 26, tzinfo=UTC)
+RETRIED, WAITED, BEGAN = What.RETRIED, What.WAITED, What.BEGAN
+
+
+def steps(*known: tuple[What, float, float | None], why: Why = Why.TURN) -> list[Step]:
+    """Return steps: what, at which second, and how long."""
+    made = [Step(AT + timedelta(seconds=at), what, why=why, seconds=took) for what, at, took in known]
+    return [Step(AT, What.ENQUEUED), *made]
+
+
+def test_says_every_step_and_act_in_words() -> None:
+    known = [Step(AT, what, why=Why.TURN, by="ann", worker="dock:7", attempt=2, seconds=1.0) for what in [*What, *Act]]
+
+    assert [line for line in lines(known) if not line.head] == []
+    assert set(_TOLD) == set(What)
+    assert lines([Step(AT, "newer_act")])[0].head == "Newer act"
+
+
+def test_says_how_long_a_job_waited_and_ran_if_that_is_known() -> None:
+    def said(seconds: float, *known: tuple[What, Why | None, float | None]) -> str:
+        return summary([Step(AT, what, why=why, seconds=took) for what, why, took in known], seconds)
+
+    turn, failed = (WAITED, Why.TURN, 2.0), (What.FAILED, None, 1.0)
+    again = ((WAITED, Why.BACK_OFF, 60.0), (BEGAN, None, None), (What.SUCCEEDED, None, 3.0))
+    assert said(66.0, turn, failed, *again) == "1 min 6 s: waited 1 min 2 s, ran 4.0 s"
+    # It was retried by hand a minute after it had failed.
+    assert said(63.0, turn, failed, (RETRIED, None, None)) == ""
+    assert said(3.0, (WAITED, Why.NOT_KNOWN, 2.0), (What.SUCCEEDED, None, 1.0)) == ""
+
+
+def test_divides_the_time_of_a_job_into_stretches() -> None:
+    def drawn(known: list[Step]) -> tuple[list[tuple[str, float]], str]:
+        over = stretches(known)
+        return [(each.look, each.seconds) for each in over], told(over)
+
+    nothing = ([], "Nothing has finished yet")
+    twice = steps((WAITED, 0, 2), (BEGAN, 2, None), (What.FAILED, 12, 10), (WAITED, 12, 8), (BEGAN, 20, None),
+                  (What.SUCCEEDED, 25, 5))  # fmt: skip
+    # It was retried by hand a minute after it had failed.
+    by_hand = steps((WAITED, 0, 1), (What.FAILED, 3, 2), (What.FAILED_PERMANENT, 3, None), (RETRIED, 63, None),
+                    (WAITED, 63, 1), (What.CANCELLED, 65, 1))  # fmt: skip
+    # By their clocks the second attempt began before the first had ended, and the third ran for no time.
+    by_odd_clocks = steps((What.FAILED, 5, 5), (What.FAILED, 9, 6), (What.FAILED, 9, 0), (What.FAILED, 4, 2))
+    often = steps(*[each for at in range(0, 18, 3) for each in ((WAITED, at, 1), (What.FAILED, at + 3, 2))])
+    check_each(
+        drawn,
+        (steps(), nothing),
+        # What waits or runs goes on: the same at each look.
+        (steps((WAITED, 0, None)), nothing),
+        (steps((WAITED, 0, 2), (BEGAN, 2, None)), ([("queued", 2)], "Waited 2.0 s")),
+        (twice, ([("queued", 2), ("failed", 10), ("queued", 8), ("succeeded", 5)],
+                 "Waited 2.0 s, ran 10 s, waited 8.0 s, ran 5.0 s")),
+        (by_hand, ([("queued", 1), ("failed", 2), ("", 60), ("queued", 1), ("cancelled", 1)],
+                   "Waited 1.0 s, ran 2.0 s, neither 1 min, waited 1.0 s, ran 1.0 s")),
+        (steps((WAITED, 0, 4), (What.SNOOZED, 6, 2), why=Why.NOT_KNOWN),
+         ([("", 4), ("retrying", 2)], "Neither 4.0 s, ran 2.0 s")),
+        (by_odd_clocks, ([("failed", 5), ("failed", 4)], "Ran 5.0 s, ran 4.0 s")),
+        (often, ([("queued", 1), ("failed", 2)] * 6, "Waited 6.0 s, ran 12 s, in 12 stretches")),
+    )  # fmt: skip

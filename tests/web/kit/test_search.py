@@ -7,18 +7,13 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as some
 from psycopg2.extensions import connection as Connection
 
-from app.web.kit.job_list_url import LOOKED_UP, NAMES, UNREAD, read_look, read_search
-from app.web.kit.search_box import MOST, MOST_KNOWN, QueuesRead
+from app.web.kit.job_list_url import NAMES, read_look
 from haulier.domain.api_key import Scope
 from haulier.queue import claims
-from tests.web.browsing import Browser, Element, faults, form, read
-from tests.web.conftest import SignedIn
+from tests.web.browsing import Browser, Element, SignedIn, check_each, faults, form, read
 from tests.web.jobs import claim, enqueue, in_all_states
-from tests.web.tables import check_each
 
 JOBS, SEARCH, HELP = "/ui/jobs", "/ui/search", "/ui/help"
 AN_ID = "0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11"
@@ -37,7 +32,6 @@ def place(browser: Browser, typed: str, path: str = SEARCH, **held: str) -> str 
 
 
 def found(browser: Browser, typed: str) -> Element:
-    """Return the page that answers a search by itself."""
     page = read(search(browser, typed).text)
     assert faults(page) == []
     return page
@@ -47,11 +41,9 @@ def leads(page: Element) -> list[str]:
     return [each.attrs["href"] for each in page.one("main").all("a")]
 
 
-# If it leads
-
-
 def test_leads_to_what_was_typed(browser: Browser, conn: Connection, sql) -> None:
     in_all_states(conn)
+    enqueue(conn, tags=["resize_image"])
     sql(KNOWN, "mail")
 
     by_both = [
@@ -71,6 +63,7 @@ def test_leads_to_what_was_typed(browser: Browser, conn: Connection, sql) -> Non
     ]
     check_each(lambda typed: place(browser, typed), *by_both, *by_search)
     check_each(lambda typed: place(browser, typed, JOBS), *by_both)
+    assert leads(found(browser, "resize_image")) == [f"{JOBS}?kind=resize_image", f"{JOBS}?tag=resize_image"]
     assert "It was not searched" in browser.page(f"{JOBS}?unread=key").text
 
 
@@ -109,27 +102,19 @@ def test_finds_workers_by_their_host_and_name(browser: Browser, signed_in: Signe
 def test_finds_errors_by_a_part_of_their_text(browser: Browser, conn: Connection) -> None:
     in_all_states(conn)
 
-    places = [place(browser, typed) or "" for typed in ('error:"no luck"', "luck", "status:failed error:luck")]
-
-    by_error = f"{JOBS}?error=ID"
-    assert [re.sub(r"[0-9a-f]{16}", "ID", each) for each in places] == [
-        by_error,
-        by_error,
-        f"{JOBS}?status=failed&error=ID",
-    ]
-
-
-def test_asks_which_is_meant_if_several_match(browser: Browser, conn: Connection) -> None:
-    enqueue(conn, tags=["send_email"])
-
-    assert leads(found(browser, "send_email")) == [f"{JOBS}?kind=send_email", f"{JOBS}?tag=send_email"]
+    check_each(
+        lambda typed: re.sub(r"[0-9a-f]{16}", "ID", place(browser, typed) or ""),
+        ('error:"no luck"', f"{JOBS}?error=ID"),
+        ("luck", f"{JOBS}?error=ID"),
+        ("status:failed error:luck", f"{JOBS}?status=failed&error=ID"),
+    )
 
 
 def test_says_that_nothing_matches_and_shows_what_was_typed_as_text(browser: Browser) -> None:
     for typed in ("nowhere", "<script>alert(1)</script>", "%", "' OR 1=1", "01a2108e-9bc5"):
         page = found(browser, typed)
 
-        assert "No match for" in page.text
+        assert ("No match for" in page.text, box(page)) == (True, (typed, ""))
         assert typed in [each.text for each in page.all("b")]
         assert [each.text for each in page.all("script") if each.text] == []
 
@@ -141,9 +126,6 @@ def test_finds_nothing_of_a_queue_that_the_key_may_not_see(signed_in: SignedIn, 
 
     for typed in ("salmon", "swordfish", "order-7"):
         assert "No match for" in found(browser, typed).text
-
-
-# What it suggests
 
 
 def suggested(page: Element) -> list[str]:
@@ -167,44 +149,12 @@ def test_suggests_filters_kinds_and_the_queues_that_pages_have_read(
     assert before[: len(NAMES) + 1] == [*(f"{name}:" for name in NAMES), "payload."]
     assert {"status:failed", "status:queued", "kind:send_email", "kind:resize_image"} <= set(before)
     assert {each for each in after if each not in before} == {"queue:mail", "queue:salmon"}
+    texts = [each for each in after if each[-1] not in ":."]
+    check_each(lambda typed: place(browser, typed), *[(each, f"{JOBS}?{each.replace(':', '=')}") for each in texts])
     assert "queue:mail" in suggested(own.page(HELP))
     assert "salmon" not in own.get(HELP).text
     # It is no news to a page that is open.
     assert browser.poll("/ui/workers", seen) == 204
-
-
-def test_understands_what_it_suggests(browser: Browser) -> None:
-    texts = [each for each in suggested(browser.page(HELP)) if each[-1] not in ":."]
-
-    assert len(texts) > 8
-    check_each(lambda typed: place(browser, typed), *[(each, f"{JOBS}?{each.replace(':', '=')}") for each in texts])
-
-
-def test_suggests_no_more_than_a_person_reads(browser: Browser) -> None:
-    browser.page(JOBS)
-    browser.client.application.extensions["haulier_queues_read"].note([f"q{number:03}" for number in range(300)])
-
-    texts = suggested(browser.page(HELP))
-
-    assert len(texts) == MOST
-    assert [each for each in texts if each.startswith("queue:q")]
-    assert [each for each in texts if each.startswith("kind:")]
-
-
-def test_forgets_queues_by_time_and_in_the_order_in_which_they_were_read(monkeypatch) -> None:
-    known, old = QueuesRead(), QueuesRead()
-    known.note(["first", "again"])
-    known.note([f"q{number:03}" for number in range(MOST_KNOWN - 2)])
-    known.note(["again", "new"])
-    monkeypatch.setattr("app.web.kit.search_box.KNOWN_SECONDS", 0.0)
-    old.note(["mail"])
-
-    assert len(known.names()) == MOST_KNOWN
-    assert [name for name in ("first", "again", "new") if name in known.names()] == ["again", "new"]
-    assert old.names() == []
-
-
-# What stays in it
 
 
 def box(page: Element) -> tuple[str, str]:
@@ -237,17 +187,6 @@ def test_keeps_what_it_does_not_understand_and_says_why(browser: Browser, path: 
         ("status:odd x:1 y:2 z:3", "“y:2”: there is no filter y; 1 more", ("", "status:odd x:1 y:2 z:3", True)),
         ("key:abc= queue:mail", "", ("key=abc%3D&queue=mail", "", True)),
     )
-
-
-@given(some.lists(some.one_of(some.text(max_size=12), some.sampled_from(["status:", "key:a", "key:b", "x:y", ","]))))
-def test_leaves_the_same_unread_from_a_url_as_from_what_was_typed(words: list[str]) -> None:
-    parsed = read_search(" ".join(words))
-    names = dict.fromkeys(name for name, _ in parsed.query)
-
-    look = read_look((name, [text for each, text in parsed.query if each == name]) for name in names)
-
-    if not any(name in LOOKED_UP for name, _ in parsed.pairs):
-        assert [each.text for each in look.odd if each.name == UNREAD] == [each.text for each in parsed.unread]
 
 
 def test_adds_what_is_put_right_to_the_filters_that_hold(browser: Browser) -> None:
@@ -290,13 +229,3 @@ def test_keeps_nothing_that_it_understands_and_no_key(browser: Browser) -> None:
 
         assert box(page) == ("", "")
         assert "swordfish" not in page.one("main").text
-
-
-def test_keeps_what_it_has_not_found(browser: Browser) -> None:
-    check_each(
-        lambda typed: box(found(browser, typed)),
-        ("nowhere", ("nowhere", "")),
-        ("No!", ("No!", "")),
-        ("quue:mail", ("quue:mail", "Not understood: “quue:mail”: there is no filter quue.")),
-        ("kind:", ("kind:", "Not understood: “kind:”: what is looked for has to follow.")),
-    )

@@ -2,49 +2,33 @@
 
 from __future__ import annotations
 
-import re
-
-import pytest
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
 from haulier.queue import jobs, search
 from haulier.queue.failures.error_groups import id_in
-from tests.web.browsing import Browser, Element, read
-from tests.web.conftest import SignedIn
+from tests.web.browsing import Browser, Element, SignedIn, check_each
 from tests.web.jobs import fail
-from tests.web.tables import check_each
 
 LIST = "/ui/failures"
 
 
-# The list
-
-
-def test_shows_groups_with_the_most_frequent_first(browser: Browser, conn: Connection) -> None:
-    none = browser.page(LIST)
-    many = fail(conn, "Timeout: mail.example.net", times=3)
-    few = fail(conn, "Refused: no such user", queue="mail", delay=60.0)
+def test_shows_the_groups_that_match_a_filter_with_the_most_frequent_first(browser: Browser, conn: Connection) -> None:
+    none = browser.page(LIST).text
+    few, many = fail(conn, "Refused: y", queue="mail", delay=60.0), fail(conn, "Timeout: x", times=3)
+    groups, texts = {few: "Refused", many: "Timeout"}, {}
     browser.forget()
-
     page = browser.page(LIST)
-
-    counts = {name: [row.cells()[each] for each in ("failed", "to be retried")] for name, row in page.rows().items()}
-    assert "Nothing has failed in this time" in none.text
-    assert list(counts.items()) == [(many, ["3", "0"]), (few, ["0", "1"])]
-    assert page.text.count("new") >= 2
-    assert "3 for good, 1 to be retried, 2 groups" in page.text
-
-
-def test_shows_the_groups_that_match_a_filter(browser: Browser, conn: Connection) -> None:
-    groups = {fail(conn, "Timeout: x"): "Timeout", fail(conn, "Refused: y", queue="mail"): "Refused"}
-    texts = {}
+    counts = [(name, row.cells()["failed"], row.cells()["to be retried"]) for name, row in page.rows().items()]
 
     def shown(query: str) -> set[str]:
         page = browser.page(f"{LIST}?{query}")
         texts[query] = page.text
         return {groups[name] for name in page.rows()}
 
+    assert "Nothing has failed in this time" in none
+    assert counts == [(many, "3", "0"), (few, "0", "1")]
+    assert "3 for good, 1 to be retried, 2 groups" in page.text
     either = {"Timeout", "Refused"}
     check_each(
         shown,
@@ -58,10 +42,8 @@ def test_shows_the_groups_that_match_a_filter(browser: Browser, conn: Connection
         ("kind=a%20b%3C", either),
     )
     assert [query for query, text in texts.items() if "Ignored: kind a b<" in text] == ["kind=a%20b%3C"]
-    assert [query for query, text in texts.items() if "No failure matches" in text] == [
-        "kind=resize_image",
-        "muted=yes",
-    ]
+    none_match = [query for query, text in texts.items() if "No failure matches" in text]
+    assert none_match == ["kind=resize_image", "muted=yes"]
 
 
 def test_leads_from_each_group_to_a_preview_of_its_retry_and_to_its_mute(
@@ -87,24 +69,7 @@ def test_leads_from_each_group_to_a_preview_of_its_retry_and_to_its_mute(
     assert (reader.all("button", form="retry-error"), reader.links("Mute…")) == ([], [])
 
 
-def test_finds_a_group_by_the_text_of_its_example(browser: Browser, signed_in: SignedIn, conn: Connection) -> None:
-    group = fail(conn, "Timeout: job 4711", queue="mail")
-    fail(conn, "Timeout: job 4712", queue="salmon")
-    # The example is of a queue that this key may not see.
-    of_other = signed_in(Scope.READ, queues=["salmon"])
-
-    shown = [list(each.page(f"{LIST}?text=JOB%204711").rows()) for each in (browser, of_other)]
-    searches = [each.get("/ui/search?q=error:4711") for each in (browser, of_other)]
-
-    assert shown == [[group], []]
-    assert searches[0].headers["Location"] == f"/ui/jobs?error={group}"
-    assert (searches[1].status_code, "Location" in searches[1].headers) == (200, False)
-
-
-# A group
-
-
-def test_shows_one_group_with_its_jobs(browser: Browser, conn: Connection) -> None:
+def test_shows_one_group_with_its_jobs(browser: Browser, conn: Connection, sql) -> None:
     long = f"Timeout: job 4711 {' '.join(['word'] * 60)}\nat line 3"
     group = fail(conn, long, times=2)
     fail(conn, long.replace("4711", "4712"), delay=60.0)
@@ -117,6 +82,14 @@ def test_shows_one_group_with_its_jobs(browser: Browser, conn: Connection) -> No
     assert "in this time; 1 waits" in page.text
     assert len(page.all("td", class_="state-cell")) == 3
     assert page.all("div", class_="chart")
+    [job] = page.links("Its job")
+    assert browser.get(job).status_code == 200
+    sql("DELETE FROM haulier.finished_job")
+    browser.forget()
+    gone = browser.page(f"{LIST}/{group}")
+    assert (gone.links("Its job"), "its job is gone" in gone.text) == ([], True)
+    for name in ("0123456789abcdef", "nonsense", "0" * 300):
+        browser.page(f"{LIST}/{name}", 404)
 
 
 def test_says_in_which_queues_and_on_which_workers_a_group_fails(
@@ -132,12 +105,6 @@ def test_says_in_which_queues_and_on_which_workers_a_group_fails(
     assert "The newest 5 jobs failed on dock:7 (4), pier:8 (1)" in page.text
     assert (where(few), "pier" in few.text) == ({"mail": ["4", "0"]}, False)
     assert table_of(page).all("a")[0].attrs["href"] == f"/ui/jobs?error={path.rpartition('/')[2]}&queue=mail"
-    # Each is drawn by time, all on one scale.
-    drawn = table_of(page).all("svg", class_="spark")
-    assert [each.attrs["aria-label"] for each in drawn] == ["4 failed attempts in mail", "1 failed attempt in salmon"]
-    steps = [re.findall(r"V(\d+)h(\d+)", each.all("path")[0].attrs["d"]) for each in drawn]
-    heights = [sum((100 - int(high)) * int(wide) for high, wide in each) for each in steps]
-    assert heights[0] == pytest.approx(4 * heights[1], rel=0.05)
 
 
 def table_of(page: Element) -> Element:
@@ -148,37 +115,6 @@ def table_of(page: Element) -> Element:
 def where(page: Element) -> dict[str, list[str]]:
     rows = {each.all("th")[0].text: each for each in table_of(page).all("tr")[1:]}
     return {name: list(row.cells().values()) for name, row in rows.items()}
-
-
-def test_leads_to_the_job_of_the_example_while_it_is_kept(browser: Browser, conn: Connection, sql) -> None:
-    path = f"{LIST}/{fail(conn, 'Timeout: x')}"
-    [job] = browser.page(path).links("Its job")
-    status = browser.get(job).status_code
-    sql("DELETE FROM haulier.finished_job")
-    browser.forget()
-
-    page = browser.page(path)
-
-    assert status == 200
-    assert (page.links("Its job"), "its job is gone" in page.text) == ([], True)
-
-
-def test_keeps_a_group_with_long_names_to_the_size_of_a_page(browser: Browser, conn: Connection, sql) -> None:
-    group = fail(conn, f"Timeout: {'x' * 2000}", queue="q" * 64, worker=f"{'host-' * 10}:4121")
-    like_it = "jsonb_populate_record(job, jsonb_build_object('id', haulier.uuidv7()))"
-    sql(f"INSERT INTO haulier.finished_job SELECT ({like_it}).* FROM haulier.finished_job job, generate_series(1, 59)")
-
-    text = browser.get(f"{LIST}/{group}").text
-
-    assert len(read(text).all("td", class_="state-cell")) == 50
-    # The budget is that without charts and their tables.
-    plain = re.sub(r'<section class="card" aria-labelledby="by-time">.*?</section>', "", text, flags=re.DOTALL)
-    assert len(plain.encode()) <= 60_000
-
-
-def test_knows_no_other_group(browser: Browser) -> None:
-    for name in ("0123456789abcdef", "nonsense", "0" * 300):
-        browser.page(f"{LIST}/{name}", 404)
 
 
 def test_mutes_and_unmutes_a_group(browser: Browser, conn: Connection, sql) -> None:
@@ -201,15 +137,22 @@ def test_mutes_and_unmutes_a_group(browser: Browser, conn: Connection, sql) -> N
     assert sql("SELECT muted_until FROM haulier.error_group") == [(None,)]
 
 
-def test_shows_a_key_of_one_queue_only_what_failed_there(signed_in: SignedIn, conn: Connection) -> None:
+def test_shows_a_key_of_one_queue_only_what_failed_there(
+    browser: Browser, signed_in: SignedIn, conn: Connection
+) -> None:
     shared = fail(conn, "Timeout: x", queue="salmon", times=2)
     fail(conn, "Timeout: x", queue="mail")
     hidden = fail(conn, "Swordfish: y", queue="salmon")
+    fail(conn, "Refused: job 4711", queue="salmon")
+    fail(conn, "Refused: job 4712", queue="mail", times=2)
     own = signed_in(Scope.READ, queues=["mail"])
 
     page, one = own.page(LIST), own.page(f"{LIST}/{shared}")
 
-    assert {name: row.cells()["failed"] for name, row in page.rows().items()} == {shared: "1"}
+    assert {row.cells()["failed"] for row in page.rows().values()} == {"1", "2"}
+    # The example of the last group is of a queue that this key may not see.
+    assert [len(each.page(f"{LIST}?text=JOB%204711").rows()) for each in (browser, own)] == [1, 0]
+    assert ["Location" in each.get("/ui/search?q=error:4711").headers for each in (browser, own)] == [True, False]
     assert own.get(f"{LIST}/{hidden}").status_code == 404
     assert [word for word in ("salmon", "Swordfish") if word in page.text + one.text] == []
     assert own.page(f"{LIST}?queue=salmon").rows() == {}

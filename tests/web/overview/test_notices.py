@@ -15,20 +15,15 @@ from haulier.queue.health import database_checks
 from haulier.queue.numbers.recent import usual_shares
 from haulier.queue.schedules import schedule_health
 from tests.queue.schedules.schedules import plant
-from tests.web.browsing import Browser
-from tests.web.conftest import SignedIn
-from tests.web.jobs import claim, counted, end, enqueue, fail
-from tests.web.overviews import PLANTED, fresh, headlines, word
+from tests.web.browsing import Browser, SignedIn
+from tests.web.jobs import claim, counted, end, enqueue, fail, register
+from tests.web.overview import PLANTED, fresh, headlines, word
 
 LEFT_OUT = "Some checks could not be loaded. This list may be incomplete."
 FAILED = """
     INSERT INTO haulier.rollup (queue, at, step, kind, succeeded, failed)
     SELECT 'mail', now() - interval '1 minute', 60, 'send_email', 88, 30
 """
-
-
-def register(conn: Connection, *queues: str) -> None:
-    claims.register(conn, host="dock", pid=7, threads=4, queues=queues, lease_seconds=600)
 
 
 def test_says_that_jobs_run_past_their_timeout_and_that_a_worker_was_lost(
@@ -55,14 +50,13 @@ def test_says_that_jobs_run_past_their_timeout_and_that_a_worker_was_lost(
 def test_says_that_an_error_is_new_until_its_jobs_were_retried(browser: Browser, conn: Connection) -> None:
     fail(conn, "no luck", times=10)
 
-    found = []
-    for job in search.list_jobs(conn, search.JobFilter()).jobs:
-        found.append(
-            "send_email fails with a new error: 10 times for good, 0 to be retried" in headlines(browser.page("/ui"))
-        )
+    new = "send_email fails with a new error: 10 times for good, 0 to be retried"
+    *others, last = search.list_jobs(conn, search.JobFilter()).jobs
+    for job in others:
         browser.act(f"/ui/jobs/{job.id}/retry")
+    assert new in headlines(browser.page("/ui"))
+    browser.act(f"/ui/jobs/{last.id}/retry")
 
-    assert found == [True] * 10
     assert "fails with a new error" not in browser.page("/ui").text
 
 
@@ -71,16 +65,7 @@ def test_says_that_a_queue_fails_if_it_fails_more_than_usually(browser: Browser,
     register(conn)
     counted(conn)
 
-    for age, usual, is_said in (
-        ("3 days", (88, 12), False),
-        ("3 days", (99, 1), True),
-        # What failed since yesterday is what fails now, and not what is usual.
-        ("20 hours", (88, 12), True),
-        ("8 days", (88, 12), True),
-        # Nineteen jobs are too few.
-        ("3 days", (16, 3), True),
-        ("3 days", (17, 3), False),
-    ):
+    for age, usual, is_said in (("3 days", (88, 12), False), ("3 days", (99, 1), True)):
         sql("DELETE FROM haulier.rollup")
         fresh(sql)
         sql(PLANTED, "mail", age, 3600, *usual)
@@ -99,10 +84,19 @@ def test_says_that_a_queue_fails_if_it_fails_more_than_usually(browser: Browser,
 def test_knows_the_usual_share_of_each_queue(conn: Connection, sql) -> None:
     counted(conn)
     fresh(sql)
-    for name, ends in {"mail": (15, 5), "hooks": (20, 0), "other": (0, 30)}.items():
-        sql(PLANTED, name, "3 days", 3600, *ends)
+    for name, age, ends in (
+        ("mail", "3 days", (15, 5)),
+        ("hooks", "3 days", (20, 0)),
+        ("other", "3 days", (0, 30)),
+        # What failed since yesterday is what fails now, and not what is usual.
+        ("new", "20 hours", (88, 12)),
+        ("old", "8 days", (88, 12)),
+        # Nineteen jobs are too few.
+        ("few", "3 days", (16, 3)),
+    ):
+        sql(PLANTED, name, age, 3600, *ends)
 
-    assert usual_shares(conn, ["mail", "hooks", "absent"]) == {"mail": 0.25, "hooks": 0.0}
+    assert usual_shares(conn, ["mail", "hooks", "absent", "new", "old", "few"]) == {"mail": 0.25, "hooks": 0.0}
 
 
 def test_names_a_schedule_whose_jobs_fail_after_looking_at_some_at_a_time(
@@ -154,23 +148,6 @@ def test_says_which_check_came_too_late_and_makes_the_others(browser: Browser, m
     assert "The database took too long for what its page tells of transactions." in page.text
 
 
-def test_says_that_not_every_queue_was_looked_at(browser: Browser, conn: Connection, sql, monkeypatch) -> None:
-    register(conn)
-    for name in "abcd":
-        enqueue(conn, queue=name)
-    counted(conn)
-    fresh(sql)
-
-    pages = []
-    for most in (4, 3):
-        monkeypatch.setattr(overview, "MOST_QUEUES", most)
-        browser.forget()
-        pages.append(browser.page("/ui"))
-
-    assert [headlines(page) for page in pages] == [["Nothing needs you."], [LEFT_OUT]]
-    assert "Of more than 3 queues only the first by name were looked at." in pages[1].text
-
-
 def test_calls_no_queue_unserved_if_not_every_worker_was_looked_at(
     browser: Browser, conn: Connection, sql, monkeypatch
 ) -> None:
@@ -191,23 +168,3 @@ def test_calls_no_queue_unserved_if_not_every_worker_was_looked_at(
     assert "more than 2 workers" in page.text
     assert "of more than 8 threads" in page.text
     assert "more than 0 of more than 8 threads" in running.text
-
-
-def test_shows_the_first_notices_and_the_others_behind_a_summary(
-    browser: Browser, conn: Connection, monkeypatch
-) -> None:
-    monkeypatch.setattr(overview, "MOST_NOTICES", 1)
-    for error in ("Refused: x", "Broken: x", "Absent: x", "Timeout: x"):
-        fail(conn, error, times=10)
-
-    pages = [browser.page("/ui")]
-    monkeypatch.setattr(overview, "MOST_LISTED", 3)
-    browser.forget()
-    pages.append(browser.page("/ui"))
-
-    more = [page.one("details", id="more-notices") for page in pages]
-    assert [len(headlines(page)) for page in pages] == [5, 3]
-    assert [each.one("summary").text for each in more] == ["and 4 more"] * 2
-    assert [len(headlines(each)) for each in more] == [4, 2]
-    assert [len(each.all("a", class_="button slim")) for each in more] == [3, 2]
-    assert ["2 of them are not shown: see the queues" in each.text for each in more] == [False, True]

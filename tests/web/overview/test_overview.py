@@ -5,26 +5,27 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import pytest
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
 from tests.conftest import eventually
-from tests.web.browsing import Browser, Element
-from tests.web.conftest import SignedIn
+from tests.web.browsing import Browser, Element, SignedIn, check_each
 from tests.web.jobs import claim, counted, enqueue, fail
-from tests.web.overviews import fresh
-from tests.web.tables import check_each
+from tests.web.overview import fresh
 
 
 def figure(page: Element, name: str) -> str:
-    """Return what stands beneath this name."""
     [found] = [each.all("dd") for each in page.all("div") if each.all("dt") and each.all("dt")[0].text == name]
     return " ".join(each.text for each in found)
 
 
-@pytest.fixture
-def _jobs(conn: Connection, sql) -> None:
+def due(page: Element) -> str:
+    return page.one("dl", class_="figures").all("dd", class_="n")[0].text
+
+
+def test_has_the_figures_and_charts_of_the_queue_and_kind_in_the_url(
+    browser: Browser, signed_in: SignedIn, conn: Connection, sql
+) -> None:
     for queue, kind in (("mail", "send_email"), ("mail", "swim"), ("salmon", "swim"), ("salmon", "swim")):
         enqueue(conn, queue=queue, kind=kind)
     fail(conn, "flaky", queue="trout", delay=600.0)
@@ -36,15 +37,6 @@ def _jobs(conn: Connection, sql) -> None:
         "INSERT INTO haulier.rollup (queue, at, step, kind, succeeded)"
         " SELECT queue, now() - interval '9 minutes', 60, kind, count(*) FROM haulier.job GROUP BY queue, kind"
     )
-
-
-def due(page: Element) -> str:
-    """Return how many jobs are due."""
-    return page.one("dl", class_="figures").all("dd", class_="n")[0].text
-
-
-@pytest.mark.usefixtures("_jobs")
-def test_has_the_figures_and_charts_of_the_queue_and_kind_in_the_url(browser: Browser, signed_in: SignedIn) -> None:
     own = signed_in(Scope.READ, queues=["mail"])
 
     def shown(query: str) -> tuple[str, list[str], bool]:
@@ -71,16 +63,6 @@ def test_has_the_figures_and_charts_of_the_queue_and_kind_in_the_url(browser: Br
     )
     assert [own.get(f"/ui?{query}").status_code for query in ("queue=salmon", "queue=No", "kind=No")] == [404] * 3
     assert due(own.page("/ui?kind=swim")) == "1"
-
-
-def test_has_the_most_frequent_error_first_and_retries_its_jobs(browser: Browser, conn: Connection) -> None:
-    fail(conn, "rare", queue="aaa")
-    fail(conn, "common", queue="zzz", times=3)
-
-    [errors] = [each for each in browser.page("/ui").all("table") if "Errors, the most frequent first" in each.text]
-
-    assert [row.all("a")[0].text for row in errors.all("tr")[1:]] == ["common", "rare"]
-    assert (len(errors.all("svg", class_="spark")), len(errors.all("button"))) == (2, 2)
 
 
 def test_draws_the_attempts_that_fail_and_are_retried(

@@ -1,4 +1,4 @@
-"""Jobs that no worker takes, on the pages of a fleet that is dead, quiet or elsewhere: it ..."""
+"""Jobs that no worker takes, on the pages of a fleet that is dead, quiet or elsewhere; and if nobody counts: it ..."""
 
 from __future__ import annotations
 
@@ -9,23 +9,16 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
-from haulier.queue import claims
-from tests.web.browsing import Browser, Element
-from tests.web.conftest import SignedIn
-from tests.web.jobs import counted, enqueue
-from tests.web.overviews import headlines, word
+from tests.web.browsing import Browser, Element, MakeSite, SignedIn
+from tests.web.jobs import claim, counted, enqueue, register
+from tests.web.overview import PLANTED, headlines, word
 
 AGED = "UPDATE haulier.counting SET through = now() - interval '5 minutes', depth_at = now() - interval '5 minutes'"
 
 
 def looks(page: Element) -> list[str]:
-    """Return where the notices lead to jobs."""
     found = [each for each in page.all("a", class_="button slim") if each.attrs["href"].startswith("/ui/jobs?")]
     return [each.attrs["href"] for each in found]
-
-
-def register(conn: Connection, *queues: str, host: str = "dock") -> str:
-    return str(claims.register(conn, host=host, pid=7, threads=4, queues=queues, lease_seconds=600))
 
 
 def killed(sql) -> None:
@@ -57,18 +50,6 @@ def test_says_that_no_worker_lives_once_all_were_killed(browser: Browser, conn: 
     assert "0 of 0 threads" in browser.page("/ui/running").text
     # As in the API, a worker is silent until another one finds that it is dead.
     assert "Silent" in browser.page("/ui/workers").all("tr", id=f"worker-{worker}")[0].text
-
-
-def test_says_that_the_workers_that_live_take_no_jobs(browser: Browser, conn: Connection, sql) -> None:
-    register(conn)
-    enqueue(conn, queue="mail")
-    counted(conn)
-
-    for how in ("quiet", "stopping"):
-        sql(f"UPDATE haulier.worker SET quiet = false, stopping = false; UPDATE haulier.worker SET {how} = true")
-        browser.forget()
-        page = browser.page("/ui")
-        assert (headlines(page)[0], word(page, "mail")) == ("1 job is due, and no worker takes any", "Unserved"), how
 
 
 @pytest.mark.parametrize("is_counted", [True, False])
@@ -128,23 +109,63 @@ def test_finds_jobs_in_a_queue_that_was_not_counted_yet(browser: Browser, conn: 
     counted(conn)
     killed(sql)
     overdue(conn, sql, "mail")
+    sql("UPDATE haulier.job SET status = 'retrying' WHERE queue = 'mail'")
 
     assert headlines(browser.page("/ui"))[0] == "Jobs are due, and no worker lives"
-
-
-def test_leads_also_to_due_jobs_that_are_to_be_tried_again(browser: Browser, conn: Connection, sql) -> None:
-    job = enqueue(conn, queue="mail")
-    sql("UPDATE haulier.job SET status = 'retrying'")
-    counted(conn)
-
-    page = browser.page("/ui")
-    [look] = looks(page)
-
-    assert "1 job is due, and no worker lives" in headlines(page)
-    assert str(job) in browser.page(look).text
 
 
 def test_says_that_some_of_very_many_queues_were_not_looked_at(browser: Browser, conn: Connection, monkeypatch) -> None:
     monkeypatch.setattr(import_module("haulier.queue.health.overview"), "LOOK_SECONDS", 0.0)
 
     assert "Of very many queues some were not looked at" in browser.page("/ui").text
+
+
+# While nobody counts (COUNTING=off)
+
+
+@pytest.fixture
+def uncounted(make_site: MakeSite, signed_in: SignedIn, conn: Connection, sql) -> Browser:
+    """Give a browser of an application with COUNTING=off, though somebody has counted before."""
+    enqueue(conn, queue="mail", delay=timedelta(hours=1))
+    enqueue(conn, queue="busy")
+    claim(conn, "busy")
+    register(conn)
+    counted(conn)
+    sql(PLANTED, "mail", "3 days", 3600, 88, 12)
+    return signed_in(Scope.ADMIN, app=make_site(counting="off"))
+
+
+def figures(page: Element) -> dict[str, str]:
+    found = page.one("dl", class_="figures")
+    names, values = found.all("dt"), found.all("dd", class_="n")
+    return dict(zip([each.text for each in names], [each.text for each in values], strict=True))
+
+
+def test_says_so_on_the_overview_and_shows_no_old_figure(uncounted: Browser) -> None:
+    page = uncounted.page("/ui")
+
+    assert headlines(page) == ["Counting is off"]
+    shown = figures(page)
+    assert shown.pop("Running") != "–"
+    assert set(shown.values()) == {"–"}
+    assert page.all("svg", class_="swatch") == []
+    assert "usually" not in page.text
+
+
+def test_knows_no_figure_of_a_queue_or_kind(uncounted: Browser) -> None:
+    queue, kind = uncounted.page("/ui/queues/mail"), uncounted.page("/ui/kinds/send_email")
+
+    for path, name in (("/ui", "busy"), ("/ui/queues", "busy"), ("/ui/kinds", "send_email")):
+        row = uncounted.page(path).named_rows()[name]
+        assert {cell.text for cell in row.all("td", class_="num")} == {"–"}
+    assert [word(uncounted.page("/ui/queues"), name) for name in ("busy", "mail")] == ["Not known"] * 2
+    assert "Not known" in queue.all("div", class_="title")[0].text
+    assert {*figures(queue).values(), *figures(kind).values()} == {"–"}
+
+
+def test_names_jobs_that_nobody_takes_all_the_same(uncounted: Browser, sql) -> None:
+    sql("UPDATE haulier.worker SET beat_at = now() - interval '1 hour'")
+    sql("UPDATE haulier.job SET run_at = now() - interval '1 minute' WHERE queue = 'mail'")
+
+    assert headlines(uncounted.page("/ui"))[0] == "Jobs are due, and no worker lives"
+    assert word(uncounted.page("/ui/queues"), "mail") == "Unserved"

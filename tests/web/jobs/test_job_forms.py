@@ -1,36 +1,137 @@
-"""The form that enqueues a job: it ..."""
+"""The forms that enqueue and change a job: it ..."""
 
 from __future__ import annotations
 
 import json
 import sys
+from contextlib import closing
 from typing import Any
+from uuid import UUID
 
 import pytest
+from flask import Flask, g
+from psycopg2 import errors
 from psycopg2.extensions import connection as Connection
 
+from app.http.acting import changed_as_it_is
+from app.http.auth import NOBODY
 from app.web.forms.payload_form import fields_of, payload_of, values_of_payload
 from app.web.pages.jobs.new_job import without_masks
 from haulier.domain.api_key import Scope
 from haulier.domain.claim import Failure
 from haulier.domain.fingerprint import fingerprint
+from haulier.domain.job import Json
 from haulier.domain.outcome import Outcome
-from tests.web.browsing import Browser
-from tests.web.conftest import MakeSite, SignedIn
+from haulier.postgres.connection import connect
+from haulier.postgres.statements import transaction
+from haulier.queue import jobs
+from haulier.queue.jobs.change import Changes
+from haulier.queue.rows import StoredJob
+from tests.web.browsing import Browser, MakeSite, SignedIn, form
 from tests.web.jobs import EMAIL, claim, end, enqueue
+
+
+@pytest.fixture
+def job(conn: Connection) -> UUID:
+    return enqueue(conn, queue="mail")
+
+
+@pytest.fixture
+def path(job: UUID) -> str:
+    return f"/ui/jobs/{job}"
+
+
+def test_changes_the_fields_that_were_changed_in_the_form(
+    browser: Browser, conn: Connection, sql, job: UUID, path: str
+) -> None:
+    page = browser.page(path)
+    # Meanwhile somebody else changes others.
+    jobs.change(conn, job, Changes.of(priority=5, queue="post"), actor="ops-bert")
+
+    done = browser.send(page, f"{path}/change", max_attempts="9", due="2h")
+
+    assert done.status_code == 303
+    changed = "SELECT priority, queue, max_attempts, run_at > now() + interval '1 hour' FROM haulier.job"
+    assert sql(changed) == [(5, "post", 9, True)]
+
+
+def test_shows_what_a_job_is_now_if_somebody_has_changed_the_same_field(
+    browser: Browser, conn: Connection, sql, job: UUID, path: str
+) -> None:
+    examples: tuple[tuple[dict[str, Json], dict[str, str], dict[str, str]], ...] = (
+        ({"queue": "post"}, {"queue": "bulk", "priority": "7"}, {"queue": "post", "priority": "0"}),
+        ({"delay_seconds": 3600}, {"due": "2h"}, {"due": ""}),
+    )
+    old = browser.page(path)
+    for theirs, typed, now in examples:
+        page = browser.page(path)
+        jobs.change(conn, job, Changes.of(**theirs), actor="ops-bert")
+
+        shown = browser.refused(page, f"{path}/change", 409, **typed)
+        again = browser.send(shown, f"{path}/change", **typed)
+
+        assert "Somebody has changed this meanwhile" in shown.text
+        assert {name: form(shown, f"{path}/change")[name] for name in now} == now
+        assert again.status_code == 303
+    assert sql("SELECT queue, priority, run_at > now() + interval '1 hour' FROM haulier.job") == [("bulk", 7, True)]
+    # What somebody else has changed to the same.
+    assert browser.send(old, f"{path}/change", priority="7").status_code == 303
+
+
+def test_compares_with_what_the_form_showed_at_first_if_a_field_is_wrong(
+    browser: Browser, conn: Connection, job: UUID, path: str
+) -> None:
+    refused = browser.refused(browser.page(path), f"{path}/change", priority="many")
+    jobs.change(conn, job, Changes.of(priority=5))
+
+    assert browser.send(refused, f"{path}/change", priority="7").status_code == 409
+
+
+def test_lets_nobody_change_a_job_between_the_look_at_it_and_the_change(
+    site: Flask, database: str, sql, job: UUID
+) -> None:
+    seen: list[int] = []
+
+    def asked(found: StoredJob) -> tuple[Changes, None]:
+        seen.append(found.priority)
+        if len(seen) == 2:
+            with (
+                closing(connect(database)) as other,
+                pytest.raises(errors.LockNotAvailable),
+                transaction(other, lock_seconds=0.1),
+            ):
+                jobs.change(other, job, Changes.of(priority=5))
+        return Changes.of(priority=7), None
+
+    with site.test_request_context():
+        g.caller = NOBODY
+        changed_as_it_is(job, asked)
+
+    assert seen == [0, 0]
+    assert sql("SELECT priority FROM haulier.job") == [(7,)]
+
+
+def test_moves_no_job_into_other_queues_than_the_api(make_site: MakeSite, signed_in: SignedIn, sql, path: str) -> None:
+    browser, new = signed_in(app=make_site(queues_per_key=1)), "/ui/jobs/new"
+    own = signed_in(Scope.READ, Scope.OPERATE, queues=["mail"])
+
+    assert own.send(own.page(path), f"{path}/change", queue="salmon").status_code == 403
+    done = [browser.send(browser.page(path), f"{path}/change", queue=name).status_code for name in ("one", "two")]
+    form = browser.page(f"{new}?kind=send_email")
+    done.append(
+        browser.send(form, new, queue="three", **{f"p.{name}": text for name, text in EMAIL.items()}).status_code
+    )
+
+    assert done == [303, 422, 422]
+    assert sql("SELECT queue FROM haulier.job") == [("one",)]
+
+
+# A new job
+
 
 NEW = "/ui/jobs/new"
 OF_EMAIL = f"{NEW}?kind=send_email"
 FILLED = {"p.to": "a@b.c", "p.subject": "Hi", "p.body": "Hello."}
-
-
-def test_asks_for_the_kind_first_and_then_for_its_fields(browser: Browser) -> None:
-    first, page = browser.page(NEW), browser.page(OF_EMAIL)
-
-    names = [each.attrs["name"] for each in page.below() if each.attrs.get("name", "").startswith("p.")]
-    assert NEW not in first.actions()
-    assert names[:3] == ["p.to", "p.subject", "p.body"]
-    assert browser.page(f"{OF_EMAIL}&as=json").all("textarea")[0].attrs["name"] == "payload"
 
 
 @pytest.mark.parametrize("as_json", [False, True])
@@ -61,7 +162,15 @@ def test_refuses_a_used_idempotency_key_and_a_queue_that_is_not_the_keys(
     assert sql("SELECT count(*) FROM haulier.job") == [(1,)]
 
 
-def test_fills_the_form_like_a_job(browser: Browser, conn: Connection, sql) -> None:
+def test_fills_the_form_like_a_job_that_the_key_may_see(
+    browser: Browser, signed_in: SignedIn, conn: Connection, sql
+) -> None:
+    hidden = enqueue(conn, {**EMAIL, "subject": "swordfish"}, queue="salmon")
+    own = signed_in(Scope.ADMIN, queues=["mail"])
+    answers = [own.get(f"{NEW}?like={each}") for each in (hidden, "nonsense")]
+    assert [(answer.status_code, "swordfish" in answer.text) for answer in answers] == [(404, False)] * 2
+    assert own.page(OF_EMAIL).control("queue").attrs["value"] == "mail"
+
     job = enqueue(conn, {**EMAIL, "subject": "Once more"}, queue="mail", priority=3, tags=["night"])
 
     page = browser.page(f"{NEW}?like={job}")
@@ -82,17 +191,6 @@ def test_puts_no_mask_in_the_place_of_a_secret() -> None:
 
     assert without_masks(seen, real) == ({"b": ["x", "•••"], "c": {"d": 1}, "f": [1, None]}, True)
     assert without_masks(real, real) == (real, False)
-
-
-def test_copies_nothing_of_a_job_that_the_key_may_not_see(signed_in: SignedIn, conn: Connection) -> None:
-    job = enqueue(conn, {**EMAIL, "subject": "swordfish"}, queue="salmon")
-    browser = signed_in(Scope.ADMIN, queues=["mail"])
-
-    answers = [browser.get(f"{NEW}?like={each}") for each in (job, "nonsense")]
-
-    assert [answer.status_code for answer in answers] == [404, 404]
-    assert [answer for answer in answers if "swordfish" in answer.text] == []
-    assert browser.page(OF_EMAIL).control("queue").attrs["value"] == "mail"
 
 
 SCHEMA: dict[str, Any] = {
