@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 from psycopg2.extensions import parse_dsn
 
-from tests.browser.filled import fill
-from tests.browser.site import Site, open_site
+from haulier.domain.api_key import Scope
+from haulier.postgres.connection import connect
+from haulier.queue.access import api_keys
+from haulier.queue.access.api_keys import NewKey
+from lab.dashboard import HOME, Pages, crawl, sign_in
+from tests.browser.filled import FRIENDLY, HOSTILE, Words, fill
 from tests.browser.tab import WIDE, Tab
-from tests.browser.words import FRIENDLY, HOSTILE, Words
-from tests.conftest import copied
+from tests.conftest import copied, sql_on
 from tests.web import Server, gunicorn
+from tests.web.browsing import faults, read
 
 FLAGS = (
     "--disable-gpu",
@@ -81,40 +87,32 @@ def page(tab: Tab) -> Page:
 
 
 @pytest.fixture(scope="session")
-def _make_filled(
-    postgres: str, pooled: Callable[[str], str], _make_migrated_database: Callable[[], str]
-) -> Callable[[int, Words], tuple[str, Mapping[str, UUID]]]:
-    templates: dict[tuple[int, str], tuple[str, Mapping[str, UUID]]] = {}
-
-    def make(jobs: int, words: Words) -> tuple[str, Mapping[str, UUID]]:
-        """Return the DSN of a database of so many jobs, and one in each state. It takes a minute once, then seconds."""
-        if (jobs, words.name) not in templates:
-            dsn = _make_migrated_database()
-            templates[jobs, words.name] = dsn, fill(dsn, jobs, words) if jobs else {}
-        template, ids = templates[jobs, words.name]
-        if os.environ.get("DATABASE_URL"):  # where it would have to be dropped
-            del templates[jobs, words.name]
-            return template, ids
-        return pooled(copied(postgres, parse_dsn(template)["dbname"])), ids
-
-    return make
-
-
-@pytest.fixture(scope="session")
 def make_site(
-    _make_filled: Callable[[int, Words], tuple[str, Mapping[str, UUID]]],
+    postgres: str,
+    pooled: Callable[[str], str],
+    _make_migrated_database: Callable[[], str],
     _drop_database: Callable[[str], None],
     eventually: Callable[..., Any],
 ) -> MakeSite:
-    """Give a context manager: a dashboard in a database of its own, which was filled so; it takes settings."""
+    """Give a context manager: a dashboard in a database of its own, with so many jobs; it takes settings.
+
+    To fill one takes a minute once, and then seconds.
+    """
+    templates: dict[tuple[int, str], tuple[str, Mapping[str, UUID]]] = {}
 
     @contextmanager
     def make(jobs: int, words: Words = FRIENDLY, **settings: Any) -> Iterator[Site]:
-        dsn, ids = _make_filled(jobs, words)
+        if (jobs, words.name) not in templates:
+            dsn = _make_migrated_database()
+            templates[jobs, words.name] = dsn, fill(dsn, jobs, words) if jobs else {}
+        dsn, ids = templates[jobs, words.name]
+        if os.environ.get("DATABASE_URL"):  # where it would have to be dropped
+            del templates[jobs, words.name]
+        else:
+            dsn = pooled(copied(postgres, parse_dsn(dsn)["dbname"]))
+        typed = [] if words is FRIENDLY else [text[:200] for text in words.texts]
         with gunicorn(dsn, eventually, INSTALLATION_NAME="shop", **settings) as server:
-            yield open_site(
-                server, dsn, ids, words.name, [] if words is FRIENDLY else [text[:200] for text in words.texts]
-            )
+            yield open_site(server, dsn, ids, words.name, typed)
         _drop_database(dsn)
 
     return make
@@ -139,3 +137,59 @@ def empty(make_site: MakeSite) -> Iterator[Site]:
     """Give a dashboard on which there is nothing yet."""
     with make_site(0) as site:
         yield site
+
+
+@dataclass(frozen=True)
+class Site:
+    """A dashboard, with the cookies of a session that may do everything.
+
+    `invalid` are faults of its HTML; states are the pages of a job in each state, and of an operation in each.
+    """
+
+    server: Server
+    dsn: str
+    cookies: Mapping[str, str]
+    jobs: Mapping[str, UUID]
+    found: Pages
+    invalid: list[tuple[str, object]] = field(default_factory=list)
+    states: Sequence[str] = ()
+
+    @property
+    def url(self) -> str:
+        """Return where it is."""
+        return self.server.url
+
+    @property
+    def pages(self) -> list[str]:
+        """Return the path of every page."""
+        return self.found.all
+
+    @property
+    def firsts(self) -> list[str]:
+        """Return one path of each page, of a job in each state, and of an operation in each."""
+        return list(dict.fromkeys([*self.found.firsts, *self.states]))
+
+
+def open_site(server: Server, dsn: str, jobs: Mapping[str, UUID], name: str, asked: Sequence[str] = ()) -> Site:
+    """Return the site with all its pages, by a new key of this name. `asked` is what people look for."""
+    with closing(connect(dsn)) as conn:
+        _, token = api_keys.create(conn, NewKey(name[:100], [Scope.ADMIN]), actor=name)
+        operations = sql_on(conn)("SELECT DISTINCT ON (status) id FROM haulier.operation ORDER BY status, id")
+    states = [f"{HOME}/jobs/{job}" for job in jobs.values()] + [f"{HOME}/operations/{each}" for (each,) in operations]
+    invalid: list[tuple[str, object]] = []
+    with sign_in(server.url, token) as session:
+        seeds = [*states, f"{HOME}/jobs?status=failed&unread=quue:mail"]
+        for text in asked:
+            seeds.append(f"{HOME}/search?{urlencode({'q': text})}")
+            seeds.append(f"{HOME}/jobs?{urlencode(dict.fromkeys(('kind', 'tag', 'status', 'payload.a'), text))}")
+        found = crawl(
+            server.url, session, seeds, lambda path, text: invalid.extend((path, each) for each in _faults_of(text))
+        )
+        return Site(server, dsn, session.cookies.get_dict(), jobs, found, invalid, states)
+
+
+def _faults_of(text: str) -> Iterable[object]:
+    try:
+        return faults(read(text))
+    except AssertionError as error:
+        return [error]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -18,7 +19,7 @@ from psycopg2.extensions import connection as Connection
 from haulier.domain.api_key import Scope
 from haulier.domain.claim import Failure, Fence, Settlement
 from haulier.domain.fingerprint import fingerprint
-from haulier.domain.job import Job, JobStatus, NewJob
+from haulier.domain.job import Job, JobStatus, Json, NewJob
 from haulier.domain.operation import OperationAction
 from haulier.domain.outcome import Outcome
 from haulier.domain.progress import Progress
@@ -37,8 +38,77 @@ from haulier.queue.operations.work_off import Worker, work_off
 from haulier.queue.queues import pauses
 from haulier.queue.schedules import schedules
 from tests import queueing
-from tests.browser.words import FRIENDLY, HOSTILE, Words
 
+KINDS = ("send_email", "webhook_delivery", "resize_image", "summarize_text")
+LONG = "x" * 64
+# Right to left, and what turns round all that comes after it.
+BACKWARDS = "\u05e9\u05dc\u05d5\u05dd\u202e(1)gpj."
+NAMES_AT_WORST = (LONG, "q" + "-_." * 21, "constructor", "a")
+# What is in none of them, since the database takes it in no text: NUL.
+TEXTS = (
+    "<script>window.ran = 1</script>",
+    "</script><script>window.ran = 1</script>",
+    '"><img src=x onerror="window.ran = 1">',
+    "' autofocus onfocus='window.ran = 1",
+    "</pre></main></body><h1>gone</h1>",
+    "<!-- ",
+    "]]><svg/onload=window.ran=1>",
+    "javascript:window.ran=1",
+    "{{ 7 * 7 }}{% raw %}",
+    "&lt;b&gt; &#60;script&#62;",
+    "<a href=//evil.example>click</a>",
+    "\u202etxt.exe\u2066",
+    "\x1b[2J\x07\r\n\t",
+    "\ufeff\u200b",
+    "\u05e9\u05dc\u05d5\u05dd (1) \u202eexe.gpj",
+    "\u0645\u0631\u062d\u0628\u0627 <script>window.ran = 1</script> \u200f3 = 2 + 1",
+    # As long as an error may become.
+    "W" * 10_000,
+    "m\u0300" * 500,
+    "🧨" * 60,
+    "﷽" * 40,
+    "<base href=//evil.example/>",
+    "<meta http-equiv=refresh content=0;url=//evil.example>",
+    "<style>*{display:none}</style>",
+    "<iframe srcdoc='<script>parent.ran=1</script>'></iframe>",
+)
+
+
+@dataclass(frozen=True)
+class Words:
+    """What things are called. Each is taken in turn; name is who acts, keys are names of API keys."""
+
+    kinds: Sequence[str] = KINDS
+    queues: Sequence[str] = ("default", "mail", "hooks", "images")
+    texts: Sequence[str] = (
+        "SMTPRecipientsRefused: 550 no such user here",
+        "ConnectTimeout: hooks.example.net:443 did not answer within 10.0 s",
+        "ValueError: the picture has no pixels\n  File resize.py, line 12, in resize",
+        "ModelOverloaded: try again in 30 s",
+    )
+    tags: Sequence[str] = ("night", "customer:4711")
+    host: str = "dock"
+    name: str = "ops-anna"
+    keys: Sequence[str] = ("billing", "ops-bert", "reports")
+    note: str = "mails sent"
+    payload: Mapping[str, Json] = field(
+        default_factory=lambda: {"to": "ann@example.com", "subject": "Your picture", "body": "It is ready.", "order": 1}
+    )
+
+
+FRIENDLY = Words()
+HOSTILE = Words(
+    kinds=(*NAMES_AT_WORST, "send_email"),
+    queues=(*NAMES_AT_WORST, "default"),
+    texts=TEXTS,
+    tags=[text[:64] for text in TEXTS],
+    # As long as a host may be called.
+    host=(TEXTS[2] + BACKWARDS + LONG * 4)[:255],
+    name=(TEXTS[2] + BACKWARDS + LONG)[:100],
+    keys=[text[:100] for text in TEXTS if not set(text) & set("\x1b\x07\r\n\t")],
+    note=(TEXTS[0] + BACKWARDS + LONG * 3)[:200],
+    payload={"note": list(TEXTS), **dict.fromkeys(TEXTS, "value"), "password": TEXTS[0]},
+)
 HISTORY = """
     DO $$ BEGIN EXECUTE format('CREATE TABLE haulier.finished_job_before PARTITION OF haulier.finished_job
         FOR VALUES FROM (%L) TO (%L)', now() - interval '2 days',
@@ -109,20 +179,16 @@ def fill(dsn: str, jobs: int, words: Words = FRIENDLY) -> dict[str, UUID]:
 def _new(jobs: int, words: Words) -> Iterator[NewJob]:
     for n in range(jobs):
         text = words.texts[n % len(words.texts)] if words is HOSTILE else "by web-1"
+        visible = "".join(letter for letter in text if "!" <= letter <= "~")[:200]
         yield NewJob(
             words.kinds[n % len(words.kinds)],
             {**words.payload, "order": n, "note": text},
             queue=words.queues[n // 3 % len(words.queues)],
             # Some are for later.
             delay=timedelta(hours=1) if n % 25 == 0 else None,
-            idempotency_key=f"order-{n}-{_visible(text)}" if n % 10 == 0 else None,
+            idempotency_key=f"order-{n}-{visible}" if n % 10 == 0 else None,
             tags=[words.tags[n % len(words.tags)]] if n % 5 == 0 else [],
         )
-
-
-def _visible(text: str) -> str:
-    """Return what of it an idempotency key may have."""
-    return "".join(letter for letter in text if "!" <= letter <= "~")[:200]
 
 
 def _work(conn: Connection, worker: UUID, jobs: int, words: Words) -> None:
@@ -131,17 +197,13 @@ def _work(conn: Connection, worker: UUID, jobs: int, words: Words) -> None:
     at_once = min(1000, jobs // 4)
     for _ in range(jobs * 8 // 10 // at_once):
         claimed = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=at_once)
-        left = {job.id for job in claimed if _is_left(draw)}
+        left = {job.id for job in claimed if draw.random() < 0.01}
         claims.settle(conn, [_ended(job, draw, words) for job in claimed if job.id not in left])
         said = Progress(3.0, 8.0, words.note, time.monotonic())
         write_progress(conn, worker, {Fence.of(job): said for job in claimed if job.id in left}, seconds=5.0)
     waiting = search.list_jobs(conn, search.JobFilter(statuses=[JobStatus.QUEUED], limit=20)).jobs
     for job in waiting:
         job_acts.cancel(conn, job.id, actor=words.name)
-
-
-def _is_left(draw: random.Random) -> bool:
-    return draw.random() < 0.01
 
 
 def _ended(job: Job, draw: random.Random, words: Words) -> Settlement:

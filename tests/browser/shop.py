@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,26 +22,16 @@ class Order(PayloadSchema):
     is_new = fields.Boolean(load_default=False)
 
 
-def do(name: str, payload: dict[str, Any]) -> dict[str, Any]:
-    """Return a result, or fail as long as the deployment is bad."""
-    if payload["is_new"] and not FIXED.is_file():
-        raise Fail(BAD[name].format(n=payload["order"]))
-    return {"order": payload["order"]}
+def of(name: str) -> Callable[[JobContext, dict[str, Any]], dict[str, Any]]:
+    """Return a handler that fails as long as the deployment is bad."""
+
+    def run(context: JobContext, payload: dict[str, Any]) -> dict[str, Any]:
+        if payload["is_new"] and not FIXED.is_file():
+            raise Fail(BAD[name].format(n=payload["order"]))
+        return {"order": payload["order"]}
+
+    return run
 
 
-@kind("deliver_hook", schema=Order)
-def deliver_hook(context: JobContext, payload: dict[str, Any]) -> dict[str, Any]:
-    """Tell a customer."""
-    return do("deliver_hook", payload)
-
-
-@kind("send_receipt", schema=Order)
-def send_receipt(context: JobContext, payload: dict[str, Any]) -> dict[str, Any]:
-    """Send a receipt."""
-    return do("send_receipt", payload)
-
-
-@kind("draw_label", schema=Order)
-def draw_label(context: JobContext, payload: dict[str, Any]) -> dict[str, Any]:
-    """Draw a label."""
-    return do("draw_label", payload)
+for each in BAD:
+    kind(each, schema=Order)(of(each))

@@ -11,18 +11,15 @@ import pytest
 from playwright.sync_api import expect
 
 from haulier.postgres.connection import connect
-from lab.dashboard import HOME, url_map
-from tests.browser.conftest import JOBS, MakeSite, MakeTab
-from tests.browser.hand import Hand, sign_in
-from tests.browser.site import Site
-from tests.browser.tab import LOOKS
+from lab.dashboard import url_map
+from tests.browser.conftest import JOBS, MakeSite, MakeTab, Site
+from tests.browser.tab import LOOKS, Hand, sign_in
 from tests.conftest import eventually, sql_on
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 # What answers if there is no act.
 NO_ACTS = "ui.missing."
-Sql = Callable[..., Any]
 
 
 @pytest.fixture
@@ -48,40 +45,32 @@ def does_everything(site: Site, hand: Hand) -> None:
     tab = hand.tab
     with closing(connect(site.dsn)) as conn:
         sign_in(tab.page, site.url, conn)
-        for acts in (
-            of_a_job,
-            of_ticked_jobs,
-            of_what_runs,
-            of_failures,
-            of_queues,
-            of_schedules,
-            of_keys,
-        ):
-            acts(hand, site)
+        of_a_job(hand, site)
+        for acts in (of_ticked_jobs, of_what_runs_and_queues, of_failures, of_schedules, of_keys):
+            acts(hand)
         of_operations(hand, sql_on(conn))
-        of_settings(hand, site)
+        hand.see("/settings")
+        hand.press("/settings", zone="Europe/Berlin", theme="dark")
+        hand.push(tab.page.locator("form[action$='/settings/theme'] button"), "/settings/theme")
         hand.push(tab.page.get_by_role("button", name="Sign out"), "/sign-out")
         sign_in(tab.page, site.url, conn)
-        of_ones_own_key(hand)
+        # It ends its sessions: that of the hand too.
+        hand.see("/keys")
+        hand.push(tab.page.get_by_role("link", name="ops-anna").first, "one's own key")
+        hand.press("/sign-out")
 
     assert hand.found == {}
     assert tab.said == []
-    assert done(site.url, tab.sent) == offered()
+    done, offered = done_and_offered(site.url, tab.sent)
+    assert done == offered
 
 
-def done(url: str, sent: list[str]) -> set[str]:
-    """Return the endpoints to which something was sent."""
+def done_and_offered(url: str, sent: list[str]) -> tuple[set[str], set[str]]:
+    """Return the endpoints to which something was sent, and those of every act."""
     with url_map(url) as urls:
-        return {urls.match(urlsplit(each).path, "POST")[0] for each in sent}
-
-
-def offered() -> set[str]:
-    """Return the endpoints of every act."""
-    with url_map() as urls:
-        rules = [
-            rule for rule in urls.map.iter_rules() if rule.rule.startswith(HOME) and "POST" in (rule.methods or ())
-        ]
-        return {rule.endpoint for rule in rules if not rule.endpoint.startswith(NO_ACTS)}
+        acts = {each.endpoint for each in urls.map.iter_rules() if "POST" in (each.methods or ())}
+        offered = {each for each in acts if each.startswith("ui.") and not each.startswith(NO_ACTS)}
+        return {urls.match(urlsplit(each).path, "POST")[0] for each in sent}, offered
 
 
 def of_a_job(hand: Hand, site: Site) -> None:
@@ -96,7 +85,7 @@ def of_a_job(hand: Hand, site: Site) -> None:
     hand.press("/jobs/new", payload='{"text": "A text."}')
 
 
-def of_ticked_jobs(hand: Hand, site: Site) -> None:
+def of_ticked_jobs(hand: Hand) -> None:
     acts = {"retry": "failed_permanent", "run_now": "retrying", "cancel": "queued", "delete": "cancelled"}
     for act, status in acts.items():
         path = act.replace("_", "-")
@@ -107,15 +96,18 @@ def of_ticked_jobs(hand: Hand, site: Site) -> None:
     expect(hand.tab.page.locator("#said")).to_contain_text("Deleted 1 job")
 
 
-def of_what_runs(hand: Hand, site: Site) -> None:
+def of_what_runs_and_queues(hand: Hand) -> None:
     hand.see("/running")
     hand.press("/stop")
     hand.see("/workers")
     hand.press("/quiet")
     hand.press("/wake")
+    hand.see("/queues/default")
+    hand.press("/pause")
+    hand.press("/resume")
 
 
-def of_failures(hand: Hand, site: Site) -> None:
+def of_failures(hand: Hand) -> None:
     hand.see("/failures")
     groups = hand.tab.page.locator("main tbody tr").filter(has_not_text="muted until")
     hand.push(groups.locator("a.mono").first, "a group")
@@ -126,13 +118,7 @@ def of_failures(hand: Hand, site: Site) -> None:
     expect(hand.tab.page.locator("main")).to_contain_text("by kind", ignore_case=True)
 
 
-def of_queues(hand: Hand, site: Site) -> None:
-    hand.see("/queues/default")
-    hand.press("/pause")
-    hand.press("/resume")
-
-
-def of_schedules(hand: Hand, site: Site) -> None:
+def of_schedules(hand: Hand) -> None:
     hand.see("/schedules/new")
     timed = {"name": "made-here", "cron": "0 4 * * *", "kind": "summarize_text", "payload": '{"text": "A text."}'}
     hand.press("/schedules/new", "button[value=preview]", **timed)
@@ -160,7 +146,7 @@ def of_all_schedules(hand: Hand, said: str, button: str, *, are_ticked: bool) ->
     expect(hand.tab.page.locator("#said")).to_contain_text(said)
 
 
-def of_keys(hand: Hand, site: Site) -> None:
+def of_keys(hand: Hand) -> None:
     hand.see("/keys/new")
     hand.press("/keys/new", name="made-here", scopes="read")
     for act, fields in (("rotate", {}), ("revoke", {"confirm": "made-here"})):
@@ -169,20 +155,7 @@ def of_keys(hand: Hand, site: Site) -> None:
         hand.press(f"/{act}", **fields)
 
 
-def of_ones_own_key(hand: Hand) -> None:
-    """End its sessions: that of the hand too."""
-    hand.see("/keys")
-    hand.push(hand.tab.page.get_by_role("link", name="ops-anna").first, "one's own key")
-    hand.press("/sign-out")
-
-
-def of_settings(hand: Hand, site: Site) -> None:
-    hand.see("/settings")
-    hand.press("/settings", zone="Europe/Berlin", theme="dark")
-    hand.push(hand.tab.page.locator("form[action$='/settings/theme'] button"), "/settings/theme")
-
-
-def of_operations(hand: Hand, sql: Sql) -> None:
+def of_operations(hand: Hand, sql: Callable[..., Any]) -> None:
     hand.see("/jobs?status=failed_permanent")
     hand.press("/operations/new", "button[value=retry]")
     hand.press("/operations")

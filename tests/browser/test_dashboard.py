@@ -10,20 +10,15 @@ from psycopg2.extensions import connection as Connection
 
 from haulier.queue.access import api_keys
 from tests.browser.conftest import MakeTab
-from tests.browser.hand import at, poll, polled, sign_in
-from tests.browser.tab import PHONE, WIDE, Tab
+from tests.browser.tab import Tab, at, poll, sign_in
 from tests.web import Server
 from tests.web.jobs import enqueue, in_all_states
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
-# Where each card is once all times are told by this text.
-SAYS_OF_TIMES = """(text) => {
-    for (const time of document.querySelectorAll("time[data-ago]")) time.textContent = text;
-    return [...document.querySelectorAll("main section, main .steps > li, main tr, main footer")].map((each) => {
-        const box = each.getBoundingClientRect();
-        return [Math.round(box.top), Math.round(box.height)];
-    });
+# Runs no script but its own: trusted types forbid this.
+WRITES = """() => {
+    try { document.body.innerHTML = "<b>x</b>"; return "not blocked"; } catch (error) { return error.name; }
 }"""
 
 
@@ -61,6 +56,8 @@ def test_signs_in_acts_and_signs_out(server: Server, make_tab: MakeTab, conn: Co
 
     assert tab.said == []
     assert tab.hosts == {urlsplit(server.url).netloc}
+    if has_scripts:
+        assert page.evaluate(WRITES) == "TypeError"
 
 
 def test_sends_a_form_once_by_a_double_click_and_again_after_going_back(
@@ -90,52 +87,6 @@ def test_sends_a_form_once_by_a_double_click_and_again_after_going_back(
     assert tab.said == []
 
 
-@pytest.mark.parametrize("has_scripts", [True, False], ids=["scripts", "no scripts"])
-def test_marks_what_it_does_not_understand_until_that_is_put_right(
-    server: Server, make_tab: MakeTab, conn: Connection, has_scripts: bool
-) -> None:
-    tab = make_tab(java_script_enabled=has_scripts, viewport=WIDE if has_scripts else PHONE)
-    page, box = tab.page, tab.page.locator("#q")
-    in_all_states(conn)
-    sign_in(page, server.url, conn)
-
-    box.fill("status:cancelled quue:cancelled")
-    box.press("Enter")
-    expect(box).to_have_value("quue:cancelled")
-    expect(box).to_have_attribute("aria-invalid", "true")
-    expect(page.locator("#q-says")).to_contain_text("there is no filter quue")
-    wrong = [*tab.faults(), *(tab.faults_of_access() if has_scripts else tab.too_small())]
-    suggested = page.locator("#q-list option").evaluate_all("(all) => all.map((each) => each.value)")
-    box.fill("queue:cancelled")
-    box.press("Enter")
-    expect(page.locator("main tbody tr")).to_have_count(1)
-    expect(box).to_have_value("")
-
-    assert urlsplit(page.url).query == "status=cancelled&queue=cancelled"
-    assert {"queue:", "queue:cancelled", "kind:send_email"} <= set(suggested)
-    assert (wrong, tab.said) == ([], [])
-
-
-def test_goes_by_keys_and_runs_no_script_but_its_own(server: Server, tab: Tab, conn: Connection) -> None:
-    page, job = tab.page, enqueue(conn)
-    sign_in(page, server.url, conn)
-
-    page.keyboard.type("gj")
-    at(page, "/ui/jobs")
-    page.keyboard.type("/")
-    page.locator("#q").press_sequentially(f"{job}")
-    page.keyboard.press("Enter")
-    at(page, f"/ui/jobs/{job}")
-    assert tab.said == []
-    blocked = page.evaluate(
-        """() => {
-            try { document.body.innerHTML = "<b>x</b>"; return "not blocked"; } catch (error) { return error.name; }
-        }"""
-    )
-
-    assert blocked == "TypeError"
-
-
 def test_stays_fresh_and_keeps_what_a_person_has_opened(server: Server, page: Page, tab: Tab, conn: Connection) -> None:
     job = enqueue(conn)
     page.clock.install()
@@ -150,31 +101,25 @@ def test_stays_fresh_and_keeps_what_a_person_has_opened(server: Server, page: Pa
     for priority in range(42, 45):
         with conn.cursor() as cursor:
             cursor.execute("UPDATE haulier.job SET priority = %s", [priority])
-        polled(page)
+        poll(page)
+        # What is kept for 2 s must have been read anew.
+        page.wait_for_timeout(2100)
+        poll(page)
         expect(page.locator("dl.facts")).to_contain_text(f"{priority}")
 
     assert page.evaluate("() => window.here")
     assert page.locator("details.card").first.get_attribute("open") is not None
     expect(button).to_be_focused()
-    assert tab.said == []
-
-
-def test_waits_while_text_is_selected_and_goes_on_afterwards(server: Server, tab: Tab, conn: Connection) -> None:
-    page, job = tab.page, enqueue(conn)
-    page.clock.install()
-    sign_in(page, server.url, conn)
-    page.goto(f"{server.url}/ui/jobs/{job}")
+    # While text is selected it waits.
     page.evaluate("() => getSelection().selectAllChildren(document.querySelector('h1'))")
     tab.asked.clear()
-
     page.clock.run_for(20_000)
     expect(page.locator("[data-live-toggle]")).to_have_text("Paused")
-    asked = [url for url in tab.asked if not is_kept(url)]
+    assert [url for url in tab.asked if "/ui/jobs" in url] == []
     page.evaluate("() => getSelection().removeAllRanges()")
     poll(page)
-
-    assert asked == []
     expect(page.locator("[data-live-toggle]")).to_have_text("Live")
+    assert tab.said == []
 
 
 def test_says_that_it_is_not_current_and_recovers(server: Server, tab: Tab, conn: Connection) -> None:
@@ -206,24 +151,3 @@ def test_ends_at_the_sign_in_page_once_the_key_is_revoked(server: Server, page: 
 
     at(page, "/ui/sign-in")
     assert page.locator("main").inner_text().count("Queues") == 0
-
-
-def test_moves_nothing_while_time_goes_by(server: Server, page: Page, conn: Connection) -> None:
-    jobs = in_all_states(conn)
-    sign_in(page, server.url, conn)
-
-    moved = []
-    for status in ("running", "retrying"):
-        page.goto(f"{server.url}/ui/jobs/{jobs[status]}")
-        for width in range(320, 520, 10):
-            page.set_viewport_size({"width": width, "height": 844})
-            short, long = (page.evaluate(SAYS_OF_TIMES, text) for text in ("now", "59 min ago"))
-            if short != long:
-                moved.append((status, width))
-
-    assert moved == []
-
-
-def is_kept(url: str) -> bool:
-    """Return whether the browser has it, and asks nobody: such files have the hash of what is in them in their URL."""
-    return "/ui/static/" in url and "v=" in urlsplit(url).query

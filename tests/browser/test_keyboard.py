@@ -9,15 +9,11 @@ from playwright.sync_api import expect
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
-from haulier.domain.job import JobStatus
 from haulier.postgres.connection import connect
-from haulier.queue import search
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
-from tests.browser.conftest import JOBS, MakeSite
-from tests.browser.hand import at, sign_in, tab_to
-from tests.browser.site import Site
-from tests.browser.tab import Tab
+from tests.browser.conftest import JOBS, MakeSite, Site
+from tests.browser.tab import Tab, at, sign_in, tab_to
 from tests.conftest import sql_on
 from tests.web import Server
 from tests.web.jobs import in_all_states
@@ -58,26 +54,6 @@ def test_is_worked_by_the_keyboard_alone(server: Server, tab: Tab, conn: Connect
 
     assert unseen == []
     assert tab.said == []
-
-
-def test_acts_on_ticked_jobs_by_the_keyboard_alone(server: Server, tab: Tab, conn: Connection) -> None:
-    page, keys = tab.page, tab.page.keyboard
-    jobs = in_all_states(conn)
-    sign_in(page, server.url, conn)
-
-    keys.type("gj")
-    at(page, "/ui/jobs")
-    keys.type("/status:failed")
-    keys.press("Enter")
-    expect(page.locator("main tbody tr")).to_have_count(1)
-    keys.type("jx")
-    expect(page.locator("[data-ticked]")).to_have_text("1 ticked:")
-    unseen = tab_to(page, "Retry")
-    keys.press("Enter")
-
-    expect(page.locator("#said")).to_have_text("Queued again: 1 job.")
-    assert search.get(conn, jobs["failed_permanent"]).status is JobStatus.QUEUED
-    assert (unseen, tab.said) == ([], [])
 
 
 def test_opens_each_page_of_the_menu_that_has_a_key(filled: Site, tab: Tab) -> None:

@@ -8,14 +8,12 @@ from contextlib import closing, contextmanager
 import pytest
 import requests
 from playwright.sync_api import Page, expect
-from psycopg2.extensions import connection as Connection
 
 from haulier.postgres.connection import connect
 from lab.dashboard import HOME, SAME, token_of
-from tests.browser.conftest import MakeSite, MakeTab
-from tests.browser.hand import poll
-from tests.browser.site import Site
-from tests.browser.tab import LOOKS, Tab
+from tests.browser.conftest import MakeSite, MakeTab, Site
+from tests.browser.tab import LOOKS, Tab, poll
+from tests.conftest import sql_on
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -60,17 +58,12 @@ def news_of(site: Site) -> Iterator[Callable[[], None]]:
         csrf = token_of(session.get(f"{site.url}{HOME}/settings").text)
 
         def come() -> None:
-            _change(conn)
+            sql_on(conn)(NEWS)
             # Whoever has acted sees what came of it: what is kept for 2 s is forgotten.
             sent = {"csrf": csrf, "theme": "auto", "next": HOME}
             assert session.post(f"{site.url}{HOME}/settings/theme", sent, allow_redirects=False).status_code == 303
 
         yield come
-
-
-def _change(conn: Connection) -> None:
-    with conn.cursor() as cursor:
-        cursor.execute(NEWS)
 
 
 def enter(site: Site, tab: Tab, path: str = "") -> Page:

@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
-from psycopg2.extensions import connection as Connection
 
 from tests.browser.tab import Tab
 from tests.web import ROOT, Server, gunicorn
@@ -19,10 +18,12 @@ SCREENSHOT = ROOT / "docs" / "images" / "swagger-ui.png"
 POST = "#operations-jobs-enqueue_job"
 
 
-def try_it(page: Page, kind: str) -> Locator:
-    """Enqueue the example of a kind, and return the status that is shown."""
+def try_it(page: Page, url: str) -> Locator:
+    """Open the page, enqueue the example of a kind, and return the status that is shown."""
+    page.goto(f"{url}/docs")
+    page.locator(f"{POST} .opblock-summary-control").click()
     page.locator(f"{POST} .try-out__btn").click()
-    page.locator(f"{POST} .examples-select select").first.select_option(kind)
+    page.locator(f"{POST} .examples-select select").first.select_option("summarize_text")
     return execute(page)
 
 
@@ -31,11 +32,9 @@ def execute(page: Page) -> Locator:
     return page.locator(f"{POST} .live-responses-table tbody .response-col_status").first
 
 
-def test_try_it_out_enqueues_a_job_with_the_network_closed(server: Server, tab: Tab, conn: Connection) -> None:
+def test_try_it_out_enqueues_a_job_with_the_network_closed(server: Server, tab: Tab, sql) -> None:
     page = tab.page
-    page.goto(f"{server.url}/docs")
-    page.locator(f"{POST} .opblock-summary-control").click()
-    status = try_it(page, "summarize_text").inner_text()
+    status = try_it(page, server.url).inner_text()
     page.locator(POST).scroll_into_view_if_needed()
     screenshot = page.screenshot()
     # Taken anew once it was removed: ids and times differ each time.
@@ -43,9 +42,7 @@ def test_try_it_out_enqueues_a_job_with_the_network_closed(server: Server, tab: 
         SCREENSHOT.write_bytes(screenshot)
 
     assert status.split()[0] == "201"
-    with conn.cursor() as cursor:
-        cursor.execute("SELECT kind, status FROM haulier.job")
-        assert cursor.fetchall() == [("summarize_text", "queued")]
+    assert sql("SELECT kind, status FROM haulier.job") == [("summarize_text", "queued")]
     assert f"{server.url}/jobs" in tab.asked
     assert tab.hosts == {urlsplit(server.url).netloc}
     assert [line for line in tab.said if line.startswith("error")] == []
@@ -73,24 +70,10 @@ def test_the_page_runs_and_loads_nothing_of_anybody_elses(server: Server, tab: T
         assert [line for line in tab.said if directive in line], (directive, tab.said)
 
 
-def test_the_page_documents_only_the_api_and_not_the_system_it_follows(server: Server, page: Page) -> None:
-    page.goto(f"{server.url}/docs")
-
-    told = page.locator(".info .renderedMarkdown").first
-
-    assert "It then runs at least once" in told.inner_text()
-    # docs/api.md says where Haulier differs.
-    assert told.locator("table").count() == 0
-
-
-def test_authorize_gives_the_key_to_every_call(
-    database: str, eventually: Callable[..., Any], page: Page, conn: Connection
-) -> None:
+def test_authorize_gives_the_key_to_every_call(database: str, eventually: Callable[..., Any], page: Page, sql) -> None:
     secret = "0123456789abcdef" * 2
     with gunicorn(database, eventually, HAULIER_API_KEY=secret) as server:
-        page.goto(f"{server.url}/docs")
-        page.locator(f"{POST} .opblock-summary-control").click()
-        without = try_it(page, "summarize_text").inner_text()
+        without = try_it(page, server.url).inner_text()
         page.locator(".scheme-container .authorize").click()
         page.locator(".auth-container input").fill(secret)
         page.locator(".auth-btn-wrapper .authorize").click()
@@ -98,6 +81,4 @@ def test_authorize_gives_the_key_to_every_call(
         expect(execute(page)).to_contain_text("201")
 
     assert without.split()[0] == "401"
-    with conn.cursor() as cursor:
-        cursor.execute("SELECT kind FROM haulier.job")
-        assert cursor.fetchall() == [("summarize_text",)]
+    assert sql("SELECT kind FROM haulier.job") == [("summarize_text",)]
