@@ -93,7 +93,7 @@ ATTACKS = (
         "a database in SQL_ASCII or LATIN1",
         "one payload made lists, previews and operations fail; or refused by accident",
         "refused with a sentence by `migrate` and by every process",
-        ("queue/upkeep/encoding.py",),
+        ("queue/upkeep/migrate.py::is_refused_by_migrate_and_by_every_process",),
     ),
     Attack(
         "an orphan with a payload of 200 MB",

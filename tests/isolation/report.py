@@ -45,7 +45,7 @@ ROWS = (
         "SQL_ASCII, and a Latin-1 byte in a payload",
         "32 deaths of the process in 30 s",
         now="`migrate` and every process refuse a database whose encoding is not UTF8: "
-        "`tests/queue/upkeep/test_encoding.py`",
+        "`tests/queue/upkeep/test_migrate.py`",
     ),
     Row("a row that cannot be claimed, for each class of SQLSTATE", "the thread died", ("one row: claim",)),
     Row(

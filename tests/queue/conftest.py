@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,25 +17,51 @@ from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
 from haulier.queue import claims
 from tests import queueing
-from tests.conftest import eventually
+from tests.conftest import eventually, sql_on
 from tests.queue.operations.operating import done_by, failed, preview, start  # noqa: F401  # fixtures
-from tests.queue.search.crowd import crowd, many  # noqa: F401  # fixtures
-from tests.queue.stories.yard import locked, yard  # noqa: F401  # fixtures
+from tests.queue.search.crowd import counted_crowd, crowd, many  # noqa: F401  # fixtures
+from tests.queue.stories.yard import yard  # noqa: F401  # fixtures
 from tests.queue.upkeep.conftest import archive  # noqa: F401  # fixture
 from tests.rivals import at_the_same_moment
 
 
 @pytest.fixture
-def open_conn(database: str) -> Iterator[Callable[[], Connection]]:
+def open_conn(database: str) -> Iterator[Callable[..., Connection]]:
     """Give a function that opens a further connection, closed after the test."""
     with ExitStack() as opened:
-        yield lambda: opened.enter_context(closing(connect(database, application_name="haulier test rival")))
+
+        def open_conn(*, autocommit: bool = True) -> Connection:
+            conn = opened.enter_context(closing(connect(database, application_name="haulier test rival")))
+            conn.autocommit = autocommit
+            return conn
+
+        yield open_conn
+
+
+@pytest.fixture
+def holding(open_conn: Callable[..., Connection]) -> Callable[..., Any]:
+    """Give a context manager in which a rival holds the locks of a statement. It gives the rival's process."""
+
+    @contextmanager
+    def holding(statement: str, *parameters: object) -> Iterator[int]:
+        rival = open_conn()
+        sql_on(rival)(f"BEGIN; {statement}", *parameters)
+        try:
+            yield rival.info.backend_pid
+        finally:
+            sql_on(rival)("ROLLBACK")
+
+    return holding
+
+
+@pytest.fixture
+def locked(holding: Callable[..., Any]) -> Callable[[Job], Any]:
+    """Give a context manager in which a rival has locked the row of a job."""
+    return lambda job: holding("SELECT FROM haulier.job WHERE id = %s FOR UPDATE", job.id)
 
 
 @pytest.fixture
 def enqueue(conn: Connection) -> Callable[..., Job]:
-    """Give a function that enqueues one job."""
-
     def enqueue(kind: str = "mail", payload: dict[str, Any] | None = None, **options: Any) -> Job:
         [receipt] = queueing.enqueue(conn, [NewJob(kind, payload or {}, **options)])
         assert receipt.job is not None
@@ -46,8 +72,6 @@ def enqueue(conn: Connection) -> Callable[..., Job]:
 
 @pytest.fixture
 def register(conn: Connection) -> Callable[..., UUID]:
-    """Give a function that enters one more worker."""
-
     def register(*, lease: float = 30.0, queues: tuple[str, ...] = ()) -> UUID:
         return claims.register(conn, host="dock", pid=7, threads=8, queues=queues, lease_seconds=lease)
 
@@ -56,7 +80,6 @@ def register(conn: Connection) -> Callable[..., UUID]:
 
 @pytest.fixture
 def worker(register: Callable[..., UUID]) -> UUID:
-    """Give the id of a live worker."""
     return register()
 
 
@@ -74,8 +97,6 @@ def claim(conn: Connection, worker: UUID) -> Callable[..., Job | None]:
 
 @pytest.fixture
 def running(enqueue: Callable[..., Job], claim: Callable[..., Job | None]) -> Callable[..., Job]:
-    """Give a function that enqueues a job and claims it."""
-
     def running(by: UUID | None = None, **options: Any) -> Job:
         enqueued = enqueue(**options)
         job = claim(by)
@@ -98,8 +119,6 @@ def settle(conn: Connection) -> Callable[..., JobStatus | None]:
 
 @pytest.fixture
 def make_due(sql: Callable[..., list[tuple[Any, ...]]]) -> Callable[[Job], None]:
-    """Give a function that lets the time pass until the waiting job is due."""
-
     def make_due(job: Job) -> None:
         changed = sql(
             "UPDATE haulier.job SET run_at = now() WHERE id = %s AND status <> 'running' RETURNING id", job.id
@@ -111,8 +130,6 @@ def make_due(sql: Callable[..., list[tuple[Any, ...]]]) -> Callable[[Job], None]
 
 @pytest.fixture
 def let_lease_run_out(sql: Callable[..., list[tuple[Any, ...]]]) -> Callable[[UUID], None]:
-    """Give a function that lets the time pass until the worker's lease has run out."""
-
     def let_lease_run_out(worker: UUID) -> None:
         assert sql(
             "UPDATE haulier.worker SET beat_at = now() - lease - interval '1 s' WHERE id = %s RETURNING id", worker
@@ -129,7 +146,6 @@ def at_once(database: str) -> Callable[..., list[Any]]:
     """
 
     def at_once(threads: int, call: Callable[[int, Connection], Any]) -> list[Any]:
-        # Connected before any of them begins.
         with ExitStack() as opened:
             conns = [opened.enter_context(closing(connect(database))) for _ in range(threads)]
             return at_the_same_moment(*(partial(call, *each) for each in enumerate(conns)))
@@ -143,7 +159,6 @@ def until_somebody_waits(conn: Connection) -> Callable[..., None]:
     waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 
     def until_somebody_waits(calls: int = 1) -> None:
-        with conn.cursor() as cursor:
-            eventually(lambda: cursor.execute(waiting) or len(cursor.fetchall()) >= calls)
+        eventually(lambda: len(sql_on(conn)(waiting)) >= calls)
 
     return until_somebody_waits

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from psycopg2.extensions import connection as Connection
-
 from haulier.domain.claim import Failure, Fence, Settlement
 from haulier.domain.fingerprint import fingerprint
-from haulier.domain.job import Job, NewJob
+from haulier.domain.job import NewJob
 from haulier.domain.outcome import Outcome, Verb
 from haulier.postgres.sql_files import columns_of
 from haulier.queue import claims, jobs, search
@@ -20,13 +19,112 @@ from haulier.queue.jobs.change import Changes, change
 from haulier.queue.jobs.copy import copy
 from haulier.queue.jobs.delete import delete
 from haulier.queue.jobs.retry import retry
-from haulier.queue.operations.operations import Operation
 from haulier.queue.schedules.fire import fire_due
 from tests import queueing
 from tests.conftest import Sql
-from tests.queue.columns import GONE, Row, is_new, is_now, new_row, read_row, wrong_columns
-from tests.queue.operations.operating import done_by, start  # noqa: F401  # fixtures
 from tests.queue.schedules.schedules import plant
+
+Row = dict[str, Any]
+
+# Marks a column that the row after an act does not have.
+GONE = object()
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+COLUMNS = """
+    SELECT attname, format_type(atttypid, NULL), attgenerated <> ''
+    FROM pg_attribute
+    WHERE attrelid = ('haulier.' || %s)::regclass AND attnum > 0 AND NOT attisdropped
+    ORDER BY attname
+"""
+# Columns whose values a check restricts, or that an act compares with each other.
+RESTRICTED: Row = {
+    "kind": "mail",
+    "queue": "bulk",
+    "priority": 7,
+    "attempts": 5,
+    "max_attempts": 900,
+    "payload": {"n": 1},
+    "errors": [{"attempt": 1, "error": "no luck"}],
+    "result": None,
+}
+
+
+def new_row(sql: Sql, table: str, status: str, **values: Any) -> Row:
+    """Insert a job with a value of its own in each column, except those given, and return it."""
+    is_running = status == "running"
+    row = {
+        name: _value_of(place, name, kind)
+        for place, (name, kind, is_generated) in enumerate(sql(COLUMNS, table), start=1)
+        if not is_generated
+    }
+    row |= RESTRICTED | {"status": status, "cancel_requested": False}
+    if table == "finished_job":
+        row["finished_at"] = datetime.now(UTC)
+    elif not is_running:
+        row["worker_id"] = None
+    row = {name: value for name, value in (row | values).items() if name in dict(_types(sql, table))}
+    names = ", ".join(row)
+    marks = ", ".join(["%s"] * len(row))
+    sql(f"INSERT INTO haulier.{table} ({names}) VALUES ({marks})", *map(_as_sent, row.values()))
+    return read_row(sql, table, row["id"])
+
+
+def read_row(sql: Sql, table: str, job_id: UUID) -> Row:
+    types = _types(sql, table)
+    [values] = sql(f"SELECT {', '.join(name for name, _ in types)} FROM haulier.{table} WHERE id = %s", job_id)
+    return dict(zip((name for name, _ in types), values, strict=True))
+
+
+def wrong_columns(before: Row, after: Row, written: Row) -> Row:
+    """Return the columns that came out wrong, each with its value before, after, and as it should be.
+
+    Args:
+        before: The row as it was. Each column of it that nothing else is said of has to stay as it is.
+        after: The row as it is.
+        written: What the act writes: for each column the value, a function that says if a value is right, or GONE.
+    """
+    wrong = {}
+    for name in before.keys() | after.keys():
+        expected = written.get(name, before.get(name, GONE))
+        value = after.get(name, GONE)
+        is_right = expected(value) if callable(expected) else expected is value or expected == value
+        if not is_right:
+            wrong[name] = (before.get(name, GONE), value, expected)
+    return wrong
+
+
+def is_now(value: object) -> bool:
+    return isinstance(value, datetime) and abs(datetime.now(UTC) - value) < timedelta(minutes=1)
+
+
+def is_new(*old: object) -> Callable[[object], bool]:
+    return lambda value: value is not None and value not in old
+
+
+def _types(sql: Sql, table: str) -> list[tuple[str, str]]:
+    return [(name, kind) for name, kind, _ in sql(COLUMNS, table)]
+
+
+def _value_of(place: int, name: str, kind: str) -> Any:
+    """Return a value that no other column has."""
+    values: dict[str, Any] = {
+        "uuid": UUID(int=place << 64 | 7 << 76 | 8 << 60),
+        "text": f"{name} {place}",
+        "smallint": place,
+        "integer": 100 + place,
+        "bigint": 1000 + place,
+        "double precision": 0.5 + place,
+        "boolean": True,
+        "timestamp with time zone": LONG_AGO + timedelta(hours=place),
+        "jsonb": {name: place},
+        "text[]": [f"{name} {place}"],
+    }
+    return values[kind]
+
+
+def _as_sent(value: Any) -> Any:
+    is_json = isinstance(value, dict) or (isinstance(value, list) and value and isinstance(value[0], dict))
+    return json.dumps(value) if is_json else value
+
 
 # What a client may set.
 ASKED: Row = {
@@ -40,38 +138,15 @@ ASKED: Row = {
 }
 # What a job is that nothing has happened to yet, besides what a client may set.
 FRESH: Row = {
-    "id": is_new(None),
-    "status": "queued",
-    "run_at": is_now,
-    "worker_id": None,
-    "attempt": 0,
-    "claim": None,
-    "started_at": None,
-    "attempts": 0,
-    "crashes": 0,
-    "suspect": False,
-    "snoozes": 0,
-    "backoff": None,
-    "cancel_requested": False,
-    "idempotency_key": None,
-    "last_error": None,
-    "errors": [],
-    "created_at": is_now,
-    "updated_at": is_now,
-    "error_id": None,
-    "copy_of": None,
-    "operation_id": None,
-    "schedule": None,
-    "scheduled_for": None,
+    **dict.fromkeys(("worker_id", "claim", "started_at", "backoff", "idempotency_key", "last_error", "error_id")),
+    **dict.fromkeys(("copy_of", "operation_id", "schedule", "scheduled_for")),
+    **dict.fromkeys(("attempt", "attempts", "crashes", "snoozes"), 0),
+    **dict.fromkeys(("suspect", "cancel_requested"), False),
+    **dict.fromkeys(("run_at", "created_at", "updated_at"), is_now),
+    **{"id": is_new(None), "status": "queued", "errors": []},
 }
-CHANGES: Row = {
-    "queue": "letters",
-    "priority": -3,
-    "max_attempts": 950,
-    "timeout_seconds": 77,
-    "tags": ["other"],
-    "payload": {"n": 3},
-}
+CHANGES: Row = {"queue": "letters", "priority": -3, "max_attempts": 950, "timeout_seconds": 77, "tags": ["other"]}
+CHANGES["payload"] = {"n": 3}
 # What only a live job has, and what only an ended one has.
 LEFT_BEHIND: Row = {"backoff": GONE, "suspect": GONE}
 NOT_ENDED: Row = {"finished_at": GONE, "result": GONE}
@@ -81,39 +156,23 @@ CANCELLED: Row = {**ENDED, "status": "cancelled", "cancel_requested": True}
 # A retry gives a full budget; that a job has crashed before stays known.
 RETRIED: Row = {
     **NOT_ENDED,
-    "status": "queued",
-    "run_at": is_now,
-    "worker_id": None,
-    "attempts": 0,
-    "suspect": True,
-    "snoozes": 0,
-    "backoff": None,
-    "cancel_requested": False,
-    "updated_at": is_now,
-    "error_id": None,
+    **{"status": "queued", "attempts": 0, "snoozes": 0, "suspect": True, "cancel_requested": False},
+    **dict.fromkeys(("worker_id", "backoff", "error_id")),
+    **dict.fromkeys(("run_at", "updated_at"), is_now),
 }
 LIVE_AND_ENDED = (("job", "running"), ("finished_job", "failed_permanent"))
 ERROR = "out of luck"
 GROUP = fingerprint("mail", ERROR)
 
 
-def enqueued(conn: Connection, sql: Sql, **options: Any) -> Row:
-    [receipt] = queueing.enqueue(conn, [NewJob(**ASKED, **options)])
-    assert receipt.job
-    return read_row(sql, "job", receipt.job.id)
-
-
-def test_stores_what_a_client_sets(conn: Connection, sql: Sql) -> None:
+def test_stores_what_a_client_sets(conn, sql):
     due = datetime.now(UTC) + timedelta(hours=1)
     assert ASKED.keys() == set(columns_of("set_by_clients"))
-    assert {each.name for each in fields(NewJob)} == ASKED.keys() | {
-        "run_at",
-        "delay",
-        "idempotency_key",
-        "parsed_payload",
-    }
+    others = {"run_at", "delay", "idempotency_key", "parsed_payload"}
+    assert {each.name for each in fields(NewJob)} == ASKED.keys() | others
 
-    one = enqueued(conn, sql, run_at=due, idempotency_key="order-7")
+    [receipt] = queueing.enqueue(conn, [NewJob(**ASKED, run_at=due, idempotency_key="order-7")])
+    one = read_row(sql, "job", receipt.job.id)
     many = jobs.enqueue_all(conn, [jobs.draft(NewJob(**ASKED, run_at=due)) for _ in range(2)])
 
     assert wrong_columns(ASKED | FRESH, one, {"run_at": due, "idempotency_key": "order-7"}) == {}
@@ -122,7 +181,7 @@ def test_stores_what_a_client_sets(conn: Connection, sql: Sql) -> None:
         assert wrong_columns(ASKED | FRESH, row, {"run_at": due}) == {}
 
 
-def test_stores_what_a_schedule_sets(conn: Connection, sql: Sql) -> None:
+def test_stores_what_a_schedule_sets(conn, sql):
     plant(sql, "nightly", every_seconds=3600, seconds_ago=3600, job=ASKED)
 
     fire_due(conn, retention_days=30)
@@ -132,16 +191,11 @@ def test_stores_what_a_schedule_sets(conn: Connection, sql: Sql) -> None:
     assert wrong_columns(ASKED | FRESH, row, {"schedule": "nightly", "scheduled_for": tick}) == {}
 
 
-def test_shows_every_column_to_whoever_reads_a_job(conn: Connection, sql: Sql) -> None:
+def test_shows_every_column_to_whoever_reads_a_job(conn, sql):
     for table, status in LIVE_AND_ENDED:
         row = new_row(sql, table, status, id=uuid4())
         only_here = {"suspect"}
-        only_there = {
-            "progress": None,
-            "finished_at": row.get("finished_at"),
-            "result": None,
-            "backoff": row.get("backoff"),
-        }
+        only_there = {name: row.get(name) for name in ("progress", "result", "finished_at", "backoff")}
 
         shown = read_row(sql, "jobs", row["id"])
         job = search.get(conn, row["id"]).read()._asdict()
@@ -150,7 +204,7 @@ def test_shows_every_column_to_whoever_reads_a_job(conn: Connection, sql: Sql) -
         assert {name: (value, shown[name]) for name, value in job.items() if value != shown[name]} == {}
 
 
-def test_keeps_every_column_when_it_is_claimed(conn: Connection, sql: Sql) -> None:
+def test_keeps_every_column_when_it_is_claimed(conn, sql):
     row = new_row(sql, "job", "queued")
     worker = claims.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
     claim_id = uuid4()
@@ -158,15 +212,8 @@ def test_keeps_every_column_when_it_is_claimed(conn: Connection, sql: Sql) -> No
     [job] = queueing.claim(conn, worker_id=worker, claim_id=claim_id, queues=(), suspect=True)
 
     after = read_row(sql, "job", row["id"])
-    written = {
-        "status": "running",
-        "worker_id": worker,
-        "claim": claim_id,
-        "attempt": row["attempt"] + 1,
-        "attempts": row["attempts"] + 1,
-        "started_at": is_now,
-        "updated_at": is_now,
-    }
+    written = {"status": "running", "worker_id": worker, "claim": claim_id, "started_at": is_now, "updated_at": is_now}
+    written |= {name: row[name] + 1 for name in ("attempt", "attempts")}
     assert wrong_columns(row, after, written) == {}
     # What handlers need not know stays out of the claim.
     left_out = {"copy_of", "finished_at", "result", "progress"}
@@ -174,48 +221,41 @@ def test_keeps_every_column_when_it_is_claimed(conn: Connection, sql: Sql) -> No
     assert {name: (value, after[name]) for name, value in claimed.items() if value != after[name]} == {}
 
 
-KEPT: Row = {"worker_id": None, "updated_at": is_now}
-FAILED_ONCE: Row = {"last_error": ERROR, "errors": lambda errors: [each["error"] for each in errors][1:] == [ERROR]}
+GIVEN_BACK: Row = {"status": "retrying", "worker_id": None, "attempts": 4, "updated_at": is_now}
+FAILED_ONCE: Row = {
+    "last_error": ERROR,
+    "errors": lambda errors: [each["error"] for each in errors][1:] == [ERROR],
+    "error_id": GROUP.id,
+    "updated_at": is_now,
+}
 SETTLED: dict[str, tuple[Outcome, str, Row]] = {
-    "succeeds": (
-        Outcome.complete({"done": True}),
-        "finished_job",
-        {**ENDED, "status": "succeeded", "result": {"done": True}},
-    ),
+    "succeeds": (Outcome.complete(7), "finished_job", ENDED | {"status": "succeeded", "result": 7}),
     "fails": (
         Outcome.fail(ERROR, delay=0.0, backoff=2.5),
         "job",
-        {**KEPT, **FAILED_ONCE, "status": "retrying", "run_at": is_now, "backoff": 2.5, "error_id": GROUP.id},
+        FAILED_ONCE | {"status": "retrying", "worker_id": None, "run_at": is_now, "backoff": 2.5},
     ),
     "fails for good": (
         Outcome.fail_for_good(ERROR),
         "finished_job",
-        {**ENDED, **FAILED_ONCE, "status": "failed_permanent", "error_id": GROUP.id},
+        ENDED | FAILED_ONCE | {"status": "failed_permanent"},
     ),
-    "is given back": (
-        Outcome.give_back(),
-        "job",
-        {**KEPT, "status": "retrying", "attempts": 4},
-    ),
+    "is given back": (Outcome.give_back(), "job", GIVEN_BACK),
     "is released": (
         Outcome.release(why="the worker stops"),
         "job",
-        {**KEPT, "status": "retrying", "attempts": 4, "run_at": is_now, "last_error": "the worker stops"},
+        GIVEN_BACK | {"run_at": is_now, "last_error": "the worker stops"},
     ),
-    "snoozes": (
-        Outcome.snooze(0.0),
-        "job",
-        {**KEPT, "status": "retrying", "attempts": 4, "run_at": is_now, "snoozes": 43},
-    ),
+    "snoozes": (Outcome.snooze(0.0), "job", GIVEN_BACK | {"run_at": is_now, "snoozes": 43}),
     "crashes": (
         Outcome(Verb.CRASH, error=ERROR, delay=0.0),
         "job",
-        {**KEPT, **FAILED_ONCE, "status": "retrying", "run_at": is_now, "crashes": 8, "error_id": GROUP.id},
+        FAILED_ONCE | {"status": "retrying", "worker_id": None, "run_at": is_now, "crashes": 8},
     ),
 }
 
 
-def test_keeps_every_column_when_its_run_ends(conn: Connection, sql: Sql) -> None:
+def test_keeps_every_column_when_its_run_ends(conn, sql):
     wrong = {}
     for end, (outcome, table, written) in SETTLED.items():
         row = new_row(sql, "job", "running", id=uuid4(), snoozes=42, crashes=7)
@@ -229,27 +269,22 @@ def test_keeps_every_column_when_its_run_ends(conn: Connection, sql: Sql) -> Non
     assert {end: columns for end, columns in wrong.items() if columns} == {}
 
 
-def test_keeps_every_column_when_a_requested_cancel_ends_it(conn: Connection, sql: Sql) -> None:
-    row = new_row(sql, "job", "running", cancel_requested=True)
-    fence = Fence(row["id"], row["attempt"], row["claim"])
-
-    claims.settle(conn, [Settlement(fence, Outcome.complete({"done": True}))])
-
-    assert wrong_columns(row, read_row(sql, "finished_job", row["id"]), CANCELLED) == {}
-
-
-def test_keeps_every_column_when_it_is_cancelled(conn: Connection, sql: Sql) -> None:
+def test_keeps_every_column_when_it_is_cancelled(conn, sql):
     waits, runs = new_row(sql, "job", "retrying"), new_row(sql, "job", "running", id=uuid4())
+    requested = new_row(sql, "job", "running", id=uuid4(), cancel_requested=True)
 
     jobs.cancel(conn, waits["id"])
     jobs.cancel(conn, runs["id"])
+    fence = Fence(requested["id"], requested["attempt"], requested["claim"])
+    claims.settle(conn, [Settlement(fence, Outcome.complete({"done": True}))])
 
-    assert wrong_columns(waits, read_row(sql, "finished_job", waits["id"]), CANCELLED) == {}
+    for row in (waits, requested):
+        assert wrong_columns(row, read_row(sql, "finished_job", row["id"]), CANCELLED) == {}
     written = {"cancel_requested": True, "updated_at": is_now}
     assert wrong_columns(runs, read_row(sql, "job", runs["id"]), written) == {}
 
 
-def test_keeps_every_column_when_it_is_retried(conn: Connection, sql: Sql) -> None:
+def test_keeps_every_column_when_it_is_retried(conn, sql):
     row = new_row(sql, "finished_job", "failed_permanent", cancel_requested=True)
     changed = new_row(sql, "finished_job", "cancelled", id=uuid4())
 
@@ -260,7 +295,7 @@ def test_keeps_every_column_when_it_is_retried(conn: Connection, sql: Sql) -> No
     assert wrong_columns(changed, read_row(sql, "job", changed["id"]), RETRIED | CHANGES) == {}
 
 
-def test_keeps_every_column_that_a_change_does_not_name(conn: Connection, sql: Sql) -> None:
+def test_keeps_every_column_that_a_change_does_not_name(conn, sql):
     row = new_row(sql, "job", "retrying")
 
     change(conn, row["id"], Changes.of(**CHANGES, delay_seconds=0))
@@ -269,7 +304,7 @@ def test_keeps_every_column_that_a_change_does_not_name(conn: Connection, sql: S
     assert wrong_columns(row, read_row(sql, "job", row["id"]), written) == {}
 
 
-def test_a_copy_has_what_a_client_may_set_and_nothing_else(conn: Connection, sql: Sql) -> None:
+def test_a_copy_has_what_a_client_may_set_and_nothing_else(conn, sql):
     for table, status in LIVE_AND_ENDED:
         row = new_row(sql, table, status, id=uuid4())
 
@@ -281,11 +316,7 @@ def test_a_copy_has_what_a_client_may_set_and_nothing_else(conn: Connection, sql
         assert wrong_columns(row, read_row(sql, table, row["id"]), {}) == {}
 
 
-def test_keeps_every_column_when_an_operation_acts_on_it(
-    sql: Sql,
-    start: Callable[..., Operation],  # noqa: F811
-    done_by: Callable[..., Operation],  # noqa: F811
-) -> None:
+def test_keeps_every_column_when_an_operation_acts_on_it(sql, start, done_by):
     def operate(action: str, row: Row, table: str, written: Row, **given: Any) -> Row:
         operation = done_by(start(action, **given))
         assert (operation.done, operation.skipped, operation.failed) == (1, 0, 0)
@@ -305,12 +336,7 @@ def test_keeps_every_column_when_an_operation_acts_on_it(
     assert operate("cancel", runs, "job", {"cancel_requested": True, "updated_at": is_now}) == {}
 
 
-def test_is_gone_once_it_is_deleted_and_its_idempotency_key_stays(
-    conn: Connection,
-    sql: Sql,
-    start: Callable[..., Operation],  # noqa: F811
-    done_by: Callable[..., Operation],  # noqa: F811
-) -> None:
+def test_is_gone_once_it_is_deleted_and_its_idempotency_key_stays(conn, sql, start, done_by):
     one, many = (new_row(sql, "finished_job", "succeeded", id=uuid4()) for _ in range(2))
     for row in (one, many):
         sql("INSERT INTO haulier.idempotency (key, fingerprint, job_id) VALUES (%s, '', %s)", str(row["id"]), row["id"])
@@ -320,11 +346,3 @@ def test_is_gone_once_it_is_deleted_and_its_idempotency_key_stays(
 
     assert sql("SELECT count(*) FROM haulier.jobs") == [(0,)]
     assert sql("SELECT count(*) FROM haulier.idempotency") == [(2,)]
-
-
-def test_both_tables_have_the_same_columns_but_those_of_one_state(sql: Sql) -> None:
-    live, ended = new_row(sql, "job", "running").keys(), new_row(sql, "finished_job", "succeeded").keys()
-
-    assert live - ended == LEFT_BEHIND.keys()
-    assert ended - live == NOT_ENDED.keys()
-    assert set(Job._fields) - live - ended == {"progress"}

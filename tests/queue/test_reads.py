@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from itertools import product
 from uuid import UUID, uuid4
 
 import pytest
@@ -10,20 +10,17 @@ import pytest
 from haulier.domain.claim import Fence, Settlement
 from haulier.domain.job import JobStatus, NewJob
 from haulier.domain.outcome import Outcome
-from haulier.postgres.connection import connect
 from haulier.queue import claims, search
 from haulier.queue.search.job_filter import JobFilter
 from tests import queueing
-from tests.conftest import sql_on
-from tests.queue.filling import copy_to_history, seen_by_an_old_snapshot
-from tests.queue.parameters import ID, wanted_by
-from tests.queue.plans import buffers, explain, parameters_of_claim
+from tests.queue.parameters import ID
+from tests.queue.plans import buffers, copy_to_history, ended, explain, parameters_of_claim, seen_by_an_old_snapshot
 
 CROWD = """
     INSERT INTO haulier.job (kind, payload, queue, run_at, priority)
-    SELECT 'mail', '{}'::jsonb, 'mail', now() + interval '1 day', mod(n, 3) FROM generate_series(1, 50000) AS n
+    SELECT 'mail', '{}'::jsonb, 'mail', now() + interval '1 day', mod(n, 3) FROM generate_series(1, 20000) AS n
     UNION ALL
-    SELECT 'mail', '{}', 'other', now() - interval '1 hour', 50 FROM generate_series(1, 50000) AS n
+    SELECT 'mail', '{}', 'other', now() - interval '1 hour', 50 FROM generate_series(1, 20000) AS n
     UNION ALL
     SELECT 'mail', '{}', 'mail', now() - interval '1 minute', 1 FROM generate_series(1, 20) AS n
 """
@@ -31,26 +28,10 @@ CROWD = """
 
 @pytest.fixture
 def crowd(conn, sql):
-    """Give a database with 50,000 jobs that are not due, 50,000 of other queues, and a few that are due."""
-
-    def crowd(analyzed: bool) -> UUID:
-        sql(CROWD)
-        sql("VACUUM ANALYZE haulier.job" if analyzed else "SELECT 1")
-        return claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
-
-    return crowd
-
-
-@pytest.fixture(scope="module")
-def crowded(_make_migrated_database):
-    """Give a connection to a database with that crowd, and as many that have failed, for tests that only read."""
-    with closing(connect(_make_migrated_database())) as conn:
-        sql = sql_on(conn)
-        sql(CROWD)
-        sql("VACUUM ANALYZE haulier.job")
-        copy_to_history(sql, "'failed_permanent'", new_id="haulier.uuidv7()")
-        sql("VACUUM ANALYZE haulier.finished_job")
-        yield conn
+    """Give a worker beside 20,000 jobs that are not due, 20,000 of other queues, and a few that are due."""
+    sql(CROWD)
+    sql("VACUUM ANALYZE haulier.job")
+    return claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
 
 
 @pytest.fixture
@@ -84,8 +65,7 @@ def test_what_asks_for_a_few_jobs_walks_over_no_dead_rows(conn, sql, dead_rows):
         "UPDATE haulier.finished_job SET status = 'cancelled'"
         " WHERE id = (SELECT id FROM haulier.finished_job LIMIT 1) RETURNING id"
     )
-    act = dict.fromkeys(("seen", "noted", "operation", "actor", "queues", "ended_from", "ended_to"))
-    act |= {"changes": "{}", "spread": 0, "place": 0}
+    act = {"changes": "{}", "spread": 0, "place": 0}
     calls = {
         "strays": {"worker": worker, "claims": [ID]},
         "cancelled": {"worker": worker},
@@ -102,7 +82,7 @@ def test_what_asks_for_a_few_jobs_walks_over_no_dead_rows(conn, sql, dead_rows):
         "delete_all": act | {"ids": [ended]},
         "get_jobs": {"ids": [running]},
         "beat": {"worker": worker, "scans_fail": False},
-        "bury": {"workers": None},
+        "bury": {},
         "lock_held": {"ids": [running], "attempts": [0], "claims": [ID]},
     }
 
@@ -131,18 +111,13 @@ def test_what_asks_for_all_that_runs_reads_each_page_once(conn, dead_rows, sql):
 
     read = {}
     for name in ("list_jobs", "orphans", "queue_depths", "purge_queues"):
-        _, nodes = explain(conn, name, {word: parameters.get(word) for word in wanted_by(name)})
+        _, nodes = explain(conn, name, parameters)
         read[name] = buffers(nodes)
 
     assert {name: number for name, number in read.items() if not 300 < number < 2 * pages} == {}
 
 
-ALL_JOBS = {
-    **dict.fromkeys(wanted_by("list_jobs")),
-    "offset": 0,
-    "least_id": UUID(int=0),
-    "most_bytes": 8_000_000,
-}
+ALL_JOBS = {"offset": 0, "least_id": UUID(int=0), "most_bytes": 8_000_000}
 
 
 def test_a_page_of_jobs_walks_over_no_dead_rows_of_jobs_that_waited(conn, dead_rows):
@@ -155,25 +130,20 @@ def test_a_page_of_jobs_walks_over_no_dead_rows_of_jobs_that_waited(conn, dead_r
 
 
 def test_an_idle_claim_reads_next_to_nothing(conn, crowd, sql):
-    worker = crowd(True)
     lanes = claims.lanes(conn, queues=("mail",))
     sql("DELETE FROM haulier.job WHERE queue = 'mail' AND run_at < now()")
 
-    _, claim_nodes = explain(conn, "claim", parameters_of_claim(worker, lanes, 1))
-    _, lane_nodes = explain(
-        conn,
-        "lanes_of",
-        {"queues": ["mail"], "suspect": False, "after_queue": "", "after_priority": 0, "limit": 20_000},
-    )
+    _, claim_nodes = explain(conn, "claim", parameters_of_claim(crowd, lanes, 1))
+    first_lanes = {"suspect": False, "after_queue": "", "after_priority": 0, "limit": 20_000}
+    _, lane_nodes = explain(conn, "lanes_of", {"queues": ["mail"], **first_lanes})
 
     assert buffers(claim_nodes) < 150
     assert buffers(lane_nodes) < 150
 
 
 def test_the_list_page_uses_the_newest_indexes(conn, crowd, sql):
-    worker = crowd(True)
     jobs = [job for _ in range(4) for job in queueing.enqueue(conn, [NewJob("image", {})] * 500)]
-    claimed = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=("default",), limit=len(jobs))
+    claimed = queueing.claim(conn, worker_id=crowd, claim_id=uuid4(), queues=("default",), limit=len(jobs))
     claims.settle(conn, [Settlement(Fence.of(j), Outcome.complete()) for j in claimed])
     sql("VACUUM ANALYZE haulier.job")
     sql("VACUUM ANALYZE haulier.finished_job")
@@ -193,12 +163,7 @@ def test_the_list_page_uses_the_newest_indexes(conn, crowd, sql):
 
 
 def test_the_list_page_reads_little_of_a_day_that_is_not_analyzed_yet(conn, sql):
-    sql(
-        "INSERT INTO haulier.finished_job (id, status, kind, queue, priority, run_at, attempt, attempts, max_attempts,"
-        " crashes, snoozes, cancel_requested, payload, errors, created_at, updated_at, finished_at)"
-        " SELECT haulier.uuidv7(), 'succeeded', 'mail', 'mail', 0, now(), 1, 1, 3, 0, 0, false, '{}', '[]', now(),"
-        " now(), now() FROM generate_series(1, 100000) RETURNING 1"
-    )
+    sql(ended("generate_series(1, 100000)"))
 
     _, nodes = explain(conn, "list_jobs", {**ALL_JOBS, "limit": 51, "most_rows": 5000})
 
@@ -208,7 +173,6 @@ def test_the_list_page_reads_little_of_a_day_that_is_not_analyzed_yet(conn, sql)
 
 
 def test_why_a_job_waits_is_read_from_no_more_jobs_than_it_counts(conn, crowd, sql):
-    crowd(True)
     [(waiting,)] = sql("SELECT max(id::text)::uuid FROM haulier.job WHERE queue = 'mail' AND run_at < now()")
     asked = {"id": waiting, "suspect": False, "passed_over": [], "given_back": "x", "look": 1.0, "most": 1001}
     asked |= {"busy": [], "after_queue": "", "after_priority": 0}
@@ -235,28 +199,18 @@ ABSENT = [
 ]
 
 
-def test_a_list_looks_at_no_more_jobs_than_it_may(crowded):
+def test_a_list_looks_at_no_more_jobs_than_it_may(conn, sql, crowd):
+    copy_to_history(sql, "'failed_permanent'", new_id="haulier.uuidv7()")
+    sql("VACUUM ANALYZE haulier.finished_job")
     wrong = []
     for absent in ABSENT:
-        _, nodes = explain(crowded, "list_jobs", {**ALL_JOBS, **absent, "limit": 51, "most_rows": 2000})
+        _, nodes = explain(conn, "list_jobs", {**ALL_JOBS, **absent, "limit": 51, "most_rows": 2000})
         scans = [node for node in nodes if "Scan" in node["Node Type"] and "Relation Name" in node]
         rows = sum(node["Actual Rows"] * node["Actual Loops"] for node in scans)
         if not 2000 <= rows <= 4100 or buffers(nodes) >= 2000:
             wrong.append((absent, rows, buffers(nodes)))
 
     assert wrong == []
-
-
-@pytest.fixture
-def failures(sql):
-    """Give 20,000 jobs that have failed and 20,000 to be tried again, the newer with error 1, the older with 2."""
-    sql(
-        "INSERT INTO haulier.job (kind, payload, status, created_at, error_id)"
-        " SELECT 'mail', '{}', CASE n % 2 WHEN 0 THEN 'retrying' ELSE 'queued' END, now() - make_interval(secs => n),"
-        " CASE n % 2 WHEN 0 THEN 1 + n / 20001 END FROM generate_series(1, 40000) AS n RETURNING 1"
-    )
-    copy_to_history(sql, "CASE status WHEN 'retrying' THEN 'failed_permanent' ELSE 'succeeded' END")
-    sql("VACUUM ANALYZE haulier.job, haulier.finished_job")
 
 
 OF_A_GROUP = [
@@ -268,11 +222,19 @@ OF_A_GROUP = [
 ]
 
 
-def test_the_jobs_of_a_group_of_errors_are_read_by_its_indexes(conn, failures):
+def test_the_jobs_of_a_group_of_errors_are_read_by_its_indexes(conn, sql):
+    # 20,000 jobs that have failed and 20,000 to be tried again, the newer with error 1, the older with 2.
+    sql(
+        "INSERT INTO haulier.job (kind, payload, status, created_at, error_id)"
+        " SELECT 'mail', '{}', CASE n % 2 WHEN 0 THEN 'retrying' ELSE 'queued' END, now() - make_interval(secs => n),"
+        " CASE n % 2 WHEN 0 THEN 1 + n / 20001 END FROM generate_series(1, 40000) AS n RETURNING 1"
+    )
+    copy_to_history(sql, "CASE status WHEN 'retrying' THEN 'failed_permanent' ELSE 'succeeded' END")
+    sql("VACUUM ANALYZE haulier.job, haulier.finished_job")
     for wanted, limit, found in OF_A_GROUP:
         sent = {**ALL_JOBS, **JobFilter(**wanted).conditions, "most_rows": limit}
         _, listing = explain(conn, "list_jobs", {**sent, "limit": 51})
-        _, counting = explain(conn, "count_jobs", {name: sent[name] for name in wanted_by("count_jobs")})
+        _, counting = explain(conn, "count_jobs", sent)
 
         for plan in (listing, counting):
             read = [node for node in plan if "Scan" in node["Node Type"] and node["Actual Rows"] * node["Actual Loops"]]
@@ -287,17 +249,86 @@ def test_the_jobs_of_a_group_of_errors_are_read_by_its_indexes(conn, failures):
         assert len(search.list_jobs(conn, JobFilter(**wanted)).jobs) == found
 
 
-def test_a_look_up_by_id_reads_a_few_pages_whatever_the_history(conn, crowd, enqueue_one):
-    crowd(analyzed=False)
-    job = enqueue_one()
-
-    _, nodes = explain(conn, "get_jobs", {"ids": [job.id]})
-
-    assert nodes[0]["Actual Rows"] == 1
-    assert buffers(nodes) < 60
+# --- Tags
 
 
-@pytest.fixture
-def enqueue_one(conn):
-    """Give a function that enqueues one job."""
-    return lambda: queueing.enqueue(conn, [NewJob("mail", {})])[0].job
+WAITING = """
+    INSERT INTO haulier.job (kind, payload, created_at, tags)
+    SELECT 'mail', '{}', now() - make_interval(secs => n), '{many}' FROM generate_series(1, 50000) AS n
+    RETURNING 1
+"""
+TAGGED = """
+    UPDATE haulier.{} SET tags = NULL RETURNING 1;
+    UPDATE haulier.{} SET tags = '{{few,a}}'
+    WHERE created_at <= (SELECT min(created_at) + interval '29 s' FROM haulier.{}) RETURNING 1
+"""
+
+
+def sent(tag):
+    limits = {"offset": 0, "limit": 51, "most_bytes": 8_000_000, "most_tagged": 1000, "is_part_enough": False}
+    return {**JobFilter(tags=[tag]).conditions, **limits}
+
+
+def test_the_jobs_of_a_rare_tag_are_read_by_its_indexes(conn, sql):
+    sql(WAITING)
+    copy_to_history(sql)
+    # The planner believes that all of them have the tag `many`; the oldest 30 have the tag `few`.
+    sql("VACUUM ANALYZE haulier.job, haulier.finished_job")
+    for table in ("job", "finished_job"):
+        sql(TAGGED.format(table, table, table))
+        sql(f"VACUUM haulier.{table}")
+    for name, (tag, found) in product(("list_tagged", "count_tagged"), (("few", 60), ("never", 0))):
+        _, nodes = explain(conn, name, sent(tag))
+
+        [function] = [node for node in nodes if node.get("Function Name") == "tagged"]
+        assert function["Actual Rows"] == found
+        assert buffers([function]) < 300
+        assert buffers(nodes) < 600
+        scans = [node for node in nodes if "Scan" in node["Node Type"] and "job" in node.get("Relation Name", "")]
+        assert [node for node in scans if node["Node Type"] == "Seq Scan" and node["Actual Rows"]] == []
+        assert search.count_jobs(conn, JobFilter(tags=[tag])).jobs == found
+
+
+def test_the_index_is_read_only_until_there_are_too_many_jobs(conn, sql):
+    sql(WAITING)
+    sql("INSERT INTO haulier.job (kind, payload) SELECT 'mail', '{}' FROM generate_series(1, 2000) RETURNING 1")
+    sql("VACUUM ANALYZE haulier.job")
+
+    _, nodes = explain(conn, "count_tagged", sent("many"))
+
+    [function] = [node for node in nodes if node.get("Function Name") == "tagged"]
+    assert function["Actual Rows"] == 1001
+    assert buffers(nodes) < 1000
+
+
+def test_jobs_without_tags_write_nothing_into_the_indexes_of_tags(sql):
+    sizes = """
+        SELECT * FROM (SELECT indexrelid::regclass::text AS name, pg_relation_size(indexrelid) FROM pg_index) AS index
+        WHERE name ~ 'tag' ORDER BY name
+    """
+    before = sql(sizes)
+
+    sql(WAITING.replace("'{many}'", "NULL"))
+    copy_to_history(sql)
+
+    assert sql(sizes) == before
+    assert len(before) > 5
+
+
+def test_a_claim_of_a_tagged_job_writes_nothing_into_the_index(enqueue, claim, conn, sql):
+    for _ in range(20):
+        enqueue(tags=["vip"])
+
+    def entries() -> int:
+        statement = "SELECT FROM haulier.job WHERE status IN ('queued', 'retrying') AND tags && '{vip}'"
+        # `explain` ends the transaction.
+        sql("BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = off")
+        _, nodes = explain(conn, "entries of a tag", {}, statement)
+        return next(node["Actual Rows"] for node in nodes if node.get("Index Name") == "job_waiting_by_tag")
+
+    before = entries()
+    for _ in range(20):
+        claim()
+
+    # Those of the versions before the claims, until VACUUM comes.
+    assert entries() == before == 20

@@ -1,22 +1,35 @@
-"""The .sql files: each statement is valid, is used, and stands beside what sends it. It ..."""
+"""The statements: each is valid, used, beside what sends it, and the same under any setting of a role. It ..."""
 
 from __future__ import annotations
 
-import ast
 import re
+import shlex
+from contextlib import ExitStack, closing
+from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
+import pytest
 from psycopg2 import Error
 from psycopg2 import sql as composed
+from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import parse_dsn
 
+from haulier.domain.claim import Fence, Settlement
+from haulier.domain.job import JobStatus, NewJob
+from haulier.domain.outcome import Outcome
+from haulier.postgres.connection import connect
 from haulier.postgres.sql_files import FILES, SQL, load
-from haulier.queue.claims.settle import SETTLE, SETTLE_AND_NOTE
-from tests.queue.parameters import ABSENT, EXPLAINABLE, OTHERS, PARAMETERS, wanted_by
+from haulier.queue import claims, search
+from haulier.queue import jobs as job_acts
+from haulier.queue.access import api_keys
+from haulier.queue.upkeep import partitions
+from haulier.queue.upkeep.migrate import migrate
+from tests import queueing
+from tests.queue.parameters import ABSENT, EXPLAINABLE, PARAMETERS, wanted_by
 
 ROOT = Path(__file__).parents[2]
 HAULIER = ROOT / "haulier"
-# A link to schema.sql, which is built from the files of haulier/schema.
-BUILT = HAULIER / "schema.sql"
 
 
 def refused(conn, parameters: dict[str, object]) -> dict[str, str]:
@@ -38,73 +51,6 @@ def test_postgres_can_plan_each_statement(conn):
 
 def test_postgres_can_plan_each_statement_if_what_is_optional_is_absent(conn):
     assert refused(conn, PARAMETERS | dict.fromkeys(ABSENT)) == {}
-
-
-def test_the_other_statements_are_commands_that_the_tests_of_the_verbs_run():
-    assert OTHERS == [
-        "begin",
-        "begin_part",
-        "bounded",
-        "commit",
-        "copy_jobs",
-        "count_by_index",
-        "create_database",
-        "detach_partition_in_session",
-        "drop_database",
-        "drop_unused_database",
-        "end_part",
-        "listen",
-        "lock_jobs_first",
-        "lock_schema",
-        "lock_tables_of_jobs",
-        "locks_bounded",
-        "one_plan_by_index",
-        "read_committed",
-        "rollback",
-        "session_lock_timeout",
-        "undo_part",
-        "unlisten",
-    ]
-
-
-def names_used() -> set[str]:
-    """Return the names that the room's code runs: rows(conn, "name", …), names += ["name"], and SQL["name"]."""
-    nodes = [
-        node
-        for room in ("postgres", "queue")
-        for path in (HAULIER / room).rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
-    ]
-    calls = [node for node in nodes if isinstance(node, ast.Call) and len(node.args) > 1]
-    callers = (
-        "rows",
-        "transaction_of",
-        "end_with",
-        "copy",
-        "ddl",
-        "_change",
-        "_ask",
-        "_fold_some",
-        "purge_rows",
-        "write_pairs",
-        "acted_on_all",
-    )
-    named = [node.args[1] for node in calls if ast.unparse(node.func) in callers]
-    named += [node.args[2] for node in calls if ast.unparse(node.func) == "write_pairs"]
-    named += [each for node in calls if ast.unparse(node.func) == "transaction_of" for each in node.args[2:]]
-    messages = [node.args[1] for node in calls if ast.unparse(node.func) == "message"]
-    messages += [node.args[2] for node in calls if ast.unparse(node.func) == "acted"]
-    messages += [node.args[1] for node in calls if ast.unparse(node.func) in ("prepared.rows", "rows_at_once")]
-    named += [name for each in messages if isinstance(each, ast.List) for name in each.elts]
-    named += [ast.Constant(name) for name in (*SETTLE, *SETTLE_AND_NOTE)]
-    named += [node.slice for node in nodes if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "SQL"]
-    lists = [node.value for node in nodes if isinstance(node, ast.AugAssign) and ast.unparse(node.target) == "names"]
-    named += [name for each in lists if isinstance(each, ast.List) for name in each.elts]
-    return {node.value for node in named if isinstance(node, ast.Constant)}
-
-
-def test_every_statement_is_used_and_every_name_used_is_a_statement():
-    assert names_used() == SQL.keys()
 
 
 def test_no_statement_takes_a_parameter_that_the_time_limit_overwrites():
@@ -143,20 +89,74 @@ def test_each_statement_stands_beside_the_module_that_sends_it_and_each_part_is_
     assert {path.name: names for path in files if (names := misplaced(path))} == {}
 
 
-def test_no_sql_file_has_more_than_300_lines():
-    paths = [path for room in ("haulier", "lab") for path in (ROOT / room).rglob("*.sql")]
-    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in paths if path != BUILT}
-
-    assert len(lengths) > 80
-    assert {path: length for path, length in lengths.items() if length > 300} == {}
+# --- Settings
 
 
-def test_braces_hold_one_name(conn):
-    with_braces = [name for name in SQL if "{" in SQL[name]]
+# Each setting is in the first of them that has no other value for it.
+SETTINGS = [
+    "array_nulls=off backslash_quote=off bytea_output=escape client_encoding=LATIN1 client_min_messages=debug5"
+    " datestyle='German, DMY' default_transaction_deferrable=on default_transaction_isolation=serializable"
+    " escape_string_warning=off extra_float_digits=-15 intervalstyle=iso_8601 plan_cache_mode=force_custom_plan"
+    " search_path=nowhere standard_conforming_strings=off timezone=Asia/Kolkata xmlbinary=hex",
+    "datestyle='SQL, MDY' default_transaction_isolation='repeatable read' enable_indexscan=off"
+    " intervalstyle=sql_standard quote_all_identifiers=on row_security=off session_replication_role=replica"
+    " timezone=America/St_Johns transform_null_equals=on",
+    "datestyle='Postgres, YMD'",
+]
 
-    composed_as = {
-        name: composed.SQL(SQL[name]).format(name=composed.Identifier('we"ird')).as_string(conn) for name in with_braces
-    }
 
-    assert with_braces
-    assert {name for name, text in composed_as.items() if '"we""ird"' not in text} == set()
+@pytest.fixture
+def under(database):
+    """Give a function that connects to the test's database, which has these settings until the test ends."""
+    change = composed.SQL("ALTER DATABASE {}").format(composed.Identifier(parse_dsn(database)["dbname"]))
+    with closing(connect(database)) as conn, ExitStack() as opened, conn.cursor() as cursor:
+
+        def under(settings: str) -> Connection:
+            for name, _, value in (pair.partition("=") for pair in shlex.split(settings)):
+                # One that takes a list is not to be quoted as a whole.
+                said = composed.SQL(value) if name == "datestyle" else composed.Literal(value)
+                cursor.execute(change + composed.SQL(" SET {} = {}").format(composed.SQL(name), said))
+            return opened.enter_context(closing(connect(database)))
+
+        yield under
+        cursor.execute(change + composed.SQL(" RESET ALL"))
+
+
+@pytest.mark.direct("a pool's connections may be from before the setting was made")
+@pytest.mark.parametrize("settings", SETTINGS, ids=["first", "second", "third"])
+def test_a_job_lives_its_life_under_any_setting_of_a_role(under, settings):
+    conn = under(settings)
+    text = "NULL, \\ and \"quotes\" and 'more' and \t"
+
+    asked = [NewJob("mail", {"text": text}, idempotency_key=f'k\\"{n}', tags=["NULL", text]) for n in range(3)]
+    jobs = [each.job for each in queueing.enqueue(conn, asked)]
+    job_acts.enqueue_one(conn, job_acts.draft(NewJob("mail", {}, delay=timedelta(seconds=90.5))))
+    worker = claims.register(conn, host="dock", pid=7, threads=4, queues=("default",), lease_seconds=30.5)
+    claimed = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=("default",), limit=3)
+    first, second, third = [Settlement(Fence.of(job), outcome) for job, outcome in zip(claimed, [
+        Outcome.complete({"text": text}), Outcome.fail(text, 60.5, 1.5), Outcome.fail_for_good("NULL"),
+    ], strict=True)]  # fmt: skip
+    statuses, _ = claims.settle_and_claim(conn, [first, second], None)
+    settled = claims.settle(conn, [third])
+    found = search.list_jobs(conn, search.JobFilter(queues=["default"])).jobs
+    tagged = search.list_jobs(conn, search.JobFilter(tags=[text])).jobs
+    key, token = api_keys.create(
+        conn, api_keys.NewKey("Ann", ["read"], rate_limit=5, lifetime=timedelta(days=1)), actor="cli"
+    )
+
+    assert [job.payload for job in claimed] == [{"text": text}] * 3
+    assert [job.tags for job in claimed] == [["NULL", text]] * 3
+    assert {job.id for job in tagged} == {job.id for job in jobs}
+    assert statuses == [JobStatus.SUCCEEDED, JobStatus.RETRYING]
+    assert list(settled.values()) == [JobStatus.FAILED_PERMANENT]
+    assert {job.id for job in found[1:]} == {job.id for job in jobs}
+    assert search.get(conn, claimed[0].id).read().result == {"text": text}
+    assert search.get(conn, claimed[1].id).last_error == text
+    assert search.get(conn, claimed[2].id).last_error == "NULL"
+    assert found[0].run_at - found[0].created_at == timedelta(seconds=90.5)
+    assert found[0].created_at.utcoffset() == timedelta(0)
+    assert [each.receipt for each in queueing.enqueue(conn, asked)] == [job_acts.Receipt.REPLAYED] * 3
+    assert api_keys.find(conn, key.id).key == key
+    assert queueing.rescue(conn).jobs == {}
+    assert 6 <= partitions.days_ahead(conn) <= 8
+    assert migrate(conn, retention_days=30).endswith("; 0 history partitions made")

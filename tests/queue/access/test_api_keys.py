@@ -1,31 +1,32 @@
-"""API keys, their rates and the record of what is done with them: it ..."""
+"""API keys, their rates, sessions, and the record of what is done. It ..."""
 
 from __future__ import annotations
 
 import hmac
 import re
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from datetime import timedelta
 from hashlib import sha256
+from uuid import UUID
 
 import pytest
 
 from haulier.domain import api_key
-from haulier.domain.api_key import ID_PATTERN, TOKEN, ApiKey, Scope, hash_of, id_in, id_of, new_id, new_token
+from haulier.domain.act import Act
+from haulier.domain.api_key import ID_PATTERN, TOKEN, Scope, hash_of, id_in, id_of, new_token
 from haulier.domain.errors import KeyExists, KeyNotFound, KeyRotated
-from haulier.postgres.connection import connect
-from haulier.queue.access import api_keys, audit_log
+from haulier.postgres.values import array
+from haulier.queue.access import api_keys, audit_log, sessions
 from haulier.queue.access.api_keys import NewKey
-from haulier.queue.upkeep.purge import purge_audit
+from haulier.queue.access.audit_log import LOOK_ROWS, ActionFilter, find_actions
+from haulier.queue.upkeep.purge import purge_audit, purge_sessions
+from tests.conftest import Sql
+from tests.queue.plans import buffers, explain
 
 DAY = timedelta(days=1)
 
 
 @pytest.fixture
 def make(conn):
-    """Give a function that makes a key."""
-
     def make(*scopes, **options):
         return api_keys.create(conn, NewKey("Ann's shop", scopes or [Scope.READ], **options), actor="cli")
 
@@ -46,14 +47,6 @@ def test_makes_a_key_whose_token_is_kept_nowhere(make, conn, sql):
     assert token.split("_", 2)[2] not in row
     assert repr(hash_of(token)) not in repr(key)
     assert [bytes(kept) for [kept] in sql("SELECT hash FROM haulier.api_key")] == [sha256(token.encode()).digest()]
-
-
-def test_no_two_keys_are_alike():
-    tokens = {new_token(new_id()) for _ in range(1000)}
-
-    assert len(tokens) == 1000
-    assert all(TOKEN.fullmatch(token) for token in tokens)
-    assert len({token.split("_")[1] for token in tokens}) == 1000
 
 
 def test_draws_secrets_from_the_operating_system(monkeypatch):
@@ -84,15 +77,6 @@ def test_what_has_not_the_form_of_a_token_names_no_key():
     texts = ["", "hlr__", "hlr_abcdefghijkl_", "HLR_abcdefghijkl_" + "x" * 43, "hlr_abcdefghijkl_" + "x" * 44]
 
     assert [text for text in texts if id_in(text)] == []
-
-
-def test_admin_may_do_everything_and_others_what_they_say():
-    admin = ApiKey("a", "a", frozenset([Scope.ADMIN]), ())
-    reader = ApiKey("b", "b", frozenset([Scope.READ]), (), queues=frozenset(["mail"]))
-
-    assert [admin.may(scope) for scope in Scope] == [True] * 4
-    assert [reader.may(scope) for scope in Scope] == [False, True, False, False]
-    assert (admin.may_use("any"), reader.may_use("mail"), reader.may_use("any")) == (True, True, False)
 
 
 def test_finds_no_key_that_has_expired_or_is_revoked_or_was_never_made(make, conn):
@@ -127,16 +111,10 @@ def test_two_tokens_are_good_after_a_rotation_and_never_three(make, conn):
     assert [after_one.key.is_opened_by(token) for token in (first, second, third)] == [True, True, False]
     assert [after_two.key.is_opened_by(token) for token in (first, second, third)] == [False, True, True]
     assert 86_000 < after_one.seconds <= 86_400
-
-
-def test_the_old_token_is_good_only_for_the_overlap(make, conn):
-    key, first = make()
-
-    second = api_keys.rotate(conn, key.id, overlap=timedelta(0), actor="cli")
-
-    found = api_keys.find(conn, key.id)
-    assert [found.key.is_opened_by(token) for token in (first, second)] == [False, True]
-    assert found.seconds is None
+    fourth = api_keys.rotate(conn, key.id, overlap=timedelta(0), actor="cli")
+    without_overlap = api_keys.find(conn, key.id)
+    assert [without_overlap.key.is_opened_by(token) for token in (third, fourth)] == [False, True]
+    assert without_overlap.seconds is None
 
 
 def test_neither_rotates_nor_revokes_what_is_no_longer_good(make, conn):
@@ -166,17 +144,11 @@ def test_notes_use_once_a_minute(make, conn, sql):
 # Rates
 
 
-@pytest.fixture
-def stand_still(sql):
-    """Give a function that lets each budget have been filled this many seconds ago."""
-
+def test_lends_a_seconds_worth_and_more_as_time_goes_by(make, conn, sql):
     def stand_still(seconds: float = 0.0) -> None:
+        """Let each budget have been filled this many seconds ago."""
         sql("UPDATE haulier.rate_budget SET filled_at = now() - make_interval(secs => %s) RETURNING 1", seconds)
 
-    return stand_still
-
-
-def test_lends_a_seconds_worth_and_more_as_time_goes_by(make, conn, stand_still):
     key, _ = make(rate_limit=10)
     loans = []
     for _ in range(4):
@@ -249,21 +221,132 @@ def test_makes_one_key_of_an_id(conn, sql):
     assert sql("SELECT count(*) FROM haulier.audit") == [(1,)]
 
 
-def test_rotates_once_if_many_ask_after_the_same_look(make, conn, sql, database):
+def test_rotates_once_if_many_ask_after_the_same_look(make, conn, sql, at_once):
     key, old = make()
 
-    def rotate(_: int) -> object:
-        with closing(connect(database)) as mine:
-            try:
-                return api_keys.rotated(mine, key.id, overlap=DAY, actor="cli", seen=key.secret_mark)
-            except KeyRotated as error:
-                return error
+    found = at_once(4, lambda _, mine: api_keys.rotated(mine, key.id, overlap=DAY, actor="cli", seen=key.secret_mark))
 
-    with ThreadPoolExecutor(4) as threads:
-        found = list(threads.map(rotate, range(4)))
-
-    [(rotated, token)] = [each for each in found if isinstance(each, tuple)]
+    [(rotated, token)] = [each for each in found if not isinstance(each, KeyRotated)]
     assert api_keys.find(conn, key.id).key.is_opened_by(token)
     assert api_keys.find(conn, key.id).key.is_opened_by(old)
     assert rotated.secret_mark != key.secret_mark
     assert sql("SELECT count(*) FROM haulier.audit WHERE action = 'rotate_key'") == [(1,)]
+
+
+# --- Sessions
+
+
+def make_keys(sql: Sql, ids: str) -> None:
+    """Make a key of each of these ids, whose secret has the hash xxxx…."""
+    for key_id in ids:
+        sql("INSERT INTO haulier.api_key (id, name, hash, scopes) VALUES (%s, 'a', %s, '{read}')", key_id, b"x" * 32)
+
+
+def test_keeps_the_newest_hundred_of_a_key(conn, sql):
+    make_keys(sql, "ab")
+    tokens = [sessions.open_session(conn, key_id="a", key_hash=b"x" * 32, idle_seconds=60) for _ in range(103)]
+    other = sessions.open_session(conn, key_id="b", key_hash=b"x" * 32, idle_seconds=60)
+
+    assert sql("SELECT count(*) FROM haulier.session WHERE key_id = 'a'") == [(100,)]
+    assert [sessions.find_session(conn, each) is None for each in tokens] == [True] * 3 + [False] * 100
+    assert sessions.find_session(conn, other)
+
+
+def test_leaves_one_entry_of_the_same_again_within_a_minute(conn, sql):
+    make_keys(sql, "ab")
+    tokens = [sessions.open_session(conn, key_id=key, key_hash=b"x" * 32, idle_seconds=60) for key in "aab"]
+    for token in tokens:
+        sessions.sign_out(conn, token)
+    before = sql("SELECT actor, action FROM haulier.audit ORDER BY id")
+    sql("UPDATE haulier.audit SET at = at - interval '1 minute'")
+    sessions.sign_out(conn, sessions.open_session(conn, key_id="a", key_hash=b"x" * 32, idle_seconds=60))
+
+    assert before == [("a", "sign_in"), ("b", "sign_in"), ("a", "sign_out"), ("b", "sign_out")]
+    assert sql("SELECT count(*) FROM haulier.audit") == [(6,)]
+
+
+def test_records_who_signs_in_again_just_after_a_sign_out(conn, sql):
+    make_keys(sql, "a")
+    for _ in range(2):
+        token = sessions.open_session(conn, key_id="a", key_hash=b"x" * 32, idle_seconds=60)
+        sessions.sign_out(conn, token)
+    sessions.open_session(conn, key_id="a", key_hash=b"x" * 32, idle_seconds=60)
+
+    actions = [action for (action,) in sql("SELECT action FROM haulier.audit ORDER BY id")]
+    assert actions == ["sign_in", "sign_out", "sign_in", "sign_out", "sign_in"]
+
+
+def test_leaves_no_entry_of_what_had_ended_before(conn, sql):
+    make_keys(sql, "a")
+    token = sessions.open_session(conn, key_id="a", key_hash=b"x" * 32, idle_seconds=0)
+
+    for each in (token, token, "nonsense"):
+        sessions.sign_out(conn, each)
+
+    assert sql("SELECT action FROM haulier.audit") == [("sign_in",)]
+    assert sql("SELECT count(*) FROM haulier.session") == [(0,)]
+
+
+def test_is_forgotten_by_housekeeping_once_it_has_expired(conn, sql):
+    make_keys(sql, "a")
+    for _ in range(3):
+        sessions.open_session(conn, key_id="a", key_hash=b"x" * 32, idle_seconds=60)
+    sql("UPDATE haulier.session SET expires_at = now() WHERE hash IN (SELECT hash FROM haulier.session LIMIT 2)")
+
+    assert purge_sessions(conn) == 2
+    assert sql("SELECT count(*) FROM haulier.session") == [(1,)]
+
+
+# --- The record
+
+
+ENTRIES = 50_000
+JOB = UUID("0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11")
+# One of each ten entries of a second is that of another job; the rare actor has the oldest of all.
+MAKE = """
+    INSERT INTO haulier.audit (at, actor, action, job_id)
+    SELECT now() - make_interval(secs => %s - n), CASE n WHEN 1 THEN 'rare' ELSE 'common' END, 'cancel',
+        CASE n WHEN 7 THEN %s::uuid ELSE haulier.uuidv7() END
+    FROM generate_series(1, %s) AS n
+    RETURNING 1
+"""
+
+
+def test_knows_the_acts_that_the_table_takes(sql):
+    [[check]] = sql("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'action_is_known'")
+
+    assert set(re.findall(r"'(\w+)'", check)) == set(Act)
+
+
+def test_reads_by_index_no_more_entries_than_a_page_takes(conn, sql):
+    sql(MAKE, ENTRIES, str(JOB), ENTRIES)
+    sql("VACUUM ANALYZE haulier.audit")
+    [[long_ago]] = sql("SELECT min(at) + interval '5 s' FROM haulier.audit")
+    for given, index, least, most in (
+        ({"job": JOB}, "audit_by_job", 1, 1),
+        ({}, "audit_oldest", 51, 60),
+        ({"at_before": long_ago}, "audit_oldest", 5, 5),
+        ({"actor": "rare"}, "audit_oldest", LOOK_ROWS, LOOK_ROWS),
+        ({"acts": array(["retry"])}, "audit_oldest", LOOK_ROWS, LOOK_ROWS),
+    ):
+        _, nodes = explain(conn, "list_audit", {"most_rows": LOOK_ROWS, "limit": 51, **given})
+        scans = [node for node in nodes if "Scan" in node["Node Type"] and node["Node Type"] != "Subquery Scan"]
+        assert [node.get("Index Name") for node in scans] == [index], given
+        assert least <= scans[0]["Actual Rows"] <= most, given
+        assert most > 5 or buffers(nodes) < 20, given
+
+    assert [action.job_id for action in find_actions(conn, ActionFilter(job_id=JOB)).actions] == [JOB]
+
+
+def test_the_last_entry_of_a_look_is_on_its_page_if_it_matches(conn, sql, monkeypatch):
+    monkeypatch.setattr(audit_log, "LOOK_ROWS", 3)
+    for actor in ("a", "a", "b", "a", "b"):
+        sql("INSERT INTO haulier.audit (actor, action, target) VALUES (%s, 'mute', 't') RETURNING 1", actor)
+
+    first = find_actions(conn, ActionFilter(actor="b", limit=2))
+    second = find_actions(conn, ActionFilter(actor="b", limit=2, after=first.after))
+    full = find_actions(conn, ActionFilter(actor="a", limit=1))
+
+    assert [len(page.actions) for page in (first, second, full)] == [2, 0, 1]
+    assert first.after == (first.actions[-1].at, first.actions[-1].id)
+    assert second.after is None

@@ -2,85 +2,44 @@
 
 from __future__ import annotations
 
+import random
+import string
 import time
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from uuid import RFC_4122, uuid4
 
 import pytest
 
-from haulier.domain.claim import Fence, Settlement
-from haulier.domain.job import JobStatus, NewJob
+from haulier.domain.claim import ClaimRequest, Fence, Settlement
+from haulier.domain.errors import JobRefused, StatementRefused
+from haulier.domain.job import NewJob
 from haulier.domain.outcome import Outcome
 from haulier.queue import claims, search
+from haulier.queue.claims.claim import MOST_BYTES
 from haulier.queue.health import overview
 from tests import queueing
-from tests.conftest import eventually
 
-
-def test_hands_over_a_running_job_with_this_attempt_counted(claim, enqueue, worker, conn):
-    enqueued = enqueue()
-
-    job = claim()
-
-    assert job.id == enqueued.id
-    assert (job.status, job.worker_id) == (JobStatus.RUNNING, worker)
-    assert (job.attempts, job.attempt) == (1, 1)
-    assert job.claim is not None
-    assert job.started_at == job.updated_at
-    assert job.started_at >= job.created_at
-    assert search.get(conn, job.id).read() == job
-    assert claim() is None
-
-
-def test_leaves_a_job_that_is_not_due(claim, enqueue, make_due):
-    job = enqueue(delay=timedelta(hours=1))
-
-    early = claim()
-    make_due(job)
-    late = claim()
-
-    assert early is None
-    assert late.id == job.id
+HOUR = timedelta(hours=1)
 
 
 def test_takes_the_highest_priority_first_whatever_its_queue(claim, enqueue):
-    low = enqueue(priority=-100)
-    middle = enqueue(priority=0, queue="zebra")
-    high = enqueue(priority=100, queue="mail")
+    low, middle, high = enqueue(priority=-100), enqueue(queue="zebra"), enqueue(priority=100, queue="mail")
 
     claimed = [claim().id for _ in range(3)]
 
     assert claimed == [high.id, middle.id, low.id]
 
 
-def test_takes_the_longest_due_first_within_a_priority(claim, enqueue, sql):
-    jobs = [enqueue(payload={"n": n}) for n in range(3)]
-    for age, job in zip((2, 3, 1), jobs, strict=True):
-        sql("UPDATE haulier.job SET run_at = now() - make_interval(hours => %s) WHERE id = %s", age, job.id)
-
-    claimed = [claim().payload["n"] for _ in range(3)]
-
-    assert claimed == [1, 0, 2]
-
-
-def test_is_fair_between_the_queues_of_one_priority(claim, enqueue, sql):
-    for n in range(6):
+def test_takes_the_longest_due_first_whatever_its_queue_within_a_priority(claim, enqueue, sql):
+    for n in (3, 1, 5, 0, 2, 4):
         job = enqueue(queue="busy" if n % 2 else "calm", payload={"n": n})
         sql("UPDATE haulier.job SET run_at = now() - make_interval(mins => %s) WHERE id = %s", 60 - n, job.id)
 
-    claimed = [claim().queue for _ in range(6)]
+    claimed = [claim().payload["n"] for _ in range(6)]
 
-    assert claimed == ["calm", "busy"] * 3
-
-
-def test_does_not_let_a_flood_in_one_queue_starve_another(claim, conn, enqueue):
-    queueing.enqueue(conn, [NewJob("mail", {}, queue="a.flood") for _ in range(200)])
-    enqueue(queue="z.trickle")
-
-    flood = Counter(claim().queue for _ in range(201))
-
-    assert flood == {"a.flood": 200, "z.trickle": 1}
+    assert claimed == [0, 1, 2, 3, 4, 5]
 
 
 def test_takes_only_from_the_named_queues(claim, enqueue):
@@ -102,47 +61,16 @@ def test_takes_several_up_to_the_limit_the_best_ones(conn, worker, enqueue):
     assert len({job.claim for job in jobs}) == 1
 
 
-def test_takes_a_retrying_job_once_it_is_due(claim, running, settle, make_due):
-    job = running()
-    settle(job, Outcome.fail("no luck", delay=60))
-
-    early = claim()
-    make_due(job)
-    again = claim()
-
-    assert early is None
-    assert (again.id, again.attempts, again.attempt) == (job.id, 2, 2)
-    assert again.claim != job.claim
-
-
-def test_skips_locked_jobs_without_waiting(claim, enqueue, open_conn):
+def test_skips_locked_jobs_without_waiting(claim, enqueue, locked):
     first, second = enqueue(), enqueue()
-    rival = open_conn()
-    rival.autocommit = False
-    with rival.cursor() as cursor:
-        cursor.execute("SELECT FROM haulier.job WHERE id = %s FOR UPDATE", (first.id,))
 
-    claimed = claim()
-    nothing = claim()
-    rival.rollback()
+    with locked(first):
+        claimed, nothing = claim(), claim()
     rest = claim()
 
     assert claimed.id == second.id
     assert nothing is None
     assert rest.id == first.id
-
-
-def test_does_not_see_a_job_before_its_transaction_has_committed(claim, open_conn):
-    application = open_conn()
-    application.autocommit = False
-    queueing.enqueue(application, [NewJob("mail", {})])
-
-    early = claim()
-    application.commit()
-    late = claim()
-
-    assert early is None
-    assert late is not None
 
 
 def test_gives_nothing_to_a_worker_that_was_declared_dead(claim, enqueue, worker, conn):
@@ -155,7 +83,7 @@ def test_gives_nothing_to_a_worker_that_was_declared_dead(claim, enqueue, worker
 
 
 def test_gives_a_job_that_has_crashed_only_to_claims_for_suspects(claim, enqueue, sql):
-    suspect, good, urgent_suspect = enqueue(), enqueue(), enqueue(priority=100)
+    suspect, good, urgent_suspect, _early = enqueue(), enqueue(), enqueue(priority=100), enqueue(delay=HOUR)
     sql("UPDATE haulier.job SET crashes = 1 WHERE id = ANY(%s)", [suspect.id, urgent_suspect.id])
 
     ordinary = [claim(), claim()]
@@ -163,15 +91,6 @@ def test_gives_a_job_that_has_crashed_only_to_claims_for_suspects(claim, enqueue
 
     assert [job and job.id for job in ordinary] == [good.id, None]
     assert [job and job.id for job in suspects] == [urgent_suspect.id, suspect.id, None]
-
-
-def test_takes_neither_suspects_nor_jobs_before_their_time_beside_due_ones(conn, worker, enqueue, sql):
-    suspect, due, _early = enqueue(), enqueue(), enqueue(delay=timedelta(hours=1))
-    sql("UPDATE haulier.job SET crashes = 1 WHERE id = %s", suspect.id)
-
-    claimed = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=10)
-
-    assert [job.id for job in claimed] == [due.id]
 
 
 def test_gives_each_job_once_to_many_workers(at_once, conn, register, sql):
@@ -209,23 +128,6 @@ def test_claims_go_on_beside_settles_without_a_deadlock_or_a_second_run(at_once,
     assert overview.overview(conn).depths == []
 
 
-def test_says_how_long_until_a_job_is_due(conn, enqueue, claim, running):
-    nothing = queueing.seconds_until_due(conn, queues=())
-    enqueue(delay=timedelta(seconds=100), queue="mail", priority=7)
-    enqueue(delay=timedelta(seconds=50), queue="image")
-
-    every, mail, other = (queueing.seconds_until_due(conn, queues=queues) for queues in ((), ("mail",), ("bulk",)))
-    enqueue()
-    due = eventually(lambda: queueing.seconds_until_due(conn, queues=()))
-
-    assert nothing is None
-    assert other is None
-    assert 45 < every <= 50
-    assert 95 < mail <= 100
-    assert due <= 0
-    assert queueing.seconds_until_due(conn, queues=(), suspect=True) is None
-
-
 @pytest.mark.direct("what it sets for its session would be its neighbours' too")
 def test_gives_each_job_once_whatever_level_the_database_defaults_to(at_once, conn, register):
     queueing.enqueue(conn, [NewJob("mail", {}) for _ in range(2000)])
@@ -253,3 +155,123 @@ def test_the_ids_of_claims_grow_with_time_and_are_all_different():
     instants = [each.int >> 80 for each in ids]
     assert instants == sorted(instants)
     assert abs(instants[-1] / 1000 - time.time()) < 60
+
+
+# --- No more than fits, and which job it fails at
+
+
+def wish_for(conn, worker, limit: int, **given) -> ClaimRequest:
+    """Return a claim of up to `limit` jobs, from the start of all lanes."""
+    marks = [lane.head for lane in claims.lanes(conn, queues=()) if lane.seconds <= 0]
+    return ClaimRequest(worker, uuid4(), marks, limit, limit, **given)
+
+
+# How many jobs with which text there are, and the least and the most of them that one claim takes.
+TOO_LARGE = {
+    "at random": ("".join(random.Random(7).choices(string.ascii_letters, k=250_000)), 60, 32, 34),
+    "one letter": ("a" * 250_000, 60, 32, 34),
+    "larger than any claim": ("a" * 2 * MOST_BYTES, 2, 1, 1),
+    "letters of four bytes": ("\U0001f600" * 60_000, 40, 1, 39),
+}
+
+
+@pytest.mark.parametrize("name", TOO_LARGE)
+def test_takes_a_bounded_number_of_bytes_but_always_one_job(conn, worker, name):
+    text, jobs, least, most = TOO_LARGE[name]
+    queueing.enqueue(conn, [NewJob("mail", {"text": text})] * jobs)
+
+    wish = wish_for(conn, worker, 100)
+    _, claimed = claims.settle_and_claim(conn, [], wish)
+
+    assert least <= len(claimed.jobs) <= most
+    assert not claimed.has_all(wish)
+    assert most == 1 or claimed.size < MOST_BYTES + 300_000
+    while rest := claims.settle_and_claim(conn, [], wish_for(conn, worker, 100))[1].jobs:
+        jobs -= len(rest)
+    assert jobs == len(claimed.jobs)
+
+
+def test_counts_numbers_by_their_length_as_text(conn, sql, worker):
+    sql(
+        "INSERT INTO haulier.job (kind, payload)"
+        " SELECT 'mail', jsonb_build_object('n', (SELECT jsonb_agg(1e300) FROM generate_series(1, 20000)))"
+        " FROM generate_series(1, 4)"
+    )
+
+    wish = wish_for(conn, worker, 8)
+    _, claimed = claims.settle_and_claim(conn, [], wish)
+
+    assert (len(claimed.jobs), claimed.has_all(wish)) == (2, False)
+
+
+def test_knows_when_last_attempts_were_left(conn, worker, enqueue, sql):
+    for lasts, free, is_certain in ((2, 3, True), (3, 3, True), (5, 3, False)):
+        for _ in range(lasts):
+            enqueue(max_attempts=1)
+        enqueue()
+        wish = replace(wish_for(conn, worker, 10), free=free)
+        _, claimed = claims.settle_and_claim(conn, [], wish)
+
+        assert len(claimed.jobs) == min(lasts, free) + 1
+        assert claimed.has_all(wish) is is_certain
+        sql("DELETE FROM haulier.job")
+
+
+def test_takes_no_more_than_it_can_measure_in_time(conn, worker, monkeypatch):
+    queueing.enqueue(conn, [NewJob("mail", {"text": "a" * 3000})] * 3 + [NewJob("mail", {})] * 3)
+    wish = wish_for(conn, worker, 10)
+    # As if the time were up before the first job: how many a machine can measure in time differs from run to run.
+    monkeypatch.setattr("haulier.queue.claims.claim.MEASURE_SECONDS", -1.0)
+
+    taken = [claims.settle_and_claim(conn, [], wish)[1] for _ in range(3)]
+
+    assert [len(claimed.jobs) for claimed in taken] == [1, 1, 1]
+    assert not any(claimed.has_all(wish) for claimed in taken)
+    _, rest = claims.settle_and_claim(conn, [], wish)
+    assert (len(rest.jobs), rest.has_all(wish)) == (3, True)
+
+
+def test_skips_the_jobs_that_it_is_given_to_skip(conn, worker, enqueue):
+    jobs = [enqueue() for _ in range(3)]
+
+    _, claimed = claims.settle_and_claim(conn, [], wish_for(conn, worker, 10, passed_over=[jobs[1].id]))
+
+    assert [job.id for job in claimed.jobs] == [jobs[0].id, jobs[2].id]
+
+
+@pytest.fixture
+def forbid(sql):
+    """Give a function that lets no row of a kind be written any more, whatever stands there already."""
+    yield lambda kind: sql(f"ALTER TABLE haulier.job ADD CONSTRAINT forbidden CHECK (kind <> '{kind}') NOT VALID")
+    sql("ALTER TABLE haulier.job DROP CONSTRAINT IF EXISTS forbidden")
+
+
+def test_a_claim_of_one_says_which_job_cannot_be_claimed(conn, worker, enqueue, forbid):
+    good, bad, other = enqueue(), enqueue("odd"), enqueue()
+    forbid("odd")
+
+    with pytest.raises(StatementRefused):
+        claims.settle_and_claim(conn, [], wish_for(conn, worker, 10))
+    first = claims.claim_next(conn, wish_for(conn, worker, 10))
+    with pytest.raises(JobRefused, match='violates check constraint "forbidden"$') as refused:
+        claims.claim_next(conn, wish_for(conn, worker, 10))
+    last = claims.claim_next(conn, wish_for(conn, worker, 10, passed_over=[bad.id]))
+
+    assert [job.id for job in first.jobs + last.jobs] == [good.id, other.id]
+    assert refused.value.job_id == bad.id
+    assert search.get(conn, bad.id) == bad
+    assert claims.claim_next(conn, wish_for(conn, worker, 10, passed_over=[bad.id])).jobs == []
+
+
+def test_a_claim_of_one_distinguishes_a_refused_statement_from_a_refused_job(conn, worker, enqueue, sql):
+    enqueue()
+    wish = wish_for(conn, worker, 10)
+    # Whatever is claimed: the table that says who may has gone.
+    sql("ALTER TABLE haulier.worker RENAME COLUMN id TO other")
+    try:
+        with pytest.raises(StatementRefused) as refused:
+            claims.claim_next(conn, wish)
+    finally:
+        sql("ALTER TABLE haulier.worker RENAME COLUMN other TO id")
+
+    assert not isinstance(refused.value, JobRefused)

@@ -16,20 +16,19 @@ from haulier.queue import claims
 from haulier.queue.claims.claim import claim_parameters
 from haulier.queue.claims.settle import settle_parameters
 from tests import queueing
-from tests.queue.filling import copy_to_history, seen_by_an_old_snapshot
-from tests.queue.plans import buffers, explain, parameters_of_claim
+from tests.queue.plans import buffers, copy_to_history, explain, parameters_of_claim, seen_by_an_old_snapshot
 
 CROWDS = {
     "nobody": "SELECT 1",
     "deferred": "INSERT INTO haulier.job (kind, payload, run_at) SELECT 'mail', '{}', now() + interval '1 day'"
-    " FROM generate_series(1, 50000)",
+    " FROM generate_series(1, 20000)",
     "other queues": "INSERT INTO haulier.job (kind, payload, queue, run_at)"
-    " SELECT 'mail', '{}', 'other', now() - interval '1 hour' FROM generate_series(1, 50000)",
+    " SELECT 'mail', '{}', 'other', now() - interval '1 hour' FROM generate_series(1, 20000)",
     "lower priorities": "INSERT INTO haulier.job (kind, payload, priority, run_at)"
-    " SELECT 'mail', '{}', -1 - mod(n, 5), now() - interval '1 hour' FROM generate_series(1, 50000) AS n",
-    "ready": "INSERT INTO haulier.job (kind, payload) SELECT 'mail', '{}' FROM generate_series(1, 50000)",
+    " SELECT 'mail', '{}', -1 - mod(n, 5), now() - interval '1 hour' FROM generate_series(1, 20000) AS n",
+    "ready": "INSERT INTO haulier.job (kind, payload) SELECT 'mail', '{}' FROM generate_series(1, 20000)",
     "suspects": "INSERT INTO haulier.job (kind, payload, crashes, run_at)"
-    " SELECT 'mail', '{}', 1, now() - interval '1 hour' FROM generate_series(1, 50000)",
+    " SELECT 'mail', '{}', 1, now() - interval '1 hour' FROM generate_series(1, 20000)",
     # They end before the claims.
     "finished": "INSERT INTO haulier.job (kind, payload) SELECT 'mail', '{}' FROM generate_series(1, 20000)",
 }
@@ -60,7 +59,6 @@ def test_a_claim_reads_only_what_it_takes(conn, sql, crowd):
 
 
 def reads_only_what_it_takes(conn, call: str, batch: int) -> None:
-    """Check what the call reads for a claim of `batch` jobs."""
     worker = claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
     lanes = [lane for lane in claims.lanes(conn, queues=("default",)) if lane.seconds <= 0]
 
@@ -93,7 +91,7 @@ def test_a_settle_planned_for_a_small_table_reads_only_what_it_settles(conn, sql
     with conn.cursor() as cursor:
         cursor.execute(to_prepare)
     explain_settle(conn, [], call)
-    sql("INSERT INTO haulier.job (kind, payload) SELECT 'mail', '{}' FROM generate_series(1, 50000) RETURNING 1")
+    sql("INSERT INTO haulier.job (kind, payload) SELECT 'mail', '{}' FROM generate_series(1, 20000) RETURNING 1")
     worker = claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
     jobs = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=100)
 
@@ -114,7 +112,6 @@ def explain_settle(conn, jobs: list[Job], call: str) -> list[dict[str, Any]]:
 
 
 def planned(conn) -> str:
-    """Prepare the claim and make its plan, and return the call of it."""
     to_prepare, call = as_prepared("claim")
     with conn.cursor() as cursor:
         cursor.execute(to_prepare)

@@ -1,14 +1,31 @@
-"""Settle: it ..."""
+"""Settle, one job or many, of claims that are the current one or not, and again. It ..."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import product
+from uuid import uuid4
 
-from haulier.domain.job import KEPT_ERRORS, MAX_SNOOZES, JobStatus
-from haulier.domain.outcome import Outcome
+import pytest
+from psycopg2.extensions import connection as Connection
+
+from haulier.domain.claim import Fence, Settlement
+from haulier.domain.errors import StatementRefused
+from haulier.domain.job import KEPT_ERRORS, MAX_SNOOZES, JobStatus, NewJob
+from haulier.domain.outcome import Outcome, Verb
+from haulier.queue import claims, search
 from haulier.queue import jobs as job_acts
-from haulier.queue import search
-from tests.queue.claims.outcomes import OUTCOMES
+from tests import queueing
+from tests.conftest import sql_on
+
+OUTCOMES = {
+    "complete": Outcome.complete({"done": True}),
+    "fail": Outcome.fail("no luck", delay=1.0, backoff=1.0),
+    "fail for good": Outcome.fail_for_good("hopeless"),
+    "release": Outcome.release(),
+    "snooze": Outcome.snooze(1.0),
+    "crash": Outcome(Verb.CRASH, error="crashed", delay=0.0),
+}
 
 
 def test_complete_stores_any_json(running, settle, conn):
@@ -24,22 +41,6 @@ def test_complete_stores_any_json(running, settle, conn):
     assert [job.result for job in ended] == results
 
 
-def test_fail_makes_it_retrying_after_the_delay(running, settle, conn):
-    job = running()
-
-    status = settle(job, Outcome.fail("connection refused", delay=12.5, backoff=7.0))
-
-    waiting = search.get(conn, job.id)
-    assert status is waiting.status is JobStatus.RETRYING
-    assert waiting.run_at - waiting.updated_at == timedelta(seconds=12.5)
-    assert (waiting.backoff, waiting.worker_id, waiting.attempts) == (7.0, None, 1)
-    assert waiting.last_error == "connection refused"
-    [noted] = waiting.errors
-    assert (noted["attempt"], noted["error"]) == (1, "connection refused")
-    assert noted["at"].endswith("Z")
-    assert datetime.fromisoformat(noted["at"]) == waiting.updated_at.astimezone(UTC)
-
-
 def test_fail_keeps_the_previous_back_off_if_a_receiver_set_the_delay(running, settle, claim, make_due, conn):
     job = running()
     settle(job, Outcome.fail("busy", delay=1.0, backoff=4.0))
@@ -50,47 +51,22 @@ def test_fail_keeps_the_previous_back_off_if_a_receiver_set_the_delay(running, s
     assert search.get(conn, job.id).backoff == 4.0
 
 
-def test_fail_is_final_once_the_budget_is_spent(running, settle, claim, make_due, conn):
-    job = running(max_attempts=3)
+def test_fail_is_final_once_the_budget_is_spent_and_keeps_twenty_errors(running, settle, claim, make_due, conn):
+    job = running(max_attempts=25)
     statuses = []
 
-    for attempt in (1, 2, 3):
+    for attempt in range(1, 26):
         statuses.append(settle(job, Outcome.fail(f"error {attempt}", delay=60)))
-        if attempt < 3:
+        if attempt < 25:
             make_due(job)
             job = claim()
 
     ended = search.get(conn, job.id)
-    assert statuses == [JobStatus.RETRYING, JobStatus.RETRYING, JobStatus.FAILED_PERMANENT]
-    assert (ended.attempts, ended.last_error) == (3, "error 3")
-    assert [noted["attempt"] for noted in ended.errors] == [1, 2, 3]
+    assert statuses == [JobStatus.RETRYING] * 24 + [JobStatus.FAILED_PERMANENT]
+    assert (ended.attempts, ended.last_error) == (25, "error 25")
+    assert len(ended.errors) == KEPT_ERRORS == 20
+    assert [(noted["attempt"], noted["error"]) for noted in ended.errors] == [(n, f"error {n}") for n in range(6, 26)]
     assert ended.finished_at is not None
-
-
-def test_keeps_the_last_error_after_a_later_success(running, settle, claim, make_due, conn):
-    job = running()
-    settle(job, Outcome.fail("first time unlucky", delay=0))
-    make_due(job)
-
-    settle(claim(), Outcome.complete())
-
-    ended = search.get(conn, job.id)
-    assert ended.status is JobStatus.SUCCEEDED
-    assert ended.last_error == "first time unlucky"
-    assert len(ended.errors) == 1
-
-
-def test_keeps_the_last_twenty_errors(running, settle, claim, make_due, conn):
-    job = running(max_attempts=1000)
-
-    for attempt in range(1, 26):
-        settle(job, Outcome.fail(f"error {attempt}", delay=0))
-        make_due(job)
-        job = claim()
-
-    errors = search.get(conn, job.id).errors
-    assert len(errors) == KEPT_ERRORS == 20
-    assert [(noted["attempt"], noted["error"]) for noted in errors] == [(n, f"error {n}") for n in range(6, 26)]
 
 
 def test_a_job_waits_for_the_delay_of_its_outcome(running, settle, conn):
@@ -100,29 +76,10 @@ def test_a_job_waits_for_the_delay_of_its_outcome(running, settle, conn):
         settle(job, outcome)
         waiting = search.get(conn, job.id)
         assert waiting.run_at - waiting.updated_at == timedelta(seconds=seconds)
-
-
-def test_release_gives_the_attempt_back_and_makes_it_due_at_once(running, settle, claim, conn):
-    job = running()
-
-    status = settle(job, Outcome.release())
-
-    waiting = search.get(conn, job.id)
-    assert status is waiting.status is JobStatus.QUEUED
-    assert (waiting.attempts, waiting.attempt) == (0, 1)
-    assert (waiting.last_error, waiting.errors) == (None, [])
-    again = claim()
-    assert (again.attempts, again.attempt) == (1, 2)
-
-
-def test_release_on_the_last_attempt_leaves_it_one_more(running, settle, claim, conn):
-    job = running(max_attempts=1)
-    settle(job, Outcome.release())
-
-    again = claim()
-
-    assert again.attempts == 1
-    assert settle(again, Outcome.fail("no luck", delay=0)) is JobStatus.FAILED_PERMANENT
+        for noted in waiting.errors:
+            assert noted["at"].endswith("Z")
+            assert datetime.fromisoformat(noted["at"]) == waiting.updated_at.astimezone(UTC)
+        assert len(waiting.errors) == (outcome.error is not None)
 
 
 def test_snooze_is_granted_a_hundred_times_and_then_fails_for_good_saying_why(running, settle, claim, make_due, conn):
@@ -158,7 +115,7 @@ def test_a_requested_cancel_wins_over_every_outcome(running, settle, conn, sql):
 
 
 def test_stores_an_error_text_of_any_characters(running, settle, conn):
-    job = running()
+    job, given_back = running(), running()
     text = "it's \\ {braces} %(percent)s \x01 \ud800 \x00 😀" + "x" * 10_000
 
     settle(job, Outcome.fail_for_good(text))
@@ -167,18 +124,126 @@ def test_stores_an_error_text_of_any_characters(running, settle, conn):
     assert ended.last_error == ended.errors[0]["error"]
     assert ended.last_error.startswith("it's \\ {braces} %(percent)s \x01 ? \ufffd 😀xxx")
     assert len(ended.last_error.encode()) == 4096
+    settle(given_back, Outcome.release(60, why="nobody knows \x00 it"))
+    assert search.get(conn, given_back.id).last_error == "nobody knows \ufffd it"
 
 
-def test_says_why_a_job_was_given_back_without_counting_it_as_a_failed_attempt(running, settle, conn, claim, make_due):
-    job = running(max_attempts=3)
-    settle(job, Outcome.fail("no luck", delay=0))
-    settle(claim(), Outcome.release(60))
-    without_reason = search.get(conn, job.id)
-    make_due(job)
+# --- Many, and of other claims
 
-    settle(claim(), Outcome.release(60, why="nobody knows \x00 it"))
 
-    back = search.get(conn, job.id)
-    assert without_reason.last_error == "no luck"
-    assert (back.status, back.attempts, back.last_error) == (JobStatus.RETRYING, 1, "nobody knows \ufffd it")
-    assert [failed["error"] for failed in back.errors] == ["no luck"]
+def test_changes_nothing_under_a_wrong_fence(running, conn):
+    job, other = running(), uuid4()
+    fence = Fence.of(job)
+    wrong = [fence._replace(attempt=2), fence._replace(claim=other), fence._replace(id=other)]
+
+    settled = [claims.settle(conn, [Settlement(each, outcome)]) for each in wrong for outcome in OUTCOMES.values()]
+
+    assert settled == [{}] * (3 * len(OUTCOMES))
+    assert search.get(conn, job.id).read() == job
+
+
+def test_changes_nothing_after_the_job_was_claimed_again(running, settle, claim, conn):
+    zombie = running()
+    settle(zombie, Outcome.release())
+    current = claim()
+
+    late = [settle(zombie, outcome) for outcome in OUTCOMES.values()]
+
+    assert late == [None] * len(OUTCOMES)
+    assert search.get(conn, current.id).read() == current
+    settle(current, Outcome.complete(1))
+    ended = search.get(conn, current.id)
+    assert [settle(current, outcome) for outcome in OUTCOMES.values()] == [None] * len(OUTCOMES)
+    assert search.get(conn, current.id) == ended
+
+
+def test_settles_many_at_once_each_as_its_outcome_says(running, conn):
+    jobs = [running(payload={"n": n}) for n in range(6)]
+    stale = running()
+    job_acts.cancel(conn, jobs[4].id)
+    ends = [
+        (Outcome.complete("a"), JobStatus.SUCCEEDED),
+        (Outcome.fail("b", delay=60), JobStatus.RETRYING),
+        (Outcome.fail_for_good("c"), JobStatus.FAILED_PERMANENT),
+        (Outcome.release(60), JobStatus.QUEUED),
+        (Outcome.complete("e"), JobStatus.CANCELLED),
+        (Outcome.snooze(60), JobStatus.QUEUED),
+    ]
+    settlements = [Settlement(Fence.of(job), outcome) for job, (outcome, _) in zip(jobs, ends, strict=True)]
+    settlements.insert(3, Settlement(Fence.of(stale)._replace(claim=uuid4()), Outcome.complete()))
+
+    settled = claims.settle(conn, settlements)
+
+    assert settled == {job.id: status for job, (_, status) in zip(jobs, ends, strict=True)}
+    assert {job_id: search.get(conn, job_id).status for job_id in settled} == settled
+    assert search.get(conn, stale.id).read() == stale
+    assert search.get(conn, jobs[0].id).result == "a"
+    assert search.get(conn, jobs[2].id).last_error == "c"
+
+
+def test_settles_the_others_if_the_database_refuses_one_outcome(running, conn):
+    jobs = [running() for _ in range(9)]
+    outcomes = [Outcome.complete(), Outcome(Verb.COMPLETE, result="{not json"), *[Outcome.complete()] * 7]
+
+    became = claims.settle_each(
+        conn, [Settlement(Fence.of(job), outcome) for job, outcome in zip(jobs, outcomes, strict=True)]
+    )
+
+    assert isinstance(became[1], StatementRefused)
+    assert became[1].is_lasting
+    assert [*became[:1], *became[2:]] == [JobStatus.SUCCEEDED] * 8
+    assert search.get(conn, jobs[1].id).read() == jobs[1]
+
+
+def test_says_by_the_whole_fence_what_unanswered_settles_have_left(running, settle, conn):
+    completed, failed, open_job = running(), running(), running()
+    settle(completed, Outcome.complete())
+    settle(failed, Outcome.fail("no luck", delay=60))
+
+    statuses = claims.settled_earlier(conn, [Fence.of(job) for job in (completed, failed, open_job)])
+
+    assert statuses == {Fence.of(completed): JobStatus.SUCCEEDED, Fence.of(failed): JobStatus.RETRYING}
+    fence = Fence.of(completed)
+    wrong = [fence._replace(claim=uuid4()), fence._replace(attempt=3), fence._replace(id=uuid4())]
+    assert claims.settled_earlier(conn, wrong) == {}
+
+
+def test_settles_of_the_same_jobs_in_opposite_orders_do_not_wait_in_a_circle(
+    conn, worker, at_once, open_conn, until_somebody_waits, sql
+):
+    queueing.enqueue(conn, [NewJob("mail", {}) for _ in range(2000)])
+    jobs = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=3)
+    settlements = [Settlement(Fence.of(job), Outcome.complete()) for job in sorted(jobs, key=lambda job: job.id)]
+    sql("ANALYZE haulier.job")
+    rival = open_conn(autocommit=False)
+    sql_on(rival)("SELECT FROM haulier.job WHERE id = %s FOR UPDATE", settlements[1].fence.id)
+
+    def settle_all(number: int, mine: Connection) -> object:
+        if number == 2:
+            until_somebody_waits(2)
+            return rival.rollback()
+        return claims.settle(mine, settlements if number else settlements[::-1])
+
+    settled = at_once(3, settle_all)
+
+    assert sorted(len(each) for each in settled[:2]) == [0, 3]
+
+
+@pytest.mark.direct("a pool would lend what is set here to the next test")
+def test_a_job_that_is_handed_in_twice_ends_once(conn, sql, running):
+    wrong = []
+    # However the two are joined with the job's row.
+    for planner in ("SELECT", "SET enable_nestloop = off; SET enable_tidscan = off"):
+        sql(planner)
+        for names in product(OUTCOMES, repeat=2):
+            job, other = running(), running()
+            twice = [Settlement(Fence.of(job), OUTCOMES[name]) for name in names]
+            settlements = [*twice, Settlement(Fence.of(other), Outcome.complete())]
+            statuses, _ = claims.settle_and_claim(conn, settlements, None)
+
+            rows = sorted(sql("SELECT id, status FROM haulier.jobs"))
+            if rows not in [sorted([(job.id, status), (other.id, "succeeded")]) for status in statuses[:2]]:
+                wrong.append((planner, names, statuses, rows))
+            sql("DELETE FROM haulier.job; DELETE FROM haulier.finished_job")
+
+    assert wrong == []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
@@ -22,9 +21,8 @@ from haulier.postgres.scratch import create_database
 from haulier.queue import claims
 from haulier.queue.health.database_checks import EFFECTS, THRESHOLDS, check_database
 from haulier.queue.upkeep.migrate import migrate
-from tests.conftest import Sql, eventually, sql_on
+from tests.conftest import eventually, sql_on
 from tests.queue.schedules.schedules import plant
-from tests.queue.upkeep.archive import Archive
 from tests.rivals import beside
 
 pytestmark = pytest.mark.direct("is about a server of its own, and its sessions")
@@ -39,7 +37,7 @@ CONNECTIONS = 24
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
+def server():
     """Give the DSN of a database on a server that few may use, and on which transactions can be prepared."""
     base = Path(tempfile.mkdtemp(prefix="haulier-test-"))
     try:
@@ -56,21 +54,18 @@ def server() -> Iterator[str]:
 
 
 @pytest.fixture
-def checked(server: str) -> Iterator[Connection]:
-    """Give a connection to that database."""
+def checked(server):
     with closing(connect(server)) as conn:
         yield conn
 
 
 @pytest.fixture
-def run(checked: Connection) -> Sql:
-    """Give a function that runs any statement there."""
+def run(checked):
     return sql_on(checked)
 
 
 @pytest.fixture
-def rival(server: str) -> Iterator[Callable[[], Connection]]:
-    """Give a function that opens a further connection, closed after the test."""
+def rival(server):
     with ExitStack() as opened:
         yield lambda: opened.enter_context(closing(connect(server, application_name="nightly report")))
 
@@ -88,7 +83,7 @@ def only(conn: Connection, name: str, *, days: int = 30) -> Check:
     return found[name]
 
 
-def test_finds_nothing_in_a_healthy_database(checked: Connection) -> None:
+def test_finds_nothing_in_a_healthy_database(checked):
     found = check_database(checked, retention_days=30)
 
     assert [(check.name, check.state, check.fix) for check in found.checks] == [
@@ -101,7 +96,7 @@ def test_finds_nothing_in_a_healthy_database(checked: Connection) -> None:
     assert [text for text in messages.values() if re.search(r"\d{5}", text)] == []
 
 
-def test_finds_nothing_while_workers_work(checked: Connection, run: Sql) -> None:
+def test_finds_nothing_while_workers_work(checked, run):
     worker = claims.register(checked, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
     run("INSERT INTO haulier.job (kind, payload) SELECT 'mail', '{}' FROM generate_series(1, 100)")
     run("INSERT INTO haulier.counting (through, folded, recounted) VALUES (now(), now(), now())")
@@ -115,9 +110,7 @@ def test_finds_nothing_while_workers_work(checked: Connection, run: Sql) -> None
 
 # The transaction is idle for the 2 ms of the threshold here, and for half an hour of the real one.
 @pytest.mark.parametrize("begin", ["BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM haulier.job", "BEGIN; SELECT 1"])
-def test_names_a_transaction_that_is_idle_and_how_to_end_it(
-    checked: Connection, rival: Callable[[], Connection], begin: str
-) -> None:
+def test_names_a_transaction_that_is_idle_and_how_to_end_it(checked, rival, begin):
     idle = rival()
     sql_on(idle)(begin)
 
@@ -129,12 +122,12 @@ def test_names_a_transaction_that_is_idle_and_how_to_end_it(
     assert check.fix == f"Commit or end it: SELECT pg_terminate_backend({pid});"
 
 
-def test_an_hour_is_bad_and_some_minutes_are_a_warning() -> None:
+def test_an_hour_is_bad_and_some_minutes_are_a_warning():
     for name in ("transactions", "prepared_transactions", "slots"):
         assert [THRESHOLDS[name].judge(seconds) for seconds in (200, 600, 3600)] == ["ok", "warn", "bad"]
 
 
-def test_names_a_prepared_transaction_and_how_to_end_it(checked: Connection, run: Sql) -> None:
+def test_names_a_prepared_transaction_and_how_to_end_it(checked, run):
     run("BEGIN; INSERT INTO haulier.job (kind, payload) VALUES ('mail', '{}'); PREPARE TRANSACTION 'it''s lost'")
 
     check = only(checked, "prepared_transactions")
@@ -144,7 +137,7 @@ def test_names_a_prepared_transaction_and_how_to_end_it(checked: Connection, run
     assert check.fix.endswith(": ROLLBACK PREPARED 'it''s lost';")
 
 
-def test_names_an_abandoned_slot_and_how_to_drop_it(checked: Connection, run: Sql) -> None:
+def test_names_an_abandoned_slot_and_how_to_drop_it(checked, run):
     run("SELECT pg_create_physical_replication_slot('old_standby', true)")
 
     check = only(checked, "slots")
@@ -154,7 +147,7 @@ def test_names_an_abandoned_slot_and_how_to_drop_it(checked: Connection, run: Sq
     assert check.fix.endswith("SELECT pg_drop_replication_slot('old_standby');")
 
 
-def test_says_that_autovacuum_is_off_for_a_table_and_how_to_turn_it_on(checked: Connection, run: Sql) -> None:
+def test_says_that_autovacuum_is_off_for_a_table_and_how_to_turn_it_on(checked, run):
     run("ALTER TABLE haulier.job SET (autovacuum_enabled = off)")
 
     check = only(checked, "vacuum")
@@ -164,7 +157,7 @@ def test_says_that_autovacuum_is_off_for_a_table_and_how_to_turn_it_on(checked: 
     assert checks(checked)["vacuum"].state is CheckState.OK
 
 
-def test_says_that_autovacuum_is_off_and_how_to_turn_it_on(checked: Connection, run: Sql) -> None:
+def test_says_that_autovacuum_is_off_and_how_to_turn_it_on(checked, run):
     run("ALTER SYSTEM SET autovacuum = off")
     run("SELECT pg_reload_conf()")
     eventually(lambda: run("SHOW autovacuum") == [("off",)])
@@ -178,7 +171,7 @@ def test_says_that_autovacuum_is_off_and_how_to_turn_it_on(checked: Connection, 
     assert check.fix.startswith("Turn it on: ALTER SYSTEM SET autovacuum = on;")
 
 
-def test_says_that_the_partitions_end_tomorrow(archive: Archive) -> None:
+def test_says_that_the_partitions_end_tomorrow(archive):
     archive.sql(
         "DO $$ DECLARE part record; BEGIN FOR part IN SELECT schema, name FROM haulier.history_partitions()"
         " WHERE lower > now() + interval '1 day' LOOP EXECUTE format('DROP TABLE %I.%I', part.schema, part.name);"
@@ -192,7 +185,7 @@ def test_says_that_the_partitions_end_tomorrow(archive: Archive) -> None:
     assert "haulier migrate" in check.fix
 
 
-def test_says_that_a_partition_should_have_been_dropped(archive: Archive) -> None:
+def test_says_that_a_partition_should_have_been_dropped(archive):
     archive.sql(
         "CREATE TABLE haulier.of_long_ago PARTITION OF haulier.finished_job"
         " FOR VALUES FROM ('1999-01-01+00') TO ('1999-01-02+00')"
@@ -203,9 +196,7 @@ def test_says_that_a_partition_should_have_been_dropped(archive: Archive) -> Non
     assert (check.state, check.message.startswith("of_long_ago should have been dropped")) == (CheckState.BAD, True)
 
 
-def test_says_that_the_connections_are_used_up_and_what_to_lower(
-    checked: Connection, rival: Callable[[], Connection]
-) -> None:
+def test_says_that_the_connections_are_used_up_and_what_to_lower(checked, rival):
     for _ in range(CONNECTIONS - 2):
         rival()
 
@@ -216,9 +207,7 @@ def test_says_that_the_connections_are_used_up_and_what_to_lower(
     assert "DB_CONNECTION_LIMIT" in check.fix
 
 
-def test_names_the_process_that_waits_for_a_lock_and_its_holder(
-    checked: Connection, rival: Callable[[], Connection]
-) -> None:
+def test_names_the_process_that_waits_for_a_lock_and_its_holder(checked, rival):
     holder, waiter = rival(), rival()
     sql_on(holder)("BEGIN; LOCK TABLE haulier.worker IN ACCESS EXCLUSIVE MODE")
     pid = waiter.info.backend_pid
@@ -239,7 +228,7 @@ def test_names_the_process_that_waits_for_a_lock_and_its_holder(
     assert found.fix.endswith(f"SELECT pg_terminate_backend({holder.info.backend_pid});")
 
 
-def test_says_that_workers_sleep_while_jobs_are_due(checked: Connection, run: Sql) -> None:
+def test_says_that_workers_sleep_while_jobs_are_due(checked, run):
     worker = claims.register(checked, host="dock", pid=7, threads=8, queues=("mail",), lease_seconds=30)
     run("INSERT INTO haulier.sleeper (worker_id, queues, since) VALUES (%s, '{mail}', now() - interval '1 h')", worker)
     run("INSERT INTO haulier.job (kind, payload, queue, run_at) VALUES ('mail', '{}', 'bulk', now() - interval '1 m')")
@@ -253,7 +242,7 @@ def test_says_that_workers_sleep_while_jobs_are_due(checked: Connection, run: Sq
     assert (check.state, check.message) == (CheckState.WARN, "1 worker sleeps while jobs of its queues are due")
 
 
-def test_says_that_the_numbers_are_old(checked: Connection, run: Sql) -> None:
+def test_says_that_the_numbers_are_old(checked, run):
     run("INSERT INTO haulier.counting (through, folded, recounted) VALUES (now() - interval '1 h', now(), now())")
 
     check = only(checked, "numbers")
@@ -264,9 +253,7 @@ def test_says_that_the_numbers_are_old(checked: Connection, run: Sql) -> None:
 
 
 @pytest.mark.parametrize("has_worker", [False, True])
-def test_says_that_ticks_are_overdue_and_whether_a_worker_lives(
-    checked: Connection, run: Sql, has_worker: bool
-) -> None:
+def test_says_that_ticks_are_overdue_and_whether_a_worker_lives(checked, run, has_worker):
     plant(run, seconds_ago=400)
     run("UPDATE haulier.schedule SET next_at = look_at")
     if has_worker:
@@ -280,7 +267,7 @@ def test_says_that_ticks_are_overdue_and_whether_a_worker_lives(
     assert check.fix.startswith("See the workers' logs" if has_worker else "Start a worker: none that fires")
 
 
-def test_names_an_index_that_a_failed_reindex_left_over(archive: Archive) -> None:
+def test_names_an_index_that_a_failed_reindex_left_over(archive):
     archive.sql("CREATE INDEX job_claim_ccnew ON haulier.job (id)")
     archive.sql("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'haulier.job_claim_ccnew'::regclass")
 
@@ -289,7 +276,7 @@ def test_names_an_index_that_a_failed_reindex_left_over(archive: Archive) -> Non
     assert (check.state, check.fix) == (CheckState.WARN, "Drop it: DROP INDEX CONCURRENTLY haulier.job_claim_ccnew;")
 
 
-def test_counts_dead_rows_that_outnumber_the_live(checked: Connection, run: Sql) -> None:
+def test_counts_dead_rows_that_outnumber_the_live(checked, run):
     run("ALTER SYSTEM SET autovacuum_naptime = '1 h'")
     run("SELECT pg_reload_conf()")
     run(
@@ -308,9 +295,7 @@ def test_counts_dead_rows_that_outnumber_the_live(checked: Connection, run: Sql)
     assert found.fix.endswith("then VACUUM haulier.idempotency;")
 
 
-def test_says_what_a_role_may_not_see_and_does_not_guess(
-    server: str, run: Sql, rival: Callable[[], Connection]
-) -> None:
+def test_says_what_a_role_may_not_see_and_does_not_guess(server, run, rival):
     idle = rival()
     sql_on(idle)("BEGIN; SELECT 1")
     run('CREATE ROLE "poor one" LOGIN; GRANT USAGE ON SCHEMA haulier TO "poor one"')

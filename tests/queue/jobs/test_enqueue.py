@@ -1,20 +1,33 @@
-"""Enqueue: it ..."""
+"""Enqueue and its idempotency keys: it ..."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
+from uuid import UUID
 
 import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from haulier.domain.job import JobStatus, NewJob
+from haulier.domain.job import NewJob
+from haulier.domain.operation import OperationAction
+from haulier.domain.outcome import Outcome
 from haulier.postgres.statements import transaction
+from haulier.queue import jobs
 from haulier.queue import jobs as job_acts
-from haulier.queue import search
 from haulier.queue.jobs.draft import Receipt
+from haulier.queue.jobs.once import made_once
+from haulier.queue.operations import operations as ops
+from haulier.queue.operations.operations import Order
+from haulier.queue.schedules.schedules import run_schedule_once
+from haulier.queue.search.job_filter import JobFilter
+from haulier.queue.upkeep import purge
+from haulier.queue.upkeep.purge import purge_idempotency
 from tests import queueing
+from tests.queue.schedules.schedules import plant
 from tests.rivals import beside, connected
 
 MAIL = NewJob("mail", {"to": "a@b.c"})
@@ -58,8 +71,7 @@ def test_leaves_neither_job_nor_key_if_the_database_refuses_one(conn, sql):
 def test_lets_batches_with_the_same_keys_in_opposite_orders_pass_each_other(
     at_once, open_conn, until_somebody_waits, sql
 ):
-    rival = open_conn()
-    rival.autocommit = False
+    rival = open_conn(autocommit=False)
     queueing.enqueue(rival, [keyed("m")])
 
     def ask(number: int, mine: Connection) -> object:
@@ -76,8 +88,7 @@ def test_lets_batches_with_the_same_keys_in_opposite_orders_pass_each_other(
 
 
 def test_waits_for_a_rival_with_the_same_key_and_creates_after_its_rollback(open_conn, database, until_somebody_waits):
-    rival = open_conn()
-    rival.autocommit = False
+    rival = open_conn(autocommit=False)
     queueing.enqueue(rival, [keyed("order-7", n=1)])
     ask = connected(database, lambda mine: queueing.enqueue(mine, [keyed("order-7", n=2)])[0].receipt)
 
@@ -90,8 +101,7 @@ def test_waits_for_a_rival_with_the_same_key_and_creates_after_its_rollback(open
 
 
 def test_stores_no_job_if_the_callers_own_transaction_rolls_back(open_conn, sql):
-    mine = open_conn()
-    mine.autocommit = False
+    mine = open_conn(autocommit=False)
 
     [receipt] = queueing.enqueue(mine, [keyed("order-7")])
     mine.rollback()
@@ -99,18 +109,6 @@ def test_stores_no_job_if_the_callers_own_transaction_rolls_back(open_conn, sql)
     assert receipt.receipt is Receipt.CREATED
     assert sql("SELECT count(*) FROM haulier.job") == [(0,)]
     assert sql("SELECT count(*) FROM haulier.idempotency") == [(0,)]
-
-
-def test_stores_the_job_when_the_callers_own_transaction_commits(open_conn, conn, sql):
-    mine = open_conn()
-    mine.autocommit = False
-
-    [receipt] = queueing.enqueue(mine, [MAIL])
-    before = sql("SELECT count(*) FROM haulier.job")
-    mine.commit()
-
-    assert before == [(0,)]
-    assert search.get(conn, receipt.job.id).status is JobStatus.QUEUED
 
 
 def test_is_part_of_a_transaction_of_ours(conn, sql):
@@ -126,12 +124,9 @@ def test_is_part_of_a_transaction_of_ours(conn, sql):
 
 
 class Counting(psycopg2.extensions.cursor):
-    """A cursor that counts what it sends."""
-
     sent = 0
 
     def execute(self, *args, **kwargs):
-        """Send a message, and count it."""
         Counting.sent += 1
         return super().execute(*args, **kwargs)
 
@@ -164,8 +159,7 @@ def test_stores_any_text_of_many_jobs_as_it_is(conn):
 def test_sees_whom_it_waited_for_whatever_level_the_database_defaults_to(
     open_conn, at_once, until_somebody_waits, jobs
 ):
-    rival = open_conn()
-    rival.autocommit = False
+    rival = open_conn(autocommit=False)
     [winner] = queueing.enqueue(rival, [keyed("order-7")])
 
     def ask(number: int, mine: Connection) -> object:
@@ -179,3 +173,107 @@ def test_sees_whom_it_waited_for_whatever_level_the_database_defaults_to(
     [answers, _] = at_once(2, ask)
 
     assert [(answer.receipt, answer.job.id) for answer in answers] == [(Receipt.REPLAYED, winner.job.id)] * jobs
+
+
+# --- Purging
+
+
+OLD_KEYS = """
+    INSERT INTO haulier.idempotency (key, fingerprint, job_id, created_at)
+    SELECT 'k' || n, '', haulier.uuidv7(), now() - interval '40 days' FROM generate_series(1, %s) AS n
+"""
+
+
+@pytest.fixture
+def keys(sql):
+    return lambda: {row[0] for row in sql("SELECT key FROM haulier.idempotency")}
+
+
+def test_forgets_old_keys_whose_jobs_have_ended_or_are_nowhere(enqueue, running, settle, conn, keys, sql):
+    enqueue(idempotency_key="waiting", priority=-1)
+    sql("DELETE FROM haulier.job WHERE id = %s", enqueue(idempotency_key="nowhere", priority=-1).id)
+    for key in ("old", "young"):
+        settle(running(idempotency_key=key), Outcome.complete())
+    running(idempotency_key="runs")
+    for key, days in (("waiting", 400), ("runs", 400), ("nowhere", 31), ("old", 31), ("young", 29)):
+        sql("UPDATE haulier.idempotency SET created_at = now() - make_interval(days => %s) WHERE key = %s", days, key)
+
+    assert purge_idempotency(conn, idempotency_days=30) == 2
+    assert keys() == {"waiting", "runs", "young"}
+
+
+def test_takes_all_of_them_a_bounded_number_at_a_time(conn, sql, keys, monkeypatch):
+    monkeypatch.setattr(purge, "AT_ONCE", 4)
+    sql(OLD_KEYS, 10)
+
+    purged = purge_idempotency(conn, idempotency_days=30)
+
+    assert purged == 10
+    assert keys() == set()
+
+
+def test_leaves_locked_keys_to_their_purger_without_waiting(conn, sql, holding, keys):
+    sql(OLD_KEYS, 5)
+
+    with holding("SELECT FROM haulier.idempotency WHERE key = 'k3' FOR UPDATE"):
+        assert purge_idempotency(conn, idempotency_days=30) == 4
+
+    assert keys() == {"k3"}
+
+
+# --- Once
+
+
+AtOnce = Callable[..., list[Any]]
+
+
+def test_makes_one_job_however_many_ask_at_once(enqueue, at_once, sql):
+    job = enqueue()
+
+    def copy(_: int, conn: Connection) -> Any:
+        return made_once(conn, "copy-1", lambda: jobs.copy(conn, job.id).id)
+
+    made = at_once(8, copy)
+
+    assert sorted(each.is_new for each in made) == [False] * 7 + [True]
+    assert {each.job_id for each in made} == {
+        id for (id,) in sql("SELECT id FROM haulier.job WHERE copy_of IS NOT NULL")
+    }
+
+
+def test_runs_a_schedule_once_and_refuses_none_for_that(at_once, sql):
+    plant(sql, every_seconds=3600, overlap="skip")
+
+    made = at_once(8, lambda _, conn: run_schedule_once(conn, "nightly", "run-1"))
+
+    assert sorted(each.is_new for each in made) == [False] * 7 + [True]
+    assert sql("SELECT id FROM haulier.job") == [(made[0].job_id,)]
+
+
+def test_starts_one_operation_of_a_preview(enqueue, conn, at_once):
+    enqueue()
+    order = Order(OperationAction.CANCEL, JobFilter(kinds=["mail"]))
+    seen = ops.preview(conn, order)
+
+    started = at_once(8, lambda _, mine: ops.start_once(mine, order, as_of=seen.as_of, actor="Ann"))
+
+    [found], _ = ops.list_operations(conn)
+    assert sorted(is_new for _, is_new in started) == [False] * 7 + [True]
+    assert {each.id for each, _ in started} == {found.id}
+
+
+def test_leaves_the_key_free_and_no_job_if_making_it_failed(conn, sql):
+    def make() -> UUID:
+        [made] = queueing.enqueue(conn, [NewJob("mail", {})])
+        assert made.job is not None
+        return made.job.id
+
+    def fail() -> UUID:
+        make()
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        made_once(conn, "copy-1", fail)
+
+    assert sql("SELECT count(*) FROM haulier.job") == [(0,)]
+    assert [made_once(conn, "copy-1", make).is_new for _ in range(2)] == [True, False]

@@ -1,12 +1,16 @@
-"""Who counts the numbers, and the count of the live jobs. It ..."""
+"""Who counts the numbers, the count of the live jobs, and series of it. It ..."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from uuid import uuid4
 
+import pytest
+
 from haulier.domain.outcome import Outcome
 from haulier.queue.numbers import counts, depths
+from haulier.queue.numbers.recent import recent_minutes
+from haulier.queue.numbers.stats import Shown, stats
 from tests.queue.upkeep.histories import Made, begin, count_all, in_numbers, store
 
 DEPTH = "SELECT queue, kind, status, jobs, due FROM haulier.depth ORDER BY 1, 2, 3"
@@ -16,7 +20,7 @@ GAUGES = "SELECT queue, kind, due, running FROM haulier.rollup WHERE due IS NOT 
 # --- Whose turn it is
 
 
-def test_is_done_by_one_process_until_its_turn_ends(conn, sql):
+def test_is_done_by_one_process_until_its_turn_ends_or_it_leaves(conn, sql):
     first, second = begin(conn), uuid4()
     assert counts.count(conn, counter=first)
 
@@ -25,28 +29,19 @@ def test_is_done_by_one_process_until_its_turn_ends(conn, sql):
     sql("UPDATE haulier.counting SET counted_until = now() - interval '1 s'")
     assert counts.count(conn, counter=second)
     assert counts.count(conn, counter=first) is None
-
-
-def test_is_done_by_another_as_soon_as_the_first_leaves(conn):
-    first, second = begin(conn), uuid4()
-    counts.count(conn, counter=first)
-
-    counts.leave(conn, counter=second)
-    assert counts.count(conn, counter=second) is None
+    # One whose turn it is not leaves in vain.
     counts.leave(conn, counter=first)
-    assert counts.count(conn, counter=second)
+    assert counts.count(conn, counter=first) is None
+    counts.leave(conn, counter=second)
+    assert counts.count(conn, counter=first)
 
 
-def test_does_not_wait_for_a_process_that_is_counting(conn, sql, open_conn):
-    first, rival = begin(conn), open_conn()
-    counts.count(conn, counter=first)
+def test_does_not_wait_for_a_process_that_is_counting(conn, sql, holding):
+    counts.count(conn, counter=begin(conn))
     sql("UPDATE haulier.counting SET counted_until = now() - interval '1 s'")
-    with rival.cursor() as cursor:
-        cursor.execute("BEGIN; SELECT FROM haulier.counting FOR UPDATE")
 
+    with holding("SELECT FROM haulier.counting FOR UPDATE"):
         assert counts.count(conn, counter=uuid4()) is None
-
-        cursor.execute("ROLLBACK")
 
 
 def test_begins_a_day_ago_and_only_once(conn, sql):
@@ -173,7 +168,7 @@ UNKNOWN = """
 
 
 def test_learns_of_many_pages_in_several_calls(conn, sql):
-    store(conn, [Made("default", "mail", "succeeded", ago=0.5)] * 100_000)
+    store(conn, [Made("default", "mail", "succeeded", ago=0.5)] * 40_000)
     milliseconds, calls = 1, 0
 
     # As long as it takes to know some, but not all.
@@ -183,3 +178,72 @@ def test_learns_of_many_pages_in_several_calls(conn, sql):
 
     assert calls > 0
     assert sql(UNKNOWN) == [(0,)]
+
+
+# --- By the minute
+
+
+COUNTING = """
+    INSERT INTO haulier.counting (through, folded, recounted, depth_at)
+    SELECT at, at - interval '2 minutes', at - interval '2 minutes', at
+    FROM date_bin('1 minute', now(), 'epoch'::timestamptz) AS at
+    RETURNING through
+"""
+COUNTED = """
+    INSERT INTO haulier.rollup (step, at, queue, kind, succeeded, failed, due, running, oldest)
+    SELECT %s, through - %s * interval '1 second', %s, %s, %s, 1, %s, %s, %s
+    FROM haulier.counting
+"""
+# Step, seconds ago, queue, kind, succeeded, and what was due, running and oldest when the live jobs were counted.
+MAIL, HOOKS = "mail", "hooks"
+ROWS = [
+    # One minute that is summed, in which nothing was counted of hooks.
+    (60, 180, MAIL, "letter", 10, 2, 1, 30.0),
+    (60, 180, MAIL, "card", 20, 3, 1, 40.0),
+    (60, 180, HOOKS, "call", 40, None, None, None),
+    # Another, whose live jobs were counted three times: the cards were gone by the second.
+    (10, 60, MAIL, "letter", 1, 5, 2, 50.0),
+    (10, 60, MAIL, "card", 2, 7, 2, 60.0),
+    (10, 50, MAIL, "letter", 4, 3, 3, 10.0),
+    (10, 50, MAIL, "card", 8, 0, 0, None),
+    (10, 40, MAIL, "letter", 16, 4, 1, 20.0),
+    (10, 40, HOOKS, "call", 0, 9, 9, 5.0),
+    (10, 30, MAIL, "letter", 32, None, None, None),
+]
+
+
+@pytest.fixture
+def through(sql):
+    """Give how far counting has come, with such rows."""
+    [(at,)] = sql(COUNTING)
+    for row in ROWS:
+        sql(COUNTED, *row)
+    return at
+
+
+def test_says_of_each_minute_what_was_due_when_last_counted(conn, through):
+    found = recent_minutes(conn, [MAIL, HOOKS, "absent"])
+
+    counts = {
+        queue: [((through - each.at).total_seconds(), each.succeeded, each.failed, each.due) for each in minutes]
+        for queue, minutes in found.items()
+    }
+    assert counts == {MAIL: [(180, 30, 2, 5), (60, 63, 6, 4)], HOOKS: [(180, 40, 1, None), (60, 0, 1, 9)]}
+    assert recent_minutes(conn, [HOOKS]).keys() == {HOOKS}
+
+
+SERIES = [
+    (Shown(), (70, 5, 2, 40.0), (63, 13, 10, 20.0)),
+    (Shown(queues=[MAIL]), (30, 5, 2, 40.0), (63, 4, 1, 20.0)),
+    (Shown(queue=MAIL, kind="card"), (20, 3, 1, 40.0), (10, 0, 0, None)),
+    (Shown(kind="call"), (40, None, None, None), (0, 9, 9, 5.0)),
+    (Shown(queue="absent"), (0, None, None, None), (0, None, None, None)),
+]
+
+
+def test_says_of_each_step_of_a_series_what_was_due_when_last_counted(conn, through):
+    for shown, first, last in SERIES:
+        steps = {each.at: each for each in stats(conn, "1h", shown).series}
+        for ago, expected in ((180, first), (60, last)):
+            step = steps[through - timedelta(seconds=ago)]
+            assert (step.succeeded, step.due, step.running, step.oldest_due_seconds) == expected, shown

@@ -18,10 +18,10 @@ from haulier.postgres.statements import rows, transaction
 from haulier.queue import jobs as job_acts
 from haulier.queue.numbers import counts
 from haulier.queue.search.arrivals import NEVER, windows
-from tests.queue.plans import explain
+from tests.conftest import sql_on
+from tests.queue.plans import ended, explain
 from tests.queue.upkeep.histories import (
     DAY,
-    PAST,
     Made,
     begin,
     count_all,
@@ -32,6 +32,7 @@ from tests.queue.upkeep.histories import (
 )
 
 SEEDS = range(3)
+TODAY = "date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'"
 
 
 @pytest.fixture(autouse=True)
@@ -43,14 +44,14 @@ def _nothing_is_late(monkeypatch):
 @pytest.fixture
 def past(archive):
     """Give a connection to a database whose history reaches back."""
-    archive.sql(PAST)
+    # All of it fits into this partition, whatever the hour.
+    archive.add("finished_job_of_the_past", "now() - interval '60 days'", TODAY)
     return archive.conn
 
 
 def lapse(conn) -> None:
     """Let the turn of whoever counts end, as if it had died."""
-    with conn.cursor() as cursor:
-        cursor.execute("UPDATE haulier.counting SET counted_until = now()")
+    sql_on(conn)("UPDATE haulier.counting SET counted_until = now()")
 
 
 # --- Exact
@@ -85,8 +86,10 @@ def test_equal_the_tables_however_they_are_counted_and_summed(past, archive, mon
     assert in_numbers(past) == before
 
     counts.recount(past)
-    # What came late, and is in no row of a minute yet.
-    count_since_folded(past, monkeypatch, counters[0])
+    # What came late, and is in no row of a minute yet: all of 10 s that are not summed yet, counted once more.
+    monkeypatch.setattr(counts, "AGAIN_SECONDS", 1200.0)
+    lapse(past)
+    counts.count(past, counter=counters[0])
     assert in_numbers(past) == in_tables(past)
     archive.sql("UPDATE haulier.counting SET recounted = through")
     for queue, kind in itertools.product(("default", "mail", "bulk"), ("mail", "hook")):
@@ -96,13 +99,6 @@ def test_equal_the_tables_however_they_are_counted_and_summed(past, archive, mon
 
 
 FORTY_MINUTES_AGO = "(SELECT date_bin('1 minute', now() - interval '40 minutes', 'epoch')) AS begin (at)"
-
-
-def count_since_folded(conn, monkeypatch, counter) -> None:
-    """Count all of 10 s that are not summed yet once more."""
-    monkeypatch.setattr(counts, "AGAIN_SECONDS", 1200.0)
-    lapse(conn)
-    counts.count(conn, counter=counter)
 
 
 def test_are_counted_once_by_many_at_once(past, at_once, archive):
@@ -280,15 +276,7 @@ EIGHTH_MINUTE = "date_bin('15 minutes', now() - %s::interval, 'epoch') + interva
 def test_are_summed_into_longer_steps_as_they_grow_older(conn, sql):
     begin(conn)
     sql("UPDATE haulier.counting SET through = now(), folded = now(), recounted = now()")
-    ages = {
-        "30 minutes": 60,
-        "3 hours": 300,
-        "9 hours": 900,
-        "25 hours": 900,
-        "27 hours": 3600,
-        "7 days": 3600,
-        "9 days": 21600,
-    }
+    ages = {"30 min": 60, "3 h": 300, "9 h": 900, "25 h": 900, "27 h": 3600, "7 days": 3600, "9 days": 21600}
     for age in ages:
         sql(
             "INSERT INTO haulier.rollup (step, at, queue, kind, arrived, waited, ran)"
@@ -328,33 +316,20 @@ def test_know_no_part_of_a_step_of_which_some_were_counted_as_a_whole(conn, sql)
     assert sql("SELECT step, arrived, came_from, came_to FROM haulier.rollup") == [(60, 2, None, None)]
 
 
-ELEVEN_HOURS = """
-    INSERT INTO haulier.finished_job (id, status, kind, queue, priority, run_at, attempt, started_at, attempts,
-        max_attempts, crashes, snoozes, cancel_requested, payload, errors, created_at, updated_at, finished_at)
-    SELECT gen_random_uuid(), 'succeeded', 'mail', 'default', 0, at, 1, at, 1, 3, 0, 0, false, '{}', '[]', at, at, at
-    FROM generate_series(1, 40000) AS n
-    CROSS JOIN LATERAL (
-        SELECT date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' + n * interval '1 s' AS at
-    ) AS instant
-"""
-
-
 @pytest.mark.parametrize("is_analyzed", [True, False])
 @pytest.mark.direct("is about plans")
 def test_are_read_by_indexes_and_not_from_partitions_of_the_past(past, archive, is_analyzed):
     store(past, [Made("default", "mail", "succeeded", 1e6 + number, 1, 1) for number in range(5_000)])
     # Eleven hours of today, whatever the hour.
-    archive.sql(ELEVEN_HOURS)
+    columns = ("run_at", "started_at", "created_at", "updated_at", "finished_at")
+    at = dict.fromkeys(columns, f"{TODAY} + n * interval '1 s'")
+    archive.sql(ended("generate_series(1, 40000) AS n", **at))
     if is_analyzed:
         archive.sql("ANALYZE haulier.finished_job")
-    [[begins]] = archive.sql(
-        "SELECT date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' + interval '2 hours'"
-    )
+    [[begins]] = archive.sql(f"SELECT {TODAY} + interval '2 hours'")
 
     span = {"count_from": begins, "count_to": begins + timedelta(seconds=20)}
-    plan, nodes = explain(
-        past, "count_span", {"step_seconds": 10, "most_pairs": 500, "only_whole": False, "pairs": None, **span}
-    )
+    plan, nodes = explain(past, "count_span", {"step_seconds": 10, "most_pairs": 500, "only_whole": False, **span})
 
     scans = [node for node in nodes if node.get("Relation Name", "").startswith("finished_job")]
     assert scans

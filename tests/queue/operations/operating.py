@@ -45,8 +45,6 @@ def done_by(conn) -> Callable[..., Operation]:
 
 @pytest.fixture
 def start(conn) -> Callable[..., Operation]:
-    """Give a function that starts an operation at once."""
-
     def start(
         action: str, wanted: JobFilter = ALL, *, as_of: datetime | None = None, actor: str | None = "Ann", **given: Any
     ) -> Operation:
@@ -57,8 +55,6 @@ def start(conn) -> Callable[..., Operation]:
 
 @pytest.fixture
 def preview(conn) -> Callable[..., ops.Preview]:
-    """Give a function that previews."""
-
     def preview(action: str, wanted: JobFilter = ALL, **given: Any) -> ops.Preview:
         return ops.preview(conn, Order(OperationAction(action), wanted, **given))
 
@@ -67,8 +63,6 @@ def preview(conn) -> Callable[..., ops.Preview]:
 
 @pytest.fixture
 def failed(running, settle):
-    """Give a function that makes a job that has failed for good, and returns its id."""
-
     def failed(**options):
         job = running(**options)
         settle(job, Outcome.fail_for_good("no luck"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -11,11 +10,11 @@ import pytest
 from haulier.domain.errors import OperationConflict, OperationNotFound, TooManyOperations
 from haulier.domain.job import JobStatus
 from haulier.domain.operation import OperationStatus
-from haulier.postgres.connection import connect
 from haulier.queue.operations import operations as ops
 from haulier.queue.operations.work_off import Pace, Worker, work_off
 from haulier.queue.search import job_list
 from haulier.queue.search.job_filter import JobFilter
+from tests.conftest import sql_on
 from tests.queue.operations.operating import counts, status_of
 
 
@@ -70,21 +69,6 @@ def test_does_nothing_before_its_start_or_after_a_cancel_until_resumed(conn, fai
         ops.resume_operation(conn, uuid4())
 
 
-def test_a_resumed_one_goes_on_where_it_was_cancelled(conn, failed, start, done_by):
-    for _ in range(5):
-        failed()
-    operation = start("retry")
-    by = Worker(uuid4(), 15.0, 15.0)
-    assert work_off(conn, by, most_jobs=2)
-
-    ops.cancel_operation(conn, operation.id)
-    assert work_off(conn, by) is None
-    assert counts(ops.get_operation(conn, operation.id)) == (5, 2, 0, 0)
-    ops.resume_operation(conn, operation.id)
-
-    assert counts(done_by(operation)) == (5, 5, 0, 0)
-
-
 def test_goes_on_after_the_last_step_if_it_is_stopped(conn, failed, start, done_by):
     for _ in range(10):
         failed()
@@ -127,33 +111,21 @@ def test_does_no_further_step_once_it_is_cancelled_or_taken_over(conn, sql, fail
     assert counts(done_by(operation)) == (6, 6, 0, 0)
 
 
-def test_tries_what_is_locked_again_and_skips_it_in_the_end(database, conn, sql, failed, start, done_by):
+@pytest.mark.parametrize("is_let_go", [True, False])
+def test_tries_what_is_locked_again_and_skips_it_in_the_end(holding, sql, failed, start, done_by, is_let_go):
     jobs = [failed() for _ in range(3)]
-    with closing(connect(database)) as other, other.cursor() as cursor:
-        cursor.execute("BEGIN; SELECT FROM haulier.finished_job WHERE id = %s FOR UPDATE", (jobs[1],))
+    with holding("SELECT FROM haulier.finished_job WHERE id = %s FOR UPDATE", jobs[1]):
         operation = start("retry")
-        assert counts(done_by(operation)) == (3, 2, 0, 0)
-        sql("UPDATE haulier.operation SET next_at = now()")
-        assert counts(done_by(operation)) == (3, 2, 0, 0)
-        sql("UPDATE haulier.operation SET next_at = now(), walked_at = now() - interval '11 seconds'")
+        for _ in range(2):
+            assert counts(done_by(operation)) == (3, 2, 0, 0)
+            sql("UPDATE haulier.operation SET next_at = now()")
+        if not is_let_go:
+            sql("UPDATE haulier.operation SET walked_at = now() - interval '11 seconds'")
+            done_by(operation)
 
-        ended = done_by(operation)
+    ended = done_by(operation)
 
-        cursor.execute("ROLLBACK")
-    assert (ended.status, counts(ended)) == (OperationStatus.DONE, (3, 2, 1, 0))
-
-
-def test_does_what_was_locked_when_it_no_longer_is(database, sql, failed, start, done_by):
-    job = failed()
-    with closing(connect(database)) as other, other.cursor() as cursor:
-        cursor.execute("BEGIN; SELECT FROM haulier.finished_job WHERE id = %s FOR UPDATE", (job,))
-        operation = start("retry")
-        assert counts(done_by(operation)) == (1, 0, 0, 0)
-        cursor.execute("ROLLBACK")
-
-    sql("UPDATE haulier.operation SET next_at = now()")
-
-    assert counts(done_by(operation)) == (1, 1, 0, 0)
+    assert (ended.status, counts(ended)) == (OperationStatus.DONE, (3, 3, 0, 0) if is_let_go else (3, 2, 1, 0))
 
 
 def test_is_worked_on_by_one_at_a_time_until_the_lease_runs_out(conn, sql, failed, start):
@@ -266,16 +238,15 @@ def test_makes_the_partition_that_is_missing(conn, sql, enqueue, start, done_by)
     assert status_of(conn, job) == ["cancelled"]
 
 
-def test_wakes_a_sleeping_worker_when_it_makes_jobs_due(database, sql, enqueue, worker, start, done_by):
+def test_wakes_a_sleeping_worker_when_it_makes_jobs_due(open_conn, sql, enqueue, worker, start, done_by):
     enqueue(run_at=datetime.now(UTC) + timedelta(days=1))
     sql("INSERT INTO haulier.sleeper (worker_id) VALUES (%s)", worker)
-    with closing(connect(database)) as listening, listening.cursor() as cursor:
-        cursor.execute("LISTEN haulier_job")
-        done_by(start("change", changes={"delay_seconds": 0}))
-        cursor.execute("SELECT 1")
-        listening.poll()
+    listening = open_conn()
+    sql_on(listening)("LISTEN haulier_job")
+    done_by(start("change", changes={"delay_seconds": 0}))
+    listening.poll()
 
-        assert [notify.payload for notify in listening.notifies] == [str(worker)]
+    assert [notify.payload for notify in listening.notifies] == [str(worker)]
 
 
 OLD_AND_TAGGED = """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from uuid import uuid4
 
 import pytest
@@ -10,18 +9,19 @@ import pytest
 from haulier.domain.api_key import Scope
 from haulier.domain.errors import TooManyOperations
 from haulier.domain.operation import OperationStatus
-from haulier.postgres.connection import connect
 from haulier.postgres.statements import bounded
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
+from haulier.queue.operations import operation_step
 from haulier.queue.operations import operations as ops
 from haulier.queue.operations.work_off import Worker, work_off
 from tests.isolation.rows import refusing
 from tests.queue.operations.operating import counts
 
+SOMEBODY = Worker(uuid4(), 15.0, 15.0)
+
 
 def now_due(sql) -> None:
-    """Let the time have come for which the operations wait."""
     sql("UPDATE haulier.operation SET next_at = now()")
 
 
@@ -30,7 +30,7 @@ def test_are_done_to_the_others_if_a_deferred_trigger_refuses_one(conn, sql, enq
     operation = start("cancel")
 
     with refusing(conn, "finished_job", "INSERT", f"NEW.id = '{jobs[50]}'", "MY001", is_deferred=True):
-        assert work_off(conn, Worker(uuid4(), 15.0, 15.0))
+        assert work_off(conn, SOMEBODY)
 
     ended = ops.get_operation(conn, operation.id)
     assert (ended.status, counts(ended)) == (OperationStatus.DONE, (100, 99, 0, 1))
@@ -46,7 +46,7 @@ def test_wait_for_what_passes_and_do_not_count_it_as_a_failure(conn, sql, enqueu
     with refusing(conn, "finished_job", "INSERT", "true", "53100"):
         for _ in range(8):
             now_due(sql)
-            assert work_off(conn, Worker(uuid4(), 15.0, 15.0)) is False
+            assert work_off(conn, SOMEBODY) is False
         assert sql(waiting) == [("running", 0, "not this one", False, True)]
     now_due(sql)
 
@@ -55,21 +55,18 @@ def test_wait_for_what_passes_and_do_not_count_it_as_a_failure(conn, sql, enqueu
 
 
 @pytest.mark.parametrize("table", ["haulier.job", "haulier.finished_job"])
-def test_wait_while_somebody_holds_a_lock_on_a_table(database, conn, sql, enqueue, start, done_by, table):
-    for _ in range(3):
-        enqueue()
+def test_wait_while_somebody_holds_a_lock_on_a_table(holding, conn, sql, enqueue, start, done_by, monkeypatch, table):
+    monkeypatch.setattr(operation_step, "LOCK_SECONDS", 0.05)
+    enqueue()
     operation = start("cancel")
-    with closing(connect(database)) as other, other.cursor() as cursor:
-        # As CREATE INDEX does.
-        cursor.execute(f"BEGIN; LOCK TABLE {table} IN SHARE MODE")
-        for _ in range(6):
+    # As CREATE INDEX does.
+    with holding(f"LOCK TABLE {table} IN SHARE MODE"):
+        for _ in range(5):
             now_due(sql)
-            with bounded(seconds=5, lock_seconds=0.1):
-                assert work_off(conn, Worker(uuid4(), 15.0, 15.0)) is False
-        cursor.execute("ROLLBACK")
+            assert work_off(conn, SOMEBODY) is False
     now_due(sql)
 
-    assert counts(done_by(operation)) == (3, 3, 0, 0)
+    assert counts(done_by(operation)) == (1, 1, 0, 0)
 
 
 def test_try_a_job_that_is_refused_for_now_again_at_the_end(conn, sql, enqueue, start, done_by):
@@ -95,7 +92,7 @@ def test_go_on_behind_jobs_that_a_trigger_refuses_for_now_for_minutes(conn, sql,
     condition = f"NEW.id IN ({', '.join(repr(str(each)) for each in refused)})"
 
     with refusing(conn, "finished_job", "INSERT", condition, "55000"):
-        assert work_off(conn, Worker(uuid4(), 15.0, 15.0), most_jobs=3) is False
+        assert work_off(conn, SOMEBODY, most_jobs=3) is False
         assert sql("SELECT count(*) FROM haulier.finished_job") == [(0,)]
         sql("UPDATE haulier.operation SET next_at = now(), waits_since = now() - interval '6 minutes'")
         done_by(operation, most_jobs=3)
@@ -116,7 +113,7 @@ def test_skip_only_a_job_that_takes_longer_than_a_statement_may(conn, sql, enque
     )
     try:
         with bounded(seconds=1, lock_seconds=1):
-            assert work_off(conn, Worker(uuid4(), 15.0, 15.0)) is False
+            assert work_off(conn, SOMEBODY) is False
             sql("UPDATE haulier.operation SET next_at = now(), waits_since = now() - interval '6 minutes'")
 
             ended = done_by(operation)
@@ -144,15 +141,13 @@ def test_lose_no_job_that_a_trigger_drops(conn, sql, failed, start, done_by):
 
 
 @pytest.mark.parametrize("is_running", [False, True])
-def test_pass_over_one_whose_row_somebody_has_locked(database, conn, sql, enqueue, start, done_by, is_running):
+def test_pass_over_one_whose_row_somebody_has_locked(holding, enqueue, start, done_by, is_running):
     enqueue()
     locked, other = start("cancel", starts_in_seconds=0 if is_running else 3600), start("cancel")
-    with closing(connect(database)) as rival, rival.cursor() as cursor:
-        cursor.execute("BEGIN; SELECT FROM haulier.operation WHERE id = %s FOR UPDATE", (locked.id,))
 
+    with holding("SELECT FROM haulier.operation WHERE id = %s FOR UPDATE", locked.id):
         ended = done_by(other)
 
-        cursor.execute("ROLLBACK")
     assert (ended.status, ended.done) == (OperationStatus.DONE, 1)
 
 
@@ -173,11 +168,11 @@ def test_of_an_api_key_end_when_it_is_revoked(conn, sql, enqueue, start):
     begun, waiting = start("cancel", actor=key), start("cancel", actor=key, starts_in_seconds=60)
     over, others = start("cancel", actor=key), start("cancel", actor="admin", starts_in_seconds=60)
     ops.cancel_operation(conn, over.id)
-    assert work_off(conn, Worker(uuid4(), 15.0, 15.0), most_jobs=1, only=begun.id)
+    assert work_off(conn, SOMEBODY, most_jobs=1, only=begun.id)
 
     api_keys.revoke(conn, key, actor="admin")
 
-    assert work_off(conn, Worker(uuid4(), 15.0, 15.0), only=begun.id) is None
+    assert work_off(conn, SOMEBODY, only=begun.id) is None
     found = {each.id: ops.get_operation(conn, each.id) for each in (begun, waiting, others)}
     assert [str(found[each.id].status) for each in (begun, waiting, others)] == ["cancelled", "cancelled", "waiting"]
     assert found[begun.id].error == "the API key that it was started with was revoked"

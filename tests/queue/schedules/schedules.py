@@ -46,10 +46,9 @@ def set_time(sql: Sql, expression: str = "now()") -> None:
 
 
 def account(sql: Sql) -> dict[str, Any]:
-    """Return what the ticks of all schedules come to.
+    """Return what the ticks of all schedules, each of one second, come to.
 
-    `gaps` is how many ticks of the schedules, which are of one second each, have no row between the first and the last;
-    jobs and distinct are the jobs, live or ended, and their ticks; late is the longest delay in seconds.
+    gaps: ticks without a row between the first and the last; late: the longest delay in seconds.
     """
     [(ticks, fired, gaps, late)] = sql(
         """
@@ -86,11 +85,7 @@ SQLSTATES = (*OF_A_ROW, "55000", "55P03", "40001", "53100", "57014", "08006", "2
 
 @contextmanager
 def refused(sql: Sql, state: str = "P0001", *, deferred: bool = False, does: str | None = None) -> Iterator[None]:
-    """Let a trigger refuse the jobs of REFUSED, at once or when their transaction commits. It counts its tries.
-
-    Args:
-        does: A block of plpgsql that the trigger runs instead.
-    """
+    """Let a trigger refuse the jobs of REFUSED, or run a block of plpgsql instead. It counts its tries."""
     does = does or f"BEGIN PERFORM nextval('public.tries'); RAISE 'no such customer' USING ERRCODE = '{state}'; END"
     when = "CONSTRAINT TRIGGER refuse AFTER INSERT ON haulier.job DEFERRABLE INITIALLY DEFERRED"
     sql(
@@ -108,6 +103,5 @@ def refused(sql: Sql, state: str = "P0001", *, deferred: bool = False, does: str
 
 
 def tries(sql: Sql) -> int:
-    """Return how often the database has refused a job."""
     [(number,)] = sql("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM public.tries")
     return int(number)

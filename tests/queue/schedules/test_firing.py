@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
 from psycopg2.extensions import connection as Connection
 
-from haulier.postgres.pool import Database
-from haulier.postgres.statements import transaction
+from haulier.postgres.statements import rows, transaction
 from haulier.queue.schedules import fire as firing
 from haulier.queue.schedules.fire import Fired, any_schedule, fire_due, next_look
-from haulier.queue.upkeep.purge import purge_ticks
-from haulier.worker.link.outage import Outage
-from haulier.worker.steps.fire import LOCKED_SECONDS, LOOK_SECONDS, Firing
-from tests.queue.schedules.schedules import Sql, plant, set_time, ticks
+from haulier.worker.steps.fire import LOCKED_SECONDS, LOOK_SECONDS
+from tests.queue.schedules.schedules import Sql, plant, ticks
 from tests.rivals import beside
 
 FIRED, MISSED = "fired", "skipped_missed"
@@ -32,14 +28,7 @@ def outcomes(sql: Sql, name: str = "nightly") -> list[str]:
     return [outcome for outcome, _ in ticks(sql, name)]
 
 
-@pytest.fixture
-def time(sql: Sql) -> Iterator[Callable[[str], None]]:
-    """Give a function that moves the time by which schedules go."""
-    yield lambda expression: set_time(sql, expression)
-    set_time(sql)
-
-
-def test_fires_nothing_twice_and_says_when_the_next_is_due(conn: Connection, sql: Sql) -> None:
+def test_fires_nothing_twice_and_says_when_the_next_is_due(conn, sql):
     plant(sql, seconds_ago=20, every_seconds=20)
     fire(conn)
 
@@ -49,24 +38,7 @@ def test_fires_nothing_twice_and_says_when_the_next_is_due(conn: Connection, sql
     assert any_schedule(conn)
 
 
-def test_two_that_fire_at_once_share_the_schedules(
-    conn: Connection, sql: Sql, at_once: Callable[..., list[Any]]
-) -> None:
-    for number in range(30):
-        plant(sql, f"s{number}", seconds_ago=4)
-
-    done = at_once(4, lambda _, mine: fire(mine))
-
-    assert [each for each in done if isinstance(each, Exception)] == []
-    assert sum(each.fired for each in done) >= 120
-    doubled = "SELECT count(*), count(DISTINCT (schedule, scheduled_for)) FROM haulier.job"
-    [(jobs, distinct)] = sql(doubled)
-    assert jobs == distinct == sql("SELECT count(*) FROM haulier.tick")[0][0]
-
-
-def test_passes_over_what_another_decides_and_what_a_killed_one_had_decided_is_fired_once(
-    conn: Connection, sql: Sql, open_conn: Callable[[], Connection]
-) -> None:
+def test_passes_over_what_another_decides_and_what_a_killed_one_had_decided_is_fired_once(conn, sql, open_conn):
     plant(sql, seconds_ago=60, every_seconds=20)
     other = open_conn()
     with pytest.raises(RuntimeError), transaction(other):
@@ -79,7 +51,7 @@ def test_passes_over_what_another_decides_and_what_a_killed_one_had_decided_is_f
     assert Counter(outcomes(sql)) == {FIRED: sql("SELECT count(*) FROM haulier.job")[0][0]}
 
 
-def test_the_key_of_a_tick_is_a_second_guard(conn: Connection, sql: Sql) -> None:
+def test_the_key_of_a_tick_is_a_second_guard(conn, sql):
     plant(sql, seconds_ago=60, every_seconds=20)
     before = "SELECT name, counts_from, decided_to, look_at FROM haulier.schedule"
     [(_, counts_from, decided_to, look_at)] = sql(before)
@@ -95,9 +67,7 @@ def test_the_key_of_a_tick_is_a_second_guard(conn: Connection, sql: Sql) -> None
 
 
 @pytest.mark.parametrize(("missed", "fired"), [("skip", 0), ("last", 1), ("all", 5)])
-def test_after_a_month_of_outage_each_tick_has_its_row(
-    conn: Connection, sql: Sql, time: Callable[[str], None], missed: str, fired: int
-) -> None:
+def test_after_a_month_of_outage_each_tick_has_its_row(conn, sql, time, missed, fired):
     bounds = {"missed_max": 5, "missed_within_seconds": 86_400} if missed == "all" else {}
     plant(sql, every_seconds=600, missed=missed, **bounds)
     time("now() + interval '20 days 5 minutes'")
@@ -109,9 +79,7 @@ def test_after_a_month_of_outage_each_tick_has_its_row(
     assert sql("SELECT count(*) FROM haulier.job") == [(fired,)]
 
 
-def test_fires_nothing_while_the_clock_is_behind_and_nothing_twice_afterwards(
-    conn: Connection, sql: Sql, time: Callable[[str], None]
-) -> None:
+def test_fires_nothing_while_the_clock_is_behind_and_nothing_twice_afterwards(conn, sql, time):
     plant(sql, every_seconds=60, missed="skip")
     time("now() + interval '10 minutes 1 second'")
     fire(conn)
@@ -129,7 +97,7 @@ def test_fires_nothing_while_the_clock_is_behind_and_nothing_twice_afterwards(
     assert len(ticks(sql)) == 11
 
 
-def test_a_zone_that_is_not_known_fails_alone(conn: Connection, sql: Sql) -> None:
+def test_a_zone_that_is_not_known_fails_alone(conn, sql):
     plant(sql, "bad", seconds_ago=60, every_seconds=20, time_zone="Mars/Olympus")
     plant(sql, "good", seconds_ago=60, every_seconds=20)
 
@@ -144,24 +112,7 @@ def test_a_zone_that_is_not_known_fails_alone(conn: Connection, sql: Sql) -> Non
     ) == [("bad", 1)]
 
 
-def test_keeps_the_last_ticks_of_a_schedule_and_none_of_a_deleted_one(conn: Connection, sql: Sql) -> None:
-    plant(sql, seconds_ago=15)
-    plant(sql, "gone", seconds_ago=15)
-    fire(conn)
-    sql("UPDATE haulier.tick SET decided_at = now() - interval '31 days' RETURNING 1")
-    sql("DELETE FROM haulier.schedule WHERE name = 'gone' RETURNING 1")
-    newest = ticks(sql)[-10:]
-
-    assert purge_ticks(conn, retention_days=30) >= 20
-    assert purge_ticks(conn, retention_days=30) == 0
-
-    assert ticks(sql) == newest
-    assert ticks(sql, "gone") == []
-
-
-def test_says_what_became_of_ticks_and_how_late_they_fired(
-    conn: Connection, sql: Sql, time: Callable[[str], None]
-) -> None:
+def test_says_what_became_of_ticks_and_how_late_they_fired(conn, sql, time):
     plant(sql, "plain", every_seconds=20)
     plant(sql, "pending", every_seconds=20, overlap="queue_one")
     plant(sql, "passes", every_seconds=20)
@@ -179,9 +130,7 @@ def test_says_what_became_of_ticks_and_how_late_they_fired(
     assert (later.outcomes, later.late) == ([FIRED], [])
 
 
-def test_a_tick_that_waits_for_its_jitter_is_not_late_yet(
-    conn: Connection, sql: Sql, time: Callable[[str], None]
-) -> None:
+def test_a_tick_that_waits_for_its_jitter_is_not_late_yet(conn, sql, time):
     plant(sql, every_seconds=20, jitter_seconds=20)
     time("(SELECT counts_from + interval '40 seconds' FROM haulier.schedule)")
 
@@ -192,9 +141,7 @@ def test_a_tick_that_waits_for_its_jitter_is_not_late_yet(
     assert 0 <= late[0] < 20
 
 
-def test_looks_for_live_jobs_after_the_schedules_are_locked(
-    conn: Connection, sql: Sql, open_conn: Callable[[], Connection]
-) -> None:
+def test_looks_for_live_jobs_after_the_schedules_are_locked(conn, sql, open_conn):
     plant(sql, seconds_ago=20, every_seconds=20, overlap="skip")
     other = open_conn()
     with transaction(conn):
@@ -207,50 +154,114 @@ def test_looks_for_live_jobs_after_the_schedules_are_locked(
     assert firing.live_jobs(conn, ["nightly"]).keys() == {"nightly"}
 
 
-def test_decides_a_schedule_far_behind_bit_by_bit_beside_the_others(conn: Connection, sql: Sql) -> None:
-    plant(sql, "behind", seconds_ago=5000, missed="skip")
-    fire(conn)
-    behind = len(ticks(sql, "behind"))
-    plant(sql, "fresh", seconds_ago=2)
-
-    fire(conn)
-    fire(conn)
-
-    assert behind == 1000
-    assert outcomes(sql, "fresh")[:2] == [FIRED, FIRED]
-    assert len(ticks(sql, "behind")) <= 3000
-
-
-def test_waits_a_moment_if_another_process_has_locked_all_that_is_due(
-    database: str, sql: Sql, open_conn: Callable[[], Connection]
-) -> None:
+def test_waits_a_moment_if_another_process_has_locked_all_that_is_due(step, sql, open_conn):
     plant(sql, seconds_ago=60, every_seconds=20)
-    step = Firing(Database(database), Outage(threading.Event(), threads=1), retention_days=30)
     other = open_conn()
-    try:
-        with transaction(other):
-            assert fire(other).fired == 3
-            # Without it, it would ask as fast as it can until the other has committed or the server has missed it.
-            assert step.turn() == LOCKED_SECONDS
-        assert 0 < (step.turn() or 0) <= 1
-    finally:
-        step.database.close()
+    with transaction(other):
+        assert fire(other).fired == 3
+        # Without it, it would ask as fast as it can until the other has committed or the server has missed it.
+        assert step.turn() == LOCKED_SECONDS
+    assert 0 < (step.turn() or 0) <= 1
 
 
-def test_counts_the_ticks_that_fire_and_looks_on_until_no_schedule_is_left(database: str, sql: Sql) -> None:
+def test_counts_the_ticks_that_fire_and_looks_on_until_no_schedule_is_left(step, sql):
     plant(sql, "bad", seconds_ago=60, every_seconds=20, job={"kind": "Not a name", "payload": {}})
     plant(sql, "good", seconds_ago=60, every_seconds=20)
-    step = Firing(Database(database), Outage(threading.Event(), threads=1), retention_days=30)
     before = REGISTRY.get_sample_value("worker_ticks_total", {"outcome": FIRED}) or 0
-    try:
-        assert 0 <= (step.turn() or 0) <= 1
-        assert (outcomes(sql, "good")[:3], outcomes(sql, "bad")) == ([FIRED] * 3, [])
-        assert REGISTRY.get_sample_value("worker_ticks_total", {"outcome": FIRED}) >= before + 3
-        assert REGISTRY.get_sample_value("worker_ticks_late_seconds_count") >= 3
-        sql("DELETE FROM haulier.schedule WHERE name = 'good'")
-        # Only the refused one is left, which is put off; it is not as if there were none.
-        assert step.turn() == LOOK_SECONDS
-        sql("DELETE FROM haulier.schedule")
-        assert step.turn() is None
-    finally:
-        step.database.close()
+    assert 0 <= (step.turn() or 0) <= 1
+    assert (outcomes(sql, "good")[:3], outcomes(sql, "bad")) == ([FIRED] * 3, [])
+    assert REGISTRY.get_sample_value("worker_ticks_total", {"outcome": FIRED}) >= before + 3
+    assert REGISTRY.get_sample_value("worker_ticks_late_seconds_count") >= 3
+    sql("DELETE FROM haulier.schedule WHERE name = 'good'")
+    # Only the refused one is left, which is put off; it is not as if there were none.
+    assert step.turn() == LOOK_SECONDS
+    sql("DELETE FROM haulier.schedule")
+    assert step.turn() is None
+
+
+# --- Turns
+
+
+def test_decides_equal_schedules_once_and_each_other_one_by_itself(conn, sql, monkeypatch):
+    alike = {"seconds_ago": 300, "every_seconds": 20}
+    hourly = {"seconds_ago": 7300, "cron": "0 * * * *"}
+    plant(sql, "a0", **alike)
+    plant(sql, "b0", **hourly)
+    others = [
+        {**alike, "every_seconds": 30},
+        {**alike, "seconds_ago": 310},
+        {**alike, "missed": "skip"},
+        {**alike, "missed": "all", "missed_max": 2, "missed_within_seconds": 200},
+        {**alike, "missed": "all", "missed_max": 3, "missed_within_seconds": 200},
+        {**alike, "missed": "all", "missed_max": 3, "missed_within_seconds": 90},
+        {**alike, "paused_since": "2026-01-01Z"},
+        {**alike, "paused_since": "2026-01-01Z", "paused_until": "2026-01-02Z"},
+        {**alike, "overlap": "skip"},
+        {**alike, "jitter_seconds": 20},
+        {**hourly, "cron": "30 * * * *"},
+        {**hourly, "cron": "0 */2 * * *"},
+        {**hourly, "cron": "0 */2 * * *", "time_zone": "Asia/Kolkata"},
+    ]
+    for number, columns in enumerate(others):
+        plant(sql, f"other{number}", **columns)
+    plant(sql, "counted", **alike)
+    sql("UPDATE haulier.schedule SET counts_from = counts_from - interval '7 s' WHERE name = 'counted'")
+    # All else is theirs: the job, the name, and of a cron expression when it was made.
+    plant(sql, "a1", job={"kind": "sms", "payload": {"n": 1}}, **alike)
+    plant(sql, "b1", **hourly)
+    sql("UPDATE haulier.schedule SET counts_from = counts_from - interval '1 year' WHERE name = 'b1'")
+    decide, decided = firing.decide, []
+    monkeypatch.setattr(firing, "decide", lambda one, *args, **rest: decided.append(one) or decide(one, *args, **rest))
+
+    with transaction(conn):
+        names = [name for (name,) in sql("SELECT name FROM haulier.schedule")]
+        due = [rows(conn, "due_schedules", passed_over="{}", only_name=name, limit=1)[0] for name in names]
+        fire(conn)
+
+    now = due[0]["now"]
+    alone = {row["name"]: decide(firing.schedule_of(row), now, is_busy=False, keep=timedelta(days=30)) for row in due}
+    assert len(due) == len(others) + 5
+    assert {one.name for one in decided} >= {f"other{number}" for number in range(len(others))}
+    assert len(decided) == len(others) + 3
+    written = sql("SELECT schedule, scheduled_at, outcome FROM haulier.tick")
+    assert sorted(written) == sorted((name, *tick) for name, each in alone.items() for tick in each.ticks)
+    assert sorted(sql("SELECT name, decided_to, next_at, look_at FROM haulier.schedule")) == sorted(
+        (name, each.decided_to, each.next_at, each.look_at) for name, each in alone.items()
+    )
+
+
+def test_equal_schedules_far_behind_share_the_room_of_one_transaction(conn, sql, at, monkeypatch):
+    at("01 12:00:00.5")
+    monkeypatch.setattr(firing, "TICKS_AT_ONCE", 50)
+    for name in "abc":
+        plant(sql, name, seconds_ago=20, missed="skip")
+
+    turns = [fire(conn) for _ in range(3)]
+
+    # 20 of two of them, and 10 of the third; then what is left of that.
+    assert [(each.decided, each.fired, each.has_more) for each in turns] == [
+        (3, 50, True),
+        (1, 10, False),
+        (0, 0, False),
+    ]
+    assert [len(ticks(sql, name)) for name in "abc"] == [20, 20, 20]
+
+
+def test_says_whether_more_is_due(conn, sql, monkeypatch):
+    plant(sql, "a", seconds_ago=30, every_seconds=20)
+    plant(sql, "b", seconds_ago=30, every_seconds=20)
+    monkeypatch.setattr(firing, "AT_ONCE", 2)
+
+    assert fire(conn).has_more
+    assert not fire(conn).has_more
+    plant(sql, "behind", seconds_ago=1500, missed="skip")
+    assert fire(conn).has_more
+    assert len(ticks(sql, "behind")) == 1000
+    assert not fire(conn).has_more
+    # The last one has no room.
+    monkeypatch.setattr(firing, "TICKS_AT_ONCE", 3)
+    plant(sql, "c", seconds_ago=70, every_seconds=20)
+    plant(sql, "d", seconds_ago=30, every_seconds=20)
+    monkeypatch.setattr(firing, "AT_ONCE", 10)
+    found = fire(conn, passed_over=["a", "b", "behind"])
+    assert (found.decided, found.fired, found.has_more) == (1, 3, True)

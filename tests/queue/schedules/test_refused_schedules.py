@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -13,46 +11,25 @@ from psycopg2.extensions import connection as Connection
 
 from haulier.domain.schedules.schedule import Missed, Rule
 from haulier.postgres.connection import connect
-from haulier.postgres.pool import Database
 from haulier.postgres.statements import bounded
 from haulier.queue.schedules import schedules
 from haulier.queue.schedules.fire import fire_due
 from haulier.queue.schedules.recompute import recompute
 from haulier.queue.schedules.schedule_file import apply_file
 from haulier.queue.upkeep.purge import purge_ticks
-from haulier.worker.link.outage import Outage
 from haulier.worker.steps.fire import LOOK_SECONDS, Firing
 from tests.conftest import sql_on
-from tests.queue.schedules.schedules import HEALTHY, REFUSED, SQLSTATES, Sql, plant, refused, set_time, ticks, tries
-from tests.roles import Roles
+from tests.queue.schedules.schedules import HEALTHY, REFUSED, SQLSTATES, Sql, plant, refused, ticks, tries
 
 OVER_AND_OVER = [5, 60, 120, 180, 240, 300, 300]
 
 
-@pytest.fixture
-def steps(database: str) -> Iterator[Callable[[], Firing]]:
-    """Give a function that starts one more worker, as far as schedules go."""
-    with ExitStack() as started:
-
-        def start() -> Firing:
-            step = Firing(Database(database), Outage(threading.Event(), threads=1), retention_days=30)
-            started.callback(step.database.close)
-            return step
-
-        yield start
-
-
-@pytest.fixture
-def step(steps: Callable[[], Firing]) -> Firing:
-    """Give a worker, as far as schedules go."""
-    return steps()
-
-
-@pytest.fixture
-def time(sql: Sql) -> Iterator[Callable[[str], None]]:
-    """Give a function that moves the time by which schedules go."""
-    yield lambda expression: set_time(sql, expression)
-    set_time(sql)
+def plant_all(sql: Sql, good: int, *, bad: str = "bad", bad_ones: int = 1, **columns: Any) -> None:
+    """Add schedules that are refused and then this many that are not."""
+    for number in range(bad_ones):
+        plant(sql, f"{bad}{number or ''}", seconds_ago=21, every_seconds=20, **(columns or REFUSED))
+    for number in range(good):
+        plant(sql, f"good{number}", seconds_ago=20, every_seconds=20, **HEALTHY)
 
 
 def turn_until_all_is_tried(step: Firing, sql: Sql) -> None:
@@ -73,13 +50,9 @@ def look_now(sql: Sql) -> None:
 
 
 @pytest.mark.parametrize("deferred", [False, True], ids=["at once", "at the commit"])
-def test_fires_all_but_the_one_of_a_hundred_that_is_refused(
-    steps: Callable[[], Firing], sql: Sql, deferred: bool
-) -> None:
+def test_fires_all_but_the_one_of_a_hundred_that_is_refused(steps, sql, deferred):
     for state in SQLSTATES:
-        plant(sql, "bad", seconds_ago=21, every_seconds=20, **REFUSED)
-        for number in range(99):
-            plant(sql, f"good{number}", seconds_ago=20, every_seconds=20, **HEALTHY)
+        plant_all(sql, good=99)
 
         with refused(sql, state, deferred=deferred):
             turn_until_all_is_tried(steps(), sql)
@@ -90,11 +63,10 @@ def test_fires_all_but_the_one_of_a_hundred_that_is_refused(
 
 
 @pytest.mark.parametrize("deferred", [False, True], ids=["at once", "at the commit"])
-def test_puts_all_off_if_all_are_refused(steps: Callable[[], Firing], sql: Sql, deferred: bool) -> None:
+def test_puts_all_off_if_all_are_refused(steps, sql, deferred):
     for state in SQLSTATES:
         step = steps()
-        for number in range(30):
-            plant(sql, f"bad{number}", seconds_ago=20, every_seconds=20, **REFUSED)
+        plant_all(sql, good=0, bad_ones=30)
 
         with refused(sql, state, deferred=deferred):
             turn_until_all_is_tried(step, sql)
@@ -107,7 +79,7 @@ def test_puts_all_off_if_all_are_refused(steps: Callable[[], Firing], sql: Sql, 
         sql("DELETE FROM haulier.schedule")
 
 
-def test_tries_more_rarely_each_time_but_at_least_every_five_minutes(step: Firing, sql: Sql) -> None:
+def test_tries_more_rarely_each_time_but_at_least_every_five_minutes(step, sql):
     plant(sql, seconds_ago=20, every_seconds=20, **REFUSED)
     waits = []
     with refused(sql):
@@ -119,7 +91,7 @@ def test_tries_more_rarely_each_time_but_at_least_every_five_minutes(step: Firin
     assert [int(seconds) for (seconds,) in waits] == OVER_AND_OVER
 
 
-def test_tries_soon_again_what_may_pass_by_itself(step: Firing, sql: Sql) -> None:
+def test_tries_soon_again_what_may_pass_by_itself(step, sql):
     plant(sql, seconds_ago=20, every_seconds=20, **REFUSED)
     with refused(sql, "40001"):
         for _ in range(3):
@@ -129,21 +101,20 @@ def test_tries_soon_again_what_may_pass_by_itself(step: Firing, sql: Sql) -> Non
     assert sql("SELECT refusals, look_at < now() + interval '6 s' FROM haulier.schedule") == [(1, True)]
 
 
-def test_no_other_or_later_worker_tries_what_is_put_off(steps: Callable[[], Firing], sql: Sql) -> None:
-    plant(sql, "bad", seconds_ago=20, every_seconds=20, **REFUSED)
-    plant(sql, "good", seconds_ago=20, every_seconds=20, **HEALTHY)
+def test_no_other_or_later_worker_tries_what_is_put_off(steps, sql):
+    plant_all(sql, good=1)
     with refused(sql):
         steps().turn()
         before = tries(sql)
-        for _ in range(3):
-            plant(sql, f"good{_}", seconds_ago=20, every_seconds=20, **HEALTHY)
+        for number in range(1, 4):
+            plant(sql, f"good{number}", seconds_ago=20, every_seconds=20, **HEALTHY)
             steps().turn()
 
         assert tries(sql) == before
     assert sql("SELECT count(*) FROM haulier.tick WHERE outcome = 'fired'") == [(4,)]
 
 
-def test_fires_at_its_next_try_and_forgets_that_it_was_refused(steps: Callable[[], Firing], sql: Sql) -> None:
+def test_fires_at_its_next_try_and_forgets_that_it_was_refused(steps, sql):
     plant(sql, seconds_ago=20, every_seconds=20, **REFUSED)
     with refused(sql):
         steps().turn()
@@ -155,7 +126,7 @@ def test_fires_at_its_next_try_and_forgets_that_it_was_refused(steps: Callable[[
     assert sql("SELECT refusals, refused_since, refusal FROM haulier.schedule") == [(0, None, None)]
 
 
-def test_a_run_by_hand_that_succeeds_ends_the_wait(conn: Connection, step: Firing, sql: Sql) -> None:
+def test_a_run_by_hand_that_succeeds_ends_the_wait(conn, step, sql):
     plant(sql, seconds_ago=20, every_seconds=20, **REFUSED)
     with refused(sql):
         step.turn()
@@ -167,7 +138,7 @@ def test_a_run_by_hand_that_succeeds_ends_the_wait(conn: Connection, step: Firin
     assert refusals(sql) == []
 
 
-def test_no_correction_of_the_next_ticks_ends_the_wait(conn: Connection, step: Firing, sql: Sql) -> None:
+def test_no_correction_of_the_next_ticks_ends_the_wait(conn, step, sql):
     plant(sql, seconds_ago=20, every_seconds=20, **REFUSED)
     with refused(sql):
         step.turn()
@@ -180,17 +151,15 @@ def test_no_correction_of_the_next_ticks_ends_the_wait(conn: Connection, step: F
 
 
 @pytest.mark.parametrize("missed", list(Missed))
-def test_distinguishes_refused_ticks_from_those_missed_without_a_worker(
-    step: Firing, sql: Sql, time: Callable[[str], None], missed: Missed
-) -> None:
+def test_distinguishes_refused_ticks_from_those_missed_without_a_worker(step, sql, at, missed):
     bounds = {"missed_max": 3, "missed_within_seconds": 86_400} if missed is Missed.ALL else {}
-    time("timestamptz '2030-01-01 12:00Z'")
+    at("01 12:00")
     plant(sql, every_seconds=60, missed=missed, **bounds, **REFUSED)
     # Five ticks, of which one is a minute old at most, before a worker looks.
-    time("timestamptz '2030-01-01 12:05:01Z'")
+    at("01 12:05:01")
     with refused(sql):
         step.turn()
-        time("timestamptz '2030-01-01 12:10:01Z'")
+        at("01 12:10:01")
         look_now(sql)
         step.turn()
     look_now(sql)
@@ -201,7 +170,7 @@ def test_distinguishes_refused_ticks_from_those_missed_without_a_worker(
     assert found == (["skipped_missed"] * 4 + ["skipped_refused"] * 6)[: 10 - fired] + ["fired"] * fired
 
 
-def test_lets_the_ticks_of_a_paused_one_pass_without_a_refusal(conn: Connection, step: Firing, sql: Sql) -> None:
+def test_lets_the_ticks_of_a_paused_one_pass_without_a_refusal(conn, step, sql):
     plant(sql, seconds_ago=20, every_seconds=20, **REFUSED)
     with refused(sql):
         step.turn()
@@ -213,15 +182,13 @@ def test_lets_the_ticks_of_a_paused_one_pass_without_a_refusal(conn: Connection,
     assert refusals(sql) == []
 
 
-def test_decides_thousands_of_ticks_although_the_last_is_refused(
-    conn: Connection, step: Firing, sql: Sql, time: Callable[[str], None]
-) -> None:
-    time("timestamptz '2030-01-01 12:00Z'")
+def test_decides_thousands_of_ticks_although_the_last_is_refused(step, sql, at):
+    at("01 12:00")
     plant(sql, every_seconds=1, **REFUSED)
-    time("timestamptz '2030-01-01 12:00:01.5Z'")
+    at("01 12:00:01.5")
     with refused(sql):
         step.turn()
-        time("timestamptz '2030-01-01 13:00:00.5Z'")
+        at("01 13:00:00.5")
         look_now(sql)
         turn_until_all_is_tried(step, sql)
         decided = Counter(outcome for outcome, _ in ticks(sql))
@@ -235,7 +202,7 @@ def test_decides_thousands_of_ticks_although_the_last_is_refused(
     assert Counter(outcome for outcome, _ in ticks(sql)) == {"skipped_refused": 3540, "fired": 60}
 
 
-def test_the_roles_of_a_worker_and_of_the_api_may_put_off_and_fire(roles: Roles, super_conn: Connection) -> None:
+def test_the_roles_of_a_worker_and_of_the_api_may_put_off_and_fire(roles, super_conn):
     sql = sql_on(super_conn)
     for name, url in (("of_worker", roles.worker), ("of_web", roles.web)):
         plant(sql, name, seconds_ago=20, every_seconds=20, **REFUSED)
@@ -250,7 +217,6 @@ def test_the_roles_of_a_worker_and_of_the_api_may_put_off_and_fire(roles: Roles,
 
 
 def put(conn: Connection, source: str, rule: Rule) -> None:
-    """Make or change the schedule, as the API or as schedules.toml does."""
     if source == "file":
         apply_file(conn, {"nightly": rule}, retention_days=30)
     else:
@@ -258,18 +224,16 @@ def put(conn: Connection, source: str, rule: Rule) -> None:
 
 
 @pytest.mark.parametrize(("source", "deferred"), [("api", False), ("file", True)])
-def test_changes_a_schedule_whose_due_ticks_are_refused(
-    conn: Connection, step: Firing, sql: Sql, time: Callable[[str], None], source: str, deferred: bool
-) -> None:
-    time("timestamptz '2030-01-01 12:00Z'")
+def test_changes_a_schedule_whose_due_ticks_are_refused(conn, step, sql, at, source, deferred):
+    at("01 12:00")
     put(conn, source, Rule(REFUSED["job"], every_seconds=20))
-    time("timestamptz '2030-01-01 12:00:21Z'")
+    at("01 12:00:21")
     with refused(sql, "MY001", deferred=deferred):
         step.turn()
         [(_, times, _)] = refusals(sql)
         put(conn, source, Rule(HEALTHY["job"], every_seconds=20))
         changed = [outcome for outcome, _ in ticks(sql)], refusals(sql)
-        time("timestamptz '2030-01-01 12:00:41Z'")
+        at("01 12:00:41")
         turn_until_all_is_tried(step, sql)
 
     assert times == 1
@@ -277,10 +241,8 @@ def test_changes_a_schedule_whose_due_ticks_are_refused(
     assert [outcome for outcome, _ in ticks(sql)] == ["skipped_refused", "fired"]
 
 
-def test_a_trigger_that_takes_longer_than_a_statement_may_keeps_no_other(step: Firing, sql: Sql) -> None:
-    plant(sql, "slow", seconds_ago=21, every_seconds=20, **REFUSED)
-    for number in range(20):
-        plant(sql, f"good{number}", seconds_ago=20, every_seconds=20, **HEALTHY)
+def test_a_trigger_that_takes_longer_than_a_statement_may_keeps_no_other(step, sql):
+    plant_all(sql, good=20, bad="slow")
     with refused(sql, does="BEGIN PERFORM pg_sleep(60); RETURN NEW; END"), bounded(seconds=1, lock_seconds=1):
         turn_until_all_is_tried(step, sql)
 
@@ -288,9 +250,8 @@ def test_a_trigger_that_takes_longer_than_a_statement_may_keeps_no_other(step: F
     assert refusals(sql) == [("slow", 1, "canceling statement due to statement timeout")]
 
 
-def test_triggers_that_are_all_slow_let_some_fire_in_each_turn(step: Firing, sql: Sql) -> None:
-    for number in range(10):
-        plant(sql, f"slow{number}", seconds_ago=21, every_seconds=20, **REFUSED)
+def test_triggers_that_are_all_slow_let_some_fire_in_each_turn(step, sql):
+    plant_all(sql, good=0, bad_ones=10)
     with refused(sql, does="BEGIN PERFORM pg_sleep(0.7); RETURN NEW; END"), bounded(seconds=3, lock_seconds=3):
         step.turn()
 
@@ -299,10 +260,8 @@ def test_triggers_that_are_all_slow_let_some_fire_in_each_turn(step: Firing, sql
     assert refusals(sql) == []
 
 
-def test_a_schedule_whose_row_cannot_be_changed_keeps_no_other(step: Firing, sql: Sql) -> None:
-    plant(sql, "bad", seconds_ago=21, every_seconds=20, **HEALTHY)
-    for number in range(20):
-        plant(sql, f"good{number}", seconds_ago=20, every_seconds=20, **HEALTHY)
+def test_a_schedule_whose_row_cannot_be_changed_keeps_no_other(step, sql):
+    plant_all(sql, good=20, **HEALTHY)
     sql("ALTER TABLE haulier.schedule ADD CONSTRAINT not_bad CHECK (name <> 'bad') NOT VALID")
     try:
         for _ in range(3):
@@ -314,17 +273,16 @@ def test_a_schedule_whose_row_cannot_be_changed_keeps_no_other(step: Firing, sql
     assert sql("SELECT outcome, count(*) FROM haulier.tick GROUP BY 1") == [("fired", 20)]
 
 
-def test_a_job_that_a_trigger_leaves_out_counts_as_refused(step: Firing, sql: Sql) -> None:
-    plant(sql, "bad", seconds_ago=20, every_seconds=20, **REFUSED)
-    plant(sql, "good", seconds_ago=20, every_seconds=20, **HEALTHY)
+def test_a_job_that_a_trigger_leaves_out_counts_as_refused(step, sql):
+    plant_all(sql, good=1)
     with refused(sql, does="BEGIN RETURN NULL; END"):
         step.turn()
 
     assert refusals(sql) == [("bad", 1, "a trigger on haulier.job leaves out the job")]
-    assert sql("SELECT schedule, outcome FROM haulier.tick") == [("good", "fired")]
+    assert sql("SELECT schedule, outcome FROM haulier.tick") == [("good0", "fired")]
 
 
-def test_does_not_keep_a_value_that_a_trigger_could_not_read(step: Firing, sql: Sql) -> None:
+def test_does_not_keep_a_value_that_a_trigger_could_not_read(step, sql):
     plant(sql, seconds_ago=20, every_seconds=20, job={"kind": "mail", "payload": {"refused": "4111 1111"}})
     with refused(sql, does="DECLARE number integer := NEW.payload ->> 'refused'; BEGIN RETURN NEW; END"):
         step.turn()
@@ -332,7 +290,7 @@ def test_does_not_keep_a_value_that_a_trigger_could_not_read(step: Firing, sql: 
     assert refusals(sql) == [("nightly", 1, "a value does not fit (SQLSTATE 22P02)")]
 
 
-def test_writes_of_two_alike_only_what_the_database_accepts(conn: Connection, sql: Sql) -> None:
+def test_writes_of_two_alike_only_what_the_database_accepts(conn, sql):
     # Of one decision for both.
     plant(sql, "bad", seconds_ago=60, every_seconds=20, **REFUSED)
     plant(sql, "good", seconds_ago=60, every_seconds=20, **HEALTHY)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from functools import partial
 
 import pytest
@@ -16,10 +15,9 @@ from haulier.queue.schedules import schedule_file
 from haulier.queue.schedules.fire import fire_due
 from haulier.queue.schedules.schedule_file import Action, apply_file, plan_file
 from haulier.queue.schedules.schedules import put_schedule
-from tests.conftest import Sql, eventually, sql_on
-from tests.queue.schedules.schedules import plant, set_time, ticks
-from tests.rivals import at_the_same_moment, beside, connected
-from tests.roles import Roles
+from tests.conftest import eventually, sql_on
+from tests.queue.schedules.schedules import plant, ticks
+from tests.rivals import beside, connected
 
 ROUNDS = 15
 
@@ -32,30 +30,10 @@ def apply(conn: Connection, wanted: dict[str, Rule]) -> dict[str, Action]:
     return {step.name: step.action for step in apply_file(conn, wanted, retention_days=30)}
 
 
-@pytest.fixture
-def time(sql: Sql) -> Iterator[Callable[[str], None]]:
-    """Give a function that moves the time by which schedules go."""
-    yield lambda expression: set_time(sql, expression)
-    set_time(sql)
-
-
-@pytest.fixture
-def at_once(database: str) -> Iterator[Callable[..., None]]:
-    """Give a function that calls each of these at the same moment, with a connection of its own."""
-    with ExitStack() as stack:
-        conns = [stack.enter_context(closing(connect(database))) for _ in range(3)]
-
-        def at_once(*acts: Callable[[Connection], object]) -> None:
-            results = at_the_same_moment(*(partial(act, conn) for act, conn in zip(acts, conns, strict=False)))
-            assert [each for each in results if isinstance(each, Exception)] == []
-
-        yield at_once
-
-
-def test_two_equal_files_at_once_are_applied_once(at_once: Callable[..., None], sql: Sql) -> None:
+def test_two_equal_files_at_once_are_applied_once(at_once, sql):
     for number in range(ROUNDS):
         wanted = {"a": rule(f"k{number}"), "b": rule(f"k{number}"), f"c{number}": rule()}
-        at_once(*[lambda conn, wanted=wanted: apply(conn, wanted)] * 2)
+        assert not any(isinstance(each, Exception) for each in at_once(2, lambda _, conn, w=wanted: apply(conn, w)))
 
     record = sql("SELECT action, target, count(*) FROM haulier.audit GROUP BY 1, 2 ORDER BY 1, 2")
     assert {row[:2]: row[2] for row in record if row[1] in "ab"} == {
@@ -66,9 +44,7 @@ def test_two_equal_files_at_once_are_applied_once(at_once: Callable[..., None], 
     assert sql("SELECT name FROM haulier.schedule ORDER BY name") == [("a",), ("b",), (f"c{ROUNDS - 1}",)]
 
 
-def test_of_two_files_at_once_one_holds_as_a_whole_and_loses_no_tick(
-    at_once: Callable[..., None], conn: Connection, sql: Sql, time: Callable[[str], None]
-) -> None:
+def test_of_two_files_at_once_one_holds_as_a_whole_and_loses_no_tick(at_once, conn, sql, time):
     [(begin,)] = sql("SELECT date_trunc('second', now())")
 
     def clock(seconds: float) -> None:
@@ -78,13 +54,10 @@ def test_of_two_files_at_once_one_holds_as_a_whole_and_loses_no_tick(
     apply(conn, {"both": rule("before")})
     one = {"both": rule("one"), "x": rule("one"), "y": rule("one")}
     other = {"both": rule("other"), "x": rule("other"), "z": rule("other")}
+    acts = [lambda conn: apply(conn, one), lambda conn: apply(conn, other), partial(fire_due, retention_days=30)]
     for number in range(1, ROUNDS + 1):
         clock(number * 2 + 0.5)
-        at_once(
-            lambda conn: apply(conn, one),
-            lambda conn: apply(conn, other),
-            lambda conn: fire_due(conn, retention_days=30),
-        )
+        assert not any(isinstance(each, Exception) for each in at_once(3, lambda place, conn: acts[place](conn)))
         found = dict(sql("SELECT name, job ->> 'kind' FROM haulier.schedule"))
         assert found in [{name: each.job["kind"] for name, each in file.items()} for file in (one, other)]
     fire_due(conn, retention_days=30)
@@ -103,24 +76,10 @@ def test_of_two_files_at_once_one_holds_as_a_whole_and_loses_no_tick(
     assert sql("SELECT 1 FROM haulier.job GROUP BY schedule, scheduled_for HAVING count(*) > 1") == []
 
 
-def test_a_schedule_that_is_changed_at_each_tick_loses_none(
-    conn: Connection, sql: Sql, time: Callable[[str], None]
-) -> None:
-    [(begin,)] = sql("SELECT date_trunc('second', now())")
-    for number in range(60):
-        time(f"'{begin.isoformat()}'::timestamptz + interval '{number} seconds'")
-        apply(conn, {"nightly": rule(f"k{number % 2}")})
-        if number % 3 == 0:
-            fire_due(conn, retention_days=30)
-
-    fired = sql("SELECT outcome, count(*), count(DISTINCT job_id) FROM haulier.tick GROUP BY outcome")
-    assert fired == [("fired", 59, 59)]
-
-
 WAITS = "SELECT 1 FROM pg_stat_activity WHERE application_name = %s AND wait_event_type = 'Lock'"
 
 
-def test_does_nothing_if_the_api_makes_such_a_schedule_meanwhile(database: str, sql: Sql) -> None:
+def test_does_nothing_if_the_api_makes_such_a_schedule_meanwhile(database, sql):
     files = connected(database, lambda other: apply(other, {"a": rule(), "nightly": rule()}), name="applies")
 
     with closing(connect(database)) as api:
@@ -137,7 +96,7 @@ def test_does_nothing_if_the_api_makes_such_a_schedule_meanwhile(database: str, 
     assert sql("SELECT 1 FROM haulier.audit") == []
 
 
-def test_a_call_of_the_api_waits_and_finds_that_it_is_the_files(database: str, conn: Connection, sql: Sql) -> None:
+def test_a_call_of_the_api_waits_and_finds_that_it_is_the_files(database, conn, sql):
     of_api = rule("of-the-api")
     call = connected(database, lambda other: put_schedule(other, "nightly", of_api, retention_days=30), name="calls")
 
@@ -154,7 +113,7 @@ def test_a_call_of_the_api_waits_and_finds_that_it_is_the_files(database: str, c
     assert sql("SELECT job ->> 'kind', source FROM haulier.schedule") == [("mail", "file")]
 
 
-def test_decides_thousands_of_undecided_ticks_before_a_change(conn: Connection, sql: Sql, monkeypatch) -> None:
+def test_decides_thousands_of_undecided_ticks_before_a_change(conn, sql, monkeypatch):
     monkeypatch.setattr(schedule_file, "MOST_BATCHES", 2)
     plant(sql, seconds_ago=4500, missed="skip", source="file")
 
@@ -164,7 +123,7 @@ def test_decides_thousands_of_undecided_ticks_before_a_change(conn: Connection, 
     assert sql("SELECT job ->> 'kind' FROM haulier.schedule") == [("new",)]
 
 
-def test_gives_up_if_others_hold_the_ticks_that_are_due(database: str, conn: Connection, sql: Sql, monkeypatch) -> None:
+def test_gives_up_if_others_hold_the_ticks_that_are_due(conn, sql, monkeypatch):
     monkeypatch.setattr(schedule_file, "MOST_BATCHES", 0)
     plant(sql, seconds_ago=5, source="file")
 
@@ -174,20 +133,18 @@ def test_gives_up_if_others_hold_the_ticks_that_are_due(database: str, conn: Con
     assert sql("SELECT job ->> 'kind' FROM haulier.schedule") == [("mail",)]
 
 
-def test_takes_turns_with_a_migration_and_says_so_if_that_lasts(database: str, conn: Connection, monkeypatch) -> None:
+def test_takes_turns_with_a_migration_and_says_so_if_that_lasts(holding, conn, monkeypatch):
     monkeypatch.setattr(schedule_file, "MIGRATE_LOCK_SECONDS", 0.2)
-    with closing(connect(database)) as other:
-        sql_on(other)("BEGIN; LOCK TABLE haulier.schema_version IN SHARE ROW EXCLUSIVE MODE")
+    with holding("LOCK TABLE haulier.schema_version IN SHARE ROW EXCLUSIVE MODE"):
         with pytest.raises(Locked, match="nothing was changed: apply it again"):
             apply(conn, {"nightly": rule()})
         # Nobody waits to look.
         assert [step.action for step in plan_file(conn, {"nightly": rule()})] == [Action.CREATE]
-        sql_on(other)("ROLLBACK")
 
     assert apply(conn, {"nightly": rule()}) == {"nightly": Action.CREATE}
 
 
-def test_the_programs_fire_see_and_steer_what_the_owner_has_applied(roles: Roles, super_conn: Connection) -> None:
+def test_the_programs_fire_see_and_steer_what_the_owner_has_applied(roles, super_conn):
     with closing(connect(roles.owner)) as owner, closing(connect(roles.worker)) as worker:
         apply(owner, {"nightly": rule(), "other": rule()})
         look = sql_on(super_conn)

@@ -20,16 +20,15 @@ from haulier.queue.search.job_filter import JobFilter
 from haulier.queue.search.job_list import Page
 from tests import queueing
 from tests.conftest import sql_on
+from tests.queue.plans import ended
 from tests.queue.upkeep.histories import begin, count_all
 
-ENDED = """
-    INSERT INTO haulier.finished_job (id, status, kind, queue, priority, run_at, attempt, started_at, attempts,
-        max_attempts, crashes, snoozes, cancel_requested, payload, errors, created_at, updated_at, finished_at)
-    SELECT gen_random_uuid(), status, kind, queue, 0, now(), 1, now(), 1, 3, 0, 0, false, '{}', '[]',
-        now() - make_interval(secs => ago), now(), now()
-    FROM unnest(%s::text[], %s::text[], %s::text[], %s::float[]) AS job (queue, kind, status, ago)
-    RETURNING 1
-"""
+ENDED = ended(
+    "unnest(%s::text[], %s::text[], %s::text[], %s::float[]) AS job (queue, kind, status, ago)",
+    **{name: name for name in ("queue", "kind", "status")},
+    id="gen_random_uuid()",
+    created_at="now() - make_interval(secs => ago)",
+)
 WAITING = """
     INSERT INTO haulier.job (queue, kind, status, payload, created_at)
     SELECT queue, kind, status, '{}', now() - make_interval(secs => ago)
@@ -138,17 +137,22 @@ FAILED = (JobStatus.FAILED_PERMANENT, JobStatus.RETRYING)
 
 @pytest.fixture
 def many(conn):
-    """Give such jobs in the test's database."""
     return fill(conn)
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["not counted", "counted"])
-def crowd(request, _make_migrated_database):
-    """Give a connection to a database with such jobs, counted or not, for tests that only read, and the jobs."""
+@pytest.fixture(scope="module")
+def crowd(_make_migrated_database):
+    """Give a connection to a database with such jobs, for tests that only read, and the jobs."""
+    with closing(connect(_make_migrated_database())) as conn:
+        yield conn, fill(conn)
+
+
+@pytest.fixture(scope="module")
+def counted_crowd(_make_migrated_database):
+    """Give the same of a database whose jobs are counted."""
     with closing(connect(_make_migrated_database())) as conn:
         jobs = fill(conn)
-        if request.param:
-            count_all(conn, begin(conn))
+        count_all(conn, begin(conn))
         yield conn, jobs
 
 
@@ -180,7 +184,6 @@ def matching(jobs: list[Job], wanted: dict[str, Any]) -> list[Job]:
 
 
 def pages(conn, limit: int, wanted: dict[str, Any]) -> list[Page]:
-    """Return all pages of the list."""
     found = [search.list_jobs(conn, JobFilter(limit=limit, **wanted))]
     while (after := found[-1].after) and len(found) < 200:
         found.append(search.list_jobs(conn, JobFilter(limit=limit, after=after, **wanted)))

@@ -1,35 +1,40 @@
-"""A look for few jobs among many: it ..."""
+"""A look for few jobs among many, also by their tags: it ..."""
 
 from __future__ import annotations
 
 import random
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise, product
+from typing import Any
 from uuid import UUID
 
 import pytest
 
-from haulier.domain.job import JobStatus
+from haulier.domain.job import Job, JobStatus, NewJob
 from haulier.postgres.statements import transaction
 from haulier.queue import search
+from haulier.queue.jobs.draft import Receipt
 from haulier.queue.numbers import depths
 from haulier.queue.search import arrivals, bounded_scan, job_list
 from haulier.queue.search.arrivals import ALWAYS, NEVER
 from haulier.queue.search.job_filter import JobFilter
 from haulier.queue.search.job_list import Page
-from tests.queue.search.crowd import ENDED, FILTERS, HOUR, LOOKS, WAITING, matching, pages, set_look
+from tests import queueing
+from tests.queue.search.crowd import ENDED, FILTERS, HOUR, LOOKS, WAITING, fill, matching, pages, set_look
 from tests.queue.upkeep.histories import begin, count_all
 
-NOT_COUNTED = pytest.mark.parametrize("crowd", [False], ids=["not counted"], indirect=True)
 
-
-def test_finds_each_job_once_in_however_many_looks(crowd, monkeypatch):
-    conn, many = crowd
+@pytest.mark.parametrize("crowd_name", ["crowd", "counted_crowd"])
+def test_finds_each_job_once_in_however_many_looks(request, monkeypatch, crowd_name):
+    conn, many = request.getfixturevalue(crowd_name)
     between = {"created_after": many[100].created_at, "created_before": many[30].created_at}
     wrong = []
+    # What was counted is by queue and kind.
+    filters = [each for each in FILTERS if crowd_name == "crowd" or {"kinds", "queues"} & each.keys()]
     for rows, seconds, tagged, limit in LOOKS:
         set_look(monkeypatch, rows, seconds, tagged)
-        for wanted in [*FILTERS, between]:
+        for wanted in [*filters, between]:
             found = pages(conn, limit, wanted)
             ids = [job.id for page in found for job in page.jobs]
             ends_early = any(page.looked_back_to for page in found)
@@ -39,7 +44,6 @@ def test_finds_each_job_once_in_however_many_looks(crowd, monkeypatch):
     assert wrong == []
 
 
-@NOT_COUNTED
 def test_skips_the_offset_whichever_statements_read_the_jobs(crowd, monkeypatch):
     conn, many = crowd
     monkeypatch.setattr(bounded_scan, "FIRST_ROWS", 3)
@@ -52,7 +56,6 @@ def test_skips_the_offset_whichever_statements_read_the_jobs(crowd, monkeypatch)
             assert (page.after is None) == (offset + 4 >= len(expected))
 
 
-@NOT_COUNTED
 def test_says_how_far_it_came(crowd, monkeypatch):
     conn, many = crowd
     set_look(monkeypatch, 10, -1.0, 1000)
@@ -62,9 +65,11 @@ def test_says_how_far_it_came(crowd, monkeypatch):
         assert page.looked_back_to == page.after[0]
         newer = [job for job in many if job.created_at >= page.looked_back_to]
         assert 10 <= len(newer) < 60
+    monkeypatch.undo()
+    # At the end there is nothing to say.
+    assert search.list_jobs(conn, JobFilter(kinds=["never"])) == Page([])
 
 
-@NOT_COUNTED
 def test_gives_up_a_statement_that_takes_long_and_goes_on_there(crowd, monkeypatch):
     conn, many = crowd
     monkeypatch.setattr(bounded_scan, "LOOK_SECONDS", 60.0)
@@ -81,15 +86,6 @@ def test_gives_up_a_statement_that_takes_long_and_goes_on_there(crowd, monkeypat
     assert not count.is_exact
     # A transaction of the caller has a limit of its own, and would not go on after a statement that was given up.
     assert (whole.jobs, whole.is_exact) == (len(found), True)
-
-
-@NOT_COUNTED
-def test_says_nothing_of_how_far_it_came_at_the_end(crowd):
-    conn, _ = crowd
-
-    page = search.list_jobs(conn, JobFilter(kinds=["never"]))
-
-    assert page == Page([])
 
 
 def test_skips_the_times_in_which_none_came(conn, sql, monkeypatch):
@@ -160,7 +156,6 @@ def test_may_find_a_job_of_the_row_of_all_others(conn, sql, monkeypatch):
 # --- Counts
 
 
-@NOT_COUNTED
 def test_counts_what_a_list_finds(crowd, monkeypatch):
     conn, many = crowd
     wrong = []
@@ -174,7 +169,6 @@ def test_counts_what_a_list_finds(crowd, monkeypatch):
     assert wrong == []
 
 
-@NOT_COUNTED
 def test_counts_down_to_where_it_ended(crowd, monkeypatch):
     conn, many = crowd
     monkeypatch.setattr(bounded_scan, "FIRST_ROWS", 10)
@@ -229,3 +223,154 @@ def test_counts_nothing_of_a_time_or_an_error_by_what_was_counted_without_one(co
     for wanted in ({"created_before": job.created_at}, {"error_id": 8}):
         count = search.count_jobs(conn, JobFilter(statuses=[JobStatus.RETRYING], **wanted))
         assert count.jobs == 0
+
+
+# --- Tags
+
+
+TAGS = ["vip", "NULL", "a, b", '"{}"', "back\\slash\t\n", "\r\\N", "größe 😀", " ", "%s %(x)s 'q'"]
+
+
+def test_stores_tags_as_they_are_by_each_way(conn):
+    for key, number in product((None, "order"), (1, 3)):
+        others = [NewJob("mail", {}, tags=[]), NewJob("mail", {})][: number - 1]
+        new = NewJob("mail", {}, tags=TAGS, idempotency_key=key and f"{key}-{number}")
+        [receipt, *rest] = queueing.enqueue(conn, [new, *others])
+        assert receipt.job.tags == TAGS
+        assert search.get(conn, receipt.job.id).read().tags == TAGS
+        assert [each.job.tags for each in rest] == [()] * (number - 1)
+
+
+def test_stores_nothing_for_no_tags(conn, sql):
+    queueing.enqueue(conn, [NewJob("mail", {}, tags=[])])
+    queueing.enqueue(conn, [NewJob("mail", {}, tags=())] * 2)
+
+    assert sql("SELECT tags FROM haulier.job") == [(None,)] * 3
+
+
+def test_calls_other_tags_under_a_known_key_a_mismatch(conn):
+    first, same, other, none = (
+        queueing.enqueue(conn, [NewJob("mail", {}, idempotency_key="order-7", tags=tags)])[0].receipt
+        for tags in (["a", "b"], ["b", "a"], ["a"], [])
+    )
+
+    assert [first, same, other, none] == [Receipt.CREATED, Receipt.REPLAYED, Receipt.MISMATCH, Receipt.MISMATCH]
+
+
+def test_reads_an_array_that_does_not_begin_at_1(conn, claim, sql):
+    [[job_id]] = sql("INSERT INTO haulier.job (kind, payload, tags) VALUES ('mail', '{}', '[5:6]={a,b}') RETURNING id")
+
+    assert search.get(conn, job_id).tags == ["a", "b"]
+    assert claim().tags == ["a", "b"]
+
+
+# --- Looks
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Give the names of the statements that are sent, and have the first look at few rows and end there."""
+    statements: list[str] = []
+    rows = job_list.rows
+    monkeypatch.setattr(job_list, "rows", lambda *given, **more: statements.append(given[1]) or rows(*given, **more))
+    monkeypatch.setattr(bounded_scan, "FIRST_ROWS", 5)
+    monkeypatch.setattr(bounded_scan, "LOOK_SECONDS", -1.0)
+    return statements
+
+
+def test_finds_all_jobs_of_rare_tags_at_once(conn, many, asked):
+    page, count = (read(conn, JobFilter(tags=["few", "never"])) for read in (search.list_jobs, search.count_jobs))
+    nothing = search.list_jobs(conn, JobFilter(tags=["never"]))
+
+    expected = [job.id for job in many if "few" in job.tags]
+    assert [job.id for job in page.jobs] == expected
+    assert (page.after, count.jobs, count.is_exact) == (None, len(expected), True)
+    assert nothing == Page([])
+    assert asked == ["list_jobs", "list_tagged", "count_jobs", "count_tagged", "list_jobs", "list_tagged"]
+
+
+OTHERS: dict[str, Callable[[list[Job]], Any]] = {
+    "statuses": lambda _: [JobStatus.RETRYING, JobStatus.SUCCEEDED, JobStatus.RUNNING],
+    "kinds": lambda _: ["mail"],
+    "queues": lambda _: ["bulk"],
+    "error_id": lambda _: 0,
+    "worker": lambda many: next(job.worker_id for job in many if job.worker_id),
+    "idempotency_key": lambda _: "order-3",
+    "attempts_min": lambda _: 1,
+    "payload": lambda _: {"who.name": "ann"},
+    "created_after": lambda many: many[100].created_at,
+    "created_before": lambda many: many[50].created_at,
+    "finished_after": lambda _: datetime(2020, 1, 1, tzinfo=UTC),
+    "finished_before": lambda _: datetime(2100, 1, 1, tzinfo=UTC),
+}
+
+
+def test_applies_all_other_conditions_to_the_jobs_of_rare_tags(crowd, monkeypatch, asked):
+    conn, many = crowd
+    monkeypatch.setattr(job_list, "first_rows", lambda *_: 1)
+    tagged, wrong = matching(many, {"tags": ["few", "most"]}), []
+    for name, value_of in OTHERS.items():
+        asked.clear()
+        wanted = {"tags": ["few", "most"], name: value_of(many)}
+        found = [job.id for page in pages(conn, 3, wanted) for job in page.jobs]
+        count = search.count_jobs(conn, JobFilter(**wanted))
+
+        expected = [job.id for job in matching(many, wanted)]
+        # Of the four that run, which tags they have is left to chance.
+        assert name == "worker" or 0 < len(expected) < len(tagged)
+        is_by_tags = {"list_tagged", "count_tagged"} <= set(asked)
+        if (found, count.jobs, count.is_exact, is_by_tags) != (expected, len(expected), True, True):
+            wrong.append(name)
+
+    assert wrong == []
+
+
+def test_looks_back_for_common_tags(conn, many, monkeypatch, asked):
+    monkeypatch.setattr(bounded_scan, "MOST_TAGGED", 5)
+
+    page, count = (read(conn, JobFilter(tags=["few"])) for read in (search.list_jobs, search.count_jobs))
+
+    assert page.looked_back_to == page.after[0]
+    assert count.looked_back_to is not None
+    assert asked == ["list_jobs", "list_tagged", "count_jobs", "count_tagged"]
+
+
+def test_asks_no_index_for_a_page_that_the_newest_fill(conn, many, asked):
+    page = search.list_jobs(conn, JobFilter(tags=["most"], limit=2))
+
+    assert len(page.jobs) == 2
+    assert asked == ["list_jobs"]
+
+
+def test_a_page_of_rare_tags_ends_at_its_bytes(conn, enqueue, asked):
+    large = [enqueue(payload={"text": "x" * 3_000_000}, tags=["few"]) for _ in range(4)]
+    for _ in range(60):
+        enqueue()
+
+    found = pages(conn, 50, {"tags": ["few"]})
+
+    assert [len(page.jobs) for page in found] == [3, 1]
+    assert [job.id for page in found for job in page.jobs] == [job.id for job in reversed(large)]
+
+
+SLOWLY = """
+    CREATE OR REPLACE FUNCTION haulier.tagged(wanted text[], most bigint)
+    RETURNS TABLE (id uuid, finished_at timestamptz) LANGUAGE sql STABLE
+    AS $$ SELECT NULL::uuid, now() FROM pg_sleep(60) $$
+"""
+
+
+def test_goes_on_without_the_indexes_if_they_take_long(archive, monkeypatch, asked):
+    conn, jobs = archive.conn, fill(archive.conn)
+    archive.sql(SLOWLY)
+    asked.clear()
+    monkeypatch.setattr(bounded_scan, "TAGGED_SECONDS", 1.1)
+    # Less than that: what the indexes took is not counted.
+    monkeypatch.setattr(bounded_scan, "LOOK_SECONDS", 1.0)
+
+    page, count = (read(conn, JobFilter(tags=["few"])) for read in (search.list_jobs, search.count_jobs))
+
+    expected = matching(jobs, {"tags": ["few"]})
+    assert [job.id for job in page.jobs] == [job.id for job in expected]
+    assert (page.after, count.jobs, count.is_exact) == (None, len(expected), True)
+    assert asked[:3] == ["list_jobs", "list_tagged", "list_jobs"]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
@@ -65,6 +63,9 @@ class Yard:
     def codes(self, job: Job) -> list[Code]:
         return [reason.code for reason in self.reasons(job)]
 
+    def says(self, job: Job) -> list[tuple[Code, str]]:
+        return [(reason.code, reason.message) for reason in self.reasons(job)]
+
     def claim(self, party: Party) -> list[Job]:
         """Let a worker claim once, as a process does: for its free threads, or one suspect if it runs nothing."""
         [(stays_away,)] = self.sql(
@@ -83,7 +84,6 @@ class Yard:
         return claimed
 
     def _give_back(self, party: Party) -> None:
-        """Release the jobs of kinds that the worker does not know."""
         [(kinds,)] = self.sql("SELECT kinds FROM haulier.worker WHERE id = %s", party.id)
         unknown = [job for job in party.runs if kinds is not None and job.kind not in kinds]
         party.runs = [job for job in party.runs if job not in unknown]
@@ -93,7 +93,6 @@ class Yard:
         claims.settle(self.conn, [Settlement(Fence.of(job), outcome) for job in jobs])
 
     def end(self, party: Party) -> None:
-        """Let the worker end what it runs."""
         self.settle(party.runs, Outcome.complete(None))
         party.runs = []
 
@@ -106,23 +105,4 @@ class Yard:
 
 @pytest.fixture
 def yard(conn: Connection) -> Yard:
-    """Give a yard without workers and jobs."""
     return Yard(conn)
-
-
-@pytest.fixture
-def locked(open_conn: Callable[[], Connection]) -> Callable[[Job], Any]:
-    """Give a context manager that locks a job's row, and gives the process of the server that holds it."""
-
-    @contextmanager
-    def locked(job: Job) -> Iterator[int]:
-        rival = open_conn()
-        sql = sql_on(rival)
-        sql("BEGIN")
-        sql("SELECT FROM haulier.job WHERE id = %s FOR UPDATE", job.id)
-        try:
-            yield rival.info.backend_pid
-        finally:
-            sql("ROLLBACK")
-
-    return locked

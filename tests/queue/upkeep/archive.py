@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID, uuid4
 
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.claim import Fence, Settlement
-from haulier.domain.job import Job, NewJob
+from haulier.domain.job import Job, JobStatus, Json, NewJob
 from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
 from haulier.queue import claims
 from tests import queueing
+from tests.conftest import sql_on
 
 
 class Archive:
@@ -24,16 +24,10 @@ class Archive:
         self.url = url
         self._opened = opened
         self.conn = self.open()
+        self.sql = sql_on(self.conn)
 
     def open(self) -> Connection:
-        """Return a further connection."""
         return self._opened.enter_context(closing(connect(self.url, application_name="haulier test")))
-
-    def sql(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
-        """Run any statement and return its rows."""
-        with self.conn.cursor() as cursor:
-            cursor.execute(statement, parameters or None)
-            return cursor.fetchall() if cursor.description else []
 
     def bounds(self) -> list[tuple[datetime, datetime]]:
         """Return each attached partition's bounds in UTC, oldest first."""
@@ -47,56 +41,58 @@ class Archive:
         return [(lower.astimezone(UTC), upper.astimezone(UTC)) for lower, upper in found]
 
     def partitions(self) -> list[str]:
-        """Return the attached partitions' names."""
-        return [
-            row[0]
-            for row in self.sql(
-                "SELECT relname FROM pg_class JOIN pg_inherits ON inhrelid = oid"
-                " WHERE inhparent = 'haulier.finished_job'::regclass ORDER BY 1"
-            )
-        ]
+        names = self.sql(
+            "SELECT relname FROM pg_class JOIN pg_inherits ON inhrelid = oid"
+            " WHERE inhparent = 'haulier.finished_job'::regclass ORDER BY 1"
+        )
+        return [name for (name,) in names]
 
     def tables(self) -> set[str]:
-        """Return the history's tables, attached or not."""
         return {row[0] for row in self.sql("SELECT tablename FROM pg_tables WHERE tablename LIKE 'finished_job\\_%'")}
 
-    def remove_partitions(self, keep: bool = False) -> None:
+    def remove_partitions(self, *, keep: bool = False) -> None:
         """Detach every partition as an operator might; drop it unless `keep`."""
         for name in self.partitions():
-            self.sql(f"ALTER TABLE haulier.finished_job DETACH PARTITION haulier.{name}")
+            self.detach(name)
             if not keep:
                 self.sql(f"DROP TABLE haulier.{name}")
 
-    def add_old(self, name: str, days_from: int, days_to: int) -> UUID:
-        """Add a partition for these days ago, and return the id of a job that finished within it."""
+    def detach(self, name: str) -> None:
+        self.sql(f"ALTER TABLE haulier.finished_job DETACH PARTITION haulier.{name}")
+
+    def add(self, name: str, lower: str, upper: str) -> None:
+        """Add a partition whose bounds are expressions of SQL."""
         self.sql(
             f"DO $$ BEGIN EXECUTE format('CREATE TABLE haulier.{name} PARTITION OF haulier.finished_job"
-            f" FOR VALUES FROM (%L) TO (%L)', date_trunc('day', now()) - interval '{days_from} days',"
-            f" date_trunc('day', now()) - interval '{days_to} days'); END $$"
+            f" FOR VALUES FROM (%L) TO (%L)', {lower}, {upper}); END $$"
         )
+
+    def add_old(self, name: str, days_from: int, days_to: int) -> UUID:
+        """Add a partition for these days ago, and return the id of a job that finished within it."""
+        today = "date_trunc('day', now())"
+        self.add(name, f"{today} - interval '{days_from} days'", f"{today} - interval '{days_to} days'")
         job = self.running()
-        claims.settle(self.conn, [Settlement(Fence.of(job), Outcome.complete())])
+        self.settle(job)
         self.sql(
-            "UPDATE haulier.finished_job SET"
-            " created_at = date_trunc('day', now()) - make_interval(days => %s, secs => 1),"
-            " finished_at = date_trunc('day', now()) - make_interval(days => %s, secs => 1) WHERE id = %s",
-            days_to,
+            f"UPDATE haulier.finished_job SET (created_at, finished_at) = (at, at) FROM (SELECT {today}"
+            " - make_interval(days => %s, secs => 1)) AS long_ago (at) WHERE id = %s",
             days_to,
             job.id,
         )
         return job.id
 
+    def settle(self, job: Job, result: Json = None) -> dict[UUID, JobStatus]:
+        """Let the job succeed, and return what has become of it."""
+        return claims.settle(self.conn, [Settlement(Fence.of(job), Outcome.complete(result))])
+
     def running(self) -> Job:
-        """Return a job that has been claimed."""
         queueing.enqueue(self.conn, [NewJob("mail", {})])
         worker = claims.register(self.conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
         [job] = queueing.claim(self.conn, worker_id=worker, claim_id=uuid4(), queues=())
         return job
 
     def open_reader(self) -> Connection:
-        """Return a connection in whose open transaction the history has been read."""
         reader = self.open()
         reader.autocommit = False
-        with reader.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM haulier.jobs")
+        sql_on(reader)("SELECT count(*) FROM haulier.jobs")
         return reader

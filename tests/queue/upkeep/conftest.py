@@ -32,7 +32,6 @@ def schema(tmp_path_factory: pytest.TempPathFactory) -> Schema:
 
 @pytest.fixture(scope="session")
 def steps(schema: Schema) -> list[Step]:
-    """Give the steps from version 1 to version 3."""
     return schema.steps_from(1)
 
 

@@ -11,31 +11,25 @@ from psycopg2.extensions import connection as Connection
 
 from haulier.queue.numbers import counts
 from tests.conftest import sql_on
+from tests.queue.plans import ended
 
 DAY = 86_400
 STATUSES = ("queued", "succeeded", "failed_permanent", "cancelled")
-# A partition in which all of it fits, whatever the hour.
-PAST = """
-    DO $$ BEGIN EXECUTE format('CREATE TABLE haulier.finished_job_of_the_past PARTITION OF haulier.finished_job
-        FOR VALUES FROM (%L) TO (%L)', now() - interval '60 days',
-        date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC');
-    END $$
-"""
 LIVE = """
     INSERT INTO haulier.job (kind, queue, payload, created_at, run_at)
     SELECT kind, queue, '{}', now() - make_interval(secs => ago), now() - make_interval(secs => ago)
     FROM unnest(%s::text[], %s::text[], %s::float[]) AS job (queue, kind, ago)
 """
-ENDED = """
-    INSERT INTO haulier.finished_job (id, status, kind, queue, priority, run_at, attempt, claim, started_at, attempts,
-        max_attempts, crashes, snoozes, cancel_requested, payload, errors, created_at, updated_at, finished_at)
-    SELECT gen_random_uuid(), status, kind, queue, 0, at - make_interval(secs => waited + ran), 1, NULL,
-        at - make_interval(secs => ran), attempts, 3, 0, 0, false, '{}', '[]',
-        at - make_interval(secs => waited + ran), at, at
-    FROM unnest(%s::text[], %s::text[], %s::text[], %s::float[], %s::float[], %s::float[], %s::integer[])
-        AS job (queue, kind, status, ago, waited, ran, attempts)
-    CROSS JOIN LATERAL (SELECT now() - make_interval(secs => ago) AS at) AS end_of_it
-"""
+ENDED = ended(
+    "unnest(%s::text[], %s::text[], %s::text[], %s::float[], %s::float[], %s::float[], %s::integer[])"
+    " AS job (queue, kind, status, ago, waited, ran, attempts)"
+    " CROSS JOIN LATERAL (SELECT now() - make_interval(secs => ago) AS at) AS end_of_it",
+    **{name: name for name in ("queue", "kind", "status", "attempts")},
+    **dict.fromkeys(("run_at", "created_at"), "at - make_interval(secs => waited + ran)"),
+    **dict.fromkeys(("updated_at", "finished_at"), "at"),
+    id="gen_random_uuid()",
+    started_at="at - make_interval(secs => ran)",
+)
 IN_TABLES = """
     SELECT queue, kind, count(*) AS arrived, count(*) FILTER (WHERE status = 'succeeded'),
         count(*) FILTER (WHERE status = 'failed_permanent'), count(*) FILTER (WHERE status = 'cancelled'),
@@ -85,17 +79,14 @@ def store(conn: Connection, jobs: Iterable[Made]) -> None:
 
 
 def in_tables(conn: Connection) -> set[tuple[Any, ...]]:
-    """Return, by queue and kind, what the tables hold."""
     return set(sql_on(conn)(IN_TABLES))
 
 
 def in_numbers(conn: Connection) -> set[tuple[Any, ...]]:
-    """Return, by queue and kind, what has been counted."""
     return set(sql_on(conn)(IN_NUMBERS))
 
 
 def begin(conn: Connection) -> UUID:
-    """Begin to count, and return the id of whoever does."""
     counts.counting_ends_in(conn)
     return uuid4()
 

@@ -96,7 +96,6 @@ def made_up_schema(folder: Path, *, lock_timeout: str = "5s") -> Schema:
 
 
 def version_1() -> str:
-    """Return the statements that build version 1."""
     if VERSION_1.exists():
         return VERSION_1.read_text()
     assert SCHEMA.version == 1, f"the first migration needs the schema.sql of the tag v1.0.0 as {VERSION_1.name}"
@@ -104,7 +103,6 @@ def version_1() -> str:
 
 
 def build_version_1(conn: Connection) -> Connection:
-    """Build version 1 and fill every table."""
     sql = sql_on(conn)
     sql(f"BEGIN; {version_1()}; COMMIT")
     sql("UPDATE haulier.schema_version SET fingerprint = %s", Schema(1, SCHEMA.file, SCHEMA.migrations).fingerprint)
@@ -113,7 +111,6 @@ def build_version_1(conn: Connection) -> Connection:
 
 
 def fill(conn: Connection) -> None:
-    """Put data into every table, mostly by doing what programs do."""
     sql = sql_on(conn)
     worker = register(conn)
     fall_asleep(conn, register(conn))
@@ -128,7 +125,7 @@ def fill(conn: Connection) -> None:
     operations.start(conn, order, as_of=operations.preview(conn, order).as_of, actor=None)
     counts.counting_ends_in(conn)
     counts.count(conn, counter=uuid4())
-    # What only time or traffic brings about.
+    # The rest is what only time or traffic brings about.
     sql("INSERT INTO haulier.rate_budget (key_id, tokens, granted) SELECT id, 1, 1 FROM haulier.api_key")
     sql("INSERT INTO haulier.queue (name) VALUES ('parcels')")
     sql("INSERT INTO haulier.moved VALUES ('parcels', 'mail', now())")
@@ -138,7 +135,6 @@ def fill(conn: Connection) -> None:
 
 
 def register(conn: Connection) -> UUID:
-    """Register a worker."""
     return claims.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
 
 
@@ -164,12 +160,10 @@ def contents(conn: Connection, *, but: set[str]) -> dict[str, list[Any]]:
 
 
 def take(conn: Connection, steps: list[Step]) -> None:
-    """Take the steps by hand, each in a transaction."""
     for step in steps:
         sql_on(conn)(f"BEGIN; {step.text}; COMMIT")
 
 
 def version_of(conn: Connection) -> int:
-    """Return the version of the schema in the database."""
     [[version]] = sql_on(conn)("SELECT version FROM haulier.schema_version")
     return int(version)

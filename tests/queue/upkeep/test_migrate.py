@@ -1,4 +1,4 @@
-"""`migrate` from version 1 by made-up steps: complete, interrupted, repeated, and by several at once. It ..."""
+"""`migrate` from version 1 by made-up steps: complete, interrupted, repeated, by several, and refused. It ..."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from haulier.domain.errors import Locked, SchemaMismatch
 from haulier.domain.job import NewJob
 from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
-from haulier.postgres.scratch import scratch_database
+from haulier.postgres.scratch import scratch_database, url_of
 from haulier.queue import claims, search
 from haulier.queue.upkeep.migrate import check_schema, migrate, plan
 from haulier.queue.upkeep.steps import SCHEMA, Schema
@@ -159,7 +159,6 @@ def test_takes_no_step_that_another_took_while_it_waited_for_its_turn(version_1,
 
 @contextmanager
 def reading(dsn: str, table: str) -> Iterator[Connection]:
-    """Hold a transaction open that has read the table."""
     with closing(connect(dsn)) as reader:
         sql_on(reader)(f"BEGIN; SELECT FROM haulier.{table}")
         yield reader
@@ -196,21 +195,16 @@ def test_goes_on_if_its_session_was_ended_during_a_step(version_1, fresh_databas
 # --- Development builds
 
 
-def forget_fingerprint(conn: Connection) -> None:
-    """Make of it what a development build from before version 1 made."""
-    sql_on(conn)(
-        "ALTER TABLE haulier.schema_version DROP COLUMN fingerprint; UPDATE haulier.schema_version SET version = 14"
-    )
+OTHER_BUILDS = {
+    "from before version 1": "ALTER TABLE haulier.schema_version DROP COLUMN fingerprint;"
+    " UPDATE haulier.schema_version SET version = 14",
+    "of other statements": "UPDATE haulier.schema_version SET fingerprint = '1 other'",
+}
 
 
-def change_fingerprint(conn: Connection) -> None:
-    """Make of it what a later development build made, of other statements."""
-    sql_on(conn)("UPDATE haulier.schema_version SET fingerprint = '1 other'")
-
-
-@pytest.mark.parametrize("made_otherwise", [forget_fingerprint, change_fingerprint])
-def test_refuses_the_database_of_another_development_build(archive, made_otherwise):
-    made_otherwise(archive.conn)
+@pytest.mark.parametrize("other", OTHER_BUILDS)
+def test_refuses_the_database_of_another_development_build(archive, other):
+    archive.sql(OTHER_BUILDS[other])
     before = shape(archive.sql)
 
     for program in (migrate, plan):
@@ -242,3 +236,34 @@ def test_comments_and_spaces_change_no_fingerprint(tmp_path):
 
     assert Schema(1, other, tmp_path).fingerprint == SCHEMA.fingerprint
     assert Schema(1, changed, tmp_path).fingerprint != SCHEMA.fingerprint
+
+
+# --- Encodings
+
+
+@pytest.fixture(params=["SQL_ASCII", "LATIN1"])
+def other_database(request, postgres, direct):
+    """Give the DSN of an empty database with another encoding."""
+    name = f"haulier_test_{uuid4().hex[:12]}"
+    with closing(psycopg2.connect(direct(postgres))) as server, server.cursor() as cursor:
+        server.autocommit = True
+        # From 15 on the template may have another provider of locales, which knows no such encoding.
+        libc = "LOCALE_PROVIDER libc" if server.server_version >= 150000 else ""
+        cursor.execute(
+            f"CREATE DATABASE {name} ENCODING '{request.param}' {libc} LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+        )
+        try:
+            yield url_of(direct(postgres), name)
+        finally:
+            cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.mark.direct("it is about the database's own encoding")
+def test_is_refused_by_migrate_and_by_every_process(other_database):
+    with closing(connect(other_database)) as conn, conn.cursor() as cursor:
+        for refused in (lambda: migrate(conn, retention_days=30), lambda: check_schema(conn)):
+            with pytest.raises(SchemaMismatch, match="Haulier needs a database with encoding UTF8"):
+                refused()
+
+        cursor.execute("SELECT count(*) FROM pg_namespace WHERE nspname = 'haulier'")
+        assert cursor.fetchone() == (0,)

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from uuid import UUID
+from contextlib import closing, contextmanager, suppress
 
 import psycopg2
 import pytest
 
-from haulier.domain.claim import Fence, Settlement
 from haulier.domain.errors import DatabaseUnavailable, Locked, StatementRefused
 from haulier.domain.job import JobStatus
-from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
-from haulier.queue import claims, search
+from haulier.queue import search
 from haulier.queue.upkeep import migrate
 from haulier.queue.upkeep.partitions import DAYS_AHEAD, HistoryBlocked, days_ahead, drop_expired, ensure_partitions
-from tests.conftest import PATIENCE, eventually
+from tests.conftest import eventually, sql_on
 from tests.queue.upkeep.archive import Archive
+from tests.rivals import beside
 
 # By this lock processes take turns while the database has no schema yet. Anybody who may connect can hold it.
 ADVISORY_LOCK = "SELECT pg_advisory_lock(7236837241)"
@@ -28,31 +25,18 @@ ADVISORY_LOCK = "SELECT pg_advisory_lock(7236837241)"
 without_a_pool = pytest.mark.direct("CONCURRENTLY, and a lock of the session, need a session of one's own")
 
 
-def settle(archive: Archive, job) -> dict[UUID, JobStatus]:
-    return claims.settle(archive.conn, [Settlement(Fence.of(job), Outcome.complete())])
-
-
 # --- Another schema
 
 
-def test_drops_an_expired_partition_that_was_moved_to_another_schema(archive):
+def test_drops_an_expired_partition_from_another_schema_and_nobody_elses_table(archive):
     archive.add_old("finished_job_old", 40, 39)
     archive.sql("CREATE SCHEMA archive; ALTER TABLE haulier.finished_job_old SET SCHEMA archive")
+    archive.sql("CREATE TABLE haulier.finished_job_old (mine integer)")
 
     dropped = drop_expired(archive.url, retention_days=30)
 
     assert dropped == ["archive.finished_job_old"]
     assert archive.sql("SELECT to_regclass('archive.finished_job_old')") == [(None,)]
-
-
-def test_leaves_somebody_elses_table_that_has_the_name_of_a_partition(archive):
-    archive.add_old("finished_job_old", 40, 39)
-    archive.sql("CREATE SCHEMA archive; ALTER TABLE haulier.finished_job_old SET SCHEMA archive")
-    archive.sql("CREATE TABLE haulier.finished_job_old (mine integer)")
-
-    drop_expired(archive.url, retention_days=30)
-
-    assert archive.sql("SELECT count(*) FROM haulier.finished_job_old") == [(0,)]
     assert archive.sql("SELECT obj_description('haulier.finished_job_old'::regclass)") == [(None,)]
 
 
@@ -110,12 +94,12 @@ def test_a_default_partition_with_todays_jobs_is_reported_with_the_remedy_and_jo
     archive.remove_partitions()
     archive.sql("CREATE TABLE haulier.rest PARTITION OF haulier.finished_job DEFAULT")
 
-    settled = settle(archive, job)
+    settled = archive.settle(job)
     with pytest.raises(HistoryBlocked, match='DEFAULT partition.*see docs/database.md, "Days ahead"'):
         ensure_partitions(archive.conn, retention_days=30)
 
     assert settled == {job.id: JobStatus.SUCCEEDED}
-    assert settle(archive, another) == {another.id: JobStatus.SUCCEEDED}
+    assert archive.settle(another) == {another.id: JobStatus.SUCCEEDED}
 
 
 # --- A detach that is pending
@@ -129,20 +113,15 @@ def detaching(archive: Archive, name: str) -> Iterator[int]:
 
     def detach() -> None:
         # Whoever finishes it may be quicker.
-        try:
-            with operator.cursor() as cursor:
-                cursor.execute(f"ALTER TABLE haulier.finished_job DETACH PARTITION haulier.{name} CONCURRENTLY")
-        except psycopg2.Error:
-            pass
+        with suppress(psycopg2.Error):
+            sql_on(operator)(f"ALTER TABLE haulier.finished_job DETACH PARTITION haulier.{name} CONCURRENTLY")
 
-    thread = threading.Thread(target=detach)
-    thread.start()
-    try:
-        eventually(lambda: archive.sql(pending))
-        yield reader.get_backend_pid()
-    finally:
-        reader.rollback()
-        thread.join(PATIENCE)
+    with beside(detach):
+        try:
+            eventually(lambda: archive.sql(pending))
+            yield reader.get_backend_pid()
+        finally:
+            reader.rollback()
 
 
 def today(archive: Archive) -> str:
@@ -156,12 +135,12 @@ def test_what_cannot_be_settled_for_a_pending_detach_is_an_outage_that_says_who_
 
     with detaching(archive, today(archive)) as reader:
         with pytest.raises(DatabaseUnavailable) as raised:
-            settle(archive, job)
+            archive.settle(job)
         still = search.get(archive.conn, job.id).status
 
     assert f"haulier.{today(archive)} is pending, and waits for process {reader}" in str(raised.value)
     assert still is JobStatus.RUNNING
-    assert settle(archive, job) == {job.id: JobStatus.SUCCEEDED}
+    assert archive.settle(job) == {job.id: JobStatus.SUCCEEDED}
 
 
 @without_a_pool
@@ -185,7 +164,7 @@ def test_finishes_a_detach_of_today_that_was_interrupted_and_settles(archive):
         archive.sql(f"ALTER TABLE haulier.finished_job DETACH PARTITION haulier.{name} CONCURRENTLY")
     reader.rollback()
 
-    assert settle(archive, job) == {job.id: JobStatus.SUCCEEDED}
+    assert archive.settle(job) == {job.id: JobStatus.SUCCEEDED}
     assert days_ahead(archive.conn) >= DAYS_AHEAD
     assert archive.sql("SELECT count(*) FROM pg_inherits WHERE inhdetachpending") == [(0,)]
 
@@ -202,7 +181,7 @@ def test_a_trigger_that_breaks_a_check_is_not_taken_for_a_missing_partition(arch
     )
 
     with pytest.raises(psycopg2.errors.CheckViolation, match="not this one"):
-        settle(archive, job)
+        archive.settle(job)
 
     assert "partition" not in caplog.text
 
@@ -217,10 +196,10 @@ def test_what_keeps_a_partition_from_being_made_is_no_failure_of_the_job(archive
     )
 
     with pytest.raises(DatabaseUnavailable, match="none could be made"):
-        settle(archive, job)
+        archive.settle(job)
     archive.sql("DROP EVENT TRIGGER refuse")
 
-    assert settle(archive, job) == {job.id: JobStatus.SUCCEEDED}
+    assert archive.settle(job) == {job.id: JobStatus.SUCCEEDED}
 
 
 # --- Turns
@@ -229,8 +208,7 @@ def test_what_keeps_a_partition_from_being_made_is_no_failure_of_the_job(archive
 @without_a_pool
 def test_neither_partitions_nor_migrate_wait_for_a_lock_that_anybody_can_take(archive, schema):
     stranger = archive.open()
-    with stranger.cursor() as cursor:
-        cursor.execute(ADVISORY_LOCK)
+    sql_on(stranger)(ADVISORY_LOCK)
     newest = archive.partitions()[-1]
     archive.sql(f"DROP TABLE haulier.{newest}")
 
@@ -244,8 +222,7 @@ def test_neither_partitions_nor_migrate_wait_for_a_lock_that_anybody_can_take(ar
 def test_the_first_migrate_names_who_holds_its_lock(fresh_database, monkeypatch):
     monkeypatch.setattr(migrate, "MIGRATE_LOCK_SECONDS", 0.3)
     with closing(connect(fresh_database)) as stranger, closing(connect(fresh_database)) as conn:
-        with stranger.cursor() as cursor:
-            cursor.execute(ADVISORY_LOCK)
+        sql_on(stranger)(ADVISORY_LOCK)
 
         with pytest.raises(Locked, match=f"process {stranger.get_backend_pid()} .*pg_terminate_backend"):
             migrate.migrate(conn, retention_days=30)
