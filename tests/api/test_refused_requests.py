@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 
 from haulier.domain.act import Act
 from haulier.domain.text import cut
-from haulier.requests.fault_limit import MAX_NAME
+from haulier.requests.invalid import MAX_NAME
 from tests.http.answers import not_refused
 
 ID = "0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11"

@@ -12,7 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from app.api.schemas.response_schemas import BatchOutcomes
-from haulier.requests.fault_limit import MAX_FAULTS, MAX_ITEM_FAULTS, MAX_NAME, MAX_SENTENCE, shown
+from haulier.requests.invalid import MAX_FAULTS, MAX_ITEM_FAULTS, MAX_NAME, MAX_SENTENCE, shown
 from tests.web import EMAIL
 
 NDJSON = "application/x-ndjson"

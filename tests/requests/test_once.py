@@ -14,7 +14,7 @@ from app.web.kit.job_list_url import FILTERS
 from haulier.cli.parts.options import FILTER, PARAMETERS
 from haulier.domain.schedules.schedule import NOT_OF_A_SCHEDULE
 from haulier.queue.search.job_filter import CONDITIONS
-from haulier.requests.ids import read_uuid
+from haulier.requests.fields import read_uuid
 from haulier.requests.job_conditions import JobConditions
 from haulier.requests.job_request import JobOptions
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from haulier.postgres.database import Database
+from haulier.postgres.pool import Database
 from haulier.worker.link.outage import Outage
 from haulier.worker.steps.fire import Firing
 from tests.queue.schedules.schedules import Sql, set_time

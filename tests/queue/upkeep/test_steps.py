@@ -10,9 +10,8 @@ from psycopg2 import errors
 from psycopg2.extensions import connection as Connection
 
 from haulier.postgres.connection import connect
-from haulier.queue.upkeep.migrate import migrate
+from haulier.queue.upkeep.migrate import migrate, plan
 from haulier.queue.upkeep.partitions import ensure_partitions
-from haulier.queue.upkeep.plan import plan
 from haulier.queue.upkeep.steps import SCHEMA
 from tests.catalogue import shape
 from tests.conftest import sql_on

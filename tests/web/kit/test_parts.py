@@ -20,9 +20,9 @@ from app.web.kit.templates import environment, time_element
 from app.web.kit.viewer import Preferences
 from app.web.words import charts
 from app.web.words.charts import Chart, Series
+from app.web.words.filters import read_duration, read_time
 from app.web.words.history import _TOLD, lines, stretches, summary, told
 from app.web.words.pretty_json import MOST_CHARACTERS, printed
-from app.web.words.times import read_duration, read_time
 from haulier.config import SECRET_NAMES
 from haulier.domain.act import Act
 from haulier.domain.job import JobStatus
