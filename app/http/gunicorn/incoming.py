@@ -51,7 +51,9 @@ class Incoming(RequestParser):  # type: ignore[misc]  # gunicorn has no types
         return found
 
     def finish_body(self, deadline: float | None = None, max_bytes: int | None = None) -> bool:
-        """Return True, nothing is left of the body: it was read before the application was called."""
+        """Forget the body, which an idle connection would keep, and return True: none of it is left on the socket."""
+        if self.mesg is not None:
+            self.mesg.body = None
         return True
 
     def _parse_head(self) -> None:
