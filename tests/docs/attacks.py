@@ -50,7 +50,7 @@ ATTACKS = (
         "a trigger refuses 3 % of the jobs of 8,000 schedules that fire each minute",
         "3,109 of 7,761 healthy ticks became `skipped_missed` in the first minute",
         "healthy ticks fire; refused ones are tried again after 5 to 300 s, and end as `skipped_refused`",
-        ("queue/schedules/refused_schedules.py", "worker/threads/refused_schedules.py"),
+        ("queue/schedules/refused_schedules.py", "worker/threads/schedules.py"),
     ),
     Attack(
         "a trigger or a constraint refuses a job that a request makes or changes",

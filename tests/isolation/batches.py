@@ -5,16 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from uuid import UUID, uuid4
+from functools import partial
+from uuid import uuid4
 
 from psycopg2.extensions import connection as Connection
 
-from haulier.config import Config
 from haulier.domain.claim import Fence, Settlement
 from haulier.domain.job import NewJob
 from haulier.domain.operation import OperationAction
 from haulier.domain.outcome import Outcome
-from haulier.kinds import JobContext
 from haulier.queue import claims
 from haulier.queue import jobs as job_acts
 from haulier.queue.failures import error_counts
@@ -26,7 +25,7 @@ from haulier.queue.search.job_filter import JobFilter
 from haulier.queue.upkeep import purge
 from haulier.worker.link.lease import Lease
 from haulier.worker.steps.progress import ProgressWriter
-from haulier.worker.supply.held import HeldJob
+from tests.worker.jobs import a_worker, held
 
 ROWS = 100
 # Rows are distinguished by the number in a text: the name of a queue, an idempotency key, an actor.
@@ -35,10 +34,9 @@ CULPRIT = "q50"
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch, and where the database refuses rows of it.
+    """A batch, and where the database refuses rows of it: `column` has CULPRIT for one of them.
 
-    Shape: column has CULPRIT for one of the rows, in OLD for a DELETE, else in NEW. left counts the rows that were not
-           dealt with.
+    left counts the rows that were not dealt with.
     """
 
     name: str
@@ -61,30 +59,29 @@ def run(conn: Connection, statement: str, *parameters: object) -> None:
         cursor.execute(statement.replace("EACH", f"generate_series(1, {ROWS}) AS each (n)"), parameters)
 
 
+def inserting(into: str, values: str) -> Callable[[Connection], None]:
+    """Return what inserts these values of a hundred numbers into a table."""
+    return lambda conn: run(conn, f"INSERT INTO haulier.{into} SELECT {values} FROM EACH")
+
+
 def jobs(conn: Connection) -> None:
     """Store a waiting job in each of a hundred queues."""
-    run(conn, "INSERT INTO haulier.job (kind, queue, payload) SELECT 't.note', 'q' || n, '{}' FROM EACH")
-
-
-def _worker(conn: Connection) -> UUID:
-    return claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=60)
+    inserting("job (kind, queue, payload)", "'t.note', 'q' || n, '{}'")(conn)
 
 
 def running_jobs(conn: Connection) -> None:
     """Let a worker run them."""
     jobs(conn)
     marks = "UPDATE haulier.job SET status = 'running', worker_id = %s, claim = %s, attempt = 1, attempts = 1,"
-    run(conn, f"{marks} started_at = now()", _worker(conn), uuid4())
+    run(conn, f"{marks} started_at = now()", a_worker(conn), uuid4())
 
 
 def orphans(conn: Connection) -> None:
-    """Let their worker have no row."""
     running_jobs(conn)
     run(conn, "DELETE FROM haulier.worker")
 
 
 def failed_jobs(conn: Connection) -> None:
-    """Let them have failed for good."""
     running_jobs(conn)
     claims.settle_each(conn, _settlements(conn, Outcome.fail_for_good("no luck")))
 
@@ -101,18 +98,14 @@ def settling(outcome: Outcome) -> Callable[[Connection], object]:
 
 
 def rescuing(conn: Connection) -> None:
-    """Take all orphans."""
     for _ in claims.take_orphans(conn):
         pass
 
 
-def dead_workers(conn: Connection) -> None:
-    """Let the leases of a hundred workers have run out."""
-    run(
-        conn,
-        "INSERT INTO haulier.worker (host, pid, threads, lease, beat_at)"
-        " SELECT 'q' || n, 7, 8, interval '1 s', now() - interval '1 minute' FROM EACH",
-    )
+# Whose leases have run out.
+dead_workers = inserting(
+    "worker (host, pid, threads, lease, beat_at)", "'q' || n, 7, 8, interval '1 s', now() - interval '1 minute'"
+)
 
 
 def enqueuing(conn: Connection) -> None:
@@ -142,23 +135,17 @@ def operating(action: str, **changes: int) -> Callable[[Connection], object]:
     return operate
 
 
-def inserting(statement: str) -> Callable[[Connection], None]:
-    """Return what runs a statement with a hundred numbers."""
-    return lambda conn: run(conn, statement)
-
-
 def telling(conn: Connection) -> None:
     """Write the progress of all that runs."""
     with conn.cursor() as cursor:
         cursor.execute("SELECT id, worker_id FROM haulier.job WHERE status = 'running'")
         found = cursor.fetchall()
-    lease, held = Lease(60.0), []
+    lease, running = Lease(60.0), []
     lease.registered(found[0][1], time.monotonic())
     for stored in job_list.get_jobs(conn, [id for id, _ in found]):
-        job = stored.read()
-        held.append(HeldJob(job, JobContext(job, Config("")), None, began_at=time.monotonic()))
-        held[-1].context.progress(1, note=job.queue)
-    ProgressWriter(lease, lambda: held, 1.0).write(conn)
+        running.append(held(stored.read(), began_at=time.monotonic()))
+        running[-1].context.progress(1, note=running[-1].job.queue)
+    ProgressWriter(lease, lambda: running, 1.0).write(conn)
 
 
 def counting(conn: Connection) -> None:
@@ -177,22 +164,23 @@ def folding(conn: Connection) -> None:
 
 
 COUNT = "SELECT count(*) FROM haulier."
+RUNNING = f"{COUNT}job WHERE status = 'running'"
 LEFT = f"SELECT {ROWS} - count(*) FROM haulier."
-# In the first hour that is counted.
-OLD_JOBS = (
-    "INSERT INTO haulier.job (kind, queue, payload, created_at) SELECT 't.note', 'q' || n, '{}',"
-    " date_bin('1 hour', now() - interval '24 hours', 'epoch') + interval '10 minutes' FROM EACH"
-)
+OLD = "now() - interval '99 days'"
+# A time in the first hour that is counted.
+COUNTED = "date_bin('1 hour', now() - interval '24 hours', 'epoch') + interval '10 minutes'"
+
+
+def purging(name: str, column: str, into: str, values: str, act: Callable[[Connection], object]) -> Batch:
+    """Return the batch that deletes all that it has inserted."""
+    table = into.partition(" ")[0]
+    return Batch(name, table, "DELETE", column, inserting(into, values), act, f"{COUNT}{table}")
+
+
 BATCHES = [
-    Batch(
-        "settle", "finished_job", "INSERT", "queue", running_jobs, settling(Outcome.complete()),
-        f"{COUNT}job WHERE status = 'running'",
-    ),
-    Batch(
-        "give back", "job", "UPDATE", "queue", running_jobs, settling(Outcome.release()),
-        f"{COUNT}job WHERE status = 'running'",
-    ),
-    Batch("rescue", "job", "UPDATE", "queue", orphans, rescuing, f"{COUNT}job WHERE status = 'running'"),
+    Batch("settle", "finished_job", "INSERT", "queue", running_jobs, settling(Outcome.complete()), RUNNING),
+    Batch("give back", "job", "UPDATE", "queue", running_jobs, settling(Outcome.release()), RUNNING),
+    Batch("rescue", "job", "UPDATE", "queue", orphans, rescuing, RUNNING),
     Batch("bury", "worker", "DELETE", "host", dead_workers, claims.bury, f"{COUNT}worker"),
     Batch("note the dead", "worker_past", "INSERT", "host", dead_workers, claims.bury, f"{COUNT}worker"),
     Batch("enqueue", "job", "INSERT", "queue", lambda conn: None, enqueuing, f"{LEFT}job"),
@@ -201,121 +189,71 @@ BATCHES = [
         "stop", "job", "UPDATE", "queue", running_jobs, operating("cancel"), f"{COUNT}job WHERE NOT cancel_requested",
     ),
     Batch("retry", "job", "INSERT", "queue", failed_jobs, operating("retry"), f"{COUNT}finished_job"),
-    Batch(
-        "change", "job", "UPDATE", "queue", jobs, operating("change", priority=7), f"{COUNT}job WHERE priority = 0",
-    ),
+    Batch("change", "job", "UPDATE", "queue", jobs, operating("change", priority=7), f"{COUNT}job WHERE priority = 0"),
     Batch("delete", "finished_job", "DELETE", "queue", failed_jobs, operating("delete"), f"{COUNT}finished_job"),
-    Batch(
-        "purge keys", "idempotency", "DELETE", "key",
-        inserting(
-            "INSERT INTO haulier.idempotency (key, fingerprint, job_id, created_at)"
-            " SELECT 'q' || n, '', gen_random_uuid(), now() - interval '99 days' FROM EACH"
-        ),
-        lambda conn: purge.purge_idempotency(conn, idempotency_days=30),
-        f"{COUNT}idempotency",
+    purging(
+        "purge keys", "key", "idempotency (key, fingerprint, job_id, created_at)",
+        f"'q' || n, '', gen_random_uuid(), {OLD}", partial(purge.purge_idempotency, idempotency_days=30),
     ),
-    Batch(
-        "purge audit", "audit", "DELETE", "actor",
-        inserting(
-            "INSERT INTO haulier.audit (at, actor, action, target)"
-            " SELECT now() - interval '99 days', 'q' || n, 'pause', 'mail' FROM EACH"
-        ),
-        lambda conn: purge.purge_audit(conn, retention_days=30),
-        f"{COUNT}audit",
+    purging(
+        "purge audit", "actor", "audit (at, actor, action, target)",
+        f"{OLD}, 'q' || n, 'pause', 'mail'", partial(purge.purge_audit, retention_days=30),
     ),
-    Batch(
-        "purge workers", "worker_past", "DELETE", "host",
-        inserting(
-            "INSERT INTO haulier.worker_past"
-            " (id, host, pid, threads, started_at, beat_at, lease_ends, ended_at, ended_how)"
-            " SELECT gen_random_uuid(), 'q' || n, 7, 8, now(), now(), now(), now() - interval '99 days', 'stopped'"
-            " FROM EACH"
-        ),
-        lambda conn: purge.purge_workers(conn, retention_days=30),
-        f"{COUNT}worker_past",
+    purging(
+        "purge workers", "host",
+        "worker_past (id, host, pid, threads, started_at, beat_at, lease_ends, ended_at, ended_how)",
+        f"gen_random_uuid(), 'q' || n, 7, 8, now(), now(), now(), {OLD}, 'stopped'",
+        partial(purge.purge_workers, retention_days=30),
     ),
-    Batch(
-        "purge ticks", "tick", "DELETE", "schedule",
-        inserting(
-            "INSERT INTO haulier.tick (schedule, schedule_id, scheduled_at, outcome, decided_at)"
-            " SELECT 'q' || n, 0, now() - interval '99 days', 'skipped_missed', now() - interval '99 days' FROM EACH"
-        ),
-        lambda conn: purge.purge_ticks(conn, retention_days=30),
-        f"{COUNT}tick",
+    purging(
+        "purge ticks", "schedule", "tick (schedule, schedule_id, scheduled_at, outcome, decided_at)",
+        f"'q' || n, 0, {OLD}, 'skipped_missed', {OLD}", partial(purge.purge_ticks, retention_days=30),
     ),
-    Batch(
-        "purge queues", "queue", "DELETE", "name",
-        inserting("INSERT INTO haulier.queue (name, used_at) SELECT 'q' || n, now() - interval '9 days' FROM EACH"),
-        purge.purge_queues,
-        f"{COUNT}queue",
+    purging(
+        "purge queues", "name", "queue (name, used_at)", "'q' || n, now() - interval '9 days'", purge.purge_queues,
     ),
-    Batch(
-        "purge progress", "progress", "DELETE", "note",
-        inserting(
-            "INSERT INTO haulier.progress (job_id, claim, done, note, at)"
-            " SELECT gen_random_uuid(), gen_random_uuid(), 1, 'q' || n, now() FROM EACH"
-        ),
-        purge.purge_progress,
-        f"{COUNT}progress",
+    purging(
+        "purge progress", "note", "progress (job_id, claim, done, note, at)",
+        "gen_random_uuid(), gen_random_uuid(), 1, 'q' || n, now()", purge.purge_progress,
     ),
-    Batch(
-        "purge sessions", "session", "DELETE", "key_id",
-        inserting(
-            "INSERT INTO haulier.session (hash, key_id, key_hash, expires_at)"
-            " SELECT sha256(n::text::bytea), 'q' || n, sha256(''), now() - interval '1 day' FROM EACH"
-        ),
-        purge.purge_sessions,
-        f"{COUNT}session",
+    purging(
+        "purge sessions", "key_id", "session (hash, key_id, key_hash, expires_at)",
+        "sha256(n::text::bytea), 'q' || n, sha256(''), now() - interval '1 day'", purge.purge_sessions,
     ),
-    Batch(
-        "purge counts", "error_count", "DELETE", "queue",
-        inserting(
-            "INSERT INTO haulier.error_count (error_id, minute, queue, source, failed, retried)"
-            " SELECT n, now() - interval '99 days', 'q' || n, -3600, 1, 0 FROM EACH"
-        ),
-        lambda conn: purge.purge_errors(conn, retention_days=30),
-        f"{COUNT}error_count",
+    purging(
+        "purge counts", "queue", "error_count (error_id, minute, queue, source, failed, retried)",
+        f"n, {OLD}, 'q' || n, -3600, 1, 0", partial(purge.purge_errors, retention_days=30),
     ),
-    Batch(
-        "purge groups", "error_group", "DELETE", "text",
-        inserting(
-            "INSERT INTO haulier.error_group (id, kind, text, example, example_job, example_queue, first_seen)"
-            " SELECT n, 't.note', 'q' || n, '', gen_random_uuid(), 'mail', now() - interval '99 days' FROM EACH"
-        ),
-        lambda conn: purge.purge_errors(conn, retention_days=30),
-        f"{COUNT}error_group",
+    purging(
+        "purge groups", "text", "error_group (id, kind, text, example, example_job, example_queue, first_seen)",
+        f"n, 't.note', 'q' || n, '', gen_random_uuid(), 'mail', {OLD}", partial(purge.purge_errors, retention_days=30),
     ),
     Batch(
         "purge rollups", "rollup", "DELETE", "queue",
-        inserting(
-            "INSERT INTO haulier.rollup (step, at, queue, kind)"
-            " SELECT 21600, now() - interval '99 days', 'q' || n, 't.note' FROM EACH"
-        ),
-        folding,
+        inserting("rollup (step, at, queue, kind)", f"21600, {OLD}, 'q' || n, 't.note'"), folding,
         f"{COUNT}rollup WHERE step = 21600",
     ),
     Batch("tell progress", "progress", "INSERT", "note", running_jobs, telling, f"{LEFT}progress"),
     Batch(
-        "count", "rollup", "INSERT", "queue", inserting(OLD_JOBS), counting,
+        "count", "rollup", "INSERT", "queue",
+        inserting("job (kind, queue, payload, created_at)", f"'t.note', 'q' || n, '{{}}', {COUNTED}"), counting,
         f"SELECT {ROWS} - count(DISTINCT queue) FROM haulier.rollup",
     ),
     Batch("count live", "depth", "INSERT", "queue", jobs, depths.count_live, f"{LEFT}depth"),
     Batch(
         "fold", "rollup", "DELETE", "queue",
         inserting(
-            "INSERT INTO haulier.rollup (step, at, queue, kind, arrived)"
-            " SELECT 10, date_bin('10 s', now() - interval '30 minutes', 'epoch'), 'q' || n, 't.note', 1 FROM EACH"
+            "rollup (step, at, queue, kind, arrived)",
+            "10, date_bin('10 s', now() - interval '30 minutes', 'epoch'), 'q' || n, 't.note', 1",
         ),
-        folding,
-        f"{COUNT}rollup WHERE step = 10",
+        folding, f"{COUNT}rollup WHERE step = 10",
     ),
     Batch(
         "fold errors", "error_count", "DELETE", "queue",
         inserting(
-            "INSERT INTO haulier.error_count (error_id, minute, queue, source, failed, retried)"
-            " SELECT n, date_bin('1 minute', now() - interval '5 minutes', 'epoch'), 'q' || n, 7, 1, 0 FROM EACH"
+            "error_count (error_id, minute, queue, source, failed, retried)",
+            "n, date_bin('1 minute', now() - interval '5 minutes', 'epoch'), 'q' || n, 7, 1, 0",
         ),
-        error_counts.fold,
-        f"{COUNT}error_count WHERE source = 7",
+        error_counts.fold, f"{COUNT}error_count WHERE source = 7",
     ),
 ]  # fmt: skip

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,23 +16,16 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.job import Job, NewJob
+from haulier.queue.upkeep.partitions import ensure_partitions
 from tests import queueing
-from tests.conftest import PATIENCE, eventually
-from tests.isolation import findings
+from tests.conftest import PATIENCE, Sql, eventually, sql_on
+from tests.isolation import report
 from tests.isolation.rows import Rows, refusable_rows
 from tests.isolation.scene import EXPIRED
 from tests.isolation.wire import RefusingProxy, refusing_proxy_to
 
 # Fixtures: pytest finds them by their names in here, and one that asks for another is given it by its parameter's.
-from tests.worker.conftest import (  # noqa: F401
-    Process,
-    enqueue,
-    finished,
-    free_port,
-    ledger,
-    metric,
-    spawn_worker,
-)
+from tests.worker.conftest import Process, enqueue, finished, free_port, ledger, metric, spawn_worker  # noqa: F401
 
 # Under `make isolation`: every statement with every error, and what is seen goes into the docs.
 # How many errors each statement is refused with in the long form.
@@ -42,16 +34,15 @@ IS_LONG = ERRORS > 0
 
 
 @pytest.fixture(autouse=True)
-def _no_partition_is_left(conn: Connection) -> Iterator[None]:
-    """Drop the scene's expired partition if the test was over before a worker had."""
+def _history_is_as_before(conn: Connection) -> Iterator[None]:
+    """Drop the scene's expired partition if the test was over before a worker had, and make what it has dropped."""
     yield
-    with conn.cursor() as cursor:
-        cursor.execute(f"DROP TABLE IF EXISTS haulier.{EXPIRED}")
+    sql_on(conn)(f"DROP TABLE IF EXISTS haulier.{EXPIRED}")
+    ensure_partitions(conn, retention_days=30)
 
 
 @pytest.fixture
 def rows(conn: Connection) -> Iterator[Rows]:
-    """Give the means to refuse rows."""
     with refusable_rows(conn) as rows:
         yield rows
 
@@ -66,65 +57,46 @@ def wire(database: str) -> Iterator[RefusingProxy]:
 @pytest.fixture
 def worker(spawn_worker: Callable[..., Process]) -> Callable[..., Process]:  # noqa: F811 (as above)
     """Give a function that starts a worker whose log can be counted."""
-
-    def worker(**settings: object) -> Process:
-        return spawn_worker(
-            **{"WORKER_THREADS": 4, "LEASE_SECONDS": 2, "LOG_FORMAT": "json", "LOG_LEVEL": "INFO", **settings}
-        )
-
-    return worker
+    usual = {"WORKER_THREADS": 4, "LEASE_SECONDS": 2, "LOG_FORMAT": "json", "LOG_LEVEL": "INFO"}
+    return lambda **settings: spawn_worker(**{**usual, **settings})
 
 
 @pytest.fixture
 def enqueue_many(conn: Connection) -> Callable[..., list[Job]]:
     """Give a function that enqueues `count` jobs at once."""
 
-    def enqueue_many(count: int, kind: str = "t.note", **options: Any) -> list[Job]:
-        receipts = queueing.enqueue(conn, [NewJob(kind, {}, **options) for _ in range(count)])
-        return [receipt.job for receipt in receipts if receipt.job is not None]
+    def enqueue_many(count: int, kind: str = "t.note", payload: dict[str, Any] | None = None) -> list[Job]:
+        jobs = [NewJob(kind, payload or {}) for _ in range(count)]
+        return [receipt.job for receipt in queueing.enqueue(conn, jobs) if receipt.job is not None]
 
     return enqueue_many
 
 
 @pytest.fixture
-def ended(conn: Connection) -> Callable[[], dict[UUID, tuple[str, int]]]:
+def ended(sql: Sql) -> Callable[[], dict[UUID, tuple[str, int]]]:
     """Give a function that returns the jobs that have ended, with their status and charged attempts."""
-
-    def ended() -> dict[UUID, tuple[str, int]]:
-        with conn.cursor() as cursor:
-            cursor.execute("SELECT id, status, attempts FROM haulier.finished_job")
-            return {id: (status, attempts) for id, status, attempts in cursor.fetchall()}
-
-    return ended
+    return lambda: {
+        id: (status, attempts) for id, status, attempts in sql("SELECT id, status, attempts FROM haulier.finished_job")
+    }
 
 
 @pytest.fixture
 def record() -> Callable[..., None]:
     """Give a function that keeps what a test has shown for the docs, if `make isolation` runs it."""
-    return findings.record if IS_LONG else lambda *shown, **part: None
-
-
-def refused_jobs(port: int, statement: str) -> float:
-    """Return how many jobs the worker behind this port counts as refused at this."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
-        text = response.read().decode()
-    beginning = f'worker_jobs_refused_total{{statement="{statement}"}} '
-    return sum(float(line.removeprefix(beginning)) for line in text.splitlines() if line.startswith(beginning))
+    return report.record if IS_LONG else lambda *shown, **part: None
 
 
 class Beats:
     """When the workers beat, by the database's clock, looked at now and then."""
 
-    def __init__(self, conn: Connection) -> None:
-        self._conn = conn
-        self._seen: set[datetime] = set()
+    def __init__(self, sql: Sql) -> None:
+        self._sql = sql
+        self._seen: set[tuple[datetime]] = set()
         self._began_at = time.monotonic()
 
     def look(self) -> bool:
         """Look; True, so that it may stand in a condition."""
-        with self._conn.cursor() as cursor:
-            cursor.execute("SELECT beat_at FROM haulier.worker WHERE beat_at >= now() - lease")
-            self._seen.update(beat_at for (beat_at,) in cursor.fetchall())
+        self._seen.update(self._sql("SELECT beat_at FROM haulier.worker WHERE beat_at >= now() - lease"))
         return True
 
     def go_on(self, lease_seconds: float) -> bool:
@@ -134,17 +106,16 @@ class Beats:
 
 
 @pytest.fixture
-def beats(conn: Connection) -> Callable[[], Beats]:
-    """Give a function that begins to watch the beats."""
-    return lambda: Beats(conn)
+def beats(sql: Sql) -> Callable[[], Beats]:
+    return lambda: Beats(sql)
 
 
-def said(process: Process) -> list[dict[str, Any]]:
-    """Return what the process has logged; a line that is not JSON is a level of its own."""
+def said(process: Process, having: str = "") -> list[dict[str, Any]]:
+    """Return what the process has logged in lines that have this; a line that is not JSON is a level of its own."""
     records = []
     for line in process.log.splitlines():
         try:
-            records.append(json.loads(line))
+            records += [json.loads(line)] if having in line else []
         except ValueError:
             records.append({"level": "NOT JSON", "message": line})
     return records
@@ -152,13 +123,10 @@ def said(process: Process) -> list[dict[str, Any]]:
 
 def named(process: Process) -> Counter[str]:
     """Return how often the log names each job as refused by the database."""
-    found: Counter[str] = Counter()
-    for record in said(process):
-        if record["message"].startswith("the database refuses"):
-            for job_id in {record.get("job_id"), *record["message"].replace(",", " ").split()}:
-                if job_id and len(job_id) == 36:
-                    found[job_id] += 1
-    return found
+    # Tests ask again and again while they wait.
+    refusals = [each for each in said(process, "the database refuses") if each["message"].startswith("the database")]
+    words = [{each.get("job_id"), *each["message"].replace(",", " ").split()} for each in refusals]
+    return Counter(word for of_one in words for word in of_one if word and len(word) == 36)
 
 
 def complaints(process: Process) -> list[str]:

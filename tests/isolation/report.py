@@ -2,29 +2,51 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
+import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lab.chaos.report import PAGE
 from lab.page import insert, write
-from tests.isolation import findings
 
 NOT_SHOWN = "**not yet shown**"
+# What a run of these tests has shown.
+FILE = Path(__file__).with_name("results.json")
+
+
+def record(case: str, text: str, *, part: str = "") -> None:
+    """Keep what was shown of this case, and how often of this part of it; several processes may do so at once."""
+    with FILE.open("a+", encoding="utf-8") as kept:
+        fcntl.flock(kept, fcntl.LOCK_EX)
+        kept.seek(0)
+        found = json.loads(kept.read() or "{}")
+        parts = Counter(found.get(case, {}).get("parts", {}))
+        parts[part] += bool(part)
+        found[case] = {"now": text, "at": time.strftime("%Y-%m-%d %H:%M"), "parts": dict(sorted((+parts).items()))}
+        kept.truncate(0)
+        kept.write(json.dumps(dict(sorted(found.items())), indent=1, ensure_ascii=False) + "\n")
+
+
+def load() -> dict[str, dict[str, Any]]:
+    """Return what was shown, by case."""
+    return json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
 
 
 @dataclass(frozen=True)
 class Row:
     """A case that was seen to stop more than itself.
 
-    What happens now is what the run kept under these names; or what tests elsewhere show, written by hand, and until
-    then what is promised.
+    What happens now is what the run kept under the names of `shown_as`; or what tests elsewhere show, written by hand.
     """
 
     case: str
     before: str
     shown_as: tuple[str, ...] = ()
-    promise: str = ""
     now: str = ""
 
 
@@ -135,7 +157,7 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the table: each case, what happened before, what happens now."""
     lines = ["| case | before | now |", "|---|---|---|"]
     for row in ROWS:
-        now = "; ".join(_said(name, found) for name in row.shown_as) or row.now or f"{row.promise}: {NOT_SHOWN}"
+        now = "; ".join(_said(name, found) for name in row.shown_as) or row.now
         lines.append(f"| {row.case} | {row.before} | {now} |")
     return "\n".join(lines)
 
@@ -150,8 +172,7 @@ def _said(name: str, found: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def draw() -> None:
-    """Write the table into the page."""
-    write(PAGE, insert(PAGE.read_text(encoding="utf-8"), "bulkheads", table(findings.load())))
+    write(PAGE, insert(PAGE.read_text(encoding="utf-8"), "bulkheads", table(load())))
 
 
 if __name__ == "__main__":

@@ -16,8 +16,6 @@ from tests.isolation.wire import Refusal
 # What can be refused of a job, and of a worker's row (`bury`).
 #   claim   that it begins to run        settle  that it leaves `running`, however
 #   result  that it ends succeeded       leave   that it ends                return  that it goes back
-MOMENTS = ("claim", "result", "leave", "return", "settle", "bury")
-
 _MAKE = """
     CREATE SCHEMA isolation;
     CREATE TABLE isolation.refusal (
@@ -49,20 +47,17 @@ _MAKE = """
         RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
     END
     $$;
-    CREATE TRIGGER refuse BEFORE UPDATE ON haulier.job
-        FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION isolation.refuse();
-    CREATE TRIGGER refuse BEFORE INSERT ON haulier.finished_job FOR EACH ROW EXECUTE FUNCTION isolation.refuse();
-    CREATE TRIGGER refuse BEFORE DELETE ON haulier.worker FOR EACH ROW EXECUTE FUNCTION isolation.refuse();
-    CREATE CONSTRAINT TRIGGER refuse_late AFTER UPDATE ON haulier.job DEFERRABLE INITIALLY DEFERRED
-        FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION isolation.refuse();
-    CREATE CONSTRAINT TRIGGER refuse_late AFTER INSERT ON haulier.finished_job DEFERRABLE INITIALLY DEFERRED
-        FOR EACH ROW EXECUTE FUNCTION isolation.refuse();
-    CREATE CONSTRAINT TRIGGER refuse_late AFTER DELETE ON haulier.worker DEFERRABLE INITIALLY DEFERRED
-        FOR EACH ROW EXECUTE FUNCTION isolation.refuse();
 """
-_UNMAKE = """
-    DROP SCHEMA isolation CASCADE;
+_TRIGGERS = """
+    CREATE TRIGGER refuse BEFORE {event} FOR EACH ROW {condition} EXECUTE FUNCTION isolation.refuse();
+    CREATE CONSTRAINT TRIGGER refuse_late AFTER {event} DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW {condition} EXECUTE FUNCTION isolation.refuse();
 """
+_EVENTS = {
+    "UPDATE ON haulier.job": "WHEN (OLD.status IS DISTINCT FROM NEW.status)",
+    "INSERT ON haulier.finished_job": "",
+    "DELETE ON haulier.worker": "",
+}
 
 
 class Rows:
@@ -73,7 +68,6 @@ class Rows:
 
     def refuse(self, moment: str, culprits: Iterable[tuple[UUID, Refusal]], *, deferred: Collection[UUID] = ()) -> None:
         """Refuse this of each of these rows, each with its own error: at once, or at the commit."""
-        assert moment in MOMENTS
         with self._conn.cursor() as cursor:
             execute_values(
                 cursor,
@@ -82,7 +76,6 @@ class Rows:
             )
 
     def heal(self) -> None:
-        """Refuse nothing any more."""
         with self._conn.cursor() as cursor:
             cursor.execute("DELETE FROM isolation.refusal")
 
@@ -128,10 +121,12 @@ def refusable_rows(conn: Connection) -> Iterator[Rows]:
     """Give the means to refuse rows of the database of this connection."""
     with conn.cursor() as cursor:
         cursor.execute(_MAKE)
+        for event, condition in _EVENTS.items():
+            cursor.execute(_TRIGGERS.format(event=event, condition=condition))
         try:
             yield Rows(conn)
         finally:
-            _drop(cursor, _UNMAKE)
+            _drop(cursor, "DROP SCHEMA isolation CASCADE")
 
 
 def _drop(cursor: Cursor, statement: str) -> None:

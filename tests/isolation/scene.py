@@ -11,11 +11,12 @@ from psycopg2.extensions import connection as Connection
 from haulier.domain.job import Job, NewJob
 from haulier.domain.operation import OperationAction
 from haulier.postgres.connection import connect
-from haulier.queue import claims
 from haulier.queue.operations.operations import Order, start
 from haulier.queue.search.job_filter import JobFilter
 from haulier.queue.upkeep.partitions import ensure_partitions
 from tests import queueing
+from tests.conftest import sql_on
+from tests.worker.jobs import a_worker
 
 COUNT = 100
 # Which runs on while the others end, so that the process is never alone, and then is, for the orphan.
@@ -33,7 +34,7 @@ class Scene:
     """
 
     def __init__(self, conn: Connection) -> None:
-        self._conn = conn
+        self._conn, self._run = conn, sql_on(conn)
         self.jobs: list[Job] = []
         self.orphans: list[Job] = []
         self._rival: Connection | None = None
@@ -57,9 +58,10 @@ class Scene:
         """Bring about what is missing among the statements that were seen."""
         # A worker that has heard a call need not make one to itself, and one that is called all the time never sleeps.
         if "call_myself" in seen and "pass_on" not in seen:
-            self._knock()
+            # By its name: if it is busy it passes that on.
+            self._run("SELECT pg_notify('haulier_job', id::text) FROM haulier.worker WHERE beat_at >= now() - lease")
         if "fall_asleep" in seen and "get_up" not in seen:
-            self._knock_often()
+            self._run("SELECT pg_notify('haulier_job', gen_random_uuid()::text) FROM generate_series(1, 30)")
         # The orphan is settled by the second, while the long jobs still run.
         if {"settle", "settle_noting"} & set(seen) and "lock_held" not in seen:
             self._lock_one()
@@ -79,25 +81,17 @@ class Scene:
         if not is_turn_to_lock:
             return
         self._rival = connect(self._conn.dsn)
-        self._rival.autocommit = False
-        with self._rival.cursor() as cursor:
-            # Not the orphan: it is to be rescued while the long jobs run.
-            cursor.execute(
-                "SELECT FROM haulier.job WHERE status = 'running' AND id <> ALL(%s) ORDER BY random() LIMIT 1"
-                " FOR UPDATE SKIP LOCKED",
-                ([orphan.id for orphan in self.orphans],),
-            )
+        # Not the orphan: it is to be rescued while the long jobs run.
+        sql_on(self._rival)(
+            "BEGIN; SELECT FROM haulier.job WHERE status = 'running' AND id <> ALL(%s) ORDER BY random() LIMIT 1"
+            " FOR UPDATE SKIP LOCKED",
+            [orphan.id for orphan in self.orphans],
+        )
 
     def let_go(self) -> None:
-        """Unlock it."""
         if self._rival is not None:
             self._rival.close()
             self._rival = None
-
-    def _run(self, statement: str, *parameters: object) -> list[tuple[object, ...]]:
-        with self._conn.cursor() as cursor:
-            cursor.execute(statement, parameters)
-            return cursor.fetchall() if cursor.description else []
 
     def _enqueue(self, jobs: Iterable[NewJob]) -> list[Job]:
         return [receipt.job for receipt in queueing.enqueue(self._conn, list(jobs)) if receipt.job is not None]
@@ -108,15 +102,14 @@ class Scene:
             "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'haulier.finished_job'::regclass"
             " ORDER BY pg_get_expr((SELECT relpartbound FROM pg_class WHERE oid = inhrelid), inhrelid) DESC LIMIT 1"
         )
-        self._run(f"DROP TABLE {newest}")
-        self._run(f"DROP TABLE IF EXISTS haulier.{EXPIRED}")
         self._run(
-            f"CREATE TABLE haulier.{EXPIRED} PARTITION OF haulier.finished_job"
+            f"DROP TABLE {newest}; DROP TABLE IF EXISTS haulier.{EXPIRED};"
+            f" CREATE TABLE haulier.{EXPIRED} PARTITION OF haulier.finished_job"
             " FOR VALUES FROM ('1999-01-01+00') TO ('1999-02-01+00')"
         )
 
     def _lose(self, job: Job) -> None:
-        dead = claims.register(self._conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=1)
+        dead = a_worker(self._conn, lease_seconds=1)
         self._run("UPDATE haulier.worker SET beat_at = now() - interval '1 minute' WHERE id = %s", dead)
         self._run(
             "UPDATE haulier.job SET status = 'running', worker_id = %s, claim = %s, started_at = now(), attempt = 1,"
@@ -126,20 +119,10 @@ class Scene:
             job.id,
         )
 
-    def _knock(self) -> None:
-        """Call the live worker by name: if it is busy it passes that on."""
-        self._run("SELECT pg_notify('haulier_job', id::text) FROM haulier.worker WHERE beat_at >= now() - lease")
-
-    def _knock_often(self) -> None:
-        """Call so often that a worker which sleeps gets up."""
-        self._run("SELECT pg_notify('haulier_job', gen_random_uuid()::text) FROM generate_series(1, 30)")
-
     def all_ended(self) -> bool:
-        """Return whether every job has."""
         [(live,)] = self._run("SELECT count(*) FROM haulier.job")
         return live == 0
 
     def ends(self) -> dict[UUID, tuple[str, int]]:
-        """Return the status and the attempts of every job."""
         found = self._run("SELECT id, status, attempts FROM haulier.jobs")
-        return {id: (status, attempts) for id, status, attempts in found}  # type: ignore[misc]
+        return {id: (status, attempts) for id, status, attempts in found}

@@ -5,122 +5,79 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from haulier.postgres.prepared import as_prepared
 from haulier.postgres.sql_files import SQL
-from haulier.queue.claims.settle import prepared
-
-ROOT = Path(__file__).parents[2]
+from haulier.queue.claims.prepared import prepared
+from tests.architecture import reading
+from tests.architecture.reading import OURS
 
 # Not made to fail here, and why. Whoever adds a statement adds it to what the scene brings about, or here.
-LEFT_OUT = {
-    "find_schema": "at the start, before there is anything to stop: the process leaves with one line of why",
-    "schema_version": "as find_schema",
-    "lock_schema": "only migrate sends it",
-    "set_fingerprint": "only migrate sends it",
-    "rollback": "follows a failure, and its own has no effect but another connection",
-    "nothing": "only where a statement has taken all of its time, and its own failure is passed over",
-    "unlisten": "only where no notification comes through",
-    "detach_partition": "only behind a pool, or under a role that is not the owner's",
-    "finish_detach": "only where a DETACH CONCURRENTLY was interrupted",
-    "history_days_ahead": "/health asks for it",
-    "lock_empty_database": "only before there is a schema",
-    "holder_of_empty_database": "only before there is a schema",
-    "oldest_user_of_tables": "only migrate sends it",
-    "oldest_user_of_table": "only where a detach is pending",
-    "lapsed": "only where a burial was refused: test_rows.py",
-    "lanes_of": "only with WORKER_QUEUES, in the place of lanes",
-    "lanes_of_and_operations": "as lanes_of, in the place of lanes_and_operations",
-    "find_tagged": "only for an operation that looks for tags: tests/queue/search/test_find_ids.py",
-    "count_by_kind": "a preview asks, which the API makes",
-    "count_tagged_by_kind": "as count_by_kind",
-    "arrivals": "only where an operation's look for a rare kind is long: tests/queue/search/test_bounded_scan.py",
-    "leave_operations": "only while a process stops, and nobody waits for it: tests/worker/threads/test_operations.py",
-    "delay_operation": "only where a chunk was refused: tests/queue/operations/test_operations.py",
-    "cancel": "only the API acts on a single job",
-    "change": "as cancel",
-    "retry": "as cancel",
-    "lock_jobs_first": "as cancel",
-    "delete": "as cancel",
-    "copy": "as cancel",
-    "get_jobs": "the API looks at jobs; a worker only imports it, beside the acts of operations",
-    "list_jobs": "as get_jobs",
-    "count_jobs": "as get_jobs",
-    "list_tagged": "as get_jobs",
-    "count_tagged": "as get_jobs",
-    "count_counted": "as get_jobs",
-    "lock_ended": "begins as lock_live does, and on the wire is taken for that",
-    "live_that_others_lock": "as lock_ended",
-    "ended_that_others_lock": "as lock_ended",
-    "cancel_all": "only where an operation finds jobs, of which the database may refuse each: test_batches.py",
-    "change_all": "as cancel_all",
-    "retry_all": "as cancel_all",
-    "delete_all": "as cancel_all",
-    "lose_operation": "only where the database was restored: tests/queue/operations/test_operation_bound.py",
-    "heads": "only where there are more lanes than one look reads: tests/worker/lanes/test_scan.py",
-    "find_paused": "only where jobs were claimed ahead: tests/worker/threads/test_heartbeat.py",
-    "steps_begin": "only `haulier recount` sends it",
-    "say_stopping": "only while the process stops, and nobody needs to know it: tests/worker/test_introduction.py",
-    "due_schedules": "only if there are schedules; no job depends on it: tests/queue/schedules/test_firing.py",
-    "live_of_schedules": "as due_schedules",
-    "move_and_fire": "as due_schedules",
-    "decide_apart": "as due_schedules",
-    "put_off": "as due_schedules",
-    "next_look": "as due_schedules",
-    "undo_part": "only where counting was refused: test_batches.py",
-    "pairs_of_span": "as undo_part",
-    "pairs_of_rollups": "as undo_part",
-    "pairs_that_live": "as undo_part",
-    "end_without_payload": "only where a large orphan could not be moved for long: tests/worker/steps/test_rescue.py",
-    "lock_next": "only where a claim was refused: test_rows.py",
-}
+_LEFT_OUT = {
+    "at the start, before there is anything to stop: the process leaves with one line of why":
+        "find_schema schema_version",
+    "only migrate sends it": "lock_schema set_fingerprint oldest_user_of_tables",
+    "follows a failure, and its own has no effect but another connection": "rollback",
+    "only where a statement has taken all of its time, and its own failure is passed over": "nothing",
+    "only where no notification comes through": "unlisten",
+    "only behind a pool, or under a role that is not the owner's": "detach_partition",
+    "only where a DETACH CONCURRENTLY was interrupted": "finish_detach",
+    "/health asks for it": "history_days_ahead",
+    "only before there is a schema": "lock_empty_database holder_of_empty_database",
+    "only where a detach is pending": "oldest_user_of_table",
+    "only where a burial was refused: test_rows.py": "lapsed",
+    "only with WORKER_QUEUES, in the place of lanes": "lanes_of",
+    "as lanes_of, in the place of lanes_and_operations": "lanes_of_and_operations",
+    "only for an operation that looks for tags: tests/queue/search/test_find_ids.py": "find_tagged",
+    "a preview asks, which the API makes": "count_by_kind count_tagged_by_kind",
+    "only where an operation's look for a rare kind is long: tests/queue/search/test_bounded_scan.py": "arrivals",
+    "only while a process stops, and nobody waits for it: tests/worker/threads/test_operations.py": "leave_operations",
+    "only where a chunk was refused: tests/queue/operations/test_operations.py": "delay_operation",
+    "only the API acts on a single job": "cancel change retry lock_jobs_first delete copy",
+    "the API looks at jobs; a worker only imports it, beside the acts of operations":
+        "get_jobs list_jobs count_jobs list_tagged count_tagged count_counted",
+    "begins as lock_live does, and on the wire is taken for that":
+        "lock_ended live_that_others_lock ended_that_others_lock",
+    "only where an operation finds jobs, of which the database may refuse each: test_batches.py":
+        "cancel_all change_all retry_all delete_all",
+    "only where the database was restored: tests/queue/operations/test_operation_bound.py": "lose_operation",
+    "only where there are more lanes than one look reads: tests/worker/lanes/test_scan.py": "heads",
+    "only where jobs were claimed ahead: tests/worker/threads/test_heartbeat.py": "find_paused",
+    "only `haulier recount` sends it": "steps_begin",
+    "only while the process stops, and nobody needs to know it: tests/worker/test_shutdown.py": "say_stopping",
+    "only if there are schedules; no job depends on it: tests/queue/schedules/test_firing.py":
+        "due_schedules live_of_schedules move_and_fire decide_apart put_off next_look",
+    "only where counting was refused: test_batches.py": "undo_part pairs_of_span pairs_of_rollups pairs_that_live",
+    "only where a large orphan could not be moved for long: tests/worker/steps/test_rescue.py": "end_without_payload",
+    "only where a claim was refused: test_rows.py": "lock_next",
+}  # fmt: skip
+LEFT_OUT = {name: why for why, names in _LEFT_OUT.items() for name in names.split()}
 # Not a statement of the .sql files, but sent: what makes the prepared ones.
 PREPARE = "prepare"
 
 
 def of_worker() -> list[str]:
     """Return the names of the statements in all that `worker.py` imports, in the order of the .sql files."""
-    named = {
+    files: set[str] = set()
+    to_read = ["worker.py"]
+    while to_read:
+        name = to_read.pop()
+        if name not in files:
+            files.add(name)
+            to_read += [OURS[module] for module in reading.named(name) if module in OURS]
+    texts = {
         node.value
-        for path in _imported_by(ROOT / "worker.py")
-        for node in ast.walk(_parsed(path))
+        for name in files
+        if name.startswith(("haulier/postgres/", "haulier/queue/"))
+        for node in ast.walk(reading.parse(name))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
-    return [name for name in SQL if name in named]
+    return [name for name in SQL if name in texts]
 
 
 def refusable() -> list[str]:
     """Return those of them that are made to fail."""
     return [*(name for name in of_worker() if name not in LEFT_OUT), PREPARE]
-
-
-def _parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
-
-
-def _imported_by(entry: Path) -> set[Path]:
-    found: set[Path] = set()
-    to_read = [entry]
-    while to_read:
-        path = to_read.pop()
-        if path not in found:
-            found.add(path)
-            to_read += _imports(path)
-    rooms = [ROOT / "haulier" / "postgres", ROOT / "haulier" / "queue"]
-    return {path for path in found if any(path.is_relative_to(room) for room in rooms)}
-
-
-def _imports(path: Path) -> Iterator[Path]:
-    for node in ast.walk(_parsed(path)):
-        modules: list[str] = []
-        if isinstance(node, ast.Import):
-            modules = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            modules = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        for module in modules:
-            place = ROOT / module.replace(".", "/")
-            yield from (each for each in (place.with_suffix(".py"), place / "__init__.py") if each.exists())
 
 
 def _patterns() -> Iterator[tuple[str, str]]:

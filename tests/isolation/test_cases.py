@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import re
 
 import pytest
 
-from haulier.domain.job import NewJob
-from haulier.queue import claims, search
-from haulier.queue.upkeep.partitions import ensure_partitions
-from tests import queueing
+from haulier.queue import search
 from tests.conftest import eventually
+from tests.docs.reading import section
+from tests.isolation import report
 from tests.isolation.conftest import IS_LONG, named, unhurt, until
 from tests.isolation.scene import Scene
 from tests.isolation.wire import Refusal
+from tests.worker.jobs import a_worker
 
 # What the housekeeper does at the start, besides dropping partitions.
 HOUSEKEEPING = (
@@ -25,18 +24,10 @@ HOUSEKEEPING = (
 QUICK = ("partition_to_add", "purge_ticks")
 
 
-def run(conn: Any, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
-    with conn.cursor() as cursor:
-        cursor.execute(statement, parameters)
-        return cursor.fetchall() if cursor.description else []
-
-
-def test_a_job_that_a_new_constraint_forbids_is_skipped_and_named_once(worker, enqueue_many, conn, ended, record):
-    jobs = enqueue_many(50)
-    [receipt] = queueing.enqueue(conn, [NewJob("t.note", {"file": "forbidden"})])
-    jobs += enqueue_many(50)
-    culprit = receipt.job
-    run(conn, "ALTER TABLE haulier.job ADD CONSTRAINT no_file CHECK (NOT payload ? 'file') NOT VALID")
+def test_a_job_that_a_new_constraint_forbids_is_skipped_and_named_once(worker, enqueue_many, conn, sql, ended, record):
+    jobs = enqueue_many(100)
+    [culprit] = enqueue_many(1, payload={"file": "forbidden"})
+    sql("ALTER TABLE haulier.job ADD CONSTRAINT no_file CHECK (NOT payload ? 'file') NOT VALID")
     try:
         process = worker()
         with unhurt(process, at_most=10):
@@ -48,10 +39,10 @@ def test_a_job_that_a_new_constraint_forbids_is_skipped_and_named_once(worker, e
             assert search.get(conn, culprit.id).attempts == 0
             # PostgreSQL quotes the whole row.
             assert "forbidden" not in process.log, "a payload in the log"
-            run(conn, "ALTER TABLE haulier.job DROP CONSTRAINT no_file")
+            sql("ALTER TABLE haulier.job DROP CONSTRAINT no_file")
             eventually(lambda: len(ended()) == len(jobs) + 1)
     finally:
-        run(conn, "ALTER TABLE haulier.job DROP CONSTRAINT IF EXISTS no_file")
+        sql("ALTER TABLE haulier.job DROP CONSTRAINT IF EXISTS no_file")
     assert set(ended().values()) == {("succeeded", 1)}
     record(
         "CHECK NOT VALID",
@@ -60,33 +51,25 @@ def test_a_job_that_a_new_constraint_forbids_is_skipped_and_named_once(worker, e
     )
 
 
-def _count(conn: Any, table: str) -> int:
-    [(count,)] = run(conn, f"SELECT count(*) FROM haulier.{table}")
-    return int(count)
-
-
-def test_big_orphans_keep_no_dead_worker_from_its_grave(worker, enqueue_many, conn, record):
+def test_big_orphans_keep_no_dead_worker_from_its_grave(worker, enqueue_many, conn, sql, ended, record):
     # In the long form as big as it was seen: with each of them a rescue takes most of the time that a statement has.
     size, count = (200_000_000, 5) if IS_LONG else (2_000_000, 5)
-    dead = claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=2)
-    run(
-        conn,
+    dead = a_worker(conn, lease_seconds=2)
+    sql(
         "INSERT INTO haulier.job (kind, queue, payload, status, worker_id, claim, started_at, attempt, attempts)"
         " SELECT 't.note', 'big', jsonb_build_object('text', repeat('a', %s)), 'running', %s, gen_random_uuid(),"
         " now(), 1, 1 FROM generate_series(1, %s)",
-        size,
-        dead,
-        count,
-    )
-    run(conn, "UPDATE haulier.worker SET beat_at = now() - interval '1 minute'")
+        size, dead, count,
+    )  # fmt: skip
+    sql("UPDATE haulier.worker SET beat_at = now() - interval '1 minute'")
     jobs = enqueue_many(100)
     # Of other queues: to be run, they would have to be read.
     process = worker(WORKER_QUEUES="default")
 
     with unhurt(process, at_most=20):
-        eventually(lambda: _count(conn, "finished_job") == len(jobs))
-        eventually(lambda: run(conn, "SELECT FROM haulier.worker WHERE id = %s", dead) == [])
-        eventually(lambda: run(conn, "SELECT count(*) FROM haulier.job WHERE crashes = 1") == [(count,)])
+        eventually(lambda: len(ended()) == len(jobs))
+        eventually(lambda: sql("SELECT count(*) FROM haulier.worker WHERE id = %s", dead) == [(0,)])
+        eventually(lambda: sql("SELECT count(*) FROM haulier.job WHERE crashes = 1") == [(count,)])
     record(
         "big orphans",
         f"{count} orphans of {size // 1_000_000} MB each: their worker was buried at once and all {count} rescued, each"
@@ -110,8 +93,8 @@ def test_a_refused_task_of_housekeeping_keeps_no_other_from_being_done(task, wor
     record("housekeeping", "one task is refused: the others were done", part=task)
 
 
-@pytest.fixture(autouse=True)
-def history_reaches_ahead(conn) -> Iterator[None]:
-    """Make the partitions again that a test has dropped."""
-    yield
-    ensure_partitions(conn, retention_days=30)
+@pytest.mark.skipif(IS_LONG, reason="is drawn when this run has ended")
+def test_the_docs_have_the_table_of_what_the_last_run_showed():
+    [drawn] = re.findall(r"<!-- bulkheads -->\n(.*?)<!--", section("docs/reliability.md", "## Bulkheads"), re.DOTALL)
+
+    assert drawn.strip() == report.table(report.load())

@@ -64,7 +64,6 @@ class RefusingProxy(Proxy):
         self.refused, self._refusing = 0, (statement, refusal)
 
     def heal(self) -> None:
-        """Let every statement through."""
         self._refusing = None
 
     def _pass_on(self, client: socket.socket, server: socket.socket) -> None:
@@ -117,5 +116,4 @@ def _length(unread: bytes, has_begun: bool) -> int:
 
 
 def refusing_proxy_to(url: str) -> AbstractContextManager[RefusingProxy]:
-    """Give a running proxy before this database."""
     return running(RefusingProxy(url))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import logging
 import re
 from collections.abc import Callable
@@ -105,8 +104,3 @@ def test_memory_that_is_not_there_is_distinguished_from_a_broken_image(resize, m
 
     with pytest.raises(MemoryError):
         resize(picture("PNG"))
-
-
-def test_data_url_of_noise_is_within_what_a_payload_may_hold():
-    # The image of tests/worker/isolation/test_isolated_images.py.
-    assert len(base64.b64encode(noise(220))) < 256 * 1024

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.request
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote
 
 import pytest
+import requests
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import parse_dsn
 
-from haulier.domain.job import Job, NewJob
+from haulier.domain.job import Job, JobStatus, NewJob
 from haulier.postgres.connection import connect
 from haulier.queue import jobs as job_acts
 from haulier.queue import search
@@ -31,6 +32,7 @@ from haulier.queue.claims.wakeups import Knock, knocks, listen
 from lab.proxy import Proxy, proxy_to
 from tests import queueing
 from tests.conftest import PATIENCE, eventually
+from tests.local.conftest import processes
 
 ROOT = Path(__file__).parents[2]
 # As a worker's POLL_SECONDS: no poll helps out within a test.
@@ -42,8 +44,7 @@ WOKEN_WITHIN = RARELY / 3
 class Clock:
     """A clock that a test sets forward."""
 
-    def __init__(self) -> None:
-        self.now = 1000.0
+    now = 1000.0
 
     def __call__(self) -> float:
         return self.now
@@ -51,7 +52,6 @@ class Clock:
 
 @pytest.fixture
 def clock() -> Clock:
-    """Give a clock that stands still."""
     return Clock()
 
 
@@ -80,7 +80,6 @@ class Ledger:
         return [each for each in entries if event in (None, each.event) and (job is None or each.job_id == str(job.id))]
 
     def counts(self, event: str) -> Counter[str]:
-        """Return how often each job had this event."""
         return Counter(entry.job_id for entry in self.entries(event))
 
 
@@ -90,14 +89,13 @@ class Process:
 
     popen: subprocess.Popen
     log_file: Path
-    pid: int = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.pid = self.popen.pid
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
 
     @property
     def log(self) -> str:
-        """Return what it has said so far."""
         return self.log_file.read_text()
 
     def kill(self) -> None:
@@ -106,17 +104,14 @@ class Process:
         self.popen.wait(PATIENCE)
 
     def terminate(self) -> None:
-        """Ask it to stop."""
         self.popen.send_signal(signal.SIGTERM)
 
     def wait(self, seconds: float = PATIENCE) -> int:
-        """Return its exit code."""
         return self.popen.wait(seconds)
 
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
-    """Give the test's own ledger."""
     return Ledger(tmp_path / "ledger")
 
 
@@ -180,14 +175,12 @@ def spawn_worker(
 
 
 def enqueue_on(conn: Connection, kind: str, payload: dict | None = None, **options: object) -> Job:
-    """Enqueue one job of a kind, with this payload and these options."""
     [receipt] = queueing.enqueue(conn, [NewJob(kind, payload or {}, **options)])
     assert receipt.job is not None
     return receipt.job
 
 
 def finished_on(conn: Connection, job: Job, within: float = PATIENCE) -> Job:
-    """Wait until the job has ended, and return it."""
     eventually(lambda: search.get(conn, job.id).status.is_final, within=within)
     return search.get(conn, job.id)
 
@@ -201,15 +194,12 @@ class SharedWorker:
     ledger: Ledger
 
     def enqueue(self, kind: str, payload: dict | None = None, **options: object) -> Job:
-        """Enqueue one job."""
         return enqueue_on(self.conn, kind, payload, **options)
 
     def finished(self, job: Job) -> Job:
-        """Wait until the job has ended, and return it."""
         return finished_on(self.conn, job)
 
     def run(self, kind: str, payload: dict | None = None, **options: object) -> Job:
-        """Enqueue one job, and return it when it has ended."""
         return self.finished(self.enqueue(kind, payload, **options))
 
     def start(self, kind: str, payload: dict | None = None, **options: object) -> tuple[Job, Entry]:
@@ -253,24 +243,21 @@ def worker(shared: SharedWorker) -> Iterator[SharedWorker]:
 
 
 @pytest.fixture
-def few_connections(conn, database: str) -> Iterator[Callable[[int], str]]:
+def few_connections(sql, database: str) -> Iterator[Callable[[int], str]]:
     """Give a function that returns a DSN under whose role there may be no more than so many connections."""
     role = f"haulier_few_{uuid.uuid4().hex[:12]}"
 
     def few_connections(most: int) -> str:
-        with conn.cursor() as cursor:
-            cursor.execute(
-                f"CREATE ROLE {role} LOGIN CONNECTION LIMIT {most}; GRANT ALL ON SCHEMA haulier TO {role};"
-                f" GRANT ALL ON ALL TABLES IN SCHEMA haulier TO {role}"
-            )
-        return "postgresql://?" + "&".join(
-            f"{name}={quote(value)}" for name, value in {**parse_dsn(database), "user": role, "password": ""}.items()
+        sql(
+            f"CREATE ROLE {role} LOGIN CONNECTION LIMIT {most}; GRANT ALL ON SCHEMA haulier TO {role};"
+            f" GRANT ALL ON ALL TABLES IN SCHEMA haulier TO {role}"
         )
+        values = {**parse_dsn(database), "user": role, "password": ""}
+        return "postgresql://?" + "&".join(f"{name}={quote(value)}" for name, value in values.items())
 
     yield few_connections
-    with conn.cursor() as cursor:
-        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [role])
-        cursor.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+    sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", role)
+    sql(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 @pytest.fixture
@@ -278,36 +265,34 @@ def metric() -> Callable[[int, str], float]:
     """Give a function that reads one metric, named as the port shows it; NaN: it is not there."""
 
     def metric(port: int, name: str) -> float:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
-            values = dict(line.rsplit(" ", 1) for line in response.read().decode().splitlines())
-        return float(values.get(name, "nan"))
+        text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE).text
+        return float(dict(line.rsplit(" ", 1) for line in text.splitlines()).get(name, "nan"))
 
     return metric
 
 
+def assert_all_beat(text: str) -> None:
+    """Check the ages in what the port of the metrics shows: each thread's is there, and is short."""
+    ages = dict(re.findall(r"^worker_(\w+)_age_seconds ([0-9.e+-]+)$", text, flags=re.MULTILINE))
+    assert ages.keys() == {"beat", "poll", "listen", "housekeeping"}
+    assert all(0 <= float(age) < 30 for age in ages.values())
+
+
 @pytest.fixture
 def free_port() -> int:
-    """Give a port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         return int(free.getsockname()[1])
 
 
 @pytest.fixture
 def enqueue(conn) -> Callable[..., Job]:
-    """Give a function that enqueues one job of a kind, with this payload and these options."""
     return partial(enqueue_on, conn)
 
 
 @pytest.fixture
-def start_job(enqueue, ledger) -> Callable[..., Job]:
+def start_job(start_jobs) -> Callable[..., Job]:
     """Give a function that enqueues one job of a kind, and returns it when its handler runs."""
-
-    def start_job(kind: str, payload: dict | None = None, **options: object) -> Job:
-        job = enqueue(kind, payload, **options)
-        eventually(lambda: ledger.entries("start", job))
-        return job
-
-    return start_job
+    return lambda kind, payload=None, **options: start_jobs(1, kind, payload, **options)[0]
 
 
 @pytest.fixture
@@ -324,21 +309,23 @@ def start_jobs(enqueue, ledger) -> Callable[..., list[Job]]:
 
 @pytest.fixture
 def finished(conn) -> Callable[..., Job]:
-    """Give a function that waits until the job has ended, and returns it."""
     return partial(finished_on, conn)
 
 
 @pytest.fixture
-def sleepers(conn: Any) -> Callable[[], int]:
-    """Give a function that returns how many workers sleep."""
+def succeed(finished) -> Callable[..., None]:
+    """Give a function that waits until these jobs have ended, and fails unless each succeeded in one attempt."""
 
-    return lambda: _count(conn, "haulier.sleeper")
+    def succeed(*jobs: Job) -> None:
+        ends = {(job.status, job.attempts, job.crashes, job.last_error) for job in map(finished, jobs)}
+        assert ends == {(JobStatus.SUCCEEDED, 1, 0, None)}
+
+    return succeed
 
 
-def _count(conn: Connection, rows: str) -> int:
-    with conn.cursor() as cursor:
-        cursor.execute(f"SELECT count(*) FROM {rows}")
-        return cursor.fetchone()[0]
+@pytest.fixture
+def sleepers(sql) -> Callable[[], int]:
+    return lambda: sql("SELECT count(*) FROM haulier.sleeper")[0][0]
 
 
 @pytest.fixture
@@ -355,10 +342,10 @@ def latency(enqueue, ledger) -> Callable[[], float]:
 
 
 @pytest.fixture
-def fall_asleep(conn) -> Callable[[int], None]:
+def fall_asleep(sql) -> Callable[[int], None]:
     """Give a function that returns when so many workers sleep, and have looked for the last time before they poll."""
-    asleep = "haulier.sleeper WHERE since < now() - interval '0.5 s'"
-    return lambda workers=1: eventually(lambda: _count(conn, asleep) == workers)
+    asleep = "SELECT count(*) FROM haulier.sleeper WHERE since < now() - interval '0.5 s'"
+    return lambda workers=1: eventually(lambda: sql(asleep) == [(workers,)])
 
 
 @pytest.fixture
@@ -370,3 +357,18 @@ def heard(database, direct) -> Iterator[Callable[[], list[Knock]]]:
 
         # None: nothing more has come.
         yield lambda: list(iter(lambda: next(ear), None))
+
+
+def exists(pid: int) -> bool:
+    """Return whether the process is there, and no corpse."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def children_of(pid: int) -> list[int]:
+    return [process.pid for process in processes() if process.parent == pid]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import logging
 import os
 import signal
 import socket
@@ -13,18 +12,14 @@ import sys
 import threading
 from pathlib import Path
 
-from kinds_of_tests import QUICK, Nothing, Until, Words, note
+from kinds_of_tests import QUICK, Nothing, Until, Which, Words, end, note
 from marshmallow import Schema, fields
 
-from haulier.kinds import Fail, JobCancelled, Retry, RetryPolicy, Snooze, kind
+from haulier.kinds import JobCancelled, RetryPolicy, kind
 
 # For the ledger.
 READS = ("TEST_LEDGER",)
 kept = []
-
-
-class Which(Schema):
-    which = fields.String(required=True)
 
 
 class Megabytes(Schema):
@@ -61,23 +56,17 @@ def holds(context, payload):
 
 @kind("i.dies", schema=Which, retry=QUICK, isolated=True, reads=READS)
 def dies(context, payload):
-    """End the process in one of many ways."""
+    """End the process, or let what the worker waits for be gone though the process is not."""
     note("start", context)
-    if payload["which"].startswith("SIG"):
-        os.kill(os.getpid(), signal.Signals[payload["which"]])
-    elif payload["which"] == "exit":
-        os._exit(3)
-    elif payload["which"] == "segfault":
-        ctypes.string_at(0)
-    else:
-        # What the worker waits for is gone; the process is not.
+    if payload["which"] == "closes":
         os.closerange(3, 64)
+    else:
+        os.kill(os.getpid(), signal.Signals[payload["which"]])
     threading.Event().wait(30)
 
 
 @kind("i.takes", schema=Megabytes, retry=QUICK, isolated=True, reads=READS)
 def takes(context, payload):
-    """Take memory, and keep it if told."""
     note("start", context)
     taken = bytearray(payload["megabytes"] * 1024 * 1024)
     if payload["kept"]:
@@ -85,24 +74,8 @@ def takes(context, payload):
     return {"pid": os.getpid()}
 
 
-@kind("i.ends", schema=Which, retry=RetryPolicy(base=50, cap=60), isolated=True, reads=READS)
-def ends(context, payload):
-    """End in one of the ways that a handler has."""
-    note("start", context)
-    which, first = payload["which"], context.job.attempts < 2
-    if which == "fail":
-        raise Fail("it is hopeless")
-    if which == "retry" and first:
-        raise Retry("come back", after=0.1)
-    if which == "snooze" and context.job.snoozes < 2:
-        raise Snooze(0.05)
-    if which == "raise":
-        raise ValueError("no luck \x00 this time")
-    if which == "exit":
-        sys.exit(3)
-    if which == "log":
-        logging.getLogger("a.library").warning("said by the handler")
-    return {"not_json": object(), "long": "x" * 70_000, "umlaut": "ä\n☃"}.get(which, which)
+# Its own back-off is long.
+kind("i.ends", schema=Which, retry=RetryPolicy(base=50, cap=60), isolated=True, reads=READS)(end)
 
 
 @kind("i.sees", schema=Nothing, needs=("mail_from",), isolated=True, reads=("storage_url", "AWS_*"))
@@ -120,18 +93,8 @@ def sees(context, payload):
     }
 
 
-@kind("i.starts", schema=Nothing, retry=QUICK, isolated=True, reads=READS)
-def starts(context, payload):
-    """Start a process, and wait for it for ever."""
-    child = subprocess.Popen(["sleep", "600"])
-    note(f"child:{child.pid}", context)
-    while True:
-        threading.Event().wait(1)
-
-
 @kind("i.which", schema=Nothing, retry=QUICK, isolated=True)
 def which_job(context, payload):
-    """Say which job this is."""
     return str(context.job.id)
 
 
@@ -161,7 +124,6 @@ def leave_a_fork():
 
 
 def leave_a_program():
-    """Leave another program behind."""
     return subprocess.Popen(["sleep", "600"]).pid
 
 

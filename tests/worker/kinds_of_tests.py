@@ -47,10 +47,6 @@ class Until(Schema):
     file = fields.String(load_default=None)
 
 
-class Number(Schema):
-    number = fields.Integer(required=True, strict=True)
-
-
 @kind("t.note", schema=Until, retry=QUICK)
 def note_start(context, payload):
     """Run for a while, and return how often the job was claimed."""
@@ -62,13 +58,59 @@ def note_start(context, payload):
 
 @kind("t.cancelled", schema=Nothing, retry=QUICK)
 def cancelled(context, payload):
-    """Run until asked to stop."""
     note("start", context)
     try:
         context.wait(600)
     except JobCancelled:
         note(f"stop:{context.stop_reason}", context)
         raise
+
+
+class Which(Schema):
+    which = fields.String(required=True)
+
+
+class Unspeakable(Exception):
+    def __str__(self):
+        raise RuntimeError("not even this")
+
+
+class Fatal(Exception):
+    def __str__(self):
+        sys.exit(4)
+
+
+RAISES = {
+    "fail": lambda: Fail("it is hopeless"),
+    "raise": lambda: ValueError("no luck \x00 this time"),
+    "exit": lambda: SystemExit(3),
+    # An error that cannot even say what it is, and one that leaves with the whole process when it is to say so.
+    "unspeakable": Unspeakable,
+    "fatal": Fatal,
+    "retry as an HTTP header has it": lambda: Retry("come back", after="60"),
+    "snooze for no time": lambda: Snooze(None),
+}
+RETURNS = {"not_json": {"when": object()}, "long": "x" * 70_000, "umlaut": "ä\n☃"}
+
+
+def end(context, payload):
+    """End in one of the ways that a handler has."""
+    note("start", context)
+    which = payload["which"]
+    if which in RAISES:
+        raise RAISES[which]()
+    if which == "retry" and context.job.attempts < 2:
+        raise Retry("come back", after=0.1)
+    if which == "snooze" and context.job.snoozes < 2:
+        raise Snooze(0.05)
+    if which == "log":
+        logging.getLogger("a.library").warning("said by the handler")
+    return RETURNS.get(which, which)
+
+
+kind("t.ends", schema=Which, retry=QUICK)(end)
+# Its own back-off is long.
+kind("t.ends_late", schema=Which, retry=RetryPolicy(base=50, cap=60))(end)
 
 
 @kind("t.deaf", schema=Until, retry=QUICK)
@@ -81,41 +123,8 @@ def deaf(context, payload):
     return "done"
 
 
-@kind("t.at_last", schema=Until, retry=QUICK)
-def at_last(context, payload):
-    """Fail twice; then run until the file is there, or until asked to stop."""
-    note("start", context)
-    if len(context.job.errors) < 2:
-        raise RuntimeError(f"no luck {context.job.attempts}")
-    while not Path(payload["file"]).exists():
-        context.wait(0.02)
-    return "done"
-
-
-@kind("t.raises", schema=Nothing, retry=QUICK)
-def raises(context, payload):
-    """Fail each time."""
-    note("start", context)
-    raise ValueError("no luck \x00 this time")
-
-
-@kind("t.exits", schema=Nothing, retry=QUICK)
-def exits(context, payload):
-    """Try to leave with the whole process."""
-    note("start", context)
-    sys.exit(3)
-
-
-@kind("t.not_json", schema=Nothing, retry=QUICK)
-def not_json(context, payload):
-    """Return what cannot be stored."""
-    note("start", context)
-    return {"when": object()}
-
-
 @kind("t.eats", schema=Nothing, retry=QUICK)
 def eats(context, payload):
-    """Swallow every Exception there is."""
     note("start", context)
     while True:
         try:
@@ -124,51 +133,8 @@ def eats(context, payload):
             note("ate", context)
 
 
-@kind("t.silent_error", schema=Nothing, retry=QUICK)
-def silent_error(context, payload):
-    """Raise an error that cannot even say what it is."""
-
-    class Unspeakable(Exception):
-        def __str__(self):
-            raise RuntimeError("not even this")
-
-    raise Unspeakable
-
-
-@kind("t.fails", schema=Nothing, retry=QUICK)
-def fails(context, payload):
-    """Fail for good."""
-    note("start", context)
-    raise Fail("it is hopeless")
-
-
-@kind("t.asks_again", schema=Nothing, retry=RetryPolicy(base=50, cap=60))
-def asks_again(context, payload):
-    """Ask for a retry soon, though the kind's own back-off is long."""
-    note("start", context)
-    if context.job.attempts < 2:
-        raise Retry("come back", after=0.1)
-    return context.job.attempts
-
-
-@kind("t.snoozes", schema=Nothing, retry=QUICK)
-def snoozes(context, payload):
-    """Snooze twice, then succeed."""
-    note("start", context)
-    if context.job.snoozes < 2:
-        raise Snooze(0.05)
-    return context.job.attempts
-
-
-@kind("t.strict", schema=Number, retry=QUICK)
-def strict(context, payload):
-    """Have a payload that is checked."""
-    return payload["number"]
-
-
 @kind("t.kills", schema=Nothing, retry=QUICK)
 def kills(context, payload):
-    """Take the whole process along."""
     note("start", context)
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -178,41 +144,10 @@ def needs(context, payload):
     """Need a setting."""
 
 
-@kind("t.asks_oddly_to_retry", schema=Nothing, retry=QUICK)
-def asks_oddly_to_retry(context, payload):
-    """Ask for a delay as an HTTP header has it."""
-    raise Retry("come back", after="60")
-
-
-@kind("t.asks_oddly_to_snooze", schema=Nothing, retry=QUICK)
-def asks_oddly_to_snooze(context, payload):
-    """Ask for a delay that is none."""
-    raise Snooze(None)
-
-
-@kind("t.exits_when_asked_why", schema=Nothing, retry=QUICK)
-def exits_when_asked_why(context, payload):
-    """Raise an error that leaves with the whole process when it is to say what it is."""
-
-    class Fatal(Exception):
-        def __str__(self):
-            sys.exit(4)
-
-    raise Fatal
-
-
-@kind("t.logs", schema=Nothing)
-def logs(context, payload):
-    """Log a line as any code does."""
-    logging.getLogger("a.library").warning("said by the handler")
-
-
 @kind("t.forks", schema=Nothing, retry=QUICK)
 def forks(context, payload):
-    """Let a child process come back from the handler, too."""
     note("start", context)
-    child = os.fork()
-    if child == 0:
+    if (child := os.fork()) == 0:
         sys.exit(3)
     _, status = os.waitpid(child, 0)
     return f"parent, child left with {os.waitstatus_to_exitcode(status)}"

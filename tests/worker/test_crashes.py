@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from uuid import uuid4
 
@@ -15,15 +15,15 @@ import pytest
 from haulier.domain.claim import Fence, Settlement
 from haulier.domain.job import JobStatus, NewJob
 from haulier.domain.outcome import Outcome
-from haulier.kinds import JobContext
 from haulier.queue import claims as worker_claims
 from haulier.queue import search
 from haulier.worker.assembly import Assembly
 from haulier.worker.supply.buffer import Ended
-from haulier.worker.supply.held import HeldJob
-from lab.proxy import proxy_to
 from tests import queueing
 from tests.conftest import PATIENCE, eventually
+from tests.rivals import beside
+from tests.worker.conftest import Process
+from tests.worker.jobs import a_worker, held
 from tests.worker.waiting import let_pass
 
 
@@ -46,54 +46,56 @@ def test_jobs_of_a_killed_worker_run_elsewhere_within_the_lease(spawn_worker, st
     assert {search.get(conn, job.id).result for job in jobs} == {"done"}
 
 
-def test_a_job_that_kills_its_worker_three_times_fails_alone(spawn_worker, enqueue, finished, ledger, conn):
+@pytest.fixture
+def spawn_again(spawn_worker) -> Callable[..., list[Process]]:
+    """Give a function that starts workers, one after the other as each dies, until it holds; and returns them all."""
+
+    def spawn_again(holds: Callable[[], object], *, within: float = PATIENCE, **settings: object) -> list[Process]:
+        workers = [spawn_worker(wait=False, **settings)]
+
+        def replaced_until_it_holds() -> object:
+            # As the platform would.
+            if workers[-1].popen.poll() is not None:
+                workers.append(spawn_worker(wait=False, **settings))
+            return holds()
+
+        eventually(replaced_until_it_holds, within=within)
+        return workers
+
+    return spawn_again
+
+
+DIED = "the worker process running this job died or lost its lease (3 times so far)"
+
+
+def test_a_job_that_kills_its_worker_three_times_fails_alone(spawn_again, enqueue, finished, ledger, conn):
     bystanders = [enqueue("t.note", {"seconds": 0.5}) for _ in range(3)]
     poison = enqueue("t.kills")
     bystanders += [enqueue("t.note", {"seconds": 0.5}, max_attempts=1) for _ in range(3)]
-    workers = [spawn_worker(WORKER_THREADS=7, LEASE_SECONDS=2, wait=False)]
 
-    def replaced_until_final() -> bool:
-        # As the platform would.
-        if workers[-1].popen.poll() is not None:
-            workers.append(spawn_worker(WORKER_THREADS=7, LEASE_SECONDS=2, wait=False))
-        return search.get(conn, poison.id).status.is_final
-
-    eventually(replaced_until_final)
+    spawn_again(lambda: search.get(conn, poison.id).status.is_final, WORKER_THREADS=7, LEASE_SECONDS=2)
 
     job = search.get(conn, poison.id)
-    assert (job.status, job.attempts, job.crashes) == (JobStatus.FAILED_PERMANENT, 3, 3)
-    assert job.last_error == "the worker process running this job died or lost its lease (3 times so far)"
+    assert (job.status, job.attempts, job.crashes, job.last_error) == (JobStatus.FAILED_PERMANENT, 3, 3, DIED)
     assert len(ledger.entries("start", poison)) == 3
     for bystander in bystanders:
         assert finished(bystander).status == JobStatus.SUCCEEDED
 
 
 @pytest.mark.slow
-def test_three_poison_jobs_among_a_thousand_fail_alone_however_many_were_claimed_with_them(
-    spawn_worker, finished, conn
-):
+def test_three_poison_jobs_among_a_thousand_fail_alone_however_many_were_claimed_with_them(spawn_again, conn, sql):
     # Late enough for the claims to have grown to a hundred and more.
     places = {500, 650, 800}
     jobs = [NewJob("t.kills" if place in places else "t.note", {}) for place in range(1000)]
     stored = [each.job for each in queueing.enqueue(conn, jobs)]
-    workers = [spawn_worker(LEASE_SECONDS=1, wait=False)]
 
-    def replaced_until_empty() -> bool:
-        # As the platform would.
-        if workers[-1].popen.poll() is not None:
-            workers.append(spawn_worker(LEASE_SECONDS=1, wait=False))
-        with conn.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM haulier.job")
-            return cursor.fetchone() == (0,)
-
-    eventually(replaced_until_empty, within=100)
+    workers = spawn_again(lambda: sql("SELECT count(*) FROM haulier.job") == [(0,)], within=100, LEASE_SECONDS=1)
 
     ended = [search.get(conn, job.id) for job in stored]
     poison = [job for job in ended if job.kind == "t.kills"]
-    assert [(job.status, job.attempts, job.crashes) for job in poison] == [(JobStatus.FAILED_PERMANENT, 3, 3)] * 3
-    assert {job.last_error for job in poison} == {
-        "the worker process running this job died or lost its lease (3 times so far)"
-    }
+    assert [(job.status, job.attempts, job.crashes, job.last_error) for job in poison] == [
+        (JobStatus.FAILED_PERMANENT, 3, 3, DIED)
+    ] * 3
     bystanders = [job for job in ended if job.kind != "t.kills"]
     assert {job.status for job in bystanders} == {JobStatus.SUCCEEDED}
     # They did go down with it, and once only: from then on each ran alone.
@@ -102,30 +104,25 @@ def test_three_poison_jobs_among_a_thousand_fail_alone_however_many_were_claimed
     assert len(workers) - 1 <= 3 * 3
 
 
-def test_a_suspect_runs_with_nothing_else_in_its_process(spawn_worker, enqueue, finished, ledger, conn):
+def test_a_suspect_runs_with_nothing_else_in_its_process(spawn_worker, enqueue, finished, ledger, sql):
     suspects = [enqueue("t.note", {"seconds": 0.3}) for _ in range(3)]
-    with conn.cursor() as cursor:
-        cursor.execute("UPDATE haulier.job SET crashes = 1")
-    others = [enqueue("t.note", {"seconds": 0.1}) for _ in range(30)]
+    sql("UPDATE haulier.job SET crashes = 1")
+    jobs = suspects + [enqueue("t.note", {"seconds": 0.1}) for _ in range(30)]
 
     spawn_worker(WORKER_THREADS=4)
 
-    for job in (*suspects, *others):
-        assert finished(job).status == JobStatus.SUCCEEDED
-    spans = {
-        job.id: (ledger.entries("start", job)[0].at, ledger.entries("end", job)[0].at) for job in (*suspects, *others)
-    }
+    assert {finished(job).status for job in jobs} == {JobStatus.SUCCEEDED}
+    spans = {job.id: (ledger.entries("start", job)[0].at, ledger.entries("end", job)[0].at) for job in jobs}
     for suspect in suspects:
         began, ended = spans.pop(suspect.id)
         assert not [span for span in spans.values() if span[0] < ended and span[1] > began]
 
 
-def test_a_suspect_that_runs_alone_for_long_does_not_look_like_a_worker_that_hangs(
-    spawn_worker, enqueue, ledger, conn, tmp_path, free_port, metric
+def test_a_long_suspect_does_not_look_like_a_worker_that_hangs(
+    spawn_worker, enqueue, ledger, sql, tmp_path, free_port, metric
 ):
     suspect = enqueue("t.deaf", {"file": str(tmp_path / "go")})
-    with conn.cursor() as cursor:
-        cursor.execute("UPDATE haulier.job SET crashes = 1")
+    sql("UPDATE haulier.job SET crashes = 1")
     spawn_worker(WORKER_METRICS_PORT=free_port)
     eventually(lambda: ledger.entries("start", suspect))
 
@@ -135,16 +132,14 @@ def test_a_suspect_that_runs_alone_for_long_does_not_look_like_a_worker_that_han
     (tmp_path / "go").touch()
 
 
-def test_a_job_claimed_in_an_earlier_name_is_given_back_unrun(config, enqueue, conn, ledger):
+def test_a_job_claimed_in_an_earlier_name_is_given_back_unrun(config, enqueue, conn):
     worker = Assembly(config, {})
-    earlier, present = (
-        worker_claims.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30) for _ in range(2)
-    )
+    earlier, present = (a_worker(conn) for _ in range(2))
     job = enqueue("t.nobody_knows")
     [claimed] = queueing.claim(conn, worker_id=earlier, claim_id=uuid4(), queues=())
 
     worker.link.lease.registered(present, time.monotonic())
-    worker.supply.buffer.add(worker.work.run(HeldJob(claimed, JobContext(claimed, config), None)))
+    worker.supply.buffer.add(worker.work.run(held(claimed)))
     worker.calls.settle_ended()
     worker.database.close()
 
@@ -153,27 +148,21 @@ def test_a_job_claimed_in_an_earlier_name_is_given_back_unrun(config, enqueue, c
     assert (job.status, job.attempts, job.run_at <= job.updated_at) == (JobStatus.QUEUED, 0, True)
 
 
-def test_a_wait_to_be_alone_is_not_over_before_what_has_ended_could_be_settled(config, enqueue, conn, database):
-    with proxy_to(database) as proxy:
-        process = Assembly(replace(config, database_url=proxy.url), {})
-        worker = worker_claims.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
-        job = enqueue("t.note")
-        [claimed] = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
-        running, claim_id = HeldJob(claimed, JobContext(claimed, config), None), uuid4()
-        process.supply.held.begin_claim(claim_id)
-        process.supply.held.end_claim(claim_id, [running])
-        process.supply.buffer.add(Ended(running, Outcome.complete()))
-        answers = []
-        proxy.go_away()
-        waiting = threading.Thread(target=lambda: answers.append(process.suspects.wait_until_alone(0.5)))
-        waiting.start()
-
+def test_a_wait_to_be_alone_is_not_over_before_what_has_ended_could_be_settled(config, enqueue, conn, proxy):
+    process = Assembly(replace(config, database_url=proxy.url), {})
+    job, claim_id = enqueue("t.note"), uuid4()
+    [claimed] = queueing.claim(conn, worker_id=a_worker(conn), claim_id=uuid4(), queues=())
+    running = held(claimed)
+    process.supply.held.begin_claim(claim_id)
+    process.supply.held.end_claim(claim_id, [running])
+    process.supply.buffer.add(Ended(running, Outcome.complete()))
+    proxy.go_away()
+    with beside(lambda: process.suspects.wait_until_alone(0.5)) as answers:
         let_pass(1.5)
         proxy.come_back()
-        waiting.join(PATIENCE)
 
-        assert answers == [True]
-        assert search.get(conn, job.id).status == JobStatus.SUCCEEDED
+    assert answers == [True]
+    assert search.get(conn, job.id).status == JobStatus.SUCCEEDED
 
 
 def test_a_worker_paused_past_its_lease_changes_nothing_when_it_wakes(

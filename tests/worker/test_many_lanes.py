@@ -16,6 +16,7 @@ from haulier.worker.lanes.marks import MOST_LANES
 from haulier.worker.supply.buffer import Ended
 from haulier.worker.supply.held import HeldJob
 from tests.conftest import eventually
+from tests.worker.jobs import a_worker
 
 HOUR = 3600.0
 # A scan of new jobs waits for twenty times as long as the last ones took, which can be long on a busy machine.
@@ -26,9 +27,7 @@ WITHIN = 60.0
 def worker(config, conn) -> Iterator[Assembly]:
     """Give a worker whose threads do not run, and which has been idle until now."""
     worker = Assembly(replace(config, worker_threads=200, poll_seconds=HOUR, lease_seconds=HOUR), {})
-    worker.link.lease.registered(
-        claims.register(conn, host="dock", pid=7, threads=200, queues=(), lease_seconds=HOUR), time.monotonic()
-    )
+    worker.link.lease.registered(a_worker(conn, threads=200, lease_seconds=HOUR), time.monotonic())
     # No look waits.
     worker.link.bell = SimpleNamespace(clear=lambda: None, wait=lambda _: None)
     yield worker
@@ -55,8 +54,17 @@ def claimed(worker) -> Callable[[], list[str]]:
     return claimed
 
 
-def enqueue(sql, *queues: str) -> None:
+def put_in(sql, *queues: str) -> None:
     sql("INSERT INTO haulier.job (kind, payload, queue) SELECT 'mail', '{}', unnest(%s)", list(queues))
+
+
+def defer(sql, first: int, last: int, days: int = 1) -> None:
+    """Enqueue jobs that are due in so many days, each in a lane of its own."""
+    sql(
+        "INSERT INTO haulier.job (kind, payload, queue, run_at)"
+        " SELECT 'mail', '{}', 'other-' || n, now() + interval '1 day' * %s FROM generate_series(%s, %s) AS n",
+        days, first, last,
+    )  # fmt: skip
 
 
 def scan_for_long(worker: Assembly, conn) -> None:
@@ -67,22 +75,14 @@ def scan_for_long(worker: Assembly, conn) -> None:
 @pytest.mark.parametrize("is_paused", [False, True], ids=["deferred", "paused"])
 def test_claims_a_new_job_without_a_scan_beside_any_number_of_lanes(worker, claimed, sql, conn, is_paused):
     last = 0
-    for lanes in (10, MOST_LANES, MOST_LANES + 1, 100, 1000):
-        sql(
-            "INSERT INTO haulier.job (kind, payload, queue, run_at)"
-            " SELECT 'mail', '{}', 'other-' || n, now() + interval '1 day' * %s FROM generate_series(%s, %s) AS n",
-            0 if is_paused else 1, last + 1, lanes,
-        )  # fmt: skip
+    for lanes in (10, MOST_LANES, MOST_LANES + 1, 1000):
+        defer(sql, last + 1, lanes, days=0 if is_paused else 1)
         if is_paused:
-            sql(
-                "SELECT haulier.pause_queue('other-' || n, NULL, NULL) FROM generate_series(%s, %s) AS n",
-                last + 1,
-                lanes,
-            )
+            sql("SELECT haulier.pause_queue('other-' || n, NULL, NULL) FROM generate_series(%s, %s) n", last + 1, lanes)
         scan_for_long(worker, conn)
 
         for queue in (f"never-seen-{lanes}", "default", f"never-seen-{lanes}"):
-            enqueue(sql, queue)
+            put_in(sql, queue)
             assert eventually(claimed, within=WITHIN) == [queue]
 
         assert not worker.lanes.marks.is_scan_due()
@@ -91,47 +91,16 @@ def test_claims_a_new_job_without_a_scan_beside_any_number_of_lanes(worker, clai
 
 def test_claims_a_new_job_before_it_makes_a_scan_that_takes_long(worker, claimed, sql, conn, monkeypatch):
     for _ in range(20):
-        enqueue(sql, "default")
+        put_in(sql, "default")
         assert eventually(claimed, within=WITHIN) == ["default"]
     worker.lanes.marks.scanned([], began_at=time.monotonic() - HOUR)
     monkeypatch.setattr(worker.lanes.marks, "_clock", lambda: time.monotonic() + 30 * HOUR)
     monkeypatch.setattr(claims, "stretch", lambda *_, **__: pytest.fail("scanned the lanes"))
     assert worker.lanes.marks.is_scan_due()
 
-    enqueue(sql, "never-seen")
+    put_in(sql, "never-seen")
 
     assert claimed() == ["never-seen"]
-
-
-def test_needs_no_scan_for_a_job_in_a_lane_used_lately(worker, claimed, sql, conn, monkeypatch):
-    sql(
-        "INSERT INTO haulier.job (kind, payload, queue, run_at)"
-        " SELECT 'mail', '{}', 'other-' || n, now() + interval '1 day' FROM generate_series(1, 1000) AS n"
-    )
-    enqueue(sql, "default")
-    assert eventually(claimed, within=WITHIN) == ["default"]
-    claimed()
-    scan_for_long(worker, conn)
-    monkeypatch.setattr(claims, "fresh_lanes", lambda *_, **__: pytest.fail("looked for new jobs"))
-
-    enqueue(sql, "default")
-
-    assert claimed() == ["default"]
-
-
-def test_goes_on_after_one_claim_has_emptied_more_lanes_than_it_keeps(worker, claimed, sql):
-    for _ in range(20):
-        enqueue(sql, "default")
-        assert eventually(claimed, within=WITHIN) == ["default"]
-    assert claimed() == []
-
-    for turn in range(3):
-        many = [f"turn-{turn}-{n:03}" for n in range(2 * MOST_LANES)]
-        enqueue(sql, *many)
-        assert eventually(claimed, within=WITHIN) == many
-
-    enqueue(sql, "default")
-    assert eventually(claimed, within=WITHIN) == ["default"]
 
 
 def test_waits_until_the_scan_of_new_jobs_that_could_not_be_made(worker, conn):

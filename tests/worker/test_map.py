@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import haulier.worker
 
 ROOT = Path(haulier.worker.__file__).parent
-FILES = sorted(ROOT.rglob("*.py"))
 MAP = haulier.worker.__doc__ or ""
 STARTERS = {"Thread": "name", "ThreadPoolExecutor": "thread_name_prefix"}
 
 
-def drawn() -> dict[str, set[str]]:
+def rooms_of_the_map() -> dict[str, set[str]]:
     """Return each room of the map, the house itself under '', and what is named in it."""
     rooms: dict[str, set[str]] = {"": set()}
     room = ""
@@ -28,64 +26,23 @@ def drawn() -> dict[str, set[str]]:
     return rooms
 
 
-def there() -> dict[str, set[str]]:
-    """Return each room of the house, and its modules."""
+def test_names_every_module_in_its_room_and_every_thread():
     rooms: dict[str, set[str]] = {}
-    for path in FILES:
+    thread_files, started = {}, set()
+    for path in ROOT.rglob("*.py"):
         if path.stem != "__init__":
             rooms.setdefault("" if path.parent == ROOT else path.parent.name, set()).add(path.stem)
-    return rooms
-
-
-def nodes() -> Iterator[tuple[Path, ast.AST]]:
-    for path in FILES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            yield path, node
+            if isinstance(node, ast.ClassDef) and any(ast.unparse(base).endswith("Thread") for base in node.bases):
+                thread_files[node.name.lower()] = str(path.relative_to(ROOT))
+            # A thread that is made of a function.
+            if isinstance(node, ast.Call) and (maker := ast.unparse(node.func).split(".")[-1]) in STARTERS:
+                names = [word.value for word in node.keywords if word.arg == STARTERS[maker]] or node.args[1:2]
+                started |= {name.value for name in names if isinstance(name, ast.Constant)}
 
-
-def thread_classes() -> dict[str, str]:
-    """Return each class that is a thread, and the file that has it."""
-    return {
-        node.name: str(path.relative_to(ROOT))
-        for path, node in nodes()
-        if isinstance(node, ast.ClassDef) and any(ast.unparse(base).endswith("Thread") for base in node.bases)
-    }
-
-
-def started_by_name() -> list[str]:
-    """Return the name of each thread that is made of a function."""
-    names = []
-    for _, node in nodes():
-        if isinstance(node, ast.Call) and (maker := ast.unparse(node.func).split(".")[-1]) in STARTERS:
-            arguments = [word.value for word in node.keywords if word.arg == STARTERS[maker]] or node.args[1:2]
-            names += [argument.value for argument in arguments if isinstance(argument, ast.Constant)]
-    return names
-
-
-def test_names_every_module_in_its_room_and_none_that_is_not_there():
-    assert drawn() == there()
-
-
-def test_has_a_file_for_every_thread():
-    classes = thread_classes()
-
-    assert {name.lower(): f"threads/{name.lower()}.py" for name in classes} == {
-        name.lower(): file for name, file in classes.items()
-    }
-    assert {name.lower() for name in classes} == drawn()["threads"]
-
-
-def test_names_every_thread_that_is_made_of_a_function():
-    names = started_by_name()
-
-    assert [name for name in names if not re.search(rf"\b{re.escape(name)}\b", MAP)] == []
-    # It sees them at all.
-    assert set(names) == {"guest", "lifeline", "metrics", "control", "teller"}
-
-
-def test_leads_from_claim_to_settle_through_six_files():
+    assert rooms_of_the_map() == rooms
+    assert thread_files == {name: f"threads/{name}.py" for name in rooms["threads"]}
+    assert [name for name in started if not re.search(rf"\b{re.escape(name)}\b", MAP)] == []
+    assert started == {"guest", "lifeline", "metrics", "control", "teller"}
     [way] = re.findall(r"from claim to settle goes by (.+)\.", MAP)
-    files = re.split(r", | and ", way)
-
-    assert len(files) == 6
-    assert set(files) <= set().union(*there().values())
+    assert set(re.split(r", | and ", way)) <= set().union(*rooms.values())

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from typing import Any
 from uuid import uuid4
 
 import pytest
+import requests
 
 from haulier.domain.errors import DatabaseUnavailable
 from haulier.domain.job import NewJob
 from haulier.postgres.connection import connect, is_pooled
-from haulier.postgres.statements import transaction
-from haulier.queue import claims
 from haulier.queue.claims.wakeups import keeps_its_server
 from haulier.queue.upkeep.partitions import drop_expired
 from tests import queueing
-from tests.conftest import PATIENCE, eventually
+from tests.conftest import eventually, sql_on
 from tests.pooler import pooler_to
+from tests.rivals import beside
 from tests.worker.conftest import RARELY, WOKEN_WITHIN
+from tests.worker.jobs import a_worker
 from tests.worker.waiting import AT_ONCE
 
 pytestmark = pytest.mark.pgbouncer
@@ -36,9 +36,8 @@ def wake_ups() -> Callable[[int], str]:
 
     def wake_ups(port: int) -> str:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as response:
-                said = json.load(response)
-        except OSError:
+            said = requests.get(f"http://127.0.0.1:{port}/health", timeout=5).json()
+        except requests.ConnectionError:
             return ""
         return f"{said['wake_ups']} through {said['through']}"
 
@@ -46,19 +45,18 @@ def wake_ups() -> Callable[[int], str]:
 
 
 @pytest.fixture
-def old_partition(migrated_database: str) -> Iterator[str]:
+def old_partition(migrated_database: str) -> str:
     """Give the DSN, by way of the pool, of a database whose history has a partition of long ago."""
-    with closing(connect(migrated_database)) as conn, conn.cursor() as cursor:
-        cursor.execute(
+    with closing(connect(migrated_database)) as conn:
+        sql_on(conn)(
             "CREATE TABLE haulier.finished_job_old PARTITION OF haulier.finished_job"
             " FOR VALUES FROM ('2020-01-01') TO ('2020-01-02')"
         )
-        yield migrated_database
+    return migrated_database
 
 
 @pytest.fixture
 def noise(database: str) -> Iterator[None]:
-    """Have twelve clients of the pool ask something all the time."""
     over = threading.Event()
 
     def ask() -> None:
@@ -66,29 +64,22 @@ def noise(database: str) -> Iterator[None]:
             while not over.is_set():
                 cursor.execute("SELECT pg_sleep(0.002 * random())")
 
-    clients = [threading.Thread(target=ask) for _ in range(12)]
-    for client in clients:
-        client.start()
-    yield
-    over.set()
-    for client in clients:
-        client.join(PATIENCE)
+    with beside(*[ask] * 12):
+        yield
+        over.set()
 
 
-def history_tables(dsn: str) -> list[str]:
-    with closing(connect(dsn)) as conn, conn.cursor() as cursor:
-        cursor.execute("SELECT tablename FROM pg_tables WHERE tablename LIKE '%old'")
-        return [name for (name,) in cursor.fetchall()]
+def on_twenty(dsn: str, statement: str) -> list[tuple[Any, ...]]:
+    """Return what this returns on twenty connections, all at once, so that each has one of the pool to itself."""
+    with ExitStack() as opened:
+        return [sql_on(opened.enter_context(closing(connect(dsn))))(f"BEGIN; {statement}")[0] for _ in range(20)]
 
 
-def test_is_seen_to_be_there(database, direct):
+def test_is_seen_to_be_there_and_to_share_its_connections(database, direct):
     with closing(connect(database)) as pooled, closing(connect(direct(database))) as straight:
         assert is_pooled(pooled)
         assert not is_pooled(straight)
-
-
-def test_is_seen_to_share_its_connections_also_by_who_uses_it_alone(database, direct):
-    with closing(connect(database)) as pooled, closing(connect(direct(database))) as straight:
+        # Also by who uses it alone.
         assert not keeps_its_server(pooled, database)
         assert keeps_its_server(straight, direct(database))
 
@@ -109,14 +100,11 @@ def test_is_seen_to_leave_a_connection_to_whom_it_is_lent_in_session_mode(noise,
 
 def test_keeps_no_prepared_statement_that_another_client_would_find(database, enqueue):
     with closing(connect(database)) as conn:
-        worker = claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
         enqueue("t.note")
 
-        jobs = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
+        jobs = queueing.claim(conn, worker_id=a_worker(conn), claim_id=uuid4(), queues=())
 
-        with conn.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM pg_prepared_statements")
-            assert cursor.fetchone() == (0,)
+        assert sql_on(conn)("SELECT count(*) FROM pg_prepared_statements") == [(0,)]
     assert len(jobs) == 1
 
 
@@ -134,16 +122,7 @@ def test_a_worker_knows_that_it_is_not_woken_and_looks(spawn_worker, free_port, 
     assert metric(free_port, "worker_polling") == 1
 
 
-def test_a_worker_is_woken_past_the_pool(spawn_worker, free_port, wake_ups, latency, sleepers):
-    spawn_worker(WORKER_METRICS_PORT=free_port, POLL_SECONDS=RARELY)
-    eventually(lambda: wake_ups(free_port) == THROUGH_DIRECT and sleepers() == 1)
-
-    took = [latency() for _ in range(10)]
-
-    assert max(took) < WOKEN_WITHIN
-
-
-def test_a_worker_is_woken_through_a_pool_in_session_mode(
+def test_a_worker_is_woken_through_a_session_pool(
     spawn_worker, free_port, postgres, database, wake_ups, latency, sleepers
 ):
     with pooler_to(postgres, mode="session") as pooler:
@@ -155,54 +134,48 @@ def test_a_worker_is_woken_through_a_pool_in_session_mode(
     assert max(took) < WOKEN_WITHIN
 
 
-def test_a_worker_goes_on_whose_pool_has_lost_all_its_connections(
-    spawn_worker, free_port, wake_ups, database, direct, ledger
+def test_a_worker_is_woken_past_a_pool_that_loses_its_connections(
+    spawn_worker, free_port, wake_ups, database, direct, latency, sleepers
 ):
-    worker = spawn_worker(WORKER_METRICS_PORT=free_port)
-    eventually(lambda: wake_ups(free_port) == THROUGH_DIRECT)
+    worker = spawn_worker(WORKER_METRICS_PORT=free_port, POLL_SECONDS=RARELY)
+    eventually(lambda: wake_ups(free_port) == THROUGH_DIRECT and sleepers() == 1)
+    took = [latency() for _ in range(10)]
 
-    with closing(connect(direct(database))) as straight, straight.cursor() as cursor:
+    with closing(connect(direct(database))) as straight:
         # The pool's, whoever has been lent them, and the listener's.
         others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        cursor.execute(f"SELECT pg_terminate_backend(pid) {others}")
-        assert cursor.rowcount >= 2
-        [receipt] = queueing.enqueue(straight, [NewJob("t.note", {})])
+        assert len(sql_on(straight)(f"SELECT pg_terminate_backend(pid) {others}")) >= 2
+        queueing.enqueue(straight, [NewJob("t.note", {})])
 
-    eventually(lambda: ledger.entries("end", receipt.job))
-    assert eventually(lambda: wake_ups(free_port) == THROUGH_DIRECT)
+        eventually(lambda: sql_on(straight)("SELECT count(*) FROM haulier.job") == [(0,)])
+    eventually(lambda: wake_ups(free_port) == THROUGH_DIRECT)
+    assert max(took) < WOKEN_WITHIN
     assert worker.popen.poll() is None
 
 
 def test_housekeeping_drops_a_partition_and_leaves_no_setting_to_others(old_partition):
     dropped = drop_expired(old_partition, retention_days=30)
 
-    with ExitStack() as opened:
-        crowd = [opened.enter_context(closing(connect(old_partition))).cursor() for _ in range(8)]
-        settings = set()
-        for cursor in crowd:
-            # All at once, so that each has a connection of the pool to itself.
-            cursor.execute("BEGIN; SHOW lock_timeout")
-            settings |= set(cursor.fetchone())
-
     assert dropped == ["finished_job_old"]
-    assert history_tables(old_partition) == []
-    assert settings == {"0"}
+    assert on_twenty(old_partition, "SELECT to_regclass('haulier.finished_job_old')") == [(None,)] * 20
+    assert on_twenty(old_partition, "SHOW lock_timeout") == [("0",)] * 20
 
 
 def test_housekeeping_gives_up_at_once_if_somebody_reads_the_history(old_partition, direct):
-    with closing(connect(direct(old_partition))) as reader, transaction(reader), reader.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM haulier.finished_job")
+    with closing(connect(direct(old_partition))) as reader:
+        sql_on(reader)("BEGIN; SELECT count(*) FROM haulier.finished_job")
         began = time.monotonic()
 
         with pytest.raises(DatabaseUnavailable):
             drop_expired(old_partition, retention_days=30)
         took = time.monotonic() - began
+        sql_on(reader)("COMMIT")
 
     assert took < 0.9
     assert drop_expired(old_partition, retention_days=30) == ["finished_job_old"]
 
 
-def test_no_connection_of_the_pool_listens_once_workers_have_asked(spawn_worker, noise, database, conn):
+def test_no_connection_of_the_pool_listens_once_workers_have_asked(spawn_worker, noise, database):
     stopped = [spawn_worker(DATABASE_DIRECT_URL="") for _ in range(3)]
     for worker in stopped:
         worker.terminate()
@@ -212,14 +185,7 @@ def test_no_connection_of_the_pool_listens_once_workers_have_asked(spawn_worker,
         eventually(lambda worker=worker: "no notification comes through" in worker.log)
         worker.kill()
 
-    listening = {}
-    with ExitStack() as opened:
-        for _ in range(20):
-            # All at once, so that each has a connection of the pool to itself.
-            cursor = opened.enter_context(closing(connect(database))).cursor()
-            cursor.execute("BEGIN; SELECT pg_backend_pid(), ARRAY(SELECT pg_listening_channels())")
-            pid, channels = cursor.fetchone()
-            listening[pid] = channels
+    listening = dict(on_twenty(database, "SELECT pg_backend_pid(), ARRAY(SELECT pg_listening_channels())"))
 
     assert len(listening) == 20
     assert not any(listening.values()), listening

@@ -6,9 +6,9 @@ import os
 import random
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -16,8 +16,7 @@ import pytest
 from haulier.domain.job import Job, JobStatus
 from haulier.queue import jobs as job_acts
 from tests.conftest import eventually
-from tests.worker.conftest import Entry, Ledger
-from tests.worker.isolation.seen import children_of, exists, parent_of
+from tests.worker.conftest import Entry, Ledger, children_of, exists, parent_of
 
 KIND = "i.leaves"
 LEAVES = ("nothing", "fork", "program", "daemon")
@@ -72,85 +71,77 @@ def bring_about(ledger, conn) -> Callable[[str, Job], None]:
     return bring_about
 
 
+def is_kept(end: str, leaves: str) -> bool:
+    """Return whether the child is kept: if the handler has ended by itself and left nothing."""
+    return leaves == "nothing" and end in ("returns", "raises", "stops")
+
+
 def ready(ledger: Ledger, job: Job) -> Entry:
     """Return the entry that the job's handler wrote before its end; its pid is the handler's."""
     return eventually(lambda: ledger.entries("ready", job))[0]
 
 
 def left_by(ledger: Ledger, job: Job) -> set[int]:
-    """Return the processes that the job's handler has left behind."""
     events = [entry.event for entry in ledger.entries(job=job)]
     return {int(event.removeprefix("left:")) for event in events if event.startswith("left:")}
 
 
-@contextmanager
-def noted(problems: list[str], what: str) -> Iterator[None]:
-    """Note what fails in the block, so that the other cells of a table are seen too."""
-    try:
-        yield
-    except AssertionError as error:
-        problems.append(f"{what}: {str(error).splitlines()[0]}")
-
-
 @pytest.fixture
-def no_process_left(ledger) -> Callable[..., None]:
-    """Give a function that fails if a process of the job is left, and kills it; `kept` are children that stay."""
+def left_of(ledger) -> Callable[..., int]:
+    """Give a function that returns how many processes of the job are left, and kills them; `kept`: its child stays."""
 
-    def no_process_left(job: Job, *, within: float = 0.0, kept: bool = False) -> None:
+    def left_of(job: Job, *, within: float = 0.0, kept: bool = False) -> int:
         pids = left_by(ledger, job) | (set() if kept else {ready(ledger, job).pid})
-        try:
+        with suppress(AssertionError):
             eventually(lambda: not any(exists(pid) for pid in pids), within=within)
-        except AssertionError:
-            left = [pid for pid in pids if exists(pid)]
-            for pid in left:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            raise AssertionError(f"{len(left)} processes are left after {within} s") from None
+        left = [pid for pid in pids if exists(pid)]
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return len(left)
 
-    return no_process_left
+    return left_of
 
 
 @pytest.fixture
-def problems_of(leaving, bring_about, finished, no_process_left) -> Callable[..., list[str]]:
-    """Give a function that runs a job to this end, and returns what was wrong.
+def ends_of(leaving, bring_about, finished, left_of) -> Callable[..., dict[tuple[str, str], tuple[object, ...]]]:
+    """Give a function that runs jobs to these ends, and returns how each ended, and how many of its processes are left.
 
-    With one slot, it can only run if the job before it has freed the slot.
+    With one slot, a job can only run if the one before it has freed the slot.
     """
 
-    def problems_of(end: str, leaves: str, *, within: float = 0.0) -> list[str]:
-        problems: list[str] = []
+    def end_of(end: str, leaves: str, within: float) -> tuple[object, ...]:
         if end in TIMED:
             # Its process is there already: the start would take some of the job's second.
             finished(leaving("returns", "nothing"))
         job = leaving(end, leaves)
         bring_about(end, job)
-        with noted(problems, f"{end}, leaves {leaves}: outcome"):
-            ended = finished(job, within=SOON)
-            assert (ended.status, ended.attempts, ended.crashes) == (ENDS[end][0], 1, 0)
-            error = ended.last_error or ""
-            assert error.startswith(ENDS[end][1])
-            assert bool(error) == bool(ENDS[end][1])
-        with noted(problems, f"{end}, leaves {leaves}: processes"):
-            # The child is kept if the handler has ended by itself and left nothing.
-            no_process_left(job, within=within, kept=leaves == "nothing" and end in ("returns", "raises", "stops"))
-        return problems
+        ended = finished(job, within=SOON)
+        error = (ended.last_error or "")[: len(ENDS[end][1]) or None]
+        left = left_of(job, within=within, kept=is_kept(end, leaves))
+        return ended.status, error, ended.attempts, ended.crashes, left
 
-    return problems_of
+    return lambda cells, within=0.0: {cell: end_of(*cell, within) for cell in cells}
 
 
-def test_each_end_of_a_job_frees_its_slot_and_leaves_no_process(start, problems_of, leaving, finished):
+def as_told(cells: list[tuple[str, str]]) -> dict[tuple[str, str], tuple[object, ...]]:
+    """Return how jobs should end: in one attempt, and with no process left."""
+    return {(end, leaves): (*ENDS[end], 1, 0, 0) for end, leaves in cells}
+
+
+def test_each_end_of_a_job_frees_its_slot_and_leaves_no_process(start, ends_of, leaving, finished):
     worker = start(ISOLATED_PROCESSES=1)
+    # Those that take a second each only with some; the slow test below has them all.
+    cells = [(end, leaves) for end in ENDS for leaves in (LEAVES if end not in TIMED else ("nothing", "daemon"))]
 
-    problems = [problem for end in ENDS for leaves in LEAVES for problem in problems_of(end, leaves)]
-
-    assert not problems, "\n" + "\n".join(problems)
+    assert ends_of(cells) == as_told(cells)
     assert finished(leaving("returns", "nothing")).status == JobStatus.SUCCEEDED
     assert worker.popen.poll() is None
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_many_jobs_that_end_at_once_leave_no_process(start, leaving, bring_about, finished, no_process_left):
+def test_many_jobs_that_end_at_once_leave_no_process(start, leaving, bring_about, finished, left_of):
     worker = start(ISOLATED_PROCESSES=4, WORKER_THREADS=8)
     table = [(end, leaves) for end in ENDS for leaves in LEAVES] * 2
     random.Random(7).shuffle(table)
@@ -164,7 +155,7 @@ def test_many_jobs_that_end_at_once_leave_no_process(start, leaving, bring_about
             for job, end, leaves in jobs:
                 ended = finished(job)
                 assert (end, ended.status, ended.attempts) == (end, ENDS[end][0], 1)
-                no_process_left(job, kept=leaves == "nothing" and end in ("returns", "raises", "stops"))
+                assert left_of(job, kept=is_kept(end, leaves)) == 0
 
     assert len(children_of(worker.pid)) <= 4
 
@@ -178,10 +169,9 @@ def test_two_jobs_killed_at_once_free_both_slots_and_a_stop_is_quick(start, leav
             os.kill(handler, signal.SIGKILL)
         return jobs
 
-    for job in kill_two():
-        assert finished(job, within=SOON).last_error == DIED + "was killed by SIGKILL"
-    for job in kill_two():
-        assert finished(job, within=SOON).status == FAILED
+    for _ in range(2):
+        for job in kill_two():
+            assert finished(job, within=SOON).last_error == DIED + "was killed by SIGKILL"
     kill_two()
     worker.terminate()
 
@@ -190,23 +180,21 @@ def test_two_jobs_killed_at_once_free_both_slots_and_a_stop_is_quick(start, leav
 
 def test_a_death_is_noticed_though_another_process_holds_the_socket(start, leaving, finished, ledger, tmp_path):
     start(ISOLATED_PROCESSES=1)
-    with socket.socket(socket.AF_UNIX) as borrower:
+    with socket.socket(socket.AF_UNIX) as borrower, ExitStack() as held:
         borrower.bind(str(tmp_path / "borrower"))
         borrower.listen()
         job = leaving("is killed", "socket")
         with borrower.accept()[0] as lent:
-            _, held, _, _ = socket.recv_fds(lent, 1, 8)
-        try:
-            os.kill(ready(ledger, job).pid, signal.SIGKILL)
+            _, descriptors, _, _ = socket.recv_fds(lent, 1, 8)
+        for descriptor in descriptors:
+            held.callback(os.close, descriptor)
+        os.kill(ready(ledger, job).pid, signal.SIGKILL)
 
-            assert finished(job, within=SOON).last_error == DIED + "was killed by SIGKILL"
-            assert finished(leaving("returns", "nothing"), within=SOON).status == JobStatus.SUCCEEDED
-        finally:
-            for descriptor in held:
-                os.close(descriptor)
+        assert finished(job, within=SOON).last_error == DIED + "was killed by SIGKILL"
+        assert finished(leaving("returns", "nothing"), within=SOON).status == JobStatus.SUCCEEDED
 
 
-def test_a_reaper_killed_is_a_failed_attempt_and_the_group_ends(start, leaving, finished, ledger, no_process_left):
+def test_a_reaper_killed_is_a_failed_attempt_and_the_group_ends(start, leaving, finished, ledger, left_of):
     start(ISOLATED_PROCESSES=1)
 
     for leaves in ("nothing", "fork", "program"):
@@ -215,7 +203,7 @@ def test_a_reaper_killed_is_a_failed_attempt_and_the_group_ends(start, leaving, 
 
         assert finished(job, within=SOON).last_error == DIED + "was killed by SIGKILL"
         # The worker kills the group, but no one waits for its ends.
-        no_process_left(job, within=SOON)
+        assert left_of(job, within=SOON) == 0
     assert finished(leaving("returns", "nothing"), within=SOON).status == JobStatus.SUCCEEDED
 
 
@@ -277,40 +265,29 @@ def test_a_job_for_which_no_process_can_be_forked_costs_no_attempt(start_changed
 
 
 @pytest.mark.parametrize("ends", [("exits", "times out"), pytest.param(tuple(ENDS), marks=pytest.mark.slow)])
-def test_ends_are_noticed_without_what_only_linux_has(
-    start_changed, problems_of, leaving, ledger, no_process_left, ends
-):
+def test_ends_are_noticed_as_on_macos(start_changed, ends_of, leaving, ledger, left_of, ends):
     worker = start_changed(LIKE_MACOS, ISOLATED_PROCESSES=1)
+    cells = [(end, leaves) for end in ends for leaves in ("fork", "program")]
 
     # The signal to the group is the last act of the reaper: the kernel ends the processes a moment later.
-    within = 5.0
-    problems = [
-        problem for end in ends for leaves in ("fork", "program") for problem in problems_of(end, leaves, within=within)
-    ]
-
-    assert not problems, "\n" + "\n".join(problems)
+    assert ends_of(cells, within=5.0) == as_told(cells)
     last = leaving("never", "program")
     ready(ledger, last)
     worker.kill()
-    no_process_left(last, within=within)
+    assert left_of(last, within=5.0) == 0
 
 
 @pytest.mark.parametrize("how", ["terminate", "kill"])
-def test_each_end_of_a_worker_leaves_no_process_of_its_jobs(start, leaving, finished, ledger, no_process_left, how):
+def test_each_end_of_a_worker_leaves_no_process_of_its_jobs(start, leaving, finished, ledger, left_of, how):
     worker = start(ISOLATED_PROCESSES=4, WORKER_THREADS=4)
     jobs = [leaving("never", leaves, max_attempts=2) for leaves in LEAVES]
     for job in jobs:
         ready(ledger, job)
-    problems: list[str] = []
 
     getattr(worker, how)()
 
-    with noted(problems, "exit"):
-        assert worker.wait(10) == (0 if how == "terminate" else -signal.SIGKILL)
-    for leaves, job in zip(LEAVES, jobs, strict=True):
-        with noted(problems, leaves):
-            no_process_left(job, within=2.0)
-    assert not problems, "\n" + "\n".join(problems)
+    assert worker.wait(10) == (0 if how == "terminate" else -signal.SIGKILL)
+    assert [left_of(job, within=2.0) for job in jobs] == [0] * len(LEAVES)
     start(ISOLATED_PROCESSES=1)
     ends = [finished(job) for job in jobs]
     assert {(job.status, job.result) for job in ends} == {(JobStatus.SUCCEEDED, "the second time")}

@@ -6,14 +6,15 @@ import os
 import signal
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
 from haulier.domain.job import JobStatus
-from haulier.queue import jobs as job_acts
 from haulier.queue import search
-from tests.conftest import eventually
-from tests.worker.isolation.seen import children_of, exists
+from tests.conftest import eventually, sql_on
+from tests.kinds.hostile_images import picture
+from tests.worker.conftest import children_of, exists
 
 KINDS = {"HAULIER_KINDS": "kinds_of_tests,isolated_kinds"}
 SECRETS = {
@@ -28,7 +29,6 @@ SECRETS = {
 
 @pytest.fixture
 def start(spawn_worker):
-    """Give a function that starts a worker which knows the isolated kinds."""
     return lambda **settings: spawn_worker(**{**KINDS, **settings})
 
 
@@ -57,29 +57,22 @@ ENDS = {
     "not_json": (JobStatus.FAILED_PERMANENT, 1, "the handler's result is not JSON"),
     "long": (JobStatus.FAILED_PERMANENT, 1, "70002 bytes long"),
     "umlaut": (JobStatus.SUCCEEDED, 1, ""),
+    "raise": (JobStatus.RETRYING, 1, "ValueError: no luck \ufffd this time (kinds_of_tests.py:"),
+    "exit": (JobStatus.RETRYING, 1, "SystemExit: 3"),
 }
 
 
 def test_a_handler_ends_in_each_way_as_ever(worker):
     for which, (status, attempts, says) in ENDS.items():
-        job = worker.run("i.ends", {"which": which})
-
-        assert (which, job.status, job.attempts) == (which, status, attempts)
-        assert says in job.last_error if says else job.last_error is None
-        assert status != JobStatus.SUCCEEDED or job.result == {"umlaut": "ä\n☃"}.get(which, which)
-
-
-def test_an_error_is_a_failed_attempt_after_which_the_kinds_back_off_comes(worker):
-    for which, says in {
-        "raise": "ValueError: no luck \ufffd this time (isolated_kinds.py:",
-        "exit": "SystemExit: 3",
-    }.items():
         job_id = worker.enqueue("i.ends", {"which": which}).id
 
-        eventually(lambda job_id=job_id: search.get(worker.conn, job_id).status == JobStatus.RETRYING)
+        eventually(lambda job_id=job_id, status=status: search.get(worker.conn, job_id).status == status)
         job = search.get(worker.conn, job_id)
-        assert says in job.last_error
-        assert job.run_at - job.updated_at > timedelta(seconds=40)
+        assert (which, job.attempts) == (which, attempts)
+        assert says in job.last_error if says else job.last_error is None
+        assert status != JobStatus.SUCCEEDED or job.result == {"umlaut": "ä\n☃"}.get(which, which)
+        # The kind's back-off is long.
+        assert status != JobStatus.RETRYING or job.run_at - job.updated_at > timedelta(seconds=40)
 
 
 def test_a_payload_that_does_not_fit_is_final(worker):
@@ -113,47 +106,33 @@ def test_sees_no_secret_but_what_its_kind_names(start, enqueue, finished):
     assert seen["modules"] == []
 
 
-DEATHS = {
-    "SIGKILL": "was killed by SIGKILL",
-    "SIGSEGV": "was killed by SIGSEGV",
-    "SIGABRT": "was killed by SIGABRT",
-    "segfault": "was killed by SIGSEGV",
-    "exit": "left with exit code 3",
-    "closes": "the process that ran this job ",
-}
+def test_a_process_that_dies_is_a_failed_attempt(worker):
+    # How else a process may end is in test_ends.py.
+    for which, says, most in (("SIGABRT", "was killed by SIGABRT", 2), ("closes", "the process that ran this job ", 1)):
+        job = worker.run("i.dies", {"which": which}, max_attempts=most)
 
-
-def test_a_process_that_dies_is_a_failed_attempt_and_no_crash_of_the_worker(worker):
-    for which, says in DEATHS.items():
-        job = worker.run("i.dies", {"which": which}, max_attempts=2)
-
-        assert (which, job.status, job.attempts, job.crashes) == (which, JobStatus.FAILED_PERMANENT, 2, 0)
+        assert (which, job.status, job.attempts, job.crashes) == (which, JobStatus.FAILED_PERMANENT, most, 0)
         assert says in job.last_error
-        assert len(worker.ledger.entries("start", job)) == 2
+        assert len(worker.ledger.entries("start", job)) == most
         assert worker.run("i.note").status == JobStatus.SUCCEEDED
 
 
-def test_a_process_killed_from_outside_while_it_waits_costs_no_attempt(worker):
-    first = worker.run("i.note")
-
-    os.kill(first.result["pid"], signal.SIGKILL)
-    eventually(lambda: not exists(first.result["pid"]))
-
-    assert worker.run("i.note", max_attempts=1).status == JobStatus.SUCCEEDED
-
-
 def test_a_process_killed_before_it_has_read_its_job_costs_no_attempt(worker):
-    first = worker.run("i.note")
+    pids = [worker.run("i.note").result["pid"]]
+
+    os.kill(pids[0], signal.SIGKILL)
+    eventually(lambda: not exists(pids[0]))
+    second = worker.run("i.note", max_attempts=1)
+    pids.append(second.result["pid"])
     # It takes nothing from its socket from now on, as one does that is being killed and has not ended.
-    os.kill(first.result["pid"], signal.SIGSTOP)
+    os.kill(pids[1], signal.SIGSTOP)
     job = worker.enqueue("i.note", max_attempts=1)
     eventually(lambda: search.get(worker.conn, job.id).status == JobStatus.RUNNING)
+    os.kill(pids[1], signal.SIGKILL)
 
-    os.kill(first.result["pid"], signal.SIGKILL)
-
-    second = worker.finished(job)
-    assert second.status == JobStatus.SUCCEEDED
-    assert second.result["pid"] != first.result["pid"]
+    third = worker.finished(job)
+    assert (second.status, third.status) == (JobStatus.SUCCEEDED, JobStatus.SUCCEEDED)
+    assert third.result["pid"] not in pids
 
 
 def test_a_cancel_reaches_the_handler(worker):
@@ -161,13 +140,6 @@ def test_a_cancel_reaches_the_handler(worker):
 
     assert worker.cancel(job).status == JobStatus.CANCELLED
     assert len(worker.ledger.entries("stop:cancelled", job)) == 1
-
-
-def test_a_cancel_ends_a_handler_that_never_looks(worker):
-    job, started = worker.start("i.holds", {"seconds": 600})
-
-    assert worker.cancel(job).status == JobStatus.CANCELLED
-    assert not exists(started.pid)
 
 
 def test_a_handler_that_never_looks_is_killed_at_its_timeout_and_the_worker_goes_on(worker):
@@ -187,15 +159,6 @@ def test_a_handler_that_looks_stops_at_its_timeout(worker):
     assert (job.status, job.last_error) == (JobStatus.FAILED_PERMANENT, "timed out after 1 s")
     [stopped] = worker.ledger.entries("stop:timeout", job)
     assert exists(stopped.pid)  # and is kept
-
-
-def test_what_a_handler_has_started_ends_with_it(worker):
-    job = worker.enqueue("i.starts", max_attempts=1)
-    [entry] = eventually(lambda: worker.ledger.entries(job=job))
-
-    assert worker.cancel(job).status == JobStatus.CANCELLED
-
-    eventually(lambda: not exists(int(entry.event.removeprefix("child:"))))
 
 
 def test_memory_beyond_the_limit_is_final(worker):
@@ -230,35 +193,17 @@ def test_a_process_of_another_kind_makes_room(worker):
     assert len(children_of(worker.process.pid)) == 1
 
 
-def test_the_interpreter_held_for_twice_the_lease_holds_up_no_heartbeat(start, enqueue, finished, ledger):
-    for _ in range(2):
-        start(LEASE_SECONDS=1.5)
-
-    job = finished(enqueue("i.holds", {"seconds": 3.2}, max_attempts=1))
-
-    assert (job.status, job.result, job.crashes) == (JobStatus.SUCCEEDED, "held", 0)
-    assert len(ledger.entries("start", job)) == 1
-
-
 @pytest.mark.parametrize("count", [2000, pytest.param(10_000, marks=pytest.mark.slow)])
-def test_many_quick_jobs_each_run_once_in_few_processes(start, enqueue, finished, conn, count):
+def test_many_quick_jobs_each_run_once_in_few_processes(start, sql, count):
     worker = start(WORKER_THREADS=8, LOG_LEVEL="INFO")
-    with conn.cursor() as cursor:
-        quick = "INSERT INTO haulier.job (kind, payload) SELECT 'i.quick', '{}' FROM generate_series(1, %s)"
-        cursor.execute(quick, [count])
+    sql("INSERT INTO haulier.job (kind, payload) SELECT 'i.quick', '{}' FROM generate_series(1, %s)", count)
 
-    def counts() -> dict[str, int]:
-        with conn.cursor() as cursor:
-            cursor.execute("SELECT status, count(*), max(attempts) FROM haulier.jobs GROUP BY 1")
-            return {status: (count, most) for status, count, most in cursor.fetchall()}
-
-    eventually(lambda: counts() == {"succeeded": (count, 1)}, within=90)
+    ends = "SELECT status, count(*), max(attempts) FROM haulier.jobs GROUP BY 1"
+    eventually(lambda: sql(ends) == [("succeeded", count, 1)], within=90)
     assert 1 <= len(children_of(worker.pid)) <= 2
 
 
-def test_jobs_that_find_no_process_free_come_back_uncharged_and_hold_up_no_other_kind(
-    start, enqueue, finished, ledger, conn
-):
+def test_jobs_that_find_no_process_free_come_back_uncharged(start, enqueue, finished, ledger, conn):
     worker = start(WORKER_THREADS=3, ISOLATED_PROCESSES=1)
     busy = [enqueue("i.note", {"seconds": 600}, max_attempts=1) for _ in range(4)]
     eventually(lambda: ledger.entries("start"))
@@ -268,24 +213,6 @@ def test_jobs_that_find_no_process_free_come_back_uncharged_and_hold_up_no_other
     assert other.status == JobStatus.SUCCEEDED
     eventually(lambda: "given back unstarted" in worker.log)
     assert {search.get(conn, job.id).attempts for job in busy} == {0, 1}
-    for job in busy:
-        job_acts.cancel(conn, job.id)
-    for job in busy:
-        finished(job)
-
-
-def test_a_stop_lets_them_finish(start, enqueue, finished, ledger):
-    worker = start()
-    job = enqueue("i.note", {"seconds": 1}, max_attempts=1)
-    [entry] = eventually(lambda: ledger.entries("start", job))
-
-    worker.terminate()
-    os.kill(entry.pid, signal.SIGTERM)  # as platforms do
-    os.kill(entry.pid, signal.SIGINT)
-
-    assert worker.wait() == 0
-    assert finished(job).status == JobStatus.SUCCEEDED
-    eventually(lambda: not exists(entry.pid))
 
 
 def test_a_stop_gives_back_what_does_not_finish_and_leaves_no_process(start, enqueue, conn, ledger):
@@ -299,22 +226,6 @@ def test_a_stop_gives_back_what_does_not_finish_and_leaves_no_process(start, enq
     for job in (search.get(conn, job.id) for job in jobs):
         assert (job.status, job.attempts, job.crashes) == (JobStatus.QUEUED, 0, 0)
     eventually(lambda: not any(exists(entry.pid) for entry in ledger.entries()))
-
-
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_worker_killed_leaves_no_process(start, enqueue, finished, conn, ledger, processes):
-    worker = start(WORKER_PROCESSES=processes, WORKER_THREADS=4, ISOLATED_PROCESSES=4)
-    idle = finished(enqueue("i.note")).result["pid"]
-    jobs = [enqueue(kind, {"seconds": 60}) for kind in ("i.note", "i.holds")]
-    eventually(lambda: len(ledger.entries("start")) == 3)
-    workers = [worker.pid] if processes == 1 else children_of(worker.pid)
-
-    for pid in workers:
-        os.kill(pid, signal.SIGKILL)
-
-    eventually(lambda: not any(map(exists, (idle, *(entry.pid for entry in ledger.entries("start"))))))
-    for job in jobs:
-        job_acts.cancel(conn, job.id)
 
 
 def test_a_kind_whose_module_cannot_be_imported_there_says_why(start, enqueue, finished, tmp_path):
@@ -331,3 +242,90 @@ def test_a_kind_whose_module_cannot_be_imported_there_says_why(start, enqueue, f
 
     assert job.status == JobStatus.FAILED_PERMANENT
     assert "cannot run choosy: ConfigError: choosy: choosy cannot be imported: KeyError: 'CHOOSY_KEY'" in job.last_error
+
+
+@pytest.fixture
+def end(tmp_path) -> Path:
+    return tmp_path / "end"
+
+
+def test_shows_what_a_running_handler_said_last_and_nothing_once_it_has_ended(worker, end):
+    words = [{"done": n, "total": 100, "note": f"page {n}"} for n in range(51)]
+    sql = sql_on(worker.conn)
+    [[before]] = sql("SELECT now()")
+
+    job = worker.enqueue("t.tells", {"words": words, "file": str(end)})
+
+    shown = eventually(lambda: search.get(worker.conn, job.id).progress)
+    assert {name: shown[name] for name in ("done", "total", "note")} == {"done": 50, "total": 100, "note": "page 50"}
+    assert sql("SELECT %s::timestamptz BETWEEN %s AND now()", shown["at"], before) == [(True,)]
+    end.touch()
+    ended = worker.finished(job)
+    assert (ended.status, ended.progress) == (JobStatus.SUCCEEDED, None)
+    eventually(lambda: sql("SELECT count(*) FROM haulier.progress") == [(0,)])
+
+
+def test_progress_that_makes_no_sense_is_the_handlers_own_error(worker):
+    for kind in ("t.tells", "i.tells"):
+        job = worker.run(kind, {"words": [{"done": 1, "total": "many"}]}, max_attempts=1)
+
+        assert job.status is JobStatus.FAILED_PERMANENT
+        assert job.last_error.startswith("TypeError: progress: total must be a number, not str (")
+
+
+def test_a_child_process_passes_on_what_its_handler_says(worker, end):
+    words = [{"done": n, "total": 4, "note": f"page {n} ä"} for n in range(5)]
+    # A second job in the same child, whose predecessor has spoken.
+    for seconds, fewest in ((1.0, 3), (0.1, 1)):
+        job, seen = worker.enqueue("i.tells", {"words": words, "seconds": seconds, "file": str(end)}), []
+
+        def last_word(job=job, seen=seen) -> bool:
+            shown = search.get(worker.conn, job.id).progress
+            if shown is not None and shown["done"] not in seen:
+                seen.append(shown["done"])
+            return shown is not None and (shown["done"], shown["total"], shown["note"]) == (4, 4, "page 4 ä")
+
+        eventually(last_word)
+        end.touch()
+        assert worker.finished(job).status is JobStatus.SUCCEEDED
+        assert len(seen) >= fewest
+        end.unlink()
+
+
+def test_jobs_of_a_child_process_that_speak_and_end_at_once_end_as_they_should(worker):
+    words = [{"done": n} for n in range(100)]
+
+    jobs = [worker.enqueue("i.tells", {"words": words}) for _ in range(100)]
+
+    ended = [worker.finished(job) for job in jobs]
+    assert {(job.status, job.attempts) for job in ended} == {(JobStatus.SUCCEEDED, 1)}
+
+
+def resident(pid: int) -> int:
+    """Return the most memory that the process has had. Units: megabytes."""
+    [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) // 1024
+
+
+@pytest.mark.parametrize(
+    ("source", "made"),
+    [
+        ("jpeg", "jpeg"),
+        pytest.param("png", "jpeg", marks=pytest.mark.slow),
+        pytest.param("png", "png", marks=pytest.mark.slow),
+    ],
+)
+def test_a_photograph_of_fifty_million_pixels_fits_into_the_default_limit(
+    spawn_worker, enqueue, finished, tmp_path, source, made
+):
+    (tmp_path / "photograph").write_bytes(picture(source.upper(), 8_192, 6_144))
+    process = spawn_worker(STORAGE_URL=tmp_path.as_uri())
+    finished(enqueue("t.note"))
+    before = resident(process.pid)
+
+    job = finished(enqueue("resize_image", {"source": "file:photograph", "format": made}))
+
+    assert (job.status, job.last_error) == (JobStatus.SUCCEEDED, None)
+    assert Path(unquote(urlsplit(job.result["location"]).path)).stat().st_size == job.result["bytes"]
+    # The worker itself never holds an image.
+    assert resident(process.pid) - before < 15

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
@@ -29,56 +29,49 @@ def refused(clock) -> Refused:
     return Refused("claim", RefusalLog(clock=clock), clock=clock)
 
 
-def test_skips_a_job_for_a_pause_that_doubles_up_to_a_bound(refused, clock):
-    pauses = []
-    for _ in range(12):
-        refused.add(JOB, ValueError("no"))
+@pytest.fixture
+def refuse(refused):
+    def refuse(*job_ids: UUID) -> None:
+        for job_id in job_ids:
+            refused.add(job_id, ValueError("not today"))
+
+    return refuse
+
+
+def test_skips_a_job_for_a_pause_that_doubles_up_to_a_bound(refused, refuse, clock):
+    def pause() -> float:
+        refuse(JOB)
         began = clock.now
         while refused.is_waiting(JOB):
             clock.now += 0.5
-        pauses.append(clock.now - began)
+        return clock.now - began
+
+    pauses = [pause() for _ in range(12)]
 
     assert pauses[:4] == [FIRST_PAUSE_SECONDS * 2**n for n in range(4)]
     assert pauses[-1] == LONGEST_PAUSE_SECONDS
+    refused.forget([JOB, OTHER])
+    assert pause() == FIRST_PAUSE_SECONDS
 
 
-def test_skips_only_jobs_whose_time_has_not_come(refused, clock):
-    refused.add(JOB, ValueError("no"))
+def test_skips_only_jobs_whose_time_has_not_come(refused, refuse, clock):
+    refuse(JOB)
     clock.now += FIRST_PAUSE_SECONDS
-    refused.add(OTHER, ValueError("no"))
+    refuse(OTHER)
 
-    assert refused.waiting() == [OTHER]
+    assert (refused.waiting(), refused.due()) == ([OTHER], {JOB})
     assert (refused.is_waiting(JOB), refused.is_waiting(OTHER)) == (False, True)
 
 
-def test_starts_with_the_first_pause_again_once_a_job_was_accepted(refused, clock):
-    for _ in range(5):
-        refused.add(JOB, ValueError("no"))
-
-    refused.forget([JOB, OTHER])
-    refused.add(JOB, ValueError("no"))
-    clock.now += FIRST_PAUSE_SECONDS
-
-    assert not refused.is_waiting(JOB)
-
-
-def test_returns_the_jobs_that_are_due_again(refused, clock):
-    refused.add(JOB, ValueError("no"))
-    clock.now += FIRST_PAUSE_SECONDS
-    refused.add(OTHER, ValueError("no"))
-
-    assert refused.due() == {JOB}
-
-
-def test_names_each_once_a_minute_at_most(refused, clock, caplog):
+def test_names_each_once_a_minute_at_most(refuse, clock, caplog):
     for _ in range(60):
-        refused.add(JOB, ValueError("not today"))
+        refuse(JOB)
         clock.now += 1
 
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert str(JOB) in caplog.text
     assert "not today" in caplog.text
-    refused.add(JOB, ValueError("not today"))
+    refuse(JOB)
     assert len(caplog.records) == 2
 
 
@@ -94,34 +87,25 @@ def test_names_each_once_a_minute_whichever_statement_refuses_it_and_also_anew(c
     assert [record.job_id for record in caplog.records] == [str(JOB), str(OTHER)]
 
 
-def test_names_only_a_few_if_everything_is_refused(refused, caplog):
-    for _ in range(1000):
-        refused.add(uuid4(), ValueError("no"))
+def test_names_only_a_few_if_everything_is_refused(refuse, caplog):
+    refuse(*(UUID(int=n) for n in range(MOST_REFUSED - 1)))
 
     assert len(caplog.records) == MOST_LOGGED
 
 
-def test_is_full_at_a_bound(refused):
-    for n in range(MOST_REFUSED - 1):
-        refused.add(UUID(int=n), ValueError("no"))
-    before = refused.is_full
+def test_is_full_at_a_bound_until_the_jobs_are_due_again(refused, refuse, clock):
+    refuse(*(UUID(int=n) for n in range(MOST_REFUSED - 1)))
+    full = [refused.is_full]
 
-    refused.add(UUID(int=MOST_REFUSED), ValueError("no"))
-
-    assert (before, refused.is_full) == (False, True)
-
-
-def test_is_no_longer_full_when_the_jobs_are_due_again(refused, clock):
-    for n in range(MOST_REFUSED):
-        refused.add(UUID(int=n), ValueError("no"))
+    refuse(UUID(int=MOST_REFUSED))
+    full.append(refused.is_full)
     clock.now += LONGEST_PAUSE_SECONDS
 
-    assert not refused.is_full
+    assert [*full, refused.is_full] == [False, True, False]
 
 
-def test_tries_many_again_after_longer(refused, clock):
-    for n in range(400):
-        refused.add(UUID(int=n), ValueError("no"))
+def test_tries_many_again_after_longer(refused, refuse, clock):
+    refuse(*(UUID(int=n) for n in range(400)))
 
     clock.now += 10
 
@@ -139,16 +123,15 @@ def test_skips_a_lane_for_a_while(clock):
     assert (before, meanwhile, lanes.leave_out(marks)) == (marks, marks[1:], marks)
 
 
-def test_forgets_one_that_was_not_refused_again_for_long(refused, clock):
-    refused.add(JOB, ValueError("no"))
-    clock.now += LONGEST_PAUSE_SECONDS + FIRST_PAUSE_SECONDS
-    refused.waiting()
-    due = len(refused)
-    clock.now += 1
+def test_forgets_one_that_was_not_refused_again_for_long(refused, refuse, clock):
+    refuse(JOB)
+    held = []
+    for seconds in (LONGEST_PAUSE_SECONDS + FIRST_PAUSE_SECONDS, 1):
+        clock.now += seconds
+        refused.waiting()
+        held.append(len(refused))
 
-    refused.waiting()
-
-    assert (due, len(refused)) == (1, 0)
+    assert held == [1, 0]
 
 
 def test_claims_nothing_while_too_many_claims_or_outcomes_are_refused():

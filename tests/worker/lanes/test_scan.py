@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 
 import pytest
@@ -12,16 +12,16 @@ import requests
 from app.api import build
 from haulier.config import Config
 from haulier.domain.errors import Refusal
-from haulier.postgres.connection import connect
-from haulier.postgres.pool import Database
+from haulier.postgres.database import Database
 from haulier.queue import claims
 from haulier.queue.claims.lanes import LOOK_SECONDS
+from haulier.queue.rows import ClaimedJob
 from haulier.version import version
 from haulier.worker.lanes.marks import Marks
 from haulier.worker.lanes.scan import Scanner
 from tests import queueing
-from tests.conftest import eventually
-from tests.roles import least_roles
+from tests.conftest import eventually, sql_on
+from tests.worker.jobs import a_worker
 
 # So many lanes, and so many of them in one look.
 LANES, AT_ONCE = 400, 50
@@ -70,20 +70,42 @@ def look(scanner: Scanner, times: int = 1) -> list[tuple[str, int]]:
     return [mark.lane for mark in scanner.marks.marks()]
 
 
+@contextmanager
+def failing(sql) -> Iterator[None]:
+    """Have the database refuse each look of the block."""
+    sql("ALTER TABLE haulier.job RENAME COLUMN created_at TO elsewhere")
+    try:
+        with pytest.raises(Refusal):
+            yield
+    finally:
+        sql("ALTER TABLE haulier.job RENAME COLUMN elsewhere TO created_at")
+
+
+@pytest.fixture
+def claim(scanner) -> Callable[..., list[ClaimedJob]]:
+    """Give a function that claims so many jobs of this queue for the scanner's worker."""
+
+    def claim(queue: str, *, limit: int = 1, is_short: bool) -> list[ClaimedJob]:
+        with scanner.database.connection() as conn:
+            worker = a_worker(conn)
+            jobs = queueing.claim(conn, worker_id=worker, claim_id=worker, queues=(queue,), limit=limit)
+        scanner.marks.claimed(jobs, is_short=is_short, read=scanner.marks.marks())
+        return jobs
+
+    return claim
+
+
 def test_reads_so_many_lanes_and_goes_on_behind_them_until_it_has_been_round(conn, sql):
     flood(sql)
-    found, place = [], claims.stretch(conn, queues=(), limit=AT_ONCE)
+    lanes, place = [], claims.stretch(conn, queues=(), limit=AT_ONCE)
 
     for _ in range(LANES // AT_ONCE):
         assert len(place.lanes) == AT_ONCE
-        found += place.lanes
+        lanes += [each.head.lane for each in place.lanes]
         place = claims.stretch(conn, queues=(), limit=AT_ONCE, after=place.end)
 
     assert place == ([], None)
-    assert [each.head.lane for each in found] == [
-        (queue, priority)
-        for queue, priority in sql("SELECT queue, priority FROM haulier.job ORDER BY queue, priority DESC")
-    ]
+    assert lanes == sql("SELECT queue, priority FROM haulier.job ORDER BY queue, priority DESC")
 
 
 def test_ends_after_its_time_and_says_where(conn, sql, monkeypatch):
@@ -101,11 +123,10 @@ def test_counts_the_seconds_until_a_job_is_due_from_its_own_end(conn, sql):
     enqueue(sql, "default", due_in=60.0)
     [[due_in]] = sql("SELECT extract(epoch FROM min(run_at) - now())::double precision FROM haulier.job")
 
-    with conn.cursor() as cursor:
-        # A scan in a transaction has begun when the transaction has.
-        cursor.execute("BEGIN; SELECT pg_sleep(0.05)")
-        [lane] = claims.stretch(conn, queues=()).lanes
-        cursor.execute("COMMIT")
+    # A scan in a transaction has begun when the transaction has.
+    sql("BEGIN; SELECT pg_sleep(0.05)")
+    [lane] = claims.stretch(conn, queues=()).lanes
+    sql("COMMIT")
 
     assert lane.seconds <= due_in - 0.05
 
@@ -139,26 +160,20 @@ def test_finds_a_new_job_between_scans_beside_any_number_of_lanes(scanner, sql):
         sql("DELETE FROM haulier.job WHERE queue IN ('many', 'zebra')")
 
 
-def test_finds_only_new_jobs_of_its_own_queues(config, sql):
-    scanner = Scanner(Database(config.database_url), Marks(), ("mail",))
+@pytest.mark.parametrize("scanner", [("mail",)], indirect=True)
+def test_finds_only_new_jobs_of_its_own_queues(scanner, sql):
     enqueue(sql, "bulk")
     others = scanner.scan_new()
     enqueue(sql, "mail")
 
-    found = scanner.scan_new()
-
-    assert (others, found) == (False, True)
+    assert (others, scanner.scan_new()) == (False, True)
     assert [mark.lane for mark in scanner.marks.marks()] == [("mail", 0)]
-    scanner.database.close()
 
 
-def test_moves_a_mark_back_only_for_a_new_job_before_it(scanner, sql):
+def test_moves_a_mark_back_only_for_a_new_job_before_it(scanner, claim, sql):
     sql("INSERT INTO haulier.job (kind, payload, queue) SELECT 'mail', '{}', 'many' FROM generate_series(1, 3)")
     scanner.scan()
-    with scanner.database.connection() as conn:
-        worker = claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
-        jobs = queueing.claim(conn, worker_id=worker, claim_id=worker, queues=("many",), limit=2)
-    scanner.marks.claimed(jobs, is_short=False, read=scanner.marks.marks())
+    claim("many", limit=2, is_short=False)
     [claimed] = scanner.marks.marks()
 
     scanner.scan_new()
@@ -183,24 +198,11 @@ def test_finds_an_old_job_by_going_round(scanner, sql):
     assert look(scanner, LANES // AT_ONCE) == [("zebra", 0)]
 
 
-def test_finds_a_job_whose_time_has_come_by_that(scanner, sql):
-    flood(sql)
-    enqueue(sql, "many", due_in=1.0, created=3600.0)
-    before = look(scanner, 1 + LANES // AT_ONCE)
-
-    found = eventually(lambda: [mark.lane for mark in scanner.marks.marks()])
-
-    assert (before, found) == ([], [("many", 0)])
-
-
-def test_finds_what_is_due_anew_in_a_lane_that_lately_had_something(scanner, sql):
+def test_finds_what_is_due_anew_in_a_lane_that_lately_had_something(scanner, claim, sql):
     flood(sql)
     enqueue(sql, "zebra")
     look(scanner, 2)
-    with scanner.database.connection() as conn:
-        worker = claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
-        [job] = queueing.claim(conn, worker_id=worker, claim_id=worker, queues=("zebra",))
-    scanner.marks.claimed([job], is_short=True, read=scanner.marks.marks())
+    [job] = claim("zebra", is_short=True)
 
     # As a retry: its place is before the mark, and it came long ago.
     enqueue(sql, "zebra", due_in=-3600.0, created=86400.0)
@@ -213,54 +215,41 @@ def test_finds_what_is_due_anew_in_a_lane_that_lately_had_something(scanner, sql
 def test_an_error_reads_less_and_is_told_until_a_look_has_succeeded(scanner, sql):
     flood(sql)
     look(scanner, 2)
-    sql("ALTER TABLE haulier.job RENAME COLUMN created_at TO elsewhere")
-    try:
-        with pytest.raises(Refusal):
-            scanner.scan()
-        meanwhile = (scanner.marks.seconds_failing > 0, scanner.marks.most)
-    finally:
-        sql("ALTER TABLE haulier.job RENAME COLUMN elsewhere TO created_at")
+    with failing(sql):
+        scanner.scan()
+    meanwhile = (scanner.marks.seconds_failing > 0, scanner.marks.most)
     look(scanner)
+    afterwards = scanner.marks.seconds_failing
+    with failing(sql):
+        scanner.scan_new()
 
-    assert meanwhile == (True, 100)
-    assert scanner.marks.seconds_failing == 0
-
-
-def test_an_error_of_a_look_for_new_jobs_is_told_too(scanner, sql):
-    sql("ALTER TABLE haulier.job RENAME COLUMN created_at TO elsewhere")
-    try:
-        with pytest.raises(Refusal):
-            scanner.scan_new()
-    finally:
-        sql("ALTER TABLE haulier.job RENAME COLUMN elsewhere TO created_at")
-
+    assert (meanwhile, afterwards) == ((True, 100), 0)
     assert scanner.marks.seconds_failing > 0
 
 
 @pytest.mark.direct("is about roles and their own connections; a pool has one role for all")
-def test_health_says_when_looks_fail_though_claims_succeed(fresh_database, spawn_worker, free_port):
-    with closing(connect(fresh_database)) as conn, conn.cursor() as cursor, least_roles(conn, fresh_database) as roles:
-        spawn_worker(DATABASE_URL=roles.worker, DATABASE_DIRECT_URL="", WORKER_METRICS_PORT=free_port, LEASE_SECONDS=1)
-        app = build(Config(database_url=roles.web))
+def test_health_says_when_looks_fail_though_claims_succeed(super_conn, roles, spawn_worker, free_port):
+    sql, app = sql_on(super_conn), build(Config(database_url=roles.web))
+    spawn_worker(DATABASE_URL=roles.worker, DATABASE_DIRECT_URL="", WORKER_METRICS_PORT=free_port, LEASE_SECONDS=1)
 
-        def worker() -> tuple[int, str, str]:
-            answer = requests.get(f"http://127.0.0.1:{free_port}/health", timeout=5)
-            return answer.status_code, answer.json()["status"], answer.json()["scans"]
+    def worker() -> tuple[int, str, str]:
+        answer = requests.get(f"http://127.0.0.1:{free_port}/health", timeout=5)
+        return answer.status_code, answer.json()["status"], answer.json()["scans"]
 
-        def api() -> object:
-            return app.test_client().get("/health").json
+    def api() -> object:
+        return app.test_client().get("/health").json
 
-        eventually(lambda: worker() == (200, "ok", "ok"))
-        well = api()
-        # A look asks it how long it has taken, and nothing else does.
-        cursor.execute("REVOKE EXECUTE ON FUNCTION pg_catalog.clock_timestamp() FROM PUBLIC")
-        eventually(lambda: worker() == (503, "unavailable", "failing"))
-        warned = eventually(lambda: (api() or {}).get("warnings"))
-        gauges = app.test_client().get("/metrics").text
-        cursor.execute("GRANT EXECUTE ON FUNCTION pg_catalog.clock_timestamp() TO PUBLIC")
-        eventually(lambda: worker() == (200, "ok", "ok"))
-        eventually(lambda: api() == well)
-        app.extensions["haulier"].database.close()
+    eventually(lambda: worker() == (200, "ok", "ok"))
+    well = api()
+    # A look asks it how long it has taken, and nothing else does.
+    sql("REVOKE EXECUTE ON FUNCTION pg_catalog.clock_timestamp() FROM PUBLIC")
+    eventually(lambda: worker() == (503, "unavailable", "failing"))
+    warned = eventually(lambda: (api() or {}).get("warnings"))
+    gauges = app.test_client().get("/metrics").text
+    sql("GRANT EXECUTE ON FUNCTION pg_catalog.clock_timestamp() TO PUBLIC")
+    eventually(lambda: worker() == (200, "ok", "ok"))
+    eventually(lambda: api() == well)
+    app.extensions["haulier"].database.close()
 
     assert well == {"status": "ok", "version": version()}
     assert "fail in 1 workers" in warned[0]

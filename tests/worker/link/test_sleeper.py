@@ -1,36 +1,33 @@
-"""A worker's sleep: it ..."""
+"""What wakes an idle worker: its sleep, and the bell for which the thread that looks for work waits. It ..."""
 
 from __future__ import annotations
 
+import sys
+import threading
 import time
-from collections.abc import Callable
-from contextlib import closing
-from itertools import islice
+from collections.abc import Callable, Iterator
 
 import psycopg2
 import pytest
 
 from haulier.postgres.connection import connect
 from haulier.queue import claims
-from haulier.queue.claims.wakeups import fall_asleep, knocks, listen
+from haulier.queue.claims.wakeups import fall_asleep
+from haulier.worker.link.bell import Bell
 from haulier.worker.link.lease import Lease
 from haulier.worker.link.sleeper import Sleeper
-from tests.worker.conftest import Clock
+from tests.conftest import PATIENCE
+from tests.rivals import beside
+from tests.worker.jobs import a_worker
 
 POLL_SECONDS = 1.0
 
 
 @pytest.fixture
 def lease(conn) -> Lease:
-    """Give the lease of a registered worker."""
     lease = Lease(30)
-    register(conn, lease)
+    lease.registered(a_worker(conn), time.monotonic())
     return lease
-
-
-def register(conn, lease: Lease) -> None:
-    worker = claims.register(conn, host="dock", pid=7, threads=8, queues=("mail",), lease_seconds=30)
-    lease.registered(worker, time.monotonic())
 
 
 @pytest.fixture
@@ -42,50 +39,62 @@ def sleeper(lease, clock) -> Sleeper:
 
 
 @pytest.fixture
-def asleep(conn) -> Callable[[], list]:
+def asleep(sql) -> Callable[[], list]:
     """Give a function that returns who sleeps, and in which transaction each fell asleep."""
-
-    def asleep() -> list:
-        with conn.cursor() as cursor:
-            cursor.execute("SELECT worker_id, xmin::text FROM haulier.sleeper")
-            return cursor.fetchall()
-
-    return asleep
+    return lambda: sql("SELECT worker_id, xmin::text FROM haulier.sleeper")
 
 
-def knock(sleeper: Sleeper, clock: Clock, *, times: int, a_second: float) -> None:
-    for _ in range(times):
-        clock.now += 1 / a_second
-        sleeper.knocked()
+@pytest.fixture
+def sleep(sleeper, conn, asleep, clock) -> Callable[..., list]:
+    """Give a function that has the worker find nothing to do, so many seconds later, and returns who sleeps then."""
 
-
-def test_asks_to_be_woken_when_there_is_nothing_to_do(sleeper, conn, lease, asleep):
-    sleeper.fall_asleep(conn)
-
-    [(worker, _)] = asleep()
-    assert worker == lease.worker_id
-
-
-def test_asks_once_however_often_it_finds_nothing(sleeper, conn, asleep, clock):
-    sleeper.fall_asleep(conn)
-    before = asleep()
-
-    for _ in range(5):
-        clock.now += POLL_SECONDS
+    def sleep(later: float = 0.0) -> list:
+        clock.now += later
         sleeper.fall_asleep(conn)
+        return asleep()
 
-    assert asleep() == before
+    return sleep
 
 
-def test_looks_ever_more_rarely_after_falling_asleep(sleeper, conn, clock):
+@pytest.fixture
+def work(sleeper, conn, asleep, clock) -> Callable[[float], list]:
+    """Give a function that has the worker work for so long without a break, and returns who sleeps then."""
+
+    def work(seconds: float) -> list:
+        sleeper.awake(conn)
+        clock.now += seconds
+        sleeper.awake(conn)
+        return asleep()
+
+    return work
+
+
+@pytest.fixture
+def knock(sleeper, clock) -> Callable[..., None]:
+    def knock(*, times: int, a_second: float) -> None:
+        for _ in range(times):
+            clock.now += 1 / a_second
+            sleeper.knocked()
+
+    return knock
+
+
+def test_asks_once_to_be_woken_however_often_it_finds_nothing(sleep, lease):
+    before = sleep()
+
+    assert [sleep(POLL_SECONDS) for _ in range(5)] == [before] * 5
+    assert [worker for worker, _ in before] == [lease.worker_id]
+
+
+def test_looks_ever_more_rarely_after_falling_asleep(sleeper, sleep, clock):
     looked = []
-    sleeper.fall_asleep(conn)
+    sleep()
     fell_asleep_at = clock.now
 
     for _ in range(6):
         clock.now += sleeper.next_pause()
         looked.append(round(clock.now - fell_asleep_at, 3))
-        sleeper.fall_asleep(conn)
+        sleep()
 
     assert looked == [0.005, 0.02, 0.08, 0.32, 1.32, 2.32]
 
@@ -103,56 +112,35 @@ def test_looks_no_more_rarely_than_it_polls(lease, conn, clock):
     assert pauses == [0.005, 0.015, 0.05, 0.01]
 
 
-def test_sleeps_on_through_a_job_now_and_then(sleeper, conn, asleep, clock):
-    sleeper.fall_asleep(conn)
-    before = asleep()
+def test_sleeps_on_through_a_job_or_a_knock_now_and_then(sleeper, sleep, asleep, work, knock):
+    before = sleep()
 
     for _ in range(20):
-        sleeper.awake(conn)
-        clock.now += 0.5
-        sleeper.awake(conn)
-        sleeper.fall_asleep(conn)
+        work(0.5)
+        sleep()
+    pause = sleeper.next_pause()
+    knock(times=300, a_second=100)
 
-    assert asleep() == before
-    assert sleeper.next_pause() == POLL_SECONDS
-
-
-def test_asks_no_more_after_a_second_of_unbroken_work(sleeper, conn, asleep, clock):
-    sleeper.fall_asleep(conn)
-    sleeper.awake(conn)
-    clock.now += 0.99
-    sleeper.awake(conn)
-    before = asleep()
-
-    clock.now += 0.02
-    sleeper.awake(conn)
-
-    assert before
-    assert asleep() == []
+    assert sleep() == before
+    assert pause == POLL_SECONDS
 
 
-def test_looks_soon_again_each_time_it_falls_asleep(sleeper, conn, asleep, clock):
-    sleeper.fall_asleep(conn)
-    sleeper.awake(conn)
-    clock.now += 6
-    sleeper.awake(conn)
+def test_asks_no_more_after_a_second_of_work(sleeper, sleep, work):
+    sleep()
+    sleepers = [len(work(0.99)), len(work(0.02)), len(work(6)), len(sleep())]
 
-    sleeper.fall_asleep(conn)
-
-    assert len(asleep()) == 1
+    assert sleepers == [1, 0, 0, 1]
     assert sleeper.next_pause() == pytest.approx(0.005)
 
 
-def test_writes_its_row_once_in_five_seconds_and_looks_all_the_time_in_between(sleeper, conn, asleep, clock):
+def test_writes_its_row_once_in_five_seconds_and_looks_all_the_time_in_between(sleeper, sleep, work):
     written, pauses = set(), set()
 
     for _ in range(200):
-        sleeper.fall_asleep(conn)
-        written |= set(asleep())
-        pauses |= set() if asleep() else {sleeper.next_pause()}
-        sleeper.awake(conn)
-        clock.now += 1.1
-        sleeper.awake(conn)
+        rows = sleep()
+        written |= set(rows)
+        pauses |= set() if rows else {sleeper.next_pause()}
+        work(1.1)
 
     assert 200 * 1.1 / 6.7 < len(written) <= 200 * 1.1 / 5
     assert pauses == {0.01}
@@ -166,20 +154,14 @@ def test_sends_nothing_while_it_works_and_does_not_sleep(sleeper, conn, clock):
         sleeper.awake(conn)
 
 
-def test_does_not_sleep_while_no_connection_listens(sleeper, conn, asleep, clock):
-    sleeper.fall_asleep(conn)
-    before = asleep()
+def test_does_not_sleep_while_no_connection_listens(sleeper, sleep):
+    sleepers = [len(sleep())]
     sleeper.went_deaf()
-
-    sleeper.fall_asleep(conn)
-    deaf = asleep()
-    clock.now += 6
+    sleepers.append(len(sleep()))
     sleeper.hears()
-    sleeper.fall_asleep(conn)
+    sleepers.append(len(sleep(later=6)))
 
-    assert before
-    assert deaf == []
-    assert len(asleep()) == 1
+    assert sleepers == [1, 0, 1]
 
 
 def test_a_worker_that_never_listens_polls(lease, conn, asleep, clock):
@@ -191,41 +173,33 @@ def test_a_worker_that_never_listens_polls(lease, conn, asleep, clock):
     assert sleeper.next_pause() == POLL_SECONDS
 
 
-def test_asks_anew_when_it_listens_anew(sleeper, conn, asleep):
-    sleeper.fall_asleep(conn)
-    with conn.cursor() as cursor:
-        cursor.execute("DELETE FROM haulier.sleeper")
+def test_asks_anew_when_it_listens_anew(sleeper, sleep, sql):
+    sleep()
+    sql("DELETE FROM haulier.sleeper")
 
     sleeper.hears()
-    sleeper.fall_asleep(conn)
 
-    assert len(asleep()) == 1
+    assert len(sleep()) == 1
 
 
-def test_asks_again_under_its_new_id_after_it_was_declared_dead(sleeper, conn, lease, asleep, clock):
-    sleeper.fall_asleep(conn)
-    clock.now += 60
+def test_asks_again_under_its_new_id_after_it_was_declared_dead(sleeper, sleep, conn, lease):
+    sleep()
     claims.deregister(conn, lease.registered_as)
     lease.lost()
-    sleeper.fall_asleep(conn)
-    dead = asleep()
+    dead = sleep(later=60)
 
-    register(conn, lease)
-    sleeper.fall_asleep(conn)
+    lease.registered(a_worker(conn), time.monotonic())
 
-    assert dead == []
-    [(worker, _)] = asleep()
-    assert worker == lease.worker_id
+    assert (dead, [worker for worker, _ in sleep()]) == ([], [lease.worker_id])
     assert sleeper.next_pause() == pytest.approx(0.005)
 
 
-def test_a_call_that_failed_is_made_again(sleeper, conn, database, asleep, clock):
+def test_a_call_that_failed_is_made_again(sleeper, sleep, asleep, conn, database, clock):
     broken = connect(database)
     broken.close()
     with pytest.raises(psycopg2.InterfaceError):
         sleeper.fall_asleep(broken)
-    sleeper.fall_asleep(conn)
-    after_the_first = asleep()
+    after_the_first = sleep()
     sleeper.awake(conn)
     clock.now += 2
     with pytest.raises(psycopg2.InterfaceError):
@@ -233,88 +207,103 @@ def test_a_call_that_failed_is_made_again(sleeper, conn, database, asleep, clock
 
     sleeper.awake(conn)
 
-    assert len(after_the_first) == 1
-    assert asleep() == []
+    assert (len(after_the_first), asleep()) == (1, [])
 
 
-def test_gets_up_for_a_while_when_knocks_come_thick_and_fast(sleeper, conn, asleep, clock):
-    sleeper.fall_asleep(conn)
-    knock(sleeper, clock, times=50, a_second=400)
+@pytest.mark.parametrize("slept", [0, 60])
+def test_gets_up_for_a_second_after_many_knocks(sleeper, sleep, knock, clock, slept):
+    sleep()
+    clock.now += slept
+    knock(times=50, a_second=400)
 
-    sleeper.fall_asleep(conn)
-    restless, pause = asleep(), sleeper.next_pause()
-    clock.now += 6
-    sleeper.fall_asleep(conn)
+    at_once, pause, restless = sleep(), sleeper.next_pause(), sleep(later=0.9)
 
-    assert restless == []
-    assert pause == pytest.approx(0.01)
-    assert len(asleep()) == 1
+    assert (at_once, pause, restless) == ([], pytest.approx(0.01), [])
+    # The row is written at most once in five seconds.
+    assert len(sleep(later=0.2 if slept else 5)) == 1
     assert sleeper.next_pause() == pytest.approx(0.005)
 
 
-def test_stays_up_for_a_second_after_the_last_of_many_knocks_however_long_it_has_slept(sleeper, conn, asleep, clock):
-    sleeper.fall_asleep(conn)
-    clock.now += 60
-    knock(sleeper, clock, times=50, a_second=400)
-    sleeper.fall_asleep(conn)
-
-    clock.now += 0.9
-    sleeper.fall_asleep(conn)
-    restless = asleep()
-    clock.now += 0.2
-    sleeper.fall_asleep(conn)
-
-    assert restless == []
-    assert len(asleep()) == 1
-
-
-def test_gets_up_when_knocks_come_thick_and_fast_while_each_brings_a_job(sleeper, conn, asleep, clock):
-    sleeper.fall_asleep(conn)
-    knock(sleeper, clock, times=50, a_second=400)
+def test_gets_up_after_many_knocks_also_while_each_brings_a_job(sleeper, sleep, knock, asleep, conn):
+    sleep()
+    knock(times=50, a_second=400)
 
     sleeper.awake(conn)
 
     assert asleep() == []
 
 
-def test_sleeps_on_through_a_hundred_knocks_a_second(sleeper, conn, asleep, clock):
-    sleeper.fall_asleep(conn)
-    before = asleep()
-
-    knock(sleeper, clock, times=300, a_second=100)
-    sleeper.fall_asleep(conn)
-
-    assert asleep() == before
-
-
-def test_gets_up_for_a_while_when_it_passes_a_knock_on(sleeper, conn, asleep, clock):
-    sleeper.fall_asleep(conn)
+def test_gets_up_for_a_while_when_it_passes_a_knock_on(sleeper, sleep, asleep, conn):
+    sleep()
 
     sleeper.pass_on(conn)
-    passed_on = asleep()
-    sleeper.fall_asleep(conn)
-    restless = asleep()
-    clock.now += 6
-    sleeper.fall_asleep(conn)
 
-    assert passed_on == restless == []
-    assert len(asleep()) == 1
+    assert asleep() == sleep() == []
+    assert len(sleep(later=6)) == 1
 
 
-def test_wakes_others_now_and_then_while_it_has_more_than_it_can_take(sleeper, conn, database, direct, clock):
-    others = [Lease(30), Lease(30)]
+def test_wakes_others_now_and_then_while_it_has_more_than_it_can_take(sleeper, conn, sql, clock, heard):
+    others = {a_worker(conn) for _ in range(2)}
     for other in others:
-        register(conn, other)
-        fall_asleep(conn, other.registered_as)
-    with conn.cursor() as cursor:
-        cursor.execute("UPDATE haulier.worker SET beat_at = now()")
-    with closing(connect(direct(database))) as listening:
-        listen(listening)
+        fall_asleep(conn, other)
+    sql("UPDATE haulier.worker SET beat_at = now()")
 
-        for _ in range(100):
-            sleeper.share(conn)
-            clock.now += 0.01
+    for _ in range(100):
+        sleeper.share(conn)
+        clock.now += 0.01
 
-        woken = [knock for knock in islice(knocks(listening, wait=0.1, probe=10), 60) if knock]
-    assert {knock.worker_id for knock in woken} == {other.registered_as for other in others}
+    woken = heard()
+    assert {knock.worker_id for knock in woken} == others
     assert 15 <= len(woken) <= 21
+
+
+@pytest.fixture
+def bell() -> Bell:
+    return Bell()
+
+
+def waited(bell: Bell, seconds: float) -> float:
+    began_at = time.monotonic()
+    bell.wait(seconds)
+    return time.monotonic() - began_at
+
+
+def test_waits_for_the_time_unless_the_bell_has_rung(bell):
+    assert waited(bell, 0.05) >= 0.05
+    assert waited(bell, -1.0) < 5
+
+    bell.ring()
+    assert waited(bell, 10) < 5
+    assert waited(bell, 10) < 5
+
+    bell.clear()
+    bell.clear()
+    assert waited(bell, 0.05) >= 0.05
+
+
+@pytest.fixture
+def hasty_switches() -> Iterator[None]:
+    """Let threads take turns far more often than they do by themselves."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+def test_many_threads_may_ring_at_once_and_no_ring_is_lost(bell, hasty_switches):
+    ringers, rounds, longest = 6, 5000, 0.0
+    barrier = threading.Barrier(ringers + 1)
+
+    def ring() -> None:
+        for _ in range(rounds):
+            barrier.wait(PATIENCE)
+            bell.ring()
+
+    with beside(*[ring] * ringers) as errors:
+        for _ in range(rounds):
+            bell.clear()
+            barrier.wait(PATIENCE)
+            longest = max(longest, waited(bell, 30))
+
+    assert errors == [None] * ringers
+    assert longest < 25

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Histogram, generate_l
 
 from haulier.worker.metrics.counts import DURATIONS, Distribution, NoTally, Tally, tally
 from tests.conftest import PATIENCE, eventually
+from tests.rivals import at_the_same_moment
 from tests.worker.waiting import let_pass
 
 
@@ -26,7 +26,6 @@ def kind() -> str:
 
 @pytest.fixture
 def counted(kind: str) -> Callable[..., float]:
-    """Give a function that reads a metric of that kind."""
     return lambda name, **labels: REGISTRY.get_sample_value(name, {"kind": kind, **labels}) or 0.0
 
 
@@ -47,7 +46,7 @@ def test_counting_all_values_at_once_is_as_observing_each():
         assert lines(all_at_once) == lines(each)
 
 
-def test_counts_jobs_by_kind_and_outcome(kind, counted):
+def test_counts_jobs_by_kind_and_outcome_once(kind, counted):
     jobs = Tally()
 
     for waited in (0.2, 3.0, None):
@@ -55,15 +54,14 @@ def test_counts_jobs_by_kind_and_outcome(kind, counted):
     for outcome, seconds in (("succeeded", 0.01), ("succeeded", 0.3), ("retrying", 7.0), ("released", None)):
         jobs.ended(kind, outcome, seconds)
     nothing_yet = counted("worker_jobs_started_total")
-    jobs.flush()
+    for _ in range(2):
+        jobs.flush()
 
-    assert nothing_yet == 0
-    assert counted("worker_jobs_started_total") == 3
+    assert (nothing_yet, counted("worker_jobs_started_total")) == (0, 3)
     assert counted("worker_queue_wait_seconds_count") == 2
     assert counted("worker_queue_wait_seconds_sum") == pytest.approx(3.2)
-    assert counted("worker_jobs_completed_total", outcome="succeeded") == 2
-    assert counted("worker_jobs_completed_total", outcome="retrying") == 1
-    assert counted("worker_jobs_completed_total", outcome="released") == 1
+    for outcome, number in (("succeeded", 2), ("retrying", 1), ("released", 1)):
+        assert (outcome, counted("worker_jobs_completed_total", outcome=outcome)) == (outcome, number)
     assert counted("worker_job_duration_seconds_count") == 3
     assert counted("worker_job_duration_seconds_bucket", le="0.5") == 2
 
@@ -80,34 +78,17 @@ def test_counts_claims_and_what_they_brought():
     assert [new - old for old, new in zip(before, now, strict=True)] == [3, 3, 1007]
 
 
-def test_reports_nothing_twice(kind, counted):
-    jobs = Tally()
-    jobs.started(kind, 0.1)
-    jobs.ended(kind, "succeeded", 0.1)
-
-    for _ in range(2):
-        jobs.flush()
-
-    assert (counted("worker_jobs_started_total"), counted("worker_job_duration_seconds_count")) == (1, 1)
-
-
 def test_loses_nothing_if_threads_count_and_flush_at_once(kind, counted):
     jobs, threads, each = Tally(), 8, 3000
-    barrier = threading.Barrier(threads)
 
     def count() -> None:
-        barrier.wait(PATIENCE)
         for number in range(each):
             jobs.started(kind, 0.1)
             jobs.ended(kind, "succeeded", 0.1)
             if number % 7 == 0:
                 jobs.flush()
 
-    crowd = [threading.Thread(target=count) for _ in range(threads)]
-    for thread in crowd:
-        thread.start()
-    for thread in crowd:
-        thread.join()
+    at_the_same_moment(*[count] * threads)
     jobs.flush()
 
     assert counted("worker_jobs_started_total") == threads * each
@@ -151,23 +132,14 @@ counts.remove()
 
 def test_waits_for_a_process_that_is_just_making_its_file():
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": "."}
+    root, python = Path(__file__).parents[3], [sys.executable, "-c", HALF_MADE]
 
-    done = subprocess.run(
-        [sys.executable, "-c", HALF_MADE],
-        cwd=Path(__file__).parents[3],
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
+    done = subprocess.run(python, cwd=root, env=environ, capture_output=True, text=True, timeout=PATIENCE)
 
-    assert done.stderr == ""
-    assert "jobs_total 4.0\n" in done.stdout
+    assert (done.stderr, "jobs_total 4.0\n" in done.stdout) == ("", True)
 
 
-def test_an_idle_worker_looks_alive_and_a_run_is_counted_while_it_lasts(
-    spawn_worker, enqueue, ledger, metric, tmp_path, free_port
-):
+def test_counts_a_run_while_it_lasts_and_looks_alive(spawn_worker, enqueue, ledger, metric, tmp_path, free_port):
     worker = spawn_worker(WORKER_METRICS_PORT=free_port, WORKER_THREADS=1, POLL_SECONDS=0.1)
     let_pass(1.2)
     eventually(lambda: metric(free_port, "worker_poll_age_seconds") < 1)

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import requests
-from psycopg2 import sql
 from psycopg2.extensions import parse_dsn
 
 from haulier.config import Config
@@ -57,14 +56,12 @@ def test_asks_for_the_token_if_there_is_one(serve, token):
 
 @pytest.fixture
 def own_port(monkeypatch, serve) -> int:
-    """Give such a port with 4 connections, of 1.5 s each."""
     monkeypatch.setattr(port_module, "REQUEST_SECONDS", 1.5)
     monkeypatch.setattr(port_module, "MOST_CONNECTIONS", 4)
     return serve()
 
 
 def scrapers() -> int:
-    """Return how many connections of scrapers are being served."""
     return sum("process_request_thread" in thread.name for thread in threading.enumerate())
 
 
@@ -80,40 +77,30 @@ def test_connections_that_do_nothing_neither_add_up_nor_hold_up_a_scrape(own_por
 
 
 def test_a_request_that_comes_byte_by_byte_has_a_deadline(own_port):
-    clients: list[socket.socket] = []
-
-    def open_clients() -> list[socket.socket]:
-        clients[:] = [slow for slow in clients if not is_closed(slow)]
-        return clients
-
-    def is_closed(slow: socket.socket) -> bool:
+    def is_open(slow: socket.socket) -> bool:
         with suppress(BlockingIOError):
             try:
                 slow.send(b"x", socket.MSG_DONTWAIT)
-                return not slow.recv(100, socket.MSG_DONTWAIT)
-            except (ConnectionError, BrokenPipeError):
-                return True
-        return False
+                return bool(slow.recv(100, socket.MSG_DONTWAIT))
+            except ConnectionError:
+                return False
+        return True
 
     with ExitStack() as stack:
+        clients = []
         for first in (b"", b"GET /metrics HTTP/1.1\r\nX: ", b"GET /metrics HTTP/1.1\r\n"):
-            slow = stack.enter_context(socket.create_connection(("127.0.0.1", own_port), timeout=5))
-            slow.sendall(first)
-            clients.append(slow)
+            clients.append(stack.enter_context(socket.create_connection(("127.0.0.1", own_port), timeout=5)))
+            clients[-1].sendall(first)
 
-        eventually(lambda: not open_clients())
+        eventually(lambda: not any([is_open(slow) for slow in clients]))
     eventually(lambda: scrapers() == 0)
 
 
 def test_files_are_left_for_the_handlers(monkeypatch):
-    limits = {256: 8, 1024: 32, 10**6: 32, 20: 2, resource.RLIM_INFINITY: 32}
-
-    found = {}
-    for files in limits:
+    for files, connections in {256: 8, 1024: 32, 10**6: 32, 20: 2, resource.RLIM_INFINITY: 32}.items():
         monkeypatch.setattr(resource, "getrlimit", lambda _, files=files: (files, files))
-        found[files] = most_connections()
 
-    assert found == limits
+        assert (files, most_connections()) == (files, connections)
 
 
 def test_a_name_that_leads_here_opens_nothing_to_a_page_of_somebody_elses(own_port):
@@ -128,13 +115,19 @@ def test_a_name_that_leads_here_opens_nothing_to_a_page_of_somebody_elses(own_po
         assert answers == statuses
 
 
+def asked(port: int, request: bytes, *, ends: bool = False) -> bytes:
+    """Return all that is answered to these bytes, after which the client may close its half."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as asking:
+        asking.sendall(request)
+        if ends:
+            asking.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: asking.recv(65536), b""))
+
+
 def test_no_answer_says_what_the_service_is_made_of(own_port):
     for line in (b"GET /metrics HTTP/1.1", b"POST / HTTP/1.1", b"nonsense", b"GET / HTTP/9.9"):
-        with socket.create_connection(("127.0.0.1", own_port), timeout=5) as asking:
-            asking.sendall(line + b"\r\nHost: localhost\r\n\r\n")
-            answer = b"".join(iter(lambda conn=asking: conn.recv(65536), b""))
+        head, _, _ = asked(own_port, line + b"\r\nHost: localhost\r\n\r\n").partition(b"\r\n\r\n")
 
-        head, _, _ = answer.partition(b"\r\n\r\n")
         assert b"Server: haulier" in head
         assert b"Python/" not in head
 
@@ -159,43 +152,30 @@ def test_answers_each_request_that_is_no_http_1(own_port, caplog):
 
     answers = []
     for request, ends, _ in requests_:
-        with socket.create_connection(("127.0.0.1", own_port), timeout=5) as asking, suppress(ConnectionError):
-            asking.sendall(request)
-            if ends:
-                asking.shutdown(socket.SHUT_WR)
-            answers.append(b"".join(iter(lambda conn=asking: conn.recv(65536), b"")))
+        with suppress(ConnectionError):
+            answers.append(asked(own_port, request, ends=ends))
 
     assert [answer[:12] for answer in answers] == [b"HTTP/1.0 %d" % status for _, _, status in requests_]
     assert not caplog.records
     eventually(lambda: scrapers() == 0)
 
 
-@pytest.fixture
-def take_no_writes(conn, database) -> Iterator[Callable[[], None]]:
-    """Give a function from whose call on the database takes no writes of whoever connects."""
-    name = sql.Identifier(parse_dsn(database)["dbname"])
-    with conn.cursor() as cursor:
-
-        def take_no_writes() -> None:
-            cursor.execute(sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(name))
-            cursor.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-
-        yield take_no_writes
-        cursor.execute(sql.SQL("ALTER DATABASE {} RESET default_transaction_read_only").format(name))
-
-
 @pytest.mark.direct("ends the server's connections")
-def test_says_within_a_lease_that_the_database_takes_no_writes(spawn_worker, free_port, take_no_writes):
+def test_says_within_a_lease_that_the_database_takes_no_writes(spawn_worker, free_port, sql, database):
+    settings = f"ALTER DATABASE {parse_dsn(database)['dbname']}"
     spawn_worker(WORKER_METRICS_PORT=free_port, LEASE_SECONDS=2)
 
     def status() -> int:
         return requests.get(f"http://127.0.0.1:{free_port}/health", timeout=5).status_code
 
     eventually(lambda: status() == 200)
+    sql(f"{settings} SET default_transaction_read_only = on")
+    try:
+        sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
 
-    take_no_writes()
-
-    eventually(lambda: status() == 503)
+        eventually(lambda: status() == 503)
+    finally:
+        sql(f"{settings} RESET default_transaction_read_only")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -20,8 +21,10 @@ from haulier.worker.steps.operate import (
     MOST_REST_SECONDS,
     RESTS,
     STEPS,
+    NextOperation,
     Operating,
 )
+from tests.rivals import beside
 
 
 class Stopping(threading.Event):
@@ -70,7 +73,7 @@ def operating(database, monkeypatch):
 LOOK_SECONDS = 0.07
 
 
-def test_takes_more_jobs_at_once_while_that_is_quick_and_fewer_if_it_is_slow_or_refused(operating):
+def test_takes_more_jobs_at_once_while_that_is_quick(operating):
     made, ends, sizes = operating
     ends += [(True, 0.002)] * 4 + [(True, 0.014), (True, 0.3), (True, 0.021), (False, 0.002)]
 
@@ -97,11 +100,6 @@ def test_rests_after_each_look_and_each_step_several_times_as_long_as_these_took
     )
 
 
-def test_holds_it_for_longer_than_a_statement_and_the_rest_after_it_may_take():
-    # Else several processes on a slow database would each lose it before their first step.
-    assert LEASE_SECONDS > STATEMENT_SECONDS + MOST_REST_SECONDS
-
-
 def test_acts_on_nothing_more_once_the_process_stops(operating, monkeypatch):
     made, ends, sizes = operating
     ends += [(True, 0.03)]
@@ -112,8 +110,9 @@ def test_acts_on_nothing_more_once_the_process_stops(operating, monkeypatch):
 
     made.work()
 
-    assert (len(sizes), len(ends)) == (1, 1)
-    assert left == [made._by]
+    assert (len(sizes), len(ends), left) == (1, 1, [made._by])
+    # Else several processes on a slow database would each lose it before their first step.
+    assert LEASE_SECONDS > STATEMENT_SECONDS + MOST_REST_SECONDS
 
 
 def test_goes_on_with_what_it_holds_once_the_database_is_back(operating):
@@ -135,3 +134,26 @@ def test_an_error_of_any_sort_ends_the_turn_and_not_the_thread(operating, monkey
     made.work()
 
     assert "operations cannot be worked off" in caplog.text
+
+
+def test_the_next_one_is_forgotten_once_it_was_due():
+    due = NextOperation()
+    due.seen(0.05)
+    began = time.monotonic()
+
+    assert due.wait()
+    assert time.monotonic() - began >= 0.05
+    due.close()
+    assert not due.wait()
+
+
+@pytest.mark.parametrize("seconds", [None, 3600.0])
+def test_a_sooner_one_or_the_close_ends_the_wait(seconds):
+    due = NextOperation()
+    due.seen(seconds)
+
+    with beside(lambda: [due.wait(), due.wait()]) as heard:
+        due.seen(-1.0)
+        due.close()
+
+    assert heard in ([[True, False]], [[False, False]])

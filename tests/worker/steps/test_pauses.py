@@ -14,7 +14,7 @@ from haulier.domain.job import NewJob
 from haulier.postgres.connection import connect
 from haulier.queue.queues.pauses import pause, resume
 from tests import queueing
-from tests.conftest import eventually
+from tests.conftest import eventually, sql_on
 from tests.worker.conftest import RARELY, WOKEN_WITHIN
 from tests.worker.waiting import AT_ONCE, let_pass
 
@@ -62,42 +62,33 @@ def resume_and_pause(conn, ledger, starts) -> Callable[[], tuple[float, float]]:
     return resume_and_pause
 
 
+@pytest.mark.parametrize(
+    ("count", "times", "first_within", "settings"),
+    [
+        (20_000, 3, WOKEN_WITHIN, {"POLL_SECONDS": RARELY, "WORKER_THREADS": 2}),
+        pytest.param(100_000, 5, AT_ONCE, {}, marks=pytest.mark.slow),
+    ],
+)
 def test_starts_nothing_of_a_paused_queue_a_second_after_the_answer_and_goes_on_at_once(
-    spawn_worker, conn, resume_and_pause, starts
+    spawn_worker, conn, resume_and_pause, starts, count, times, first_within, settings
 ):
     pause(conn, "bulk")
-    enqueue_many(conn, 20_000)
+    enqueue_many(conn, count)
     for _ in range(4):
-        spawn_worker(POLL_SECONDS=RARELY, WORKER_THREADS=2, LOG_LEVEL="INFO")
+        spawn_worker(LOG_LEVEL="INFO", **settings)
 
-    took = [resume_and_pause() for _ in range(3)]
+    took = [resume_and_pause() for _ in range(times)]
 
-    assert len(starts()) < 20_000, "there was nothing left to start"
+    assert len(starts()) < count, "there was nothing left to start"
+    if count > 20_000:
+        resume(conn, "bulk")
+        eventually(lambda: len(starts()) == count, within=120)
     assert max(last for _, last in took) < PAUSED_WITHIN, took
     assert statistics.median(first for first, _ in took) < 0.5, took
-    assert max(first for first, _ in took) < WOKEN_WITHIN, took
+    assert max(first for first, _ in took) < first_within, took
 
 
-@pytest.mark.slow
-def test_starts_nothing_of_a_paused_queue_of_100_000_jobs_a_second_after_the_answer(
-    spawn_worker, conn, resume_and_pause, starts
-):
-    pause(conn, "bulk")
-    enqueue_many(conn, 100_000)
-    for _ in range(4):
-        spawn_worker(LOG_LEVEL="INFO")
-
-    took = [resume_and_pause() for _ in range(5)]
-    assert len(starts()) < 100_000, "there was nothing left to start"
-    resume(conn, "bulk")
-
-    eventually(lambda: len(starts()) == 100_000, within=120)
-    assert max(last for _, last in took) < PAUSED_WITHIN, took
-    assert statistics.median(first for first, _ in took) < 0.5, took
-    assert max(first for first, _ in took) < AT_ONCE, took
-
-
-def test_gives_back_what_was_claimed_ahead_of_jobs_that_turned_out_slow(spawn_worker, conn, starts):
+def test_gives_back_what_was_claimed_ahead_of_jobs_that_turned_out_slow(spawn_worker, conn, sql, starts):
     enqueue_many(conn, 2_000)
     # No notification comes.
     spawn_worker(WAKE_UPS="off", WORKER_THREADS=1, LOG_LEVEL="INFO")
@@ -111,8 +102,7 @@ def test_gives_back_what_was_claimed_ahead_of_jobs_that_turned_out_slow(spawn_wo
     let_pass(2 * LONG_ENOUGH)
 
     assert [at for at in starts(paused_at) if at > paused_at + PAUSED_WITHIN] == []
-    [(attempts,)] = _rows(conn, "SELECT max(attempts) FROM haulier.job WHERE status <> 'running'")
-    assert attempts == 0
+    assert sql("SELECT max(attempts) FROM haulier.job WHERE status <> 'running'") == [(0,)]
 
 
 def test_holds_also_if_no_notification_comes(spawn_worker, conn, starts):
@@ -131,58 +121,32 @@ def test_holds_also_if_no_notification_comes(spawn_worker, conn, starts):
     assert min(starts(asked_at)) - asked_at < AT_ONCE
 
 
-def test_what_runs_when_its_queue_is_paused_goes_on(spawn_worker, conn, start_job, finished):
-    spawn_worker(POLL_SECONDS=RARELY)
-    job = start_job("t.note", {"seconds": 1.0}, queue="bulk")
-
-    pause(conn, "bulk")
-
-    assert finished(job).status == "succeeded"
-
-
-def test_other_queues_go_on_beside_paused_ones(spawn_worker, conn, enqueue, latency, starts):
-    for number in range(100):
-        enqueue("t.note", queue=f"q{number}")
-        pause(conn, f"q{number}")
-    spawn_worker(POLL_SECONDS=RARELY)
-
-    took = [latency() for _ in range(10)]
-
-    assert max(took) < WOKEN_WITHIN
-    assert len(starts()) == 10
-
-
-def test_a_sleeping_worker_starts_what_waits_when_the_pause_ends_by_itself(
-    spawn_worker, conn, enqueue, starts, sleepers
+def test_a_sleeping_worker_starts_what_waits_when_a_pause_ends(
+    spawn_worker, conn, sql, enqueue, latency, starts, ledger, sleepers
 ):
     for number in range(100):
         enqueue("t.note", queue=f"q{number}")
         pause(conn, f"q{number}")
-    enqueue("t.note", queue="bulk")
-    [(until,)] = _rows(conn, "SELECT now() + interval '8 s'")
+    by_itself, cut_short = [enqueue("t.note", queue=queue) for queue in ("bulk", "mail")]
+    [(until,)] = sql("SELECT now() + interval '6 s'")
     pause(conn, "bulk", until=until)
-    ends_at = time.monotonic() + 8
+    ends_at = time.monotonic() + 6
+    pause(conn, "mail")
     spawn_worker(POLL_SECONDS=RARELY)
     eventually(lambda: sleepers() == 1)
     assert starts() == []
 
-    [start] = eventually(starts)
-
-    assert -0.1 < start - ends_at < WOKEN_WITHIN
-
-
-def test_a_pause_that_is_cut_short_ends_then(spawn_worker, conn, enqueue, starts, sleepers):
-    spawn_worker(POLL_SECONDS=RARELY)
-    pause(conn, "bulk")
-    enqueue("t.note", queue="bulk")
-    eventually(lambda: sleepers() == 1)
-    [(until,)] = _rows(conn, "SELECT now() + interval '1 s'")
-
-    pause(conn, "bulk", until=until)
+    [(until,)] = sql("SELECT now() + interval '1 s'")
+    pause(conn, "mail", until=until)
     asked_at = time.monotonic()
 
-    [start] = eventually(starts)
-    assert 0.9 < start - asked_at < WOKEN_WITHIN
+    [start] = eventually(lambda: ledger.entries("start", cut_short))
+    assert 0.9 < start.at - asked_at < WOKEN_WITHIN
+    [start] = eventually(lambda: ledger.entries("start", by_itself))
+    assert -0.1 < start.at - ends_at < WOKEN_WITHIN
+    # Beside the others, which are still paused.
+    assert max(latency() for _ in range(10)) < WOKEN_WITHIN
+    assert len(starts()) == 12
 
 
 def test_an_idle_worker_beside_a_paused_queue_sends_hardly_a_statement(spawn_worker, conn, database, direct, sleepers):
@@ -196,7 +160,7 @@ def test_an_idle_worker_beside_a_paused_queue_sends_hardly_a_statement(spawn_wor
     seen, until = set(), time.monotonic() + 3
     with closing(connect(direct(database))) as watching:
         while time.monotonic() < until:
-            seen |= set(_rows(watching, STATEMENTS))
+            seen |= set(sql_on(watching)(STATEMENTS))
             let_pass(0.02)
 
     # The heartbeat looks for suspects every 2 s.
@@ -224,9 +188,3 @@ def test_a_resume_reaches_a_worker_that_has_other_work(spawn_worker, conn, enque
 
     assert len(ledger.entries("start")) < 5_000, "it had no other work"
     assert max(took) < WOKEN_WITHIN, took
-
-
-def _rows(conn, statement: str) -> list[tuple]:
-    with conn.cursor() as cursor:
-        cursor.execute(statement)
-        return cursor.fetchall()

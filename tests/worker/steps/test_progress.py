@@ -10,18 +10,15 @@ from uuid import uuid4
 
 import pytest
 
-from haulier.config import Config
-from haulier.domain.claim import Fence
-from haulier.kinds import JobContext
 from haulier.queue import claims, search
 from haulier.worker.link.lease import Lease
 from haulier.worker.steps import progress
 from haulier.worker.steps.progress import ProgressWriter
 from haulier.worker.supply.held import HeldJob
 from tests import queueing
-from tests.isolation.rows import refusing
+from tests.rivals import beside
+from tests.worker.jobs import a_worker, held
 
-CONFIG = Config("postgres://db.example.com/haulier")
 # Whoever sends a statement through it fails.
 NO_CONNECTION: Any = None
 
@@ -29,9 +26,7 @@ NO_CONNECTION: Any = None
 @pytest.fixture
 def lease(conn) -> Lease:
     lease = Lease(30.0)
-    lease.registered(
-        claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30), time.monotonic()
-    )
+    lease.registered(a_worker(conn), time.monotonic())
     return lease
 
 
@@ -42,20 +37,20 @@ def run(conn, enqueue, lease):
     def run() -> HeldJob:
         enqueue("t.note")
         [job] = queueing.claim(conn, worker_id=lease.registered_as, claim_id=uuid4(), queues=())
-        return HeldJob(job, JobContext(job, CONFIG), None, began_at=time.monotonic())
+        return held(job, began_at=time.monotonic())
 
     return run
 
 
 @pytest.fixture
+def writing(lease):
+    """Give a function that returns the writer of what these jobs say, once a second."""
+    return lambda *jobs: ProgressWriter(lease, lambda: jobs, 1.0)
+
+
+@pytest.fixture
 def shown(conn):
-    """Give a function that returns how much of a job is done, as it is shown."""
-
-    def shown(held: HeldJob) -> Any:
-        found = search.get(conn, held.job.id).progress
-        return found and found["done"]
-
-    return shown
+    return lambda running: (search.get(conn, running.job.id).progress or {}).get("done")
 
 
 @pytest.fixture
@@ -69,18 +64,15 @@ def due():
     return due
 
 
-def test_sends_nothing_if_no_handler_says_anything(lease, run):
-    silent = run()
-
-    ProgressWriter(lease, lambda: [silent, None], 1.0).write(NO_CONNECTION)
+def test_sends_nothing_if_no_handler_says_anything(writing, run):
+    writing(run(), None).write(NO_CONNECTION)
 
 
-def test_writes_for_all_jobs_at_once_what_is_new_and_once_a_second_at_most(lease, run, conn, shown, due, monkeypatch):
+def test_writes_for_all_jobs_at_once_what_is_new_and_once_a_second_at_most(writing, run, conn, shown, due, monkeypatch):
     first, second, silent = run(), run(), run()
     # However slow the machine is, the next time has not come when all has been said.
     monkeypatch.setattr(progress, "PERIOD_SECONDS", 600.0)
-    writer, sent = ProgressWriter(lease, lambda: [first, None, second, silent], 1.0), []
-    write = claims.write_progress
+    writer, sent, write = writing(first, None, second, silent), [], claims.write_progress
     monkeypatch.setattr(
         claims, "write_progress", lambda *given, **more: (sent.append(set(given[2])), write(*given, **more))
     )
@@ -94,12 +86,12 @@ def test_writes_for_all_jobs_at_once_what_is_new_and_once_a_second_at_most(lease
     due(writer).write(conn)
 
     assert sent == [{first.fence, second.fence}, {first.fence, second.fence}, {first.fence}]
-    assert [shown(held) for held in (first, second, silent)] == [1000, 198, None]
+    assert [shown(running) for running in (first, second, silent)] == [1000, 198, None]
 
 
-def test_leaves_out_and_takes_away_what_has_ended(lease, run, conn, sql, due):
+def test_leaves_out_and_takes_away_what_has_ended(writing, run, conn, sql, due):
     ended, given_up = run(), run()
-    writer = ProgressWriter(lease, lambda: [ended, given_up], 1.0)
+    writer = writing(ended, given_up)
     ended.context.progress(1)
     writer.write(conn)
 
@@ -113,61 +105,32 @@ def test_leaves_out_and_takes_away_what_has_ended(lease, run, conn, sql, due):
     assert left == [(0,)]
 
 
-def test_waits_ever_longer_if_it_is_refused_and_only_logs_it(lease, run, conn, sql, shown, due, caplog):
-    held = run()
-    writer = ProgressWriter(lease, lambda: [held], 1.0)
-    held.context.progress(1)
-
-    def waits(times: int) -> list[float]:
-        found = []
-        for _ in range(times):
-            before = time.monotonic()
-            due(writer).write(conn)
-            assert writer._pause == 1 or writer._again_at >= before + writer._pause
-            found.append(writer._pause)
-        return found
-
+def test_waits_ever_longer_if_it_is_refused_and_only_logs_it(writing, run, conn, sql, shown, due, caplog):
+    running, pauses = run(), []
+    writer = writing(running)
     sql("ALTER TABLE haulier.progress ADD CONSTRAINT mine CHECK (done > 1)")
     try:
         with caplog.at_level(logging.WARNING):
-            refused = waits(7)
-            held.context.progress(2)
-            taken = waits(1)
-            held.context.progress(1)
-            again = waits(1)
+            for done in (*[1] * 7, 2, 1):
+                running.context.progress(done)
+                before = time.monotonic()
+                due(writer).write(conn)
+                assert writer._pause == 1 or writer._again_at >= before + writer._pause
+                pauses.append(writer._pause)
     finally:
         sql("ALTER TABLE haulier.progress DROP CONSTRAINT mine")
 
-    assert (refused, taken, again) == ([2, 4, 8, 16, 32, 60, 60], [1], [2])
-    assert shown(held) == 2
+    assert pauses == [2, 4, 8, 16, 32, 60, 60, 1, 2]
+    assert shown(running) == 2
     assert {record.levelname for record in caplog.records} == {"WARNING"}
     assert "the database refuses the progress of running jobs, trying again in 2 s" in caplog.text
     assert 'violates check constraint "mine"' in caplog.text
 
 
-def test_goes_on_writing_for_the_others_while_one_is_refused(lease, run, conn, shown, caplog):
-    refused, other = run(), run()
-    writer = ProgressWriter(lease, lambda: [refused, other], 1.0)
-    with refusing(conn, "progress", "INSERT", f"NEW.job_id = '{refused.job.id}'", "55000", is_deferred=True):
-        for n in range(1, 4):
-            refused.context.progress(n)
-            other.context.progress(n)
-            # The next second has come, and not the end of the pause.
-            writer._next_at = float("-inf")
-            writer.write(conn)
-            assert (shown(refused), shown(other)) == (None, n)
-    writer._next_at = writer._again_at = float("-inf")
-
-    writer.write(conn)
-
-    assert (shown(refused), writer._pause) == (3, 1)
-    assert len(caplog.records) == 1
-
-
-def test_bears_that_the_table_is_not_there(lease, run, conn, sql, shown, due, caplog):
-    held = run()
-    writer = ProgressWriter(lease, lambda: [held], 1.0)
-    held.context.progress(1)
+def test_bears_a_missing_table_and_shows_no_password_of_a_note(writing, run, conn, sql, due, caplog):
+    running = run()
+    writer = writing(running)
+    running.context.progress(1, note="fetching https://ann:swordfish@example.com/ now")
 
     sql("ALTER TABLE haulier.progress RENAME TO elsewhere")
     try:
@@ -177,55 +140,39 @@ def test_bears_that_the_table_is_not_there(lease, run, conn, sql, shown, due, ca
     due(writer).write(conn)
 
     assert 'relation "haulier.progress" does not exist' in caplog.text
-    assert shown(held) == 1
+    progress = search.get(conn, running.job.id).progress
+    assert progress["done"] == 1
+    assert "swordfish" not in progress["note"]
 
 
-def test_shows_no_password_of_a_note(lease, run, conn):
-    held = run()
-    held.context.progress(1, note="fetching https://ann:swordfish@example.com/ now")
-
-    ProgressWriter(lease, lambda: [held], 1.0).write(conn)
-
-    assert "swordfish" not in search.get(conn, held.job.id).progress["note"]
-
-
-def test_writes_nothing_of_a_job_that_was_claimed_before_this_process_was_declared_dead(lease, run, conn, sql):
-    held = run()
-    held.context.progress(1)
+def test_writes_nothing_of_a_job_that_was_claimed_before_this_process_was_declared_dead(lease, writing, run, conn, sql):
+    running = run()
+    running.context.progress(1)
     lease.lost()
-    ProgressWriter(lease, lambda: [held], 1.0).write(NO_CONNECTION)
-    lease.registered(
-        claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30), time.monotonic()
-    )
+    writing(running).write(NO_CONNECTION)
+    lease.registered(a_worker(conn), time.monotonic())
 
-    ProgressWriter(lease, lambda: [held], 1.0).write(conn)
+    writing(running).write(conn)
 
     assert sql("SELECT count(*) FROM haulier.progress") == [(0,)]
 
 
-def test_handlers_that_speak_all_the_time_are_in_nobodys_way(lease, run, conn, shown, due):
-    held, over = run(), threading.Event()
-    writer = ProgressWriter(lease, lambda: [held], 1.0)
+def test_handlers_that_speak_all_the_time_are_in_nobodys_way(writing, run, conn, sql, due):
+    running, over = run(), threading.Event()
+    writer = writing(running)
 
     def speak() -> None:
         n = 0
         while not over.is_set():
             n += 1
-            held.context.progress(n, n, f"page {n}")
+            running.context.progress(n, n, f"page {n}")
 
-    thread = threading.Thread(target=speak)
-    thread.start()
-    try:
-        for _ in range(50):
-            due(writer).write(conn)
-            [[done, total, note]] = _rows(conn, held)
-            assert (total, note) == (done, f"page {done:.0f}")
-    finally:
-        over.set()
-        thread.join()
-
-
-def _rows(conn, held: HeldJob) -> list[tuple[Any, ...]]:
-    with conn.cursor() as cursor:
-        cursor.execute("SELECT done, total, note FROM haulier.progress WHERE claim = %s", [Fence.of(held.job).claim])
-        return cursor.fetchall()
+    with beside(speak):
+        try:
+            for _ in range(50):
+                due(writer).write(conn)
+                for done, total, note in sql("SELECT done, total, note FROM haulier.progress"):
+                    assert (total, note) == (done, f"page {done:.0f}")
+        finally:
+            over.set()
+    assert sql("SELECT count(*) FROM haulier.progress") == [(1,)]

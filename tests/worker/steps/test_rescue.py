@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,32 +12,19 @@ import pytest
 from haulier.domain.errors import DatabaseUnavailable
 from haulier.postgres.connection import connect
 from haulier.postgres.errors import translated
-from haulier.queue import claims, search
+from haulier.queue import search
 from haulier.worker.lanes.refused import RefusalLog, Refused
 from haulier.worker.link.lease import Lease
 from haulier.worker.steps.rescue import GIVE_UP_SECONDS, Rescuer
 from lab.proxy import proxy_to
 from tests.isolation.rows import refusing
+from tests.worker.conftest import Clock
 
 ORPHAN = (
     "INSERT INTO haulier.job (kind, queue, payload, status, worker_id, claim, started_at, attempt, attempts,"
     " max_attempts, crashes) VALUES ('t.note', %s, jsonb_build_object('text', repeat('a', %s)), 'running', %s,"
     " gen_random_uuid(), now(), 1, 1, 1, 1) RETURNING id"
 )
-
-
-class Clock:
-    """A clock that a test sets forward."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
@@ -57,14 +44,14 @@ def as_stored(sql: Any) -> Iterator[None]:
     sql("ALTER TABLE haulier.job ALTER payload SET STORAGE EXTENDED")
 
 
-def orphan(sql: Any, queue: str, size: int) -> UUID:
-    """Store a running job of a worker without a row, which was alone when it crashed before."""
-    [[job_id]] = sql(ORPHAN, queue, size, uuid4())
-    return job_id
+@pytest.fixture
+def orphan(sql, as_stored) -> Callable[[str, int], UUID]:
+    """Give a function that stores a running job of a worker without a row, which was alone when it crashed before."""
+    return lambda queue, size: sql(ORPHAN, queue, size, uuid4())[0][0]
 
 
-def test_ends_a_job_without_its_payload_after_long_failure_to_move(rescuer, conn, sql, as_stored, clock, caplog):
-    large, small = orphan(sql, "large", 9000), orphan(sql, "small", 10)
+def test_ends_a_job_without_its_payload_after_long_failure_to_move(rescuer, conn, orphan, clock, caplog):
+    large, small = orphan("large", 9000), orphan("small", 10)
     with refusing(conn, "finished_job", "INSERT", "length(NEW.payload::text) > 5000", "57014"):
         for _ in range(9):
             rescuer.sweep(conn)
@@ -82,8 +69,8 @@ def test_ends_a_job_without_its_payload_after_long_failure_to_move(rescuer, conn
     assert f"job {large} could not be moved to the history for" in caplog.text
 
 
-def test_keeps_the_payload_of_a_job_that_a_trigger_refuses(rescuer, conn, sql, as_stored, clock):
-    refused = orphan(sql, "large", 9000)
+def test_keeps_the_payload_of_a_job_that_a_trigger_refuses(rescuer, conn, orphan, clock):
+    refused = orphan("large", 9000)
     with refusing(conn, "finished_job", "INSERT", "true", "55000"):
         for _ in range(9):
             rescuer.sweep(conn)
@@ -94,28 +81,16 @@ def test_keeps_the_payload_of_a_job_that_a_trigger_refuses(rescuer, conn, sql, a
     assert (str(ended.status), len(ended.payload["text"])) == ("failed_permanent", 9000)
 
 
-def test_names_the_job_that_cost_the_connection_and_takes_the_others(rescuer, database, conn, sql, as_stored, caplog):
-    large = orphan(sql, "large", 9000)
+def test_names_the_job_that_cost_the_connection_and_takes_the_others(rescuer, database, conn, orphan, caplog):
+    large = orphan("large", 9000)
     with proxy_to(database) as proxy:
         # As if the server runs out of memory with this job, and is killed.
         proxy.cut_before = large.hex.encode()
         with closing(connect(proxy.url)) as mine, pytest.raises(DatabaseUnavailable), translated():
             rescuer.sweep(mine)
-    small = orphan(sql, "small", 10)
+    small = orphan("small", 10)
 
     rescuer.sweep(conn)
 
     assert [str(search.get(conn, job).status) for job in (large, small)] == ["running", "failed_permanent"]
     assert f"refuses to rescue job {large}" in caplog.text
-
-
-def test_takes_orphans_while_a_worker_cannot_be_declared_dead(rescuer, conn, sql, caplog):
-    dead = claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=1)
-    sql("UPDATE haulier.worker SET beat_at = now() - interval '1 minute'")
-    job = orphan(sql, "small", 10)
-    with refusing(conn, "worker", "DELETE", "true", "42501", is_deferred=True):
-        rescuer.sweep(conn)
-
-    assert sql("SELECT id FROM haulier.worker") == [(dead,)]
-    assert str(search.get(conn, job).status) == "failed_permanent"
-    assert "the database refuses to declare workers dead" in caplog.text

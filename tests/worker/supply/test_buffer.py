@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
 import pytest
 
-from haulier.config import Config
 from haulier.domain.outcome import Outcome, Verb
-from haulier.kinds import JobContext
 from haulier.queue.claims.claim import MOST_BYTES
 from haulier.worker.link.sleeper import Bell
 from haulier.worker.supply.buffer import LEAST_WAIT_SECONDS, UNPAUSED_SECONDS, Buffer, Ended, RoundTrip
@@ -17,14 +14,21 @@ from haulier.worker.supply.held import HeldJob
 from haulier.worker.supply.shutdown import Shutdown
 from haulier.worker.supply.sizes import MOST_AHEAD, MOST_AT_ONCE, CallSize, ClaimSize
 from tests.conftest import PATIENCE
-from tests.worker.jobs import a_job, learn
-
-CONFIG = Config("postgres://db.example.com/haulier")
+from tests.rivals import beside
+from tests.worker.jobs import a_job, held, learn
 
 
 def a_run(kind: str = "mail", **given) -> HeldJob:
-    job = a_job(kind)._replace(**given)
-    return HeldJob(job, JobContext(job, CONFIG), None)
+    return held(a_job(kind)._replace(**given))
+
+
+def make_late(runs: list[HeldJob]) -> None:
+    for running in runs:
+        running.start_by = time.monotonic() - 0.01
+
+
+def verbs(ended: list[Ended]) -> list[tuple[HeldJob, Verb]]:
+    return [(each.running, each.outcome.verb) for each in ended]
 
 
 @pytest.fixture
@@ -33,34 +37,20 @@ def pace() -> ClaimSize:
 
 
 @pytest.fixture
-def shutdown() -> Shutdown:
-    return Shutdown()
+def parts() -> tuple[CallSize, Bell, Shutdown]:
+    """Give what a buffer shares with others."""
+    return CallSize(), Bell(), Shutdown()
 
 
 @pytest.fixture
-def stopping(shutdown) -> threading.Event:
-    return shutdown.stopping
+def buffer(pace, parts) -> Buffer:
+    return Buffer(pace, *parts)
 
 
-@pytest.fixture
-def bell() -> Bell:
-    return Bell()
-
-
-@pytest.fixture
-def buffer(pace, call_size, bell, shutdown) -> Buffer:
-    return Buffer(pace, call_size, bell, shutdown)
-
-
-@pytest.fixture
-def call_size() -> CallSize:
-    return CallSize()
-
-
-def fill(buffer: Buffer, runs: list[HeldJob], *, is_short: bool = False) -> int:
+def fill(buffer: Buffer, runs: list[HeldJob], *, free: int | None = None, is_short: bool = False) -> int:
     """Do as a thread that has the place does."""
     assert buffer.take_place()
-    surplus = buffer.fill(runs, free=len(runs), is_short=is_short)
+    surplus = buffer.fill(runs, free=len(runs) if free is None else free, is_short=is_short)
     buffer.done()
     return surplus
 
@@ -74,21 +64,19 @@ def test_sends_the_first_thread_for_jobs_and_hands_them_out_in_order(buffer):
 
     assert isinstance(first, RoundTrip)
     assert [buffer.next() for _ in range(3)] == runs
-    assert buffer.running == 3
-    assert buffer.is_busy(3)
-    assert not buffer.is_busy(4)
+    assert (buffer.running, buffer.is_busy(3), buffer.is_busy(4)) == (3, True, False)
+    # Its place is kept for a suspect.
+    buffer.is_reserved = True
+    assert buffer.is_busy(4)
     assert isinstance(buffer.next(), RoundTrip)
 
 
-def test_gives_one_thread_the_place_while_others_wait_for_its_jobs(buffer):
+def test_gives_one_thread_the_place_while_others_wait(buffer):
     assert isinstance(buffer.next(), RoundTrip)
-    got = []
-    waiting = threading.Thread(target=lambda: got.append(buffer.next()))
-    waiting.start()
     run = a_run()
 
-    buffer.fill([run], free=2, is_short=True)
-    waiting.join(PATIENCE)
+    with beside(buffer.next) as got:
+        buffer.fill([run], free=2, is_short=True)
 
     assert got == [run]
 
@@ -130,53 +118,43 @@ def test_runs_the_jobs_left_first_after_a_short_claim(buffer, pace):
     assert [isinstance(task, HeldJob) for task in tasks] == [True] * 5 + [False]
 
 
-def test_starts_a_last_attempt_before_all_others(buffer):
-    ordinary, last = a_run(), a_run(attempts=3, max_attempts=3)
-
-    fill(buffer, [ordinary, last])
-
-    assert buffer.next() is last
-
-
 def test_gives_back_claimed_jobs_that_would_wait(buffer, pace):
     learn(pace, "slow", 5.0)
     runs = [a_run("slow") for _ in range(10)]
-    assert buffer.take_place()
 
-    surplus = buffer.fill(runs, free=2, is_short=False)
+    surplus = fill(buffer, runs, free=2)
 
     given_back = buffer.round_trip().ended
-    assert surplus == len(given_back) == 8
-    assert [ended.running for ended in given_back] == runs[2:]
-    assert {(ended.outcome.verb, ended.outcome.delay) for ended in given_back} == {(Verb.RELEASE, None)}
+    assert surplus == 8
+    assert verbs(given_back) == [(run, Verb.RELEASE) for run in runs[2:]]
+    assert {ended.outcome.delay for ended in given_back} == {None}
 
 
-def test_gives_back_unstarted_jobs_when_the_process_stops(buffer, stopping):
+def test_gives_back_unstarted_jobs_when_the_process_stops(buffer, parts):
     fill(buffer, [a_run(), a_run()], is_short=True)
     started = buffer.next()
 
-    stopping.set()
+    parts[2].stopping.set()
     unstarted = buffer.empty()
     turn = buffer.next(Ended(started, Outcome.complete()), seconds=0.1)
     buffer.done()
 
-    assert len(unstarted) == 1
     assert isinstance(turn, RoundTrip)
-    assert len(turn.ended) == 2
-    assert buffer.next() is None
+    assert (len(unstarted), len(turn.ended), buffer.next()) == (1, 2, None)
+    # As does what a claim brings then.
+    assert fill(buffer, [a_run() for _ in range(300)], free=1) == len(buffer.round_trip().ended) == 300
 
 
-def test_rings_the_bell_when_a_run_ends_while_a_thread_waits(buffer, bell):
+def test_rings_the_bell_when_a_run_ends_while_a_thread_waits(buffer, parts):
+    _, bell, _ = parts
     assert isinstance(buffer.next(), RoundTrip)
     bell.clear()
-    rung = threading.Event()
-    waiting = threading.Thread(target=lambda: (bell.wait(10), rung.set()))
-    waiting.start()
+    began = time.monotonic()
 
-    buffer.add(Ended(a_run(), Outcome.complete()))
+    with beside(lambda: bell.wait(PATIENCE)):
+        buffer.add(Ended(a_run(), Outcome.complete()))
 
-    assert rung.wait(PATIENCE)
-    waiting.join()
+    assert time.monotonic() - began < PATIENCE
 
 
 def test_puts_unsettled_runs_back_before_later_ones(buffer):
@@ -225,16 +203,6 @@ def test_claims_only_jobs_that_can_start_while_all_are_last_attempts(buffer, pac
     assert buffer.round_trip() == before
 
 
-def test_gives_back_jobs_that_a_claim_brings_to_a_stopping_process(buffer, pace, stopping):
-    learn(pace, "mail", 0.00002)
-    assert buffer.take_place()
-    stopping.set()
-
-    surplus = buffer.fill([a_run() for _ in range(300)], free=1, is_short=False)
-
-    assert surplus == len(buffer.round_trip().ended) == 300
-
-
 def test_learns_no_duration_from_a_job_that_it_gives_back(buffer, pace):
     learn(pace, "mail", 0.002)
 
@@ -247,133 +215,100 @@ def test_learns_no_duration_from_a_job_that_it_gives_back(buffer, pace):
     assert pace.seconds("mail") == pytest.approx(0.002)
 
 
-def test_claims_as_many_as_a_call_carries_and_keeps_two_claims_ahead(buffer, pace, call_size):
+def test_claims_as_many_as_a_call_carries_and_keeps_two_claims_ahead(buffer, pace, parts):
     learn(pace, "mail", 0.0001)
-    call_size.brought(1, MOST_BYTES // 10)
+    parts[0].brought(1, MOST_BYTES // 10)
     place = buffer.next()
 
     surplus = buffer.fill([a_run() for _ in range(10)], free=4, is_short=False)
     buffer.done()
-    again = buffer.next()
 
-    assert (place.limit, surplus, again.limit) == (10, 0, 10)
+    assert (place.limit, surplus, buffer.next().limit) == (10, 0, 10)
 
 
 def test_settles_what_a_call_carries_and_claims_nothing_while_more_is_left(buffer, pace):
     learn(pace, "mail", 0.0001)
-    runs = [a_run() for _ in range(600)]
-    for run in runs:
-        buffer.add(Ended(run, Outcome.complete("x" * 60_000)))
+    for _ in range(600):
+        buffer.add(large())
 
     place = buffer.next()
     buffer.done()
     others = []
     while (more := buffer.next()).ended:
-        others.append(more)
+        others.append(len(more.ended))
         buffer.done()
 
     assert MOST_BYTES <= sum(ended.size for ended in place.ended) < MOST_BYTES + 70_000
     assert place.limit == 0
-    assert [len(other.ended) for other in others][-1] <= len(place.ended)
-    assert len(place.ended) + sum(len(other.ended) for other in others) == len(runs)
+    assert others[-1] <= len(place.ended) == 600 - sum(others)
+
+
+def large() -> Ended:
+    """Return a run with so large an outcome that a call carries less than 200 of them."""
+    return Ended(a_run(), Outcome.complete("x" * 60_000))
 
 
 def test_settles_at_once_when_the_outcomes_fill_a_call(buffer, pace, monkeypatch):
-    monkeypatch.setattr("haulier.worker.supply.buffer.WINDOW_SECONDS", 1000.0)
-    monkeypatch.setattr("haulier.worker.supply.buffer.LEAST_WAIT_SECONDS", 1000.0)
+    for bound in ("WINDOW_SECONDS", "LEAST_WAIT_SECONDS"):
+        monkeypatch.setattr(f"haulier.worker.supply.buffer.{bound}", 1000.0)
     learn(pace, "mail", 0.0001)
     fill(buffer, [a_run() for _ in range(50)], is_short=True)
-    for _ in range(100):
-        buffer.add(Ended(a_run(), Outcome.complete("x" * 60_000)))
-    little = buffer.next()
-    for _ in range(100):
-        buffer.add(Ended(a_run(), Outcome.complete("x" * 60_000)))
+    turns = []
+    for _ in range(2):
+        for _ in range(100):
+            buffer.add(large())
+        turns.append(type(buffer.next()))
 
-    much = buffer.next()
-
-    assert isinstance(little, HeldJob)
-    assert isinstance(much, RoundTrip)
-
-
-def test_is_busy_while_its_place_is_kept_for_a_suspect(buffer):
-    before = buffer.is_busy(1)
-
-    buffer.is_reserved = True
-
-    assert (before, buffer.is_busy(1)) == (False, True)
+    assert turns == [HeldJob, RoundTrip]
 
 
 def test_gives_back_the_jobs_of_a_paused_queue(buffer, pace):
     learn(pace, "mail", 0.0001)
-    first = buffer.next()
     bulk, mail = [a_run(queue="bulk") for _ in range(2)], [a_run(queue="mail") for _ in range(2)]
-    buffer.fill([bulk[0], mail[0], bulk[1], mail[1]], free=4, is_short=True)
-    buffer.done()
+    fill(buffer, [bulk[0], mail[0], bulk[1], mail[1]], is_short=True)
 
     buffer.look_for_paused({"bulk", "other"}, asked_at=time.monotonic())
 
-    assert isinstance(first, RoundTrip)
     assert [buffer.next(), buffer.next()] == mail
-    ended = buffer.next().ended
-    assert [(each.running, each.outcome.verb) for each in ended] == [(running, Verb.RELEASE) for running in bulk]
+    assert verbs(buffer.next().ended) == [(running, Verb.RELEASE) for running in bulk]
 
 
 def test_gives_back_jobs_whose_queue_was_not_confirmed_unpaused_in_time(buffer, pace):
     learn(pace, "mail", 0.0001)
-    first = buffer.next()
     late, fresh = [a_run() for _ in range(3)], [a_run() for _ in range(2)]
-    buffer.fill(late, free=3, is_short=False)
-    buffer.fill(fresh, free=2, is_short=True)
-    for running in late:
-        running.start_by = time.monotonic() - 0.01
-    buffer.done()
+    fill(buffer, late)
+    fill(buffer, fresh, is_short=True)
+    make_late(late)
 
-    assert isinstance(first, RoundTrip)
+    # By a look that was long ago neither.
+    buffer.look_for_paused(set(), asked_at=time.monotonic() - UNPAUSED_SECONDS - 0.01)
+
     assert [buffer.next(), buffer.next()] == fresh
-    ended = buffer.next().ended
-    assert [(each.running, each.outcome.verb) for each in ended] == [(running, Verb.RELEASE) for running in late]
+    assert verbs(buffer.next().ended) == [(running, Verb.RELEASE) for running in late]
     assert {running.has_ended for running in late} == {True}
 
 
 def test_starts_what_has_waited_for_long_if_a_look_has_found_its_queue_unpaused(buffer, pace):
     learn(pace, "mail", 0.0001)
-    buffer.next()
     waiting, later = [a_run() for _ in range(2)], [a_run() for _ in range(2)]
-    buffer.fill(waiting, free=2, is_short=False)
-    for running in waiting:
-        running.start_by = time.monotonic() - 0.01
+    fill(buffer, waiting)
+    make_late(waiting)
 
     buffer.look_for_paused({"bulk"}, asked_at=time.monotonic())
     # Their claim may have been answered late, and have read the pauses before the look.
-    buffer.fill(later, free=2, is_short=True)
-    for running in later:
-        running.start_by = time.monotonic() - 0.01
-    buffer.done()
+    fill(buffer, later, is_short=True)
+    make_late(later)
 
     assert [buffer.next(), buffer.next()] == waiting
     assert [each.running for each in buffer.next().ended] == later
 
 
-def test_gives_back_jobs_after_a_look_at_pauses_from_long_ago(buffer, pace):
-    learn(pace, "mail", 0.0001)
-    buffer.next()
-    waiting = [a_run() for _ in range(2)]
-    buffer.fill(waiting, free=2, is_short=True)
-    for running in waiting:
-        running.start_by = time.monotonic() - 0.01
+def test_counts_the_wait_from_the_claim_but_leaves_each_job_some_time(buffer):
+    assert buffer.take_place()
+    for took, waits in ((0.0, UNPAUSED_SECONDS), (5.0, LEAST_WAIT_SECONDS)):
+        run, answered_at = a_run(), time.monotonic()
 
-    buffer.look_for_paused(set(), asked_at=time.monotonic() - UNPAUSED_SECONDS - 0.01)
-    buffer.done()
+        buffer.fill([run], free=1, is_short=True, asked_at=answered_at - took)
 
-    assert [each.running for each in buffer.next().ended] == waiting
-
-
-@pytest.mark.parametrize(("took", "waits"), [(0.0, UNPAUSED_SECONDS), (5.0, LEAST_WAIT_SECONDS)])
-def test_counts_the_wait_from_the_claim_but_leaves_each_job_some_time(buffer, took, waits):
-    buffer.next()
-    run, answered_at = a_run(), time.monotonic()
-
-    buffer.fill([run], free=1, is_short=True, asked_at=answered_at - took)
-
-    # The sum of two floats may be less than it by what rounding takes.
-    assert waits - 1e-6 <= run.start_by - answered_at < waits + 0.1
+        # The sum of two floats may be less than it by what rounding takes.
+        assert waits - 1e-6 <= run.start_by - answered_at < waits + 0.1

@@ -16,49 +16,49 @@ from haulier.worker.supply.sizes import (
 from tests.worker.jobs import a_job, learn
 
 
-def test_claims_nothing_ahead_before_it_knows_anything():
-    pace = ClaimSize(threads=16)
+@pytest.fixture
+def pace() -> ClaimSize:
+    return ClaimSize(threads=16)
 
+
+def test_claims_nothing_ahead_before_it_knows_anything(pace):
     assert pace.ahead() == 0
     assert not pace.is_quick("mail")
     # One for each free thread; that the rest is as quick is not known.
     assert pace.fitting([a_job("mail") for _ in range(40)], free=16) == 16 + 1
 
 
-@pytest.mark.parametrize(("seconds", "ahead"), [(0.00002, MOST_AHEAD), (0.005, 160), (0.2, 0), (30.0, 0)])
-def test_holds_as_many_jobs_as_the_threads_run_in_the_window(seconds, ahead):
-    pace = ClaimSize(threads=16)
-
+@pytest.mark.parametrize(("seconds", "ahead"), [(0.00002, MOST_AHEAD), (0.005, 160), (0.2, 0)])
+def test_holds_as_many_jobs_as_the_threads_run_in_the_window(pace, seconds, ahead):
     learn(pace, "mail", seconds)
 
     assert pace.ahead() == pytest.approx(ahead, rel=0.02)
     assert pace.is_quick("mail") is (seconds < 0.001)
 
 
-def test_is_hardly_moved_by_one_slow_job_among_many():
-    pace = ClaimSize(threads=16)
+def test_follows_a_kind_that_has_become_slow_but_not_one_slow_job(pace):
     learn(pace, "mail", 0.005)
 
     learn(pace, "mail", 30.0, times=1)
-
-    assert pace.ahead() > 80
-
-
-def test_follows_a_kind_that_has_become_slow():
-    pace = ClaimSize(threads=16)
-    learn(pace, "mail", 0.005)
-
+    after_one = pace.ahead()
     learn(pace, "mail", 2.0, times=100)
 
+    assert after_one > 80
     assert pace.ahead() == 0
+
+
+def learn_a_mix(pace: ClaimSize, quick: float) -> None:
+    learn(pace, "quick", quick)
+    learn(pace, "slow", 1.0, times=1)
+    learn(pace, "quick", quick)
 
 
 def test_keeps_jobs_that_start_in_time_and_expects_the_same_mix():
     pace = ClaimSize(threads=4)
-    learn(pace, "quick", 0.0001)
-    learn(pace, "slow", 1.0, times=1)
-    learn(pace, "quick", 0.0001)
+    learn_a_mix(pace, 0.0001)
     assert pace.ahead() > 100
+    # Quick ones are all kept.
+    assert pace.fitting([a_job("quick")] * 500, free=0) == 500
 
     kept = pace.fitting([a_job("quick")] * 10 + [a_job("slow")] * 90, free=2)
 
@@ -69,9 +69,7 @@ def test_keeps_jobs_that_start_in_time_and_expects_the_same_mix():
 
 def test_claims_no_more_of_a_mix_than_it_keeps():
     pace = ClaimSize(threads=8)
-    learn(pace, "quick", 0.00002)
-    learn(pace, "slow", 1.0, times=1)
-    learn(pace, "quick", 0.00002)
+    learn_a_mix(pace, 0.00002)
     mix = ([a_job("quick")] * 19 + [a_job("slow")]) * 25
     assert pace.ahead() == MOST_AHEAD
 
@@ -81,26 +79,8 @@ def test_claims_no_more_of_a_mix_than_it_keeps():
 
     assert kept == 19
     assert pace.ahead() <= 2 * kept
-
-
-def test_claims_more_again_once_whole_claims_are_kept():
-    pace = ClaimSize(threads=8)
-    learn(pace, "quick", 0.00002)
-    learn(pace, "slow", 1.0, times=1)
-    for _ in range(6):
-        pace.fitting([a_job("quick")] * 19 + [a_job("slow")] * 20, free=0)
-
-    learn(pace, "quick", 0.00002, times=1)
-    learn(pace, "quick", 0.00002, times=100)
-
+    learn(pace, "quick", 0.00002, times=101)
     assert pace.ahead() == MOST_AHEAD
-
-
-def test_gives_back_no_quick_job():
-    pace = ClaimSize(threads=4)
-    learn(pace, "quick", 0.0001)
-
-    assert pace.fitting([a_job("quick")] * 500, free=0) == 500
 
 
 # How much one call carries
@@ -111,32 +91,16 @@ def size() -> CallSize:
     return CallSize()
 
 
-def test_is_the_largest_claim_if_jobs_are_small(size):
-    size.brought(1000, 200_000)
+def test_carries_what_fits_of_recent_jobs_and_one_job_at_least(size):
+    carried = []
+    for jobs, size_of_each in ((1000, 200), (8, 250_000), (1, 200_000_000), *[(30, 200)] * 24):
+        size.brought(jobs, jobs * size_of_each)
+        carried.append(size.jobs)
 
-    assert size.jobs == MOST_AT_ONCE
-
-
-def test_follows_the_size_of_recent_jobs(size):
-    size.brought(8, 8 * 250_000)
-
-    assert size.jobs == MOST_BYTES // 250_000
-
-
-def test_is_one_job_at_least(size):
-    size.brought(1, 200_000_000)
-
-    assert size.jobs == 1
-
-
-def test_grows_again_with_small_jobs(size):
-    size.brought(8, 8 * 250_000)
-    large = size.jobs
-    for _ in range(12):
-        size.brought(30, 30 * 200)
-
-    assert large < 40
-    assert size.jobs == MOST_AT_ONCE
+    assert carried[:3] == [MOST_AT_ONCE, MOST_BYTES // 250_000, 1]
+    # It grows again with small ones, step by step.
+    assert carried[3] == 1
+    assert carried[-1] == MOST_AT_ONCE
 
 
 def test_halves_after_a_call_without_answer_and_doubles_after_quick_ones(size):
@@ -153,15 +117,10 @@ def test_halves_after_a_call_without_answer_and_doubles_after_quick_ones(size):
     assert not size.is_halved
 
 
-def test_keeps_its_size_if_a_call_is_cut_off_at_once(size):
+def test_shrinks_if_calls_are_refused_but_not_if_one_is_cut_off(size):
     size.failed(1000, 0.2)
-
-    assert size.jobs == MOST_AT_ONCE
-
-
-def test_goes_down_to_one_if_everything_is_refused(size):
+    kept = size.jobs
     for _ in range(20):
         size.refused(size.jobs)
 
-    assert size.jobs == 1
-    assert size.is_halved
+    assert (kept, size.jobs, size.is_halved) == (MOST_AT_ONCE, 1, True)

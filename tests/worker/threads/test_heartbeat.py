@@ -7,16 +7,15 @@ from uuid import uuid4
 
 import pytest
 
-from haulier.config import Config
 from haulier.domain.job import JobStatus
-from haulier.kinds import JobContext
 from haulier.postgres.sql_files import SQL
 from haulier.queue import search
 from haulier.queue.queues.pauses import pause
+from haulier.version import version as own_version
 from haulier.worker.assembly import Assembly
-from haulier.worker.supply.held import HeldJob
 from haulier.worker.threads.heartbeat import Heartbeat
-from tests.worker.jobs import a_job
+from tests.conftest import eventually
+from tests.worker.jobs import a_job, held
 
 
 @pytest.fixture
@@ -38,27 +37,21 @@ def tick(heartbeat):
 
 
 @pytest.fixture
-def commit_unanswered(heartbeat, tick, conn):
+def commit_unanswered(heartbeat, tick, sql):
     """Give a function with which a claim of all jobs is committed that was never answered; call `tick` before it."""
     claim_id = uuid4()
-
-    def commit_unanswered() -> None:
-        with conn.cursor() as cursor:
-            cursor.execute(
-                "UPDATE haulier.job SET status = 'running', worker_id = %s, claim = %s, attempt = 1, attempts = 1,"
-                " started_at = now()",
-                [heartbeat.link.lease.registered_as, claim_id],
-            )
-
     tick()
     heartbeat.held.begin_claim(claim_id)
     heartbeat.held.end_claim(claim_id, None)
-    return commit_unanswered
+    return lambda: sql(
+        "UPDATE haulier.job SET status = 'running', worker_id = %s, claim = %s, attempt = 1, attempts = 1,"
+        " started_at = now()",
+        heartbeat.link.lease.registered_as,
+        claim_id,
+    )
 
 
-def test_gives_back_what_an_unanswered_claim_has_brought_however_late_it_is_committed(
-    heartbeat, tick, conn, enqueue, commit_unanswered
-):
+def test_gives_back_an_unanswered_claim_however_late_it_commits(heartbeat, tick, conn, enqueue, commit_unanswered):
     job = enqueue("t.note")
     tick()
     before = search.get(conn, job.id)
@@ -87,10 +80,8 @@ def test_looks_on_for_a_claim_of_which_somebody_has_locked_a_job(tick, conn, enq
     assert search.get(conn, second.id).status is JobStatus.QUEUED
 
 
-def test_goes_on_with_the_rest_if_one_statement_is_refused(
-    heartbeat, tick, conn, enqueue, commit_unanswered, monkeypatch
-):
-    job, beat_at = enqueue("t.note"), _beat_at(conn)
+def test_goes_on_if_one_statement_is_refused(heartbeat, tick, conn, sql, enqueue, commit_unanswered, monkeypatch):
+    job, beat_at = enqueue("t.note"), sql("SELECT beat_at FROM haulier.worker")
     # Long enough ago for both to be due.
     heartbeat.link.lease._beat_at = heartbeat._suspects_at = float("-inf")
     commit_unanswered()
@@ -99,14 +90,14 @@ def test_goes_on_with_the_rest_if_one_statement_is_refused(
 
     tick()
 
-    assert _beat_at(conn) > beat_at
+    assert sql("SELECT beat_at FROM haulier.worker") > beat_at
     assert search.get(conn, job.id).status is JobStatus.QUEUED
     assert heartbeat.link.outage._failures > 0
 
 
 @pytest.mark.parametrize("is_refused", [False, True])
 def test_gives_back_what_was_claimed_ahead_of_a_paused_queue(heartbeat, tick, conn, monkeypatch, is_refused):
-    bulk, mail = (HeldJob(job, JobContext(job, Config("postgres://")), None) for job in map(a_job_of, ("bulk", "mail")))
+    bulk, mail = (held(a_job("mail")._replace(queue=queue)) for queue in ("bulk", "mail"))
     buffer = heartbeat.pauses.buffer
     assert buffer.take_place()
     buffer.fill([bulk, mail], free=2, is_short=True)
@@ -131,12 +122,26 @@ def test_asks_for_no_pauses_if_no_job_waits(heartbeat, tick, monkeypatch):
     assert heartbeat.link.outage._failures == 0
 
 
-def a_job_of(queue):
-    return a_job("mail")._replace(queue=queue)
+def test_a_quiet_process_says_its_version_and_claims_nothing(spawn_worker, enqueue, finished, sql, conn):
+    spawn_worker()
+    # It registers first.
+    eventually(lambda: sql("SELECT version FROM haulier.worker") != [(None,)])
+    [said] = sql("UPDATE haulier.worker SET quiet = true RETURNING id, version, kinds, stopping")
+    quiet, version, kinds, stopping = said
+    other = spawn_worker()
+    for job in [enqueue("t.note") for _ in range(10)]:
+        finished(job)
+    other.terminate()
+    assert other.wait() == 0
+    waiting = enqueue("t.note")
+    [(beat,)] = sql("SELECT beat_at FROM haulier.worker WHERE id = %s", quiet)
 
+    # It lives, and has had the time to look.
+    eventually(lambda: sql("SELECT 1 FROM haulier.worker WHERE beat_at > %s + interval '2 s'", beat))
 
-def _beat_at(conn):
-    with conn.cursor() as cursor:
-        cursor.execute("SELECT beat_at FROM haulier.worker")
-        [[beat_at]] = cursor.fetchall()
-        return beat_at
+    assert search.get(conn, waiting.id).status is JobStatus.QUEUED
+    sql("UPDATE haulier.worker SET quiet = false")
+    assert finished(waiting).status is JobStatus.SUCCEEDED
+    assert (version, stopping) == (own_version(), False)
+    assert {"send_email", "t.note"} <= set(kinds)
+    assert kinds == sorted(kinds)

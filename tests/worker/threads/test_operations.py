@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -13,7 +13,7 @@ from haulier.queue.operations.operations import Operation, Order
 from haulier.queue.search.job_filter import JobFilter
 from haulier.worker.steps.operate import LEASE_SECONDS
 from tests.conftest import Sql, eventually
-from tests.touched import Touched, touching
+from tests.touched import touching
 from tests.worker.waiting import AT_ONCE
 
 FAILED = """
@@ -46,15 +46,7 @@ SOONER = 0.75 * LEASE_SECONDS
 
 
 @pytest.fixture
-def touched(sql: Sql) -> Iterator[Touched]:
-    """Give the ledger of who touched which job."""
-    with touching(sql) as ledger:
-        yield ledger
-
-
-@pytest.fixture
 def slow(sql: Sql) -> Iterator[None]:
-    """Have each step take its time."""
     sql(SLOW)
     yield
     sql(QUICK)
@@ -65,68 +57,70 @@ def retry(conn, *, starts_in: float = 0.0) -> Operation:
     return ops.start(conn, order, as_of=None, actor=None)
 
 
-def test_retry_each_job_once_while_they_are_killed_three_times(spawn_worker, conn, sql, touched, slow):
-    ids = {each for (each,) in sql(FAILED, 1200)}
-    operation = retry(conn)
-
-    for done in (100, 400, 700):
-        process = spawn_worker(**ELSEWHERE)
-        eventually(lambda done=done: ops.get_operation(conn, operation.id).done >= done)
-        process.kill()
-        # As if its turn had ended by time.
-        sql("UPDATE haulier.operation SET worked_until = now()")
-    assert ops.get_operation(conn, operation.id).status is OperationStatus.RUNNING
-    spawn_worker(**ELSEWHERE)
-    eventually(lambda: ops.get_operation(conn, operation.id).status is OperationStatus.DONE)
-
-    ended = ops.get_operation(conn, operation.id)
-    assert (ended.matched, ended.done, ended.skipped, ended.failed) == (1200, 1200, 0, 0)
-    acted = touched.by(operation.id)
-    assert (len(acted), set(acted)) == (1200, ids)
+@pytest.fixture
+def of(conn) -> Callable[[Operation], Operation]:
+    return lambda operation: ops.get_operation(conn, operation.id)
 
 
-def test_stop_soon_after_a_cancel_and_go_on_after_a_resume(spawn_worker, conn, sql, slow):
+@pytest.fixture
+def under_way(spawn_worker, conn, sql, slow, of) -> Operation:
+    """Give an operation on 2000 jobs that a worker has begun."""
     sql(FAILED, 2000)
     operation = retry(conn)
     spawn_worker(**ELSEWHERE)
-    eventually(lambda: ops.get_operation(conn, operation.id).done > 0)
+    eventually(lambda: of(operation).done > 0)
+    return operation
 
+
+def test_retry_each_job_once_while_they_are_killed_three_times(spawn_worker, conn, sql, slow, of):
+    ids = {each for (each,) in sql(FAILED, 1200)}
+    with touching(sql) as touched:
+        operation = retry(conn)
+        for done in (100, 400, 700):
+            process = spawn_worker(**ELSEWHERE)
+            eventually(lambda done=done: of(operation).done >= done)
+            process.kill()
+            # As if its turn had ended by time.
+            sql("UPDATE haulier.operation SET worked_until = now()")
+        assert of(operation).status is OperationStatus.RUNNING
+        spawn_worker(**ELSEWHERE)
+        eventually(lambda: of(operation).status is OperationStatus.DONE)
+        acted = touched.by(operation.id)
+
+    ended = of(operation)
+    assert (ended.matched, ended.done, ended.skipped, ended.failed) == (1200, 1200, 0, 0)
+    assert (len(acted), set(acted)) == (1200, ids)
+
+
+def test_stop_soon_after_a_cancel_and_go_on_after_a_resume(conn, sql, under_way, of):
     began = time.monotonic()
-    cancelled = ops.cancel_operation(conn, operation.id)
+    cancelled = ops.cancel_operation(conn, under_way.id)
 
     assert time.monotonic() - began < AT_ONCE
     assert 0 < cancelled.done < 2000
     assert sql("SELECT count(*) FROM haulier.job") == [(cancelled.done,)]
-    ops.resume_operation(conn, operation.id)
-    eventually(lambda: ops.get_operation(conn, operation.id).done > cancelled.done)
-
-
-def test_go_on_soon_after_they_were_cut_off(spawn_worker, conn, sql, slow):
-    sql(FAILED, 2000)
-    operation = retry(conn)
-    spawn_worker(**ELSEWHERE)
-    eventually(lambda: ops.get_operation(conn, operation.id).done > 0)
+    ops.resume_operation(conn, under_way.id)
+    eventually(lambda: of(under_way).done > cancelled.done)
 
     eventually(lambda: sql(CUT_OFF))
 
-    done = ops.get_operation(conn, operation.id).done
-    eventually(lambda: ops.get_operation(conn, operation.id).done > done, within=SOONER)
+    done = of(under_way).done
+    eventually(lambda: of(under_way).done > done, within=SOONER)
 
 
-def test_begin_when_it_is_due_and_let_another_go_on_when_they_stop(spawn_worker, conn, sql, slow):
+def test_begin_when_it_is_due_and_let_another_go_on_when_they_stop(spawn_worker, conn, sql, slow, of):
     sql(FAILED, 1500)
     first = spawn_worker(**ELSEWHERE)
     operation = retry(conn, starts_in=2)
 
-    eventually(lambda: ops.get_operation(conn, operation.id).started_at is not None)
-    begun = ops.get_operation(conn, operation.id)
-    assert begun.started_at is not None
+    eventually(lambda: of(operation).started_at is not None)
+    begun = of(operation)
     assert 0 <= (begun.started_at - begun.starts_at).total_seconds() < AT_ONCE
-    eventually(lambda: ops.get_operation(conn, operation.id).done > 0)
+    eventually(lambda: of(operation).done > 0)
     second = spawn_worker(**ELSEWHERE)
     first.terminate()
     assert first.wait() == 0
 
-    done = ops.get_operation(conn, operation.id).done
-    eventually(lambda: ops.get_operation(conn, operation.id).done > done, within=SOONER)
+    done = of(operation).done
+    eventually(lambda: of(operation).done > done, within=SOONER)
     assert "Traceback" not in first.log + second.log
