@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from haulier.postgres.prepared import as_prepared
 from haulier.postgres.sql_files import SQL
-from haulier.queue.claims.prepared import prepared
+from haulier.queue.claims.settle import prepared
 from tests.architecture import reading
 from tests.architecture.reading import OURS
 

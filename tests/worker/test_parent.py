@@ -99,9 +99,14 @@ def test_replaces_a_killed_process_and_opens_no_connection_of_its_own(spawn_fami
 
     # The port of the metrics, which all share.
     [shared] = sockets(parent.pid)
-    own = [sockets(pid) - {shared} for pid in (other, successor)]
-    assert all(len(each) >= 2 for each in own)
-    assert not own[0] & own[1]
+
+    def own() -> list[set[str]]:
+        return [sockets(pid) - {shared} for pid in (other, successor)]
+
+    # Its calls, and notifications.
+    eventually(lambda: all(len(each) >= 2 for each in own()))
+    first, second = own()
+    assert not first & second
     assert "\nThreads:\t1\n" in Path(f"/proc/{parent.pid}/status").read_text()
 
 

@@ -9,8 +9,7 @@ from uuid import UUID
 import pytest
 
 from haulier.domain.claim import LaneName, Mark
-from haulier.worker.lanes.marks import MANY_LANES, MOST_LANES
-from haulier.worker.lanes.turns import JOB_BYTES, MOST_FULL, Turns
+from haulier.worker.lanes.marks import JOB_BYTES, MANY_LANES, MOST_FULL, MOST_LANES, Turns
 from tests.worker.jobs import a_claimed_job
 from tests.worker.lanes.conftest import NOW, at, lane, many, queues
 

@@ -12,7 +12,7 @@ import requests
 from app.api import build
 from haulier.config import Config
 from haulier.domain.errors import Refusal
-from haulier.postgres.database import Database
+from haulier.postgres.pool import Database
 from haulier.queue import claims
 from haulier.queue.claims.lanes import LOOK_SECONDS
 from haulier.queue.rows import ClaimedJob

@@ -13,9 +13,8 @@ import pytest
 from haulier.postgres.connection import connect
 from haulier.queue import claims
 from haulier.queue.claims.wakeups import fall_asleep
-from haulier.worker.link.bell import Bell
 from haulier.worker.link.lease import Lease
-from haulier.worker.link.sleeper import Sleeper
+from haulier.worker.link.sleeper import Bell, Sleeper
 from tests.conftest import PATIENCE
 from tests.rivals import beside
 from tests.worker.jobs import a_worker

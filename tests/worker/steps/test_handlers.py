@@ -15,7 +15,7 @@ from haulier.domain.outcome import Verb
 from haulier.kinds import Kind, RetryPolicy, StopReason
 from haulier.queue import jobs as job_acts
 from haulier.queue import search
-from haulier.worker.link.bell import Bell
+from haulier.worker.link.sleeper import Bell
 from haulier.worker.steps.timeouts import Timeouts
 from haulier.worker.supply.buffer import Buffer
 from haulier.worker.supply.held import HeldJob
