@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, date, datetime
+from functools import cache
 from typing import Any
 from uuid import uuid4
 
@@ -29,7 +30,7 @@ from haulier.queue.jobs.acting import prepared as prepared_acts
 from haulier.queue.upkeep.migrate import migrate
 from tests.patience import PATIENCE, eventually
 from tests.pooler import Pooler, pooler_to
-from tests.roles import Roles, least_roles
+from tests.roles import Roles, least_roles, let_create, make_roles, name_roles
 
 # Threads that a process keeps once it needed them, and so no leak of the test that did so first.
 LASTING = {"haulier-watchdog"}
@@ -172,21 +173,19 @@ def _drop_database(postgres: str) -> Callable[[str], None]:
 def _make_migrated_database(
     postgres: str, _make_database: Callable[[], str], pooled: Callable[[str], str], direct: Callable[[str], str]
 ) -> Callable[[], str]:
-    # By day: with the schema comes a history that begins on the day of `migrate`.
-    templates: dict[date, str] = {}
-
     def migrated() -> str:
         dsn = _make_database()
         with closing(connect(direct(dsn))) as conn:
             migrate(conn, retention_days=30)
         return dsn
 
+    # By day: with the schema comes a history that begins on the day of `migrate`.
+    template = cache(lambda day: migrated())
+
     def make() -> str:
         if os.environ.get("DATABASE_URL"):  # where it would have to be dropped
             return migrated()
-        today = datetime.now(UTC).date()
-        template = templates.get(today) or templates.setdefault(today, parse_dsn(migrated())["dbname"])
-        return pooled(copied(postgres, template))
+        return pooled(copied(postgres, parse_dsn(template(datetime.now(UTC).date()))["dbname"]))
 
     return make
 
@@ -356,17 +355,42 @@ def sql(conn: Connection) -> Sql:
     return sql_on(conn)
 
 
+@pytest.fixture(scope="session")
+def _roles_to_copy(_make_database: Callable[[], str], direct: Callable[[str], str]) -> Callable[[date], Roles]:
+    @cache
+    def of(day: date) -> Roles:
+        dsn = direct(_make_database())
+        with closing(connect(dsn)) as conn:
+            return make_roles(conn, dsn, name_roles())
+
+    return of
+
+
 @pytest.fixture
-def super_conn(fresh_database: str) -> Iterator[Connection]:
-    """Give a superuser's connection to an empty database."""
-    with closing(connect(fresh_database)) as conn:
-        [(is_super,)] = sql_on(conn)("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
-        assert is_super, "the role of DATABASE_URL may not make other roles, which this needs"
+def roles(
+    postgres: str,
+    pooled: Callable[[str], str],
+    _make_database: Callable[[], str],
+    _roles_to_copy: Callable[[date], Roles],
+    _drop_database: Callable[[str], None],
+    _as_marked: Callable[[str], str],
+) -> Iterator[Roles]:
+    """Give the three roles in a database of the test's own, which has the schema in it."""
+    if os.environ.get("DATABASE_URL"):  # where the roles would have to be dropped
+        dsn = _as_marked(_make_database())
+        with closing(connect(dsn)) as conn, least_roles(conn, dsn) as roles:
+            yield roles
+        return
+    template = _roles_to_copy(datetime.now(UTC).date())
+    dsn = _as_marked(pooled(copied(postgres, parse_dsn(template.url)["dbname"])))
+    with closing(connect(postgres)) as conn:
+        let_create(conn, dsn, template.names["owner"])
+    yield Roles.of(template.names, dsn)
+    _drop_database(dsn)
+
+
+@pytest.fixture
+def super_conn(roles: Roles) -> Iterator[Connection]:
+    """Give a superuser's connection to the database of the roles."""
+    with closing(connect(roles.url)) as conn:
         yield conn
-
-
-@pytest.fixture
-def roles(super_conn: Connection, fresh_database: str) -> Iterator[Roles]:
-    """Give the three roles in that database, which has the schema in it now."""
-    with least_roles(super_conn, fresh_database) as roles:
-        yield roles

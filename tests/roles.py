@@ -19,16 +19,23 @@ from haulier.queue.upkeep.migrate import migrate
 
 ROOT = Path(__file__).parents[1]
 GRANTS = ROOT / "grants.sql"
+PARTS = ("owner", "web", "worker")
 
 
 @dataclass(frozen=True)
 class Roles:
-    """Three roles, and the DSN of a database as each of them opens it."""
+    """Three roles, and the DSN of a database as a superuser and each of them opens it."""
 
     names: dict[str, str]
+    url: str
     owner: str
     web: str
     worker: str
+
+    @classmethod
+    def of(cls, names: dict[str, str], url: str) -> Roles:
+        """Return the roles with these names, in the database of this DSN."""
+        return cls(names, url, *(url_as(url, names[part]) for part in PARTS))
 
 
 def url_as(dsn: str, role: str) -> str:
@@ -51,26 +58,44 @@ def apply_grants(conn: Connection, web: str, worker: str, *, web_makes_keys: str
         cursor.execute("BEGIN;" + re.sub(r""":(["'])(\w+)\1""", fill, statements) + "COMMIT")
 
 
-@contextmanager
-def least_roles(conn: Connection, dsn: str, *, by: Connection | None = None) -> Iterator[Roles]:
-    """Give the roles, with names that have to be quoted; `conn` is a superuser's, in the empty database of the DSN.
+def name_roles() -> dict[str, str]:
+    """Return names that have to be quoted, by part."""
+    mark = uuid.uuid4().hex[:8]
+    return {part: f'Haulier "{part}" {mark}' for part in PARTS}
+
+
+def make_roles(conn: Connection, dsn: str, names: dict[str, str], *, by: Connection | None = None) -> Roles:
+    """Make the roles, and the schema with their rights; `conn` is a superuser's, in the empty database of the DSN.
 
     Args:
         by: The connection on which grants.sql is applied, if not `conn`.
     """
-    mark = uuid.uuid4().hex[:8]
-    names = {part: f'Haulier "{part}" {mark}' for part in ("owner", "web", "worker")}
     with conn.cursor() as cursor:
         for name in names.values():
             cursor.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'swordfish'").format(sql.Identifier(name)))
+    let_create(conn, dsn, names["owner"])
+    with closing(connect(url_as(dsn, names["owner"]))) as owning:
+        migrate(owning, retention_days=30)
+    apply_grants(by or conn, names["web"], names["worker"])
+    return Roles.of(names, dsn)
+
+
+def let_create(conn: Connection, dsn: str, owner: str) -> None:
+    """Let a role make schemas in the database of the DSN: a right that a copy of the database does not have."""
+    database = parse_dsn(dsn)["dbname"]
+    with conn.cursor() as cursor:
+        cursor.execute(
+            sql.SQL("GRANT CREATE ON DATABASE {} TO {}").format(sql.Identifier(database), sql.Identifier(owner))
+        )
+
+
+@contextmanager
+def least_roles(conn: Connection, dsn: str, *, by: Connection | None = None) -> Iterator[Roles]:
+    """Give new roles in the empty database of the DSN, and drop them; see `make_roles`."""
+    names = name_roles()
+    with conn.cursor() as cursor:
         try:
-            database = sql.Identifier(parse_dsn(dsn)["dbname"])
-            owner = sql.Identifier(names["owner"])
-            cursor.execute(sql.SQL("GRANT CREATE ON DATABASE {} TO {}").format(database, owner))
-            with closing(connect(url_as(dsn, names["owner"]))) as owning:
-                migrate(owning, retention_days=30)
-            apply_grants(by or conn, names["web"], names["worker"])
-            yield Roles(names, *(url_as(dsn, names[part]) for part in ("owner", "web", "worker")))
+            yield make_roles(conn, dsn, names, by=by)
         finally:
             for name in names.values():
                 cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [name])

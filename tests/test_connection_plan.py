@@ -23,29 +23,29 @@ from tests.conftest import PATIENCE
 from tests.web import Server, gunicorn
 
 ROOT = Path(__file__).parents[1]
-JOBS = 300
+WORKERS, JOBS = 2, 120
 
 
 @pytest.fixture
 def limited(fresh_database) -> Iterator[tuple[str, str]]:
-    """Give the DSN of an empty database whose owner may have 20 connections, and the owner's name."""
+    """Give the DSN of a database whose owner may have 20 connections, and the owner's name."""
     role = f"haulier_test_{uuid4().hex[:12]}"
     name = parse_dsn(fresh_database)["dbname"]
     with closing(connect(fresh_database)) as conn, conn.cursor() as cursor:
         cursor.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'secret' CONNECTION LIMIT 20")
         cursor.execute(f"GRANT CREATE ON DATABASE {name} TO {role}")
-        yield f"postgresql://?{make_dsn(fresh_database, user=role, password='secret').replace(' ', '&')}", role
+        dsn = f"postgresql://?{make_dsn(fresh_database, user=role, password='secret').replace(' ', '&')}"
+        with closing(connect(dsn)) as owner:
+            migrate(owner, retention_days=30)
+        yield dsn, role
         cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [role])
         cursor.execute(f"DROP OWNED BY {role}")
         cursor.execute(f"DROP ROLE {role}")
 
 
 @pytest.mark.direct("looks at the server's own connections")
-@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
-def test_web_and_workers_fit_a_plan_of_20_connections(limited, fresh_database, eventually, tmp_path, workers):
+def test_web_and_workers_fit_a_plan_of_20_connections(limited, fresh_database, eventually, tmp_path):
     dsn, role = limited
-    with closing(connect(dsn)) as conn:
-        migrate(conn, retention_days=30)
     environ = {"PATH": os.environ["PATH"], "DATABASE_URL": dsn, "EXECUTOR": "simulated", "WORKER_METRICS_PORT": "0"}
     most = 0
 
@@ -56,11 +56,11 @@ def test_web_and_workers_fit_a_plan_of_20_connections(limited, fresh_database, e
         closing(connect(fresh_database)) as superuser,
         closing(connect(dsn)),
     ):
-        for _ in range(workers):
+        for _ in range(WORKERS):
             command = [sys.executable, "worker.py"]
             worker = running.enter_context(subprocess.Popen(command, cwd=ROOT, env=environ, stdout=log, stderr=log))
             running.callback(worker.terminate)
-        eventually(lambda: (tmp_path / "log").read_text().count("working with ") == workers)
+        eventually(lambda: (tmp_path / "log").read_text().count("working with ") == WORKERS)
         barrier = threading.Barrier(12)
 
         def post(number: int) -> list[int]:
@@ -89,7 +89,7 @@ def test_web_and_workers_fit_a_plan_of_20_connections(limited, fresh_database, e
     assert set(answers) == {200, 201}
     assert answers.count(201) == JOBS
     # A worker may be keeping house, and one connection is this test's own, in the place of a psql.
-    assert most <= 6 + 5 * workers + 1
+    assert most <= 6 + 5 * WORKERS + 1
     assert "too many" not in (tmp_path / "log").read_text()
 
 
@@ -107,8 +107,6 @@ def post(server: Server, number: int) -> list[tuple[int, float]]:
 @pytest.mark.direct("looks at the server's own connections")
 def test_the_api_answers_all_with_fewer_connections_than_threads(limited, fresh_database, eventually):
     dsn, role = limited
-    with closing(connect(dsn)) as conn:
-        migrate(conn, retention_days=30)
 
     with gunicorn(dsn, eventually) as server, closing(connect(fresh_database)) as superuser:
         # Two processes of three threads share four connections: three and one.
@@ -124,8 +122,6 @@ def test_the_api_answers_all_with_fewer_connections_than_threads(limited, fresh_
 @pytest.mark.direct("looks at the server's own connections")
 def test_the_api_answers_503_at_the_limit_after_one_wait(limited, fresh_database, eventually):
     dsn, _ = limited
-    with closing(connect(dsn)) as conn:
-        migrate(conn, retention_days=30)
 
     with gunicorn(dsn, eventually) as server, ThreadPoolExecutor(30) as clients, ExitStack() as stack:
         for _ in range(20):

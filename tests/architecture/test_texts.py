@@ -7,8 +7,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.architecture.reading import NAMES, QUEUE, ROOT, TESTS_AND_LAB, offenders, parse, room_of
 
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60
@@ -47,27 +45,6 @@ def test_sql_is_in_sql_files_alone():
         return [text for text in strings(name) if SQL_LIKE.search(text)]
 
     assert offenders(NAMES, statements) == {}
-
-
-@pytest.mark.parametrize(
-    ("text", "is_sql"),
-    [
-        ("SELECT 1", True),
-        ("  SELECT id FROM job", True),
-        ("BEGIN;", True),
-        ("SET lock_timeout", True),
-        ("DELETE", False),
-        ("explain: SELECT a\nFROM b", True),
-        ("DROP TABLE {}", True),
-        ("Select one of them", False),
-        ("COMMIT", True),
-        ("with the job's id", False),
-        ("UPDATE job\nSET x", True),
-        ("INSERT INTO x", True),
-    ],
-)
-def test_the_test_above_knows_sql_when_it_sees_it(text, is_sql):
-    assert bool(SQL_LIKE.search(text)) is is_sql
 
 
 ENVIRONMENT = {"environ", "environb", "getenv", "putenv"}

@@ -18,6 +18,7 @@ class Place(NamedTuple):
     owner: str
 
 
+@cache
 def named_at_the_top(module: str) -> set[str]:
     """Return what a module defines, assigns or imports at its top."""
     found = set(_imported(module))
@@ -42,6 +43,7 @@ def methods(module: str) -> set[str]:
     return {node.name for each in classes for node in each.body if isinstance(node, ast.FunctionDef)}
 
 
+@cache
 def full_name(module: str, name: str) -> str:
     """Return the full name of what a module has under this name, be it its own or imported."""
     imported = _imported(module).get(name, "") if module in OURS else ""

@@ -17,7 +17,7 @@ from tests.web import gunicorn
 @contextmanager
 def haulier(dsn: str, **environ: str) -> Iterator[str]:
     """Run both with these settings, and give the API's URL."""
-    with gunicorn(dsn, eventually, **environ) as server, _worker(dsn, **environ):
+    with gunicorn(dsn, eventually, **{"WEB_CONCURRENCY": "1", **environ}) as server, _worker(dsn, **environ):
         yield server.url
 
 

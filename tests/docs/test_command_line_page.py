@@ -98,7 +98,7 @@ def test_the_commands_run(database: str, eventually, tmp_path: Path) -> None:
     (tmp_path / "haulier").chmod(0o755)
 
     assert len(run) == len(blocks) - len(NOT_RUN)
-    with gunicorn(database, eventually) as server:
+    with gunicorn(database, eventually, WEB_CONCURRENCY="1") as server:
         path = f"{tmp_path}:{os.environ['PATH']}"
         said = shell.run("".join(run), server.url, tmp_path, HAULIER_URL=server.url, PATH=path)
 

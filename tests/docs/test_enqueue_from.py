@@ -16,11 +16,9 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from haulier.postgres.connection import connect
-from haulier.queue.upkeep.migrate import migrate
 from tests.conftest import sql_on
 from tests.docs.reading import blocks, section, text_of
 
@@ -83,26 +81,27 @@ class Shop:
 
 
 @pytest.fixture
-def shop(super_conn: Connection, fresh_database: str, tmp_path: Path) -> Iterator[Shop]:
+def shop(migrated_database: str, tmp_path: Path) -> Iterator[Shop]:
     """Give a database with the schema, orders of the shop's own, and a role with the documented rights.
 
     The table of jobs has columns that no recipe knows, as after an upgrade of Haulier.
     """
-    ask, role = sql_on(super_conn), f"haulier_test_{uuid4().hex[:12]}"
-    migrate(super_conn, retention_days=30)
-    ask("ALTER TABLE haulier.job ADD COLUMN of_a_later_version bigint, ADD COLUMN another text[] NOT NULL DEFAULT '{}'")
-    [granted] = re.findall(
-        r"^```sql\n(.*?)^```", section("docs/database.md", "## An application that enqueues"), re.M | re.S
-    )
-    ask(re.sub(r"\bshop\b", role, granted))
-    ask(f"ALTER ROLE {role} PASSWORD 'swordfish'")
-    ask("CREATE TABLE orders (id bigserial PRIMARY KEY, email text NOT NULL)")
-    ask(f"GRANT ALL ON orders, orders_id_seq TO {role}")
-    parts = parse_dsn(fresh_database)
-    libpq = {"PGHOST": parts["host"], "PGPORT": parts.get("port", "5432"), "PGDATABASE": parts["dbname"]}
-    yield Shop({**libpq, "PGUSER": role, "PGPASSWORD": "swordfish", "PGTZ": ZONE}, tmp_path, ask)
-    ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", role)
-    ask(f"DROP OWNED BY {role}; DROP ROLE {role}")
+    with closing(connect(migrated_database)) as conn:
+        ask, role = sql_on(conn), f"haulier_test_{uuid4().hex[:12]}"
+        ask("ALTER TABLE haulier.job ADD COLUMN of_a_later_version bigint")
+        ask("ALTER TABLE haulier.job ADD COLUMN another text[] NOT NULL DEFAULT '{}'")
+        [granted] = re.findall(
+            r"^```sql\n(.*?)^```", section("docs/database.md", "## An application that enqueues"), re.M | re.S
+        )
+        ask(re.sub(r"\bshop\b", role, granted))
+        ask(f"ALTER ROLE {role} PASSWORD 'swordfish'")
+        ask("CREATE TABLE orders (id bigserial PRIMARY KEY, email text NOT NULL)")
+        ask(f"GRANT ALL ON orders, orders_id_seq TO {role}")
+        parts = parse_dsn(migrated_database)
+        libpq = {"PGHOST": parts["host"], "PGPORT": parts.get("port", "5432"), "PGDATABASE": parts["dbname"]}
+        yield Shop({**libpq, "PGUSER": role, "PGPASSWORD": "swordfish", "PGTZ": ZONE}, tmp_path, ask)
+        ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", role)
+        ask(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 def of(heading: str, language: str) -> list[str]:

@@ -7,6 +7,9 @@ import re
 
 from haulier.postgres.sql_files import SQL
 from haulier.queue.upkeep.steps import SCHEMA
+from lab.chaos.report import PAGE
+from lab.page import insert
+from tests.docs.attacks import ATTACKS, path_of, table
 from tests.docs.reading import PAGES, ROOT, anchors, links, names_in, section, tables, text_of, without_blocks
 
 
@@ -106,3 +109,23 @@ def test_the_line_of_the_readme_is_the_line_of_the_package() -> None:
     assert f"\n{line}.\n" in text_of("README.md")
     assert f"description = {line}\n" in text_of("setup.cfg")
     assert line in text_of("app.json")
+
+
+# --- docs/reliability.md
+
+
+def test_the_page_of_reliability_has_the_table_of_attacks():
+    text = PAGE.read_text(encoding="utf-8")
+
+    assert text == insert(text, "attacks", table())
+
+
+def test_every_test_that_an_attack_names_exists():
+    missing = []
+    for test in (test for attack in ATTACKS for test in attack.tests):
+        file, name = path_of(test)
+        path = ROOT / file
+        if not path.exists() or f"def {name or 'test_'}" not in path.read_text(encoding="utf-8"):
+            missing.append((file, name))
+
+    assert missing == []

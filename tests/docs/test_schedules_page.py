@@ -30,7 +30,7 @@ def test_the_commands_run_and_the_file_is_applied(database: str, eventually, tmp
     (tmp_path / "haulier").write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m haulier "$@"\n')
     (tmp_path / "haulier").chmod(0o755)
 
-    with gunicorn(database, eventually) as server:
+    with gunicorn(database, eventually, WEB_CONCURRENCY="1") as server:
         path = f"{tmp_path}:{os.environ['PATH']}"
         script = "".join(block.text for block in blocks if block.language == "sh")
         shell.run(script, server.url, tmp_path, HAULIER_URL=server.url, DATABASE_URL=database, PATH=path)

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from lab.chaos import plan, report, soak, verdict
-from lab.chaos.__main__ import EVERY, RATE, break_it, kept_its_promises, save, stored_run
+from lab.chaos.__main__ import EVERY, break_it, kept_its_promises, save, stored_run
 from lab.chaos.evidence import Evidence, Row, WayBack, Worker
 from lab.chaos.faults import Faults, Injected
 from lab.chaos.findings import Findings
@@ -53,27 +53,22 @@ def test_faults_break_no_promise(
     assert {"fired", "skipped_overlap", "skipped_paused"} <= set(result["ticks"])
 
 
-@pytest.mark.parametrize("seconds", [4, pytest.param(10, marks=pytest.mark.slow)])
-def test_a_soak_loses_nothing_and_judges_every_series(folder: Path, seconds: float):
-    # In so short a time the usual share of cancels may be none at all.
-    result = soak.soak(folder, minutes=seconds / 60, rate=100, every=seconds / 40, cancels=0.4)
+def test_a_soak_loses_nothing_and_judges_every_series(folder: Path):
+    # In 3 s the usual share of cancels may be none at all.
+    result = soak.soak(folder, minutes=3 / 60, rate=60, every=3 / 40, cancels=0.4)
 
     assert result["lost"] == result["stuck"] == result["not_answered"] == 0
-    assert sum(result["ended"].values()) == result["accepted_jobs"] > 50 * seconds
+    assert sum(result["ended"].values()) == result["accepted_jobs"] > 90
     assert result["ended"]["cancelled"] > 0
     assert result["samples"] > 20
     assert {"worker_rss_bytes", "web_rss_bytes", "connections", "index_bytes", "table_bytes"} <= set(result["verdicts"])
 
 
-@pytest.mark.parametrize(
-    ("seconds", "accepted"),
-    [pytest.param(4, 80, id="4 seconds"), pytest.param(10, 200, id="10 seconds", marks=pytest.mark.slow)],
-)
-def test_a_soak_of_one_dyno_measures_all_processes_and_connections(folder: Path, seconds: float, accepted: int):
-    result = soak.soak(folder, minutes=seconds / 60, rate=50, every=seconds / 20, one_dyno=True)
+def test_a_soak_of_one_dyno_measures_all_processes_and_connections(folder: Path):
+    result = soak.soak(folder, minutes=4 / 60, rate=50, every=4 / 20, one_dyno=True)
 
     assert result["lost"] == result["stuck"] == result["not_answered"] == 0
-    assert sum(result["ended"].values()) == result["accepted_jobs"] > accepted
+    assert sum(result["ended"].values()) == result["accepted_jobs"] > 80
     # The parent, gunicorn and its process, and the worker.
     assert 60e6 < result["peaks"]["rss_bytes"] < 512 * 1024 * 1024
     assert 3 <= result["peaks"]["connections"] <= 20
@@ -88,13 +83,6 @@ def test_a_seed_gives_the_same_plan_each_time_and_another_seed_another_one():
     [first, again, other] = [plan.plan(seed=seed, seconds=1200, every=EVERY) for seed in (1, 1, 2)]
 
     assert first == again != other
-
-
-def test_twenty_minutes_are_more_than_enough_by_a_tenth():
-    faults = [len(plan.plan(seed=seed, seconds=1200, every=EVERY)) for seed in range(1, 20)]
-
-    assert min(faults) >= 1.1 * 300
-    assert 1200 * RATE >= 1.1 * 200_000
 
 
 def test_every_kind_of_fault_comes_before_any_comes_twice():

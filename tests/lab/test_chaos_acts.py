@@ -237,11 +237,3 @@ def test_a_connection_may_break_with_the_process_that_an_interrupted_operation_k
     evidence.injected = [Injected("operation_interrupted", 9.95, 9.95, ("web",), (500,))]
 
     assert verdict.judge(evidence)["verdicts"]["answered_wrongly"] == 0
-
-
-def test_figures_tell_how_much_was_done():
-    told = acts.figures(good(), ACTS)
-
-    assert told["operations"] == {"cancel": {"operations": 1, "done": 1, "jobs": 1, "skipped": 1, "matched": 2}}
-    assert told["acts"]["change"] == {"done": 1, "unknown": 1}
-    assert told["acts"]["delete"] == {"refused": 1, "done": 1}

@@ -8,15 +8,18 @@ import signal
 import threading
 import time
 import weakref
-from contextlib import closing, nullcontext
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
 
 import pytest
+from psycopg2 import errors
 
 from haulier.domain.errors import DatabaseUnavailable
 from haulier.postgres import statements
 from haulier.postgres.connection import connect
+from haulier.postgres.database import Database
 from haulier.postgres.errors import translated
-from haulier.postgres.pool import Database
+from haulier.postgres.sql_files import SQL
 from haulier.postgres.statements import bounded, rows, transaction, transaction_of
 from haulier.postgres.watchdog import watchdog
 from haulier.queue import jobs
@@ -24,50 +27,38 @@ from haulier.queue.health import overview
 from lab.proxy import proxy_to
 from tests.conftest import PATIENCE, eventually
 
+NOBODYS = {"operation": None, "actor": None, "queues": None}
+
+
+@contextmanager
+def an_outage_soon() -> Iterator[None]:
+    """Have the block raise DatabaseUnavailable after the 0.2 s that its caller set."""
+    began = time.monotonic()
+    with pytest.raises(DatabaseUnavailable):
+        yield
+    assert 0.15 < time.monotonic() - began < 2.9
+
 
 def test_a_statement_that_takes_too_long_is_database_unavailable(subject, locked):
-    began = time.monotonic()
-
-    with pytest.raises(DatabaseUnavailable), subject.connection() as conn:
-        rows(conn, "cancel", ids=[locked.id], operation=None, actor=None, queues=None, seconds=0.2)
-
-    assert 0.15 < time.monotonic() - began < 2.9
+    with an_outage_soon(), subject.connection() as conn:
+        rows(conn, "cancel", ids=[locked.id], **NOBODYS, seconds=0.2)
 
 
-def test_a_transaction_gives_up_waiting_for_a_lock(subject, locked):
-    began = time.monotonic()
-
-    with pytest.raises(DatabaseUnavailable), subject.connection() as conn, transaction(conn, lock_seconds=0.2):
-        rows(conn, "cancel", ids=[locked.id], operation=None, actor=None, queues=None)
-
-    assert 0.15 < time.monotonic() - began < 2.9
-
-
-def test_a_transaction_bounds_each_of_its_statements(subject, locked):
-    began = time.monotonic()
-
-    def ping_and_lock() -> None:
-        with subject.connection() as conn, transaction(conn, seconds=0.2):
+def test_a_transaction_bounds_each_of_its_statements_and_their_waits_for_locks(subject, locked):
+    for limit in ("seconds", "lock_seconds"):
+        with an_outage_soon(), subject.connection() as conn, transaction(conn, **{limit: 0.2}):
             rows(conn, "ping")
-            rows(conn, "cancel", ids=[locked.id], operation=None, actor=None, queues=None)
-
-    with pytest.raises(DatabaseUnavailable):
-        ping_and_lock()
-
-    assert 0.15 < time.monotonic() - began < 2.9
+            rows(conn, "cancel", ids=[locked.id], **NOBODYS)
 
 
 def test_a_transaction_bounds_the_statement_that_is_sent_with_its_beginning(subject, locked):
-    began = time.monotonic()
-
     with (
-        pytest.raises(DatabaseUnavailable),
+        an_outage_soon(),
         subject.connection() as conn,
-        transaction_of(conn, "cancel", ids=[locked.id], operation=None, actor=None, queues=None, lock_seconds=0.2),
+        transaction_of(conn, "cancel", ids=[locked.id], **NOBODYS, lock_seconds=0.2),
     ):
         pytest.fail("it waits for the lock")
 
-    assert 0.15 < time.monotonic() - began < 2.9
     with subject.connection() as after:
         assert after is conn
         assert rows(after, "ping")
@@ -76,15 +67,13 @@ def test_a_transaction_bounds_the_statement_that_is_sent_with_its_beginning(subj
 @pytest.mark.parametrize("is_within", [False, True], ids=["alone", "in a transaction that begins within"])
 def test_bounds_each_statement_of_a_block(subject, locked, is_within):
     for seconds, lock_seconds in ((0.2, 9.0), (9.0, 0.2)):
-        began = time.monotonic()
         with (
-            pytest.raises(DatabaseUnavailable),
+            an_outage_soon(),
             subject.connection() as conn,
             bounded(seconds=seconds, lock_seconds=lock_seconds),
             transaction(conn) if is_within else nullcontext(),
         ):
-            rows(conn, "cancel", ids=[locked.id], operation=None, actor=None, queues=None)
-        assert 0.15 < time.monotonic() - began < 2.9
+            rows(conn, "cancel", ids=[locked.id], **NOBODYS)
 
 
 def test_bounds_end_with_the_block_and_are_this_threads_alone(conn):
@@ -143,7 +132,7 @@ def test_the_deadline_of_one_call_does_not_cut_off_another_thread(database, subj
 
     def wait_for_the_lock() -> None:
         with subject.connection() as conn:
-            answers.append(rows(conn, "cancel", ids=[job.id], operation=None, actor=None, queues=None, seconds=30))
+            answers.append(rows(conn, "cancel", ids=[job.id], **NOBODYS, seconds=30))
         subject.close()
 
     patient = threading.Thread(target=wait_for_the_lock)
@@ -166,7 +155,7 @@ def test_a_connection_that_was_watched_is_not_kept_alive(locked, database):
 
     # Long enough for the watchdog to have looked at it once.
     with pytest.raises(DatabaseUnavailable), translated():
-        rows(conn, "cancel", ids=[locked.id], operation=None, actor=None, queues=None, seconds=0.8)
+        rows(conn, "cancel", ids=[locked.id], **NOBODYS, seconds=0.8)
     del conn
     # The error's traceback is a cycle, and holds the connection as well until it is collected.
     gc.collect()
@@ -182,7 +171,7 @@ def test_a_transaction_that_its_process_forgot_does_not_hold_its_locks_for_ever(
 
     def forget() -> None:
         with subject.connection() as conn, transaction(conn):
-            rows(conn, "cancel", ids=[job.id], operation=None, actor=None, queues=None)
+            rows(conn, "cancel", ids=[job.id], **NOBODYS)
             assert eventually(lambda: not backends())
             rows(conn, "ping")
 
@@ -217,3 +206,36 @@ def test_works_in_a_child_that_was_forked_while_another_thread_was_at_the_watchd
     [_, status] = os.waitpid(child, 0)
 
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+# --- The limit of the statement before
+
+
+def test_does_not_end_the_statement_after_the_one_that_it_was_for(open_conn, monkeypatch):
+    # If a statement ends just as its time is up, PostgreSQL has sent itself the signal, and heeds it afterwards.
+    conn, size, ended = open_conn(), 8000.0, 0
+    monkeypatch.setitem(SQL, "one", "SELECT 1 AS one")
+
+    for _ in range(1000):
+        monkeypatch.setitem(SQL, "counted", f"SELECT count(*) FROM generate_series(1, {size:.0f})")
+        try:
+            rows(conn, "counted", seconds=0.002)
+            size *= 1.002
+        except errors.QueryCanceled:
+            size, ended = size * 0.998, ended + 1
+        assert rows(conn, "one") == [{"one": 1}]
+
+    # So it was at that edge.
+    assert 0 < ended < 1000
+
+
+@pytest.mark.parametrize("is_in_transaction", [False, True])
+def test_ends_the_statement_that_it_was_for(open_conn, monkeypatch, is_in_transaction):
+    monkeypatch.setitem(SQL, "nap", "SELECT pg_sleep(60)")
+    conn = open_conn()
+    conn.autocommit = not is_in_transaction
+    with conn.cursor() as cursor:
+        cursor.execute("SET statement_timeout = 200")
+
+    with pytest.raises(errors.QueryCanceled):
+        rows(conn, "nap", seconds=0.2)

@@ -24,6 +24,13 @@ Said = Callable[..., str | None]
 
 
 @pytest.fixture
+def super_conn(fresh_database: str) -> Iterator[Connection]:
+    """Give a superuser's connection to the database whose limits change."""
+    with closing(connect(fresh_database)) as conn:
+        yield conn
+
+
+@pytest.fixture
 def limited(super_conn: Connection, fresh_database: str) -> Iterator[Limited]:
     """Give a function that returns the DSN for a role and a database with these connection limits."""
     sql, role = sql_on(super_conn), f"haulier_test_{uuid4().hex[:12]}"

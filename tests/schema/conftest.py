@@ -54,13 +54,13 @@ def application(make_role: Callable[..., Connection]) -> Connection:
 
 
 @pytest.fixture
-def urls(roles: Roles, super_conn: Connection, fresh_database: str) -> Iterator[dict[str, str]]:
+def urls(roles: Roles, super_conn: Connection) -> Iterator[dict[str, str]]:
     """Give the DSN of each role of docs/database.md that is not the owner."""
     sql, name = sql_on(super_conn), f"haulier_test_{uuid4().hex[:12]}"
     [grants] = [block for block in blocks("docs/database.md", "sql") if "CREATE ROLE shop" in block]
     sql(re.sub(r"\bshop\b", name, grants))
     sql(f"ALTER ROLE {name} PASSWORD 'swordfish'")
-    yield {"web": roles.web, "worker": roles.worker, "application": url_as(fresh_database, name)}
+    yield {"web": roles.web, "worker": roles.worker, "application": url_as(roles.url, name)}
     sql(f"DROP OWNED BY {name}; DROP ROLE {name}")
 
 

@@ -58,10 +58,10 @@ NEVER = [
 
 
 @pytest.fixture
-def archive(super_conn: Connection, fresh_database: str, roles: Roles) -> Iterator[Archive]:
+def archive(roles: Roles) -> Iterator[Archive]:
     """Give that database as a superuser has it, to spoil its partitions."""
     with ExitStack() as opened:
-        yield Archive(fresh_database, opened)
+        yield Archive(roles.url, opened)
 
 
 RIGHTS = """

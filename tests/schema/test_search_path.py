@@ -13,7 +13,6 @@ import psycopg2
 import pytest
 from psycopg2 import sql as composed
 from psycopg2.extensions import connection as Connection
-from psycopg2.extensions import parse_dsn
 
 from haulier.domain.api_key import Scope
 from haulier.domain.claim import ClaimRequest, Fence, Settlement
@@ -21,7 +20,7 @@ from haulier.domain.job import JobStatus, NewJob
 from haulier.domain.outcome import Outcome
 from haulier.domain.progress import Progress
 from haulier.postgres.connection import connect
-from haulier.postgres.scratch import scratch_database
+from haulier.postgres.scratch import scratch_database, url_of
 from haulier.postgres.sql_files import SQL
 from haulier.queue import claims, search
 from haulier.queue import jobs as job_acts
@@ -67,28 +66,41 @@ def old_server(postgres: str) -> Iterator[str]:
         yield dsn
 
 
-@pytest.fixture(scope="module", params=['"$user", public', "public, pg_catalog"])
-def trap(old_server: str, request: pytest.FixtureRequest) -> Iterator[Trap]:
-    """Give a database in which a role that may CREATE in `public` was there first, under this search_path."""
+@pytest.fixture(scope="module")
+def planted(old_server: str) -> Iterator[str]:
+    """Give the name of a database in which a role that may CREATE in `public` was there first."""
     mark = uuid4().hex[:8]
-    mallory, shop = f"mallory_{mark}", f"shop_{mark}"
+    mallory, name = f"mallory_{mark}", f"haulier_planted_{mark}"
     with ExitStack() as left:
         server = left.enter_context(closing(connect(old_server, application_name="haulier test")))
-        for name in (mallory, shop):
-            _run(server, f"CREATE ROLE {name} LOGIN PASSWORD 'swordfish'")
-            # After the database, and all that is theirs in it.
-            left.callback(_run, server, f"DROP ROLE {name}")
-        url = left.enter_context(scratch_database(old_server, f"haulier_trap_{mark}"))
+        _run(server, f"CREATE ROLE {mallory} LOGIN PASSWORD 'swordfish'")
+        # After the database, and all that is theirs in it.
+        left.callback(_run, server, f"DROP ROLE {mallory}")
+        url = left.enter_context(scratch_database(old_server, name))
+        with closing(connect(url, application_name="haulier test")) as conn:
+            _run(conn, f"GRANT CREATE ON SCHEMA public TO {mallory}")
+        with closing(connect(url_as(url, mallory), application_name="haulier test")) as theirs:
+            laid = plant(theirs)
+        assert min(laid.values()) >= 9, laid
+        yield name
+
+
+@pytest.fixture(scope="module", params=['"$user", public', "public, pg_catalog"])
+def trap(old_server: str, planted: str, request: pytest.FixtureRequest) -> Iterator[Trap]:
+    """Give a copy of that database under this search_path, with the schema and the roles in it."""
+    mark = uuid4().hex[:8]
+    shop, name = f"shop_{mark}", f"haulier_trap_{mark}"
+    with ExitStack() as left:
+        server = left.enter_context(closing(connect(old_server, application_name="haulier test")))
+        _run(server, f"CREATE ROLE {shop} LOGIN PASSWORD 'swordfish'")
+        left.callback(_run, server, f"DROP ROLE {shop}")
+        _run(server, f"CREATE DATABASE {name} TEMPLATE {planted}")
+        left.callback(_run, server, f"DROP DATABASE {name} WITH (FORCE)")
+        _run(server, f"ALTER DATABASE {name} SET search_path = {request.param}")
+        url = url_of(old_server, name)
         conn = left.enter_context(closing(connect(url, application_name="haulier test")))
         with conn.cursor() as cursor:
             cursor.execute("SET search_path = pg_catalog")
-            cursor.execute(f"GRANT CREATE ON SCHEMA public TO {mallory}")
-            with closing(connect(url_as(url, mallory), application_name="haulier test")) as theirs:
-                laid = plant(theirs)
-            assert min(laid.values()) >= 9, laid
-            database = composed.Identifier(parse_dsn(url)["dbname"])
-            path = composed.SQL(f"ALTER DATABASE {{}} SET search_path = {request.param}")
-            cursor.execute(path.format(database))
             # Under the path that it has found, as whoever administers the roles.
             with closing(connect(url)) as administrator, least_roles(conn, url, by=administrator) as roles:
                 for name in ("web", "worker"):
