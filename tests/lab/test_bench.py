@@ -11,17 +11,15 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from lab.bench import beside_tabs, load, report, results, tables
+from lab.bench import load, report, results, tables
 from lab.bench.abuse import CALLS, Abuser
 from lab.bench.contenders.haulier import Haulier
 from lab.bench.harness import Bench, Entry, run, summarize
-from lab.bench.measures import ALL, bytes, dashboard, queues, reads
+from lab.bench.measures import ALL, bytes, dashboard, reads
 from lab.bench.measures.busy_caller import BUSY
-from lab.bench.measures.latency import summary
 from lab.bench.measures.post import BODY, bare
 from lab.bench.results import Repetitions, Result, Row, Spread
 from lab.bench.targets import at_least, at_most, figure_of
-from lab.page import NoMarkers, insert
 from lab.servers import ask, connect
 from lab.waiting import until
 from tests.http.callers import SECRET
@@ -76,55 +74,7 @@ def test_a_ratio_is_taken_between_repetitions_of_the_same_number():
     assert measured.ratio("rate", "ours", "unknown") is None
 
 
-def test_the_greatest_row_is_the_one_with_the_greatest_median():
-    measured = taken(calm=[1.0, 50.0, 2.0], slow=[3.0, 4.0, 5.0], empty=[], other=[99.0])
-
-    assert measured.greatest(["calm", "slow", "empty"], "rate") == Spread(4.0, 3.0, 5.0, 3)
-    assert measured.greatest(["empty"], "rate") is None
-
-
-def test_a_job_that_started_before_its_commit_was_answered_waited_for_nothing():
-    figures = summary([-0.001, *[0.002] * 98, 0.05])
-
-    assert (figures["p50_ms"], figures["p99_ms"], figures["max_ms"]) == (2.0, 50.0, 50.0)
-
-
-def test_queues_are_compared_within_each_repetition():
-    one = [{"jobs_per_second": 100.0}, {"jobs_per_second": 10.0}]
-    many = [{"jobs_per_second": 50.0}, {"jobs_per_second": 20.0}]
-
-    assert queues.evenness(Repetitions({"one": one, "many": many})) == Spread(0.5, 0.5, 0.5, 2)
-    assert queues.evenness(Repetitions({"one": one, "many": []})) is None
-
-
-def test_a_turn_in_which_nothing_was_measured_has_no_ratio():
-    assert beside_tabs.median_ratio([1.0, 3.0, 5.0], [0.0, 2.0, 2.0]) == 2.0
-    assert beside_tabs.median_ratio([1.0], [0.0]) is None
-
-
 # The page -------------------------------------------------------------------------------------------------------------
-
-
-def test_a_section_replaces_only_what_is_between_its_markers():
-    page = "above\n<!-- drain -->\nold\n<!-- /drain -->\nbelow\n"
-
-    once = insert(page, "drain", "new \\1")
-    twice = insert(once, "drain", "new \\1")
-
-    assert once == "above\n<!-- drain -->\n\nnew \\1\n\n<!-- /drain -->\nbelow\n"
-    assert twice == once
-    with pytest.raises(NoMarkers):
-        insert("nothing", "drain", "text")
-
-
-def test_a_table_says_what_was_skipped_and_why():
-    rows = [Row("ours", "ours", figures={"rate": Spread(1.5, 1.0, 2.0, 2)})]
-    rows.append(Row("peer", "Peer", skipped="node is not installed"))
-
-    text = tables.table(rows, [tables.figure("jobs/s", "rate", 1)])
-
-    assert "| ours | 1.5 (1.0 – 2.0) |" in text
-    assert text.endswith("\n\nPeer: skipped (node is not installed).")
 
 
 def test_a_target_is_met_or_missed_by_its_median():

@@ -6,11 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lab import result_files
 from lab.bench import report, results
 from lab.bench.measures import ALL
 from lab.chaos import report as chaos_report
-from lab.chaos.soak import each_minute
 
 
 def stored(folder: Path) -> dict[str, dict[str, Any]]:
@@ -76,18 +74,3 @@ def test_shows_the_stored_results_on_the_page_of_reliability():
     drawn += [chaos_report.soak_table(CHAOS[name]) for name in ("soak", "one-dyno")]
 
     assert [section for section in drawn if section not in page] == []
-
-
-def test_keeps_the_greatest_value_of_each_minute():
-    assert each_minute([(0.0, 1.0), (55.0, 7.4), (59.9, 2.0), (60.0, 3.0), (125.0, 4.0)]) == [7, 3, 4]
-
-
-def test_writes_on_one_line_what_fits_and_what_holds_plain_values_only():
-    value = {"short": {"a": [1, 2]}, "numbers": list(range(100)), "deep": [{"b": {"c": "x" * 60}}, {"d": "y" * 60}]}
-
-    text = result_files.written(value)
-
-    assert json.loads(text) == value
-    assert [line.split(":")[0] for line in text.splitlines()] == [
-        "{", ' "short"', ' "numbers"', ' "deep"', '  {"b"', '  {"d"', " ]", "}",
-    ]  # fmt: skip
