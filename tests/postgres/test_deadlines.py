@@ -17,8 +17,8 @@ from psycopg2 import errors
 from haulier.domain.errors import DatabaseUnavailable
 from haulier.postgres import statements
 from haulier.postgres.connection import connect
-from haulier.postgres.database import Database
 from haulier.postgres.errors import translated
+from haulier.postgres.pool import Database
 from haulier.postgres.sql_files import SQL
 from haulier.postgres.statements import bounded, rows, transaction, transaction_of
 from haulier.postgres.watchdog import watchdog
