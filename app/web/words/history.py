@@ -59,7 +59,7 @@ ACTS: Mapping[str, str] = {"change": "Changed", "copy": "Copied", "operate": "Ac
 
 def lines(steps: Sequence[Step]) -> list[Line]:
     """Return the steps as lines, in their order."""
-    return [_TOLD.get(step.what, _act)(step) for step in steps]
+    return [_LINES.get(step.what, _act)(step) for step in steps]
 
 
 def summary(steps: Sequence[Step], seconds: float) -> str:
@@ -198,7 +198,7 @@ def _act(step: Step) -> Line:
     return Line(step.at, "i-person", "queued", head, _by(step))
 
 
-_TOLD: Mapping[str, Callable[[Step], Line]] = {
+_LINES: Mapping[str, Callable[[Step], Line]] = {
     What.ENQUEUED: _enqueued,
     What.WAITED: _waited,
     What.BEGAN: _began,

@@ -21,7 +21,7 @@ from app.web.kit.viewer import Preferences
 from app.web.words import charts
 from app.web.words.charts import Chart, Series
 from app.web.words.filters import read_duration, read_time
-from app.web.words.history import _TOLD, lines, stretches, summary, told
+from app.web.words.history import _LINES, in_words, lines, stretches, summary
 from app.web.words.pretty_json import MOST_CHARACTERS, printed
 from haulier.config import SECRET_NAMES
 from haulier.domain.act import Act
@@ -218,7 +218,7 @@ def test_says_every_step_and_act_in_words() -> None:
     known = [Step(AT, what, why=Why.TURN, by="ann", worker="dock:7", attempt=2, seconds=1.0) for what in [*What, *Act]]
 
     assert [line for line in lines(known) if not line.head] == []
-    assert set(_TOLD) == set(What)
+    assert set(_LINES) == set(What)
     assert lines([Step(AT, "newer_act")])[0].head == "Newer act"
 
 
@@ -237,7 +237,7 @@ def test_says_how_long_a_job_waited_and_ran_if_that_is_known() -> None:
 def test_divides_the_time_of_a_job_into_stretches() -> None:
     def drawn(known: list[Step]) -> tuple[list[tuple[str, float]], str]:
         over = stretches(known)
-        return [(each.look, each.seconds) for each in over], told(over)
+        return [(each.look, each.seconds) for each in over], in_words(over)
 
     nothing = ([], "Nothing has finished yet")
     twice = steps((WAITED, 0, 2), (BEGAN, 2, None), (What.FAILED, 12, 10), (WAITED, 12, 8), (BEGAN, 20, None),
