@@ -179,3 +179,15 @@ def test_makes_one_copy_of_a_job_for_each_page_with_the_form(browser: Browser, c
     assert sql("SELECT count(*) FROM haulier.audit WHERE action = 'copy'") == [(4,)]
     # The field in which the pages differ is no news.
     assert page.one("main").attrs["data-seen"] == other.one("main").attrs["data-seen"]
+
+
+def test_shows_what_a_job_is_now_if_it_changed_before_an_act(browser: Browser, conn: Connection) -> None:
+    path = f"/ui/jobs/{enqueue(conn)}"
+    page = browser.page(path)
+    _, [fence] = claim(conn)
+    end(conn, fence, Outcome.complete())
+
+    now = browser.refused(page, f"{path}/cancel", 409)
+
+    assert "Nothing was done" in now.text
+    assert "delete" in verbs(now)

@@ -121,6 +121,21 @@ def test_holds_also_if_no_notification_comes(spawn_worker, conn, starts):
     assert min(starts(asked_at)) - asked_at < AT_ONCE
 
 
+def test_what_runs_goes_on_when_its_queue_is_paused_and_other_queues_do(
+    spawn_worker, conn, start_job, finished, enqueue, latency
+):
+    for number in range(100):
+        enqueue("t.note", queue=f"q{number}")
+        pause(conn, f"q{number}")
+    spawn_worker(POLL_SECONDS=RARELY)
+    job = start_job("t.note", {"seconds": 1.0}, queue="bulk")
+
+    pause(conn, "bulk")
+
+    assert max(latency() for _ in range(5)) < WOKEN_WITHIN
+    assert finished(job).status == "succeeded"
+
+
 def test_a_sleeping_worker_starts_what_waits_when_a_pause_ends(
     spawn_worker, conn, sql, enqueue, latency, starts, ledger, sleepers
 ):
