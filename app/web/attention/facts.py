@@ -141,7 +141,7 @@ def checks() -> Sequence[Check]:
         return ()
     found = _of(kept("checks", (), partial(searched, _checked), seconds=SECONDS)) or ()
     if late := [each.name.replace("_", " ") for each in found if each.is_late]:
-        unread().append(f"the database took too long for the checks {', '.join(late)}")
+        unread().append(f"the database took too long to check {', '.join(late)}")
     return found
 
 

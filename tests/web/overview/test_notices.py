@@ -145,7 +145,7 @@ def test_says_which_check_came_too_late_and_makes_the_others(browser: Browser, m
     page = browser.page("/ui")
 
     assert [text for text in headlines(page) if text.startswith("The database: ")] != []
-    assert "The database took too long for what its page tells of transactions." in page.text
+    assert "The database took too long to check transactions." in page.text
 
 
 def test_calls_no_queue_unserved_if_not_every_worker_was_looked_at(

@@ -93,9 +93,9 @@ def test_settles_before_a_slow_job_starts(buffer, pace):
     assert [ended.running for ended in then.ended] == [first]
 
 
-def test_lets_quick_jobs_run_on_and_settles_them_together(pace, call_size, bell, shutdown):
+def test_lets_quick_jobs_run_on_and_settles_them_together(pace, parts):
     # No time passes: outcomes that have waited for long are settled earlier.
-    buffer = Buffer(pace, call_size, bell, shutdown, clock=lambda: 0.0)
+    buffer = Buffer(pace, *parts, clock=lambda: 0.0)
     learn(pace, "quick", 0.00002)
     fill(buffer, [a_run("quick") for _ in range(MOST_AHEAD - 100)])
     task, run = buffer.next(), 0
