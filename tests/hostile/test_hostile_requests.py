@@ -126,11 +126,15 @@ def test_none_of_them_gets_in_if_keys_are_asked_for(
 
 
 @pytest.mark.parametrize("share", SHARES)
-def test_none_of_them_harms_a_workers_port(start_worker: Callable[..., Watched], share: int) -> None:
+def test_none_of_them_harms_a_workers_port(
+    start_worker: Callable[..., Watched], eventually: Callable[..., Any], share: int
+) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     worker, url, faults = start_worker(WORKER_METRICS_PORT=str(port)), f"http://127.0.0.1:{port}", {}
+    # Until its threads have begun it is not healthy.
+    eventually(lambda: requests.get(f"{url}/health").ok)
 
     for case in drawn([*framings(), *lines(), *scrapes(), *mapped(), *heads()], share):
         answered = send(url, case.sent)
