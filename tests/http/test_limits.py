@@ -6,8 +6,8 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -201,33 +201,37 @@ def test_leaves_places_to_other_callers_and_a_thread_to_quick_requests(monkeypat
         assert refused.value.seconds == 1
 
 
-def test_lets_one_caller_wait_a_moment_for_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def waited_for(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[RequestLimit, Future[None]]]:
+    """Give a limit at which one caller has a place and waits for another, and what becomes of that wait."""
     monkeypatch.setattr(request_limit, "WAIT_SECONDS", 60.0)
     limit = RequestLimit(3)
     limit.enter("one")
-
-    with ThreadPoolExecutor(1) as other:
-        entered = other.submit(limit.enter, "one")
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(limit.enter, "one")
         eventually(lambda: limit._is_waited)
-        with pytest.raises(RateLimited):
-            limit.enter("one")
-        limit.leave("one")
-        entered.result(10)
+        yield limit, waiting
+
+
+def test_lets_one_caller_wait_a_moment_for_a_place(waited_for: tuple[RequestLimit, Future[None]]) -> None:
+    limit, waiting = waited_for
+
+    with pytest.raises(RateLimited):
+        limit.enter("one")
+    limit.leave("one")
+    waiting.result(10)
 
     assert limit._running == {"one": 1}
 
 
-def test_gives_up_a_thread_in_which_it_waits_once_others_need_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request_limit, "WAIT_SECONDS", 60.0)
-    limit = RequestLimit(3)
-    limit.enter("one")
+def test_gives_up_a_thread_in_which_it_waits_once_others_need_it(
+    waited_for: tuple[RequestLimit, Future[None]],
+) -> None:
+    limit, waiting = waited_for
 
-    with ThreadPoolExecutor(1) as thread:
-        waiting = thread.submit(limit.enter, "one")
-        eventually(lambda: limit._is_waited)
-        limit.enter("other")
+    limit.enter("other")
 
-        assert isinstance(waiting.exception(10), RateLimited)
+    assert isinstance(waiting.exception(10), RateLimited)
 
 
 def test_does_not_wait_again_soon_after_a_wait_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -222,9 +221,6 @@ def test_leaves_locked_keys_to_their_purger_without_waiting(conn, sql, holding, 
 
 
 # --- Once
-
-
-AtOnce = Callable[..., list[Any]]
 
 
 def test_makes_one_job_however_many_ask_at_once(enqueue, at_once, sql):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -247,7 +247,6 @@ def test_refuses_a_row_of_history_that_was_never_a_job(failed, sql, conn):
 
 
 AUDIT = "SELECT action, job_id, details FROM haulier.audit ORDER BY id"
-LATER = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
