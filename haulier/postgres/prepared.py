@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 from haulier.postgres.connection import is_pooled
 from haulier.postgres.errors import sqlstate
 from haulier.postgres.sql_files import SQL
-from haulier.postgres.statements import Connection, Row, is_outside_transactions, prepare, rows_at_once
+from haulier.postgres.statements import Connection, Row, first_row, is_outside_transactions, prepare, rows_at_once
 
 
 def as_prepared(name: str) -> tuple[str, str]:
@@ -50,6 +50,17 @@ class Prepared:
         """Run statements as `statements.rows_at_once` does, prepared and refused as in a block of `on`."""
         with self.on(conn) as calls:
             return rows_at_once(conn, names, prepared=calls, **parameters)
+
+    def first_row(self, conn: Connection, name: str, /, **parameters: Any) -> tuple[Any, ...] | None:
+        """Run a statement as `statements.first_row` does, prepared; unprepared, once more, if that was lost."""
+        try:
+            with self.on(conn) as calls:
+                return first_row(conn, name, prepared=calls, **parameters)
+        except sqlstate.InvalidSqlStatementName:
+            # Nothing was done. In a transaction of the caller, nothing more can be.
+            if not is_outside_transactions(conn):
+                raise
+            return first_row(conn, name, prepared={}, **parameters)
 
     def get_ready(self, conn: Connection) -> Mapping[str, str]:
         """Prepare the statements on this connection, and return the SQL that calls each.

@@ -107,6 +107,28 @@ def rows_at_once(
     return _execute(conn, statement, parameters, seconds, json_as_text=True)
 
 
+def first_row(
+    conn: Connection,
+    name: str,
+    /,
+    *,
+    prepared: Mapping[str, str],
+    seconds: float = STATEMENT_SECONDS,
+    **parameters: Any,
+) -> tuple[Any, ...] | None:
+    """Run one statement of the .sql files and return its first row, None if there is none.
+
+    It is a transaction as one of `rows` is; `prepared` is as for `message`. A row by names takes longer to read.
+    """
+    statement = prepared.get(name) or SQL[name]
+    if is_outside_transactions(conn):
+        statement = f"{SQL['bounded']}\n{statement}"
+        parameters["milliseconds"] = int(seconds * 1000)
+    with watchdog.watching(conn, seconds + CLIENT_GRACE_SECONDS), conn.cursor() as cursor:
+        _execute_in(cursor, statement, parameters, seconds)
+        return cursor.fetchone()
+
+
 def is_outside_transactions(conn: Connection) -> bool:
     """Return whether the next statement would be a transaction of its own, and not part of one of the caller's."""
     return conn.autocommit and conn.get_transaction_status() == psycopg2.extensions.TRANSACTION_STATUS_IDLE

@@ -51,7 +51,7 @@ def test_claims_and_settles_are_prepared_once_for_each_connection_and_planned_on
     assert [job.id for job in claimed] == [job.id for job in jobs]
     used = plans_used(conn)
     call = {name: as_prepared(name)[1].split("(")[0] for name in prepared.names}
-    assert used.keys() == set(call.values())
+    assert used.keys() >= set(call.values())
     assert used[call["claim"]] == used[call["settle"]] == (len(jobs), 0)
 
 

@@ -11,6 +11,7 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
+from haulier.domain.errors import RowRefused
 from haulier.domain.job import NewJob
 from haulier.domain.operation import OperationAction
 from haulier.domain.outcome import Outcome
@@ -18,6 +19,7 @@ from haulier.postgres.statements import transaction
 from haulier.queue import jobs
 from haulier.queue import jobs as job_acts
 from haulier.queue.jobs.draft import Receipt
+from haulier.queue.jobs.enqueue import prepared as inserts
 from haulier.queue.jobs.once import made_once
 from haulier.queue.operations import operations as ops
 from haulier.queue.operations.operations import Order
@@ -42,6 +44,28 @@ def test_counts_a_delay_from_now_by_the_databases_clock(conn):
     [receipt] = queueing.enqueue(conn, [new])
 
     assert receipt.job.run_at - receipt.job.created_at == timedelta(seconds=90.5)
+
+
+@pytest.mark.direct("a pool's connections keep nothing that is prepared")
+def test_enqueues_also_if_its_prepared_statement_was_lost(conn, sql, monkeypatch):
+    monkeypatch.setattr(inserts, "are_kept", True)
+    queueing.enqueue(conn, [MAIL])
+    assert ("haulier_enqueue",) in sql("SELECT left(name, 15) FROM pg_prepared_statements")
+
+    sql("DEALLOCATE ALL")
+
+    assert queueing.enqueue(conn, [MAIL])[0].receipt is Receipt.CREATED
+    assert sql("SELECT count(*) FROM haulier.job") == [(2,)]
+
+
+def test_says_that_a_trigger_drops_a_job(conn, sql):
+    sql("CREATE FUNCTION public.drops() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
+    sql("CREATE TRIGGER drops BEFORE INSERT ON haulier.job FOR EACH ROW EXECUTE FUNCTION public.drops()")
+    try:
+        with pytest.raises(RowRefused, match="a trigger drops the job"):
+            queueing.enqueue(conn, [MAIL])
+    finally:
+        sql("DROP FUNCTION public.drops CASCADE")
 
 
 def test_atomic_leaves_neither_job_nor_key_if_one_is_refused(conn, sql):
@@ -131,6 +155,8 @@ class Counting(psycopg2.extensions.cursor):
 
 
 def test_takes_one_round_trip_for_one_job(conn):
+    # A connection prepares its statements first, once.
+    queueing.enqueue(conn, [MAIL])
     conn.cursor_factory = Counting
     for key in (None, "order-7"):
         Counting.sent = 0
