@@ -116,6 +116,8 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
             return super().handle(conn)
         finally:
             conn.outbox, conn.sock = conn.sock, sock
+            with suppress(OSError):
+                conn.outbox.flush()
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
         """Answer an invalid request, unless an answer has begun: a second would be read as that to the next request."""

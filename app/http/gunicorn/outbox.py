@@ -1,16 +1,23 @@
-"""Holds the bytes that are still to be sent to a client. gunicorn writes into it as into a socket, without waiting."""
+"""Holds the bytes that are still to be sent to a client. gunicorn writes into it as into a socket, without waiting.
+
+Head and body come in two writes, and are sent together: a second packet costs both sides a wake-up.
+"""
 
 from __future__ import annotations
 
 import socket
 from collections import deque
+from itertools import islice
 from typing import Any, BinaryIO
+
+# The kernel takes 1,024 at once.
+MOST_AT_ONCE = 64
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Outbox:
-    """A socket that sends what it can at once and keeps the rest."""
+    """A socket that keeps what is written, and sends as much as it can at once when it is flushed."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -28,14 +35,12 @@ class Outbox:
         return len(data)
 
     def sendall(self, data: bytes) -> None:
-        """Send the data after everything that is still to be sent. Raises: OSError."""
+        """Keep the data until it is flushed."""
         self.has_begun = True
         self._rest.append(memoryview(data))
-        if len(self._rest) == 1:
-            self.flush()
 
     def sendfile(self, file: BinaryIO, offset: int = 0, count: int | None = None) -> None:
-        """Send part of a file; the files that are served here are short enough to be kept. Raises: OSError."""
+        """Send part of a file; the files that are served here are short enough to be kept."""
         file.seek(offset)
         self.sendall(file.read(-1 if count is None else count))
 
@@ -44,11 +49,12 @@ class Outbox:
         sent = 0
         while self._rest:
             try:
-                count = self._sock.send(self._rest[0], socket.MSG_DONTWAIT)
+                count = self._sock.sendmsg(islice(self._rest, MOST_AT_ONCE), (), socket.MSG_DONTWAIT)
             except BlockingIOError:
                 break
             sent += count
-            rest = self._rest.popleft()[count:]
-            if rest:
-                self._rest.appendleft(rest)
+            while self._rest and count >= len(self._rest[0]):
+                count -= len(self._rest.popleft())
+            if count:
+                self._rest[0] = self._rest[0][count:]
         return sent
