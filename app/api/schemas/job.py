@@ -94,6 +94,7 @@ class JobResponse(ResponseSchema):
 
 
 def _pieces(job: StoredJob) -> tuple[bytes, ...]:
+    created_at = time_text(job.created_at)
     # Values that are JSON text already are passed on as they are: as objects they can take thirty times the memory.
     head = as_json(
         {
@@ -107,9 +108,9 @@ def _pieces(job: StoredJob) -> tuple[bytes, ...]:
     )
     tail = as_json(
         {
-            "run_at": time_text(job.run_at),
-            "created_at": time_text(job.created_at),
-            "updated_at": time_text(job.updated_at),
+            "run_at": created_at if job.run_at == job.created_at else time_text(job.run_at),
+            "created_at": created_at,
+            "updated_at": created_at if job.updated_at == job.created_at else time_text(job.updated_at),
             "idempotency_key": job.idempotency_key,
             "queue": job.queue,
             "priority": job.priority,
