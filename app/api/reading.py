@@ -129,10 +129,29 @@ def looked_back_to(ended_at: datetime | None) -> dict[str, str]:
     return {"Looked-Back-To": time_text(ended_at)} if ended_at else {}
 
 
+def _documenting(decorate: Callable[[View], View]) -> Callable[[View], View]:
+    """Return the decorator without the function that flask-smorest puts around each view only to document it."""
+
+    def note(view: View) -> View:
+        view._apidoc = decorate(view)._apidoc  # type: ignore[attr-defined]
+        return view
+
+    return note
+
+
 class Blueprint(SmorestBlueprint):  # type: ignore[misc]
     """A documented blueprint whose arguments are read by `Parser`."""
 
     ARGUMENTS_PARSER = Parser()
+
+    @staticmethod
+    def doc(**words: Any) -> Callable[[View], View]:
+        """Document a view in these words, as they stand."""
+        return _documenting(SmorestBlueprint.doc(**words))
+
+    def alt_response(self, *args: Any, **documented: Any) -> Callable[[View], View]:
+        """Document another answer of a view."""
+        return _documenting(super().alt_response(*args, **documented))
 
     def response(self, status_code: int, schema: Any = None, **documented: Any) -> Callable[[View], View]:
         """Document a view's answer, and print it.
@@ -154,6 +173,6 @@ class Blueprint(SmorestBlueprint):  # type: ignore[misc]
                 text = schema.printed(shown) + b"\n"
                 return current_app.response_class(text, status, headers, content_type=JSON_TYPE)
 
-            return cast(View, document(answer))
+            return _documenting(cast(Callable[[View], View], document))(cast(View, answer))
 
         return decorate
