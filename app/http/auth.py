@@ -11,7 +11,9 @@ The API and the dashboard differ in how they find out who calls. All other guard
 
 from __future__ import annotations
 
+import functools
 import hmac
+import ipaddress
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,26 +25,16 @@ from werkzeug.exceptions import NotFound
 from haulier.config import Config
 from haulier.domain.api_key import ApiKey, Scope, bearer_in, hash_of, id_in
 from haulier.domain.errors import DatabaseUnavailable, SchemaMismatch
+from haulier.domain.neighbour import is_local_host, is_of_proxy
 from haulier.requests.invalid import TooLarge
 
 from .keyring import Keyring
 from .limits.fault_limit import Failures
 from .limits.request_limit import RequestLimit
-from .request_errors import Forbidden, RateLimited, Unauthorized
+from .request_errors import Forbidden, ForeignPage, RateLimited, Unauthorized
 from .request_log import API_KEY
 from .routes import NO_ROUTE, ROUTE, UNSAID, Entry, Route, Routes
 from .service import Service
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
-
-import functools
-import ipaddress
-from typing import TYPE_CHECKING
-
-from haulier.domain.neighbour import is_local_host, is_of_proxy
-
-from .request_errors import ForeignPage
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
