@@ -32,8 +32,10 @@ def as_prepared(name: str) -> tuple[str, str]:
 class Prepared:
     """The statements of these names, prepared on each connection of the process at its first use."""
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], *, bounds_session: bool = False) -> None:
         self.names = names
+        # Sets the limits of `session_bounded`, which `first_row` needs.
+        self._bounds_session = bounds_session
         self._calls: WeakKeyDictionary[Connection, Mapping[str, str]] = WeakKeyDictionary()
         # False once a prepared statement was lost: there is a pool in between that `is_pooled` does not see.
         self.are_kept = True
@@ -54,13 +56,13 @@ class Prepared:
     def first_row(self, conn: Connection, name: str, /, **parameters: Any) -> tuple[Any, ...] | None:
         """Run a statement as `statements.first_row` does, prepared; unprepared, once more, if that was lost."""
         try:
-            with self.on(conn) as calls:
-                return first_row(conn, name, prepared=calls, **parameters)
+            return first_row(conn, name, call=self.get_ready(conn).get(name), **parameters)
         except sqlstate.InvalidSqlStatementName:
+            self.are_kept = False
             # Nothing was done. In a transaction of the caller, nothing more can be.
             if not is_outside_transactions(conn):
                 raise
-            return first_row(conn, name, prepared={}, **parameters)
+            return first_row(conn, name, call=None, **parameters)
 
     def get_ready(self, conn: Connection) -> Mapping[str, str]:
         """Prepare the statements on this connection, and return the SQL that calls each.
@@ -75,7 +77,7 @@ class Prepared:
             calls = self._calls[conn] = {}
             try:
                 if not is_pooled(conn):
-                    calls = self._calls[conn] = _prepare_all(conn, self.names)
+                    calls = self._calls[conn] = _prepare_all(conn, self.names, self._bounds_session)
             except sqlstate.DuplicatePreparedStatement:
                 self.are_kept = False
         return calls or {}
@@ -97,8 +99,8 @@ class _Calls:
             self._prepared.are_kept = False
 
 
-def _prepare_all(conn: Connection, names: Sequence[str]) -> Mapping[str, str]:
+def _prepare_all(conn: Connection, names: Sequence[str], bounds_session: bool) -> Mapping[str, str]:
     pairs = {name: as_prepared(name) for name in names}
     # In one round trip.
-    prepare(conn, "\n".join(to_prepare for to_prepare, _ in pairs.values()))
+    prepare(conn, "\n".join(to_prepare for to_prepare, _ in pairs.values()), bounds_session=bounds_session)
     return {name: call for name, (_, call) in pairs.items()}

@@ -24,7 +24,7 @@ from haulier.queue.search.job_list import get_jobs
 BULK_SECONDS = 20.0
 
 # Planned and parsed anew, an INSERT takes a fifth longer.
-prepared = Prepared(("enqueue", "enqueue_keyed"))
+prepared = Prepared(("enqueue", "enqueue_keyed"), bounds_session=True)
 
 
 def enqueue_one(conn: Connection, asked: Draft) -> Enqueued:
