@@ -93,7 +93,7 @@ class Batch(MethodView):
         if "Idempotency-Key" in request.headers:
             raise Invalid({"Idempotency-Key": ["Belongs into each item, as idempotency_key."]})
         # The views print their answers themselves: marshmallow would take as long for one as Postgres for the jobs.
-        content_type, raw = body_type(request, JSON_TYPE, NDJSON_TYPE), body(request)
+        content_type, raw = body_type(JSON_TYPE, NDJSON_TYPE), body()
         items = read_items(content_type, raw)
         if options["atomic"] != "true":
             return _one_by_one(items)

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from flask import request
 from marshmallow import ValidationError
 
 from haulier.domain.errors import JobChanged
@@ -56,9 +55,9 @@ def acted(act: Act, job_id: UUID, *, is_required: bool = False, enqueues: bool =
     `enqueues`: the act makes a new job, so that its queue has to be one that may be used, changed or not.
     Raises: Invalid; Forbidden; and what the act raises.
     """
-    raw = body(request)
+    raw = body()
     if raw or is_required:
-        body_type(request, JSON_TYPE)
+        body_type(JSON_TYPE)
     once = partial(_read_and_done, act, job_id, raw, enqueues=enqueues)
     if not raw and not is_required and not enqueues:
         once = partial(done, act, job_id)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import request
 from flask.views import MethodView
 
 from haulier.domain.api_key import Scope
@@ -78,7 +77,7 @@ class OneError(MethodView):
     def patch(self, error_id: str) -> ErrorGroup:
         """Mute a group until a time, or no longer. Its attempts are counted as before."""
         number = id_in(error_id)
-        asked = load(MUTE, json_body(request))
+        asked = load(MUTE, json_body())
         with connection() as conn:
             mute(conn, number, asked["muted_until"], actor=caller().id)
             return error_as_shown(conn, get_error(conn, number, ErrorFilter(DEFAULT_SPAN)))

@@ -69,10 +69,10 @@ class Jobs(MethodView):
         201 means that the job is committed to the database. It then runs at least once: make handlers idempotent.
         To be able to repeat this call safely, send an `Idempotency-Key`.
         """
-        key = _idempotency_key()
-        draft = enqueuing().draft(json_body(request), key)
+        key, checks = _idempotency_key(), enqueuing()
+        draft = checks.draft(json_body(), key)
         with connection() as conn:
-            enqueuing().queue_names.check(conn, draft)
+            checks.queue_names.check(conn, draft)
             return answer_to(jobs.enqueue_one(conn, draft))
 
     @needs(Scope.READ, slow=_is_search)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from flask import request
 from flask.views import MethodView
 
 from haulier.domain.api_key import KEY_ID_PATTERN, ApiKey, Scope
@@ -55,7 +54,7 @@ class Keys(MethodView):
 
         403 if the service may not: the message names the command that does. To repeat the call makes another key.
         """
-        new = read_key(json_body(request))
+        new = read_key(json_body())
         with connection() as conn:
             return _with_token(*api_keys.create(conn, new, actor=caller().id))
 
@@ -74,7 +73,7 @@ class Rotate(MethodView):
         Needs no body. The old secret is good for `hours` more; one from before that is not. 404 for a key that was
         revoked or has expired.
         """
-        overlap = read_overlap(optional_body(request))
+        overlap = read_overlap(optional_body())
         with connection() as conn:
             return _with_token(*api_keys.rotated(conn, _read(key_id), overlap=overlap, actor=caller().id))
 

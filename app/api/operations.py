@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from flask import Response, current_app, request
+from flask import Response, current_app
 from flask.views import MethodView
 
 from haulier.domain.api_key import Scope
@@ -56,7 +56,7 @@ class Operations(MethodView):
         other job, and on none that has changed since: the set can shrink, never grow. Workers work it off, beginning
         after `starts_in_seconds`. To delete needs the scope admin.
         """
-        order, as_of, is_preview = _order(json_body(request))
+        order, as_of, is_preview = _order(json_body())
         with connection() as conn:
             if is_preview:
                 return _previewed(ordering.preview(conn, order))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from flask import request
 from flask.views import MethodView
 
 from haulier.domain.api_key import Scope
@@ -40,7 +39,7 @@ class Pause(MethodView):
         paused already gets the new end. 404 for a name that no queue can have, 409 if a thousand are paused.
         """
         check_queue_name(name)
-        asked = load(PAUSE, optional_body(request))
+        asked = load(PAUSE, optional_body())
         with connection() as conn:
             try:
                 pause(conn, name, until=asked["until"], actor=caller().id)

@@ -21,6 +21,7 @@ from haulier.requests.strict_json import parse
 
 from ..http.request_errors import UnsupportedMediaType
 from ..http.routes import ROUTE
+from ..http.service import current_request
 from .schemas.response_schemas import ResponseSchema
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -31,8 +32,9 @@ JSON_TYPE = "application/json"
 _ENCODINGS = {"HTTP_CONTENT_ENCODING", "HTTP_TRANSFER_ENCODING"}
 
 
-def body_type(request: Request, *types: str) -> str:
-    """Return the type of the body, one of these. Raises: UnsupportedMediaType."""
+def body_type(*types: str) -> str:
+    """Return the type of the request's body, one of these. Raises: UnsupportedMediaType."""
+    request = current_request()
     environ = request.environ
     # A fast path for the header that nearly every client sends.
     if environ.get("CONTENT_TYPE") in types and not environ.keys() & _ENCODINGS:
@@ -47,8 +49,12 @@ def body_type(request: Request, *types: str) -> str:
     return request.mimetype
 
 
-def body(request: Request) -> bytes:
-    """Return the body. Raises: TooLarge for one longer than its route allows; Malformed for one that breaks off."""
+def body() -> bytes:
+    """Return the request's body.
+
+    Raises: TooLarge for one longer than its route allows; Malformed for one that breaks off.
+    """
+    request = current_request()
     most, length, read = request.environ[ROUTE].most_bytes, request.content_length, b""
     try:
         if length is not None and length <= most:
@@ -71,17 +77,17 @@ def body(request: Request) -> bytes:
     return read
 
 
-def json_body(request: Request) -> Json:
+def json_body() -> Json:
     """Return the value of the body, which must be JSON. Raises: UnsupportedMediaType; TooLarge; Malformed."""
-    body_type(request, JSON_TYPE)
-    return parse(body(request))
+    body_type(JSON_TYPE)
+    return parse(body())
 
 
-def optional_body(request: Request) -> Json:
+def optional_body() -> Json:
     """Return the value of the body, or an empty object if there is none. Raises: as `json_body`."""
-    if not (raw := body(request)):
+    if not (raw := body()):
         return {}
-    body_type(request, JSON_TYPE)
+    body_type(JSON_TYPE)
     return parse(raw)
 
 

@@ -7,7 +7,6 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import request
 from flask.views import MethodView
 
 from haulier.domain.api_key import Scope
@@ -86,7 +85,7 @@ class PreviewOfSchedule(MethodView):
     @blp.response(200, PreviewedTick(many=True), description="The ticks, in order.")
     def post(self) -> list[Preview]:
         """Show when a schedule would fire, and what changes of clocks do to it. Nothing is stored."""
-        asked = read_preview(json_body(request))
+        asked = read_preview(json_body())
         after = asked.get("after") or datetime.now(UTC).replace(microsecond=0)
         return preview(timetable_of(asked, counts_from=after), after, asked["count"])
 
@@ -114,7 +113,7 @@ class OneSchedule(MethodView):
         An equal one changes nothing. Ticks of the old one that are due fire by it first: a change fires none twice,
         and loses none. Without `paused` it stays paused, or not. 404 for a name that no schedule can have.
         """
-        asked = enqueuing().schedule(_checked(name), json_body(request))
+        asked = enqueuing().schedule(_checked(name), json_body())
         with connection() as conn:
             enqueuing().queue_names.check(conn, asked.draft)
             try:
@@ -172,7 +171,7 @@ class PauseOfSchedule(MethodView):
 
         Needs no body. The ticks within say `skipped_paused`, and none of them fires later.
         """
-        asked = load(PAUSE, optional_body(request))
+        asked = load(PAUSE, optional_body())
         with connection() as conn:
             get_schedule(conn, _checked(name), queues=caller().queues)
             try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from flask import request
 from flask.views import MethodView
 
 from haulier.domain.api_key import Scope
@@ -68,7 +67,7 @@ class OneWorker(MethodView):
 
         What it runs goes on. A worker that starts again is not quiet.
         """
-        asked = load(QUIET, json_body(request))
+        asked = load(QUIET, json_body())
         with connection() as conn:
             quiet(conn, worker_id, asked["quiet"], actor=caller().id)
             return get_worker(conn, worker_id)

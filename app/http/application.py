@@ -52,6 +52,8 @@ class App(Flask):
     longer_bodies: dict[tuple[str, str], int]
     # The entrances of a path each, and of all below it, in the place of the API's.
     entrances: dict[str, auth.Entrance]
+    # Counts an answered request.
+    count: request_log.Count
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """Return what finds the view, by the path alone; werkzeug's own way also parses the Host, for redirects.
@@ -89,6 +91,7 @@ def make(config: Config, *parts: Callable[[App, Service], None]) -> App:
     service = Service(config, load_kinds(config), database, QueueNames(config))
     app = App(__name__, static_folder=None)
     app.entrances = {}
+    app.count = lambda *_: None
     app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES
     # A path with a double slash is answered with 404, not with a redirect, which would drop the body.
     app.url_map.merge_slashes = False
@@ -97,7 +100,6 @@ def make(config: Config, *parts: Callable[[App, Service], None]) -> App:
         register(app, service)
     routes = routes_of(app)
     app.longer_bodies = longer_bodies(routes)
-    # Registered after the parts' own hooks, one of which counts requests, so that refused requests are counted too.
     auth.register(app, service, routes, app.entrances)
-    app.wsgi_app = request_log.around(app.wsgi_app)  # type: ignore[assignment, method-assign]
+    app.wsgi_app = request_log.around(app.wsgi_app, app.count)  # type: ignore[assignment, method-assign]
     return app

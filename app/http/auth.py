@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from flask import Flask, g, request
+from flask import Flask, Request, g, request
 from werkzeug.exceptions import NotFound
 
 from haulier.config import Config
@@ -33,8 +33,8 @@ from .limits.fault_limit import Failures
 from .limits.request_limit import RequestLimit
 from .request_errors import Forbidden, ForeignPage, RateLimited, Unauthorized
 from .request_log import API_KEY
-from .routes import NO_ROUTE, ROUTE, UNSAID, Entry, Route, Routes
-from .service import Service
+from .routes import NO_ROUTE, ROUTE, RULE, UNSAID, Entry, Route, Routes
+from .service import Service, current_request
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -207,13 +207,12 @@ class Door:
 
         Raises: EmptySegment; Unauthorized; Forbidden; RateLimited; TooLarge; TooBusy; DatabaseUnavailable.
         """
-        if isinstance(request.routing_exception, EmptySegment):
-            raise request.routing_exception
-        environ, rule = request.environ, request.url_rule
-        route = NO_ROUTE if rule is None else self._routes.get((request.method, rule.rule), UNSAID)
-        environ[ROUTE] = route
+        current = current_request()
+        if isinstance(current.routing_exception, EmptySegment):
+            raise current.routing_exception
+        environ, route = current.environ, self._route_of(current)
         g.caller = NOBODY
-        entrance = self._entrance()
+        entrance = self._entrance(current.path)
         entrance.identify(self, route)
         key = caller().key
         if key is not None:
@@ -221,9 +220,9 @@ class Door:
             # Who signs in may still have another session: the key that is shown now is charged, by its view.
             if route.needs is not Entry.ANYONE:
                 self.take(key)
-        if request.method not in SAFE_METHODS and (key is None or entrance.is_for_pages):
+        if current.method not in SAFE_METHODS and (key is None or entrance.is_for_pages):
             check_page(environ, has_to_say=entrance.is_for_pages)
-        _check_length(environ, route.most_bytes)
+        _check_length(current, route.most_bytes)
         if (instead := entrance.check(route)) is not None:
             return instead
         if route.is_slow if isinstance(route.is_slow, bool) else route.is_slow():
@@ -231,6 +230,15 @@ class Door:
         if key is not None:
             self.keyring.touch(key)
         return None
+
+    def _route_of(self, current: Request) -> Route:
+        """Return the route, and note it for all that come after."""
+        route, rule = NO_ROUTE, current.url_rule
+        if rule is not None:
+            route = self._routes.get((current.method, rule.rule), UNSAID)
+            current.environ[RULE] = rule.rule
+        current.environ[ROUTE] = route
+        return route
 
     def leave(self, _error: BaseException | None = None) -> None:
         """Give back the place of a slow request."""
@@ -247,9 +255,9 @@ class Door:
         self.slow_requests.enter(name)
         g.place_of = name
 
-    def _entrance(self) -> Entrance:
+    def _entrance(self, asked: str) -> Entrance:
         for path, entrance in self._entrances.items():
-            if f"{request.path}/".startswith(f"{path}/"):
+            if f"{asked}/".startswith(f"{path}/"):
                 return entrance
         return self._api
 
@@ -334,12 +342,13 @@ class _Api:
         """Find the key. Raises: Unauthorized; Forbidden; RateLimited; DatabaseUnavailable."""
         if self._is_public(route):
             return
-        token = bearer_in(request.environ.get("HTTP_AUTHORIZATION", ""))
+        current = current_request()
+        token = bearer_in(current.environ.get("HTTP_AUTHORIZATION", ""))
         if route.takes_metrics_token and self._metrics_token is not None:
             # METRICS_TOKEN is required on loopback and with AUTH=off as well; an API key does in its place.
             if hmac.compare_digest(token.encode(), self._metrics_token.encode()):
                 return
-        elif door.is_open(request.environ):
+        elif door.is_open(current.environ):
             return
         g.caller = Caller(door.key_of(token))
 
@@ -353,10 +362,11 @@ class _Api:
         return route.needs is Entry.ANYONE or (route.needs is Entry.READERS and self._are_docs_public)
 
 
-def _check_length(environ: WSGIEnvironment, most: int) -> None:
+def _check_length(current: Request, most: int) -> None:
     """Return unless the body is longer than this, whether or not the view reads it. Raises: TooLarge."""
+    environ = current.environ
     if environ.get("CONTENT_LENGTH"):
-        length = request.content_length or 0
+        length = current.content_length or 0
     elif "HTTP_TRANSFER_ENCODING" in environ and environ["wsgi.input"].seekable():
         # gunicorn's worker has received the chunks, and one byte too many of a body that is too long.
         length = environ["wsgi.input"].seek(0, 2)

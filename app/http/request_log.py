@@ -12,12 +12,12 @@ import logging
 import random
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from haulier import logs
 
-from .routes import ROUTE
+from .routes import ROUTE, RULE
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -77,8 +77,12 @@ API_KEY = "haulier.api_key"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,200}")
 
 
-def around(app: WSGIApplication) -> WSGIApplication:
-    """Return the application with an id, the standard headers and a line in the log for each request."""
+# Takes an answered request's method, rule ("none" if it matches no route), status, and seconds.
+Count = Callable[[str, str, str, float], None]
+
+
+def around(app: WSGIApplication, count: Count) -> WSGIApplication:
+    """Return the application with an id, the standard headers, a count and a line in the log for each request."""
 
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         began = time.monotonic()
@@ -88,7 +92,10 @@ def around(app: WSGIApplication) -> WSGIApplication:
         environ[REQUEST_ID] = request_id
 
         def start(status: str, sent: list[tuple[str, str]], *rest: Any) -> Any:
-            _write_line(environ, status, began)
+            seconds = time.monotonic() - began
+            # Never the path: a label must have few values.
+            count(environ["REQUEST_METHOD"], environ.get(RULE, "none"), status[:3], seconds)
+            _write_line(environ, status, seconds)
             return start_response(status, [*with_standard(sent), ("X-Request-Id", request_id)], *rest)
 
         # Unbound at the end: gunicorn's threads live on, and the next request's first lines must not carry this id.
@@ -98,15 +105,14 @@ def around(app: WSGIApplication) -> WSGIApplication:
     return answer
 
 
-def _write_line(environ: WSGIEnvironment, status: str, began: float) -> None:
+def _write_line(environ: WSGIEnvironment, status: str, seconds: float) -> None:
     route, code = environ.get(ROUTE), status[:3]
     # Quiet routes are called by machines every few seconds: their lines would be most of the log.
     level = logging.DEBUG if route is not None and route.is_quiet and code < "400" else logging.INFO
     if log.isEnabledFor(level):
         # The path without its query, which may hold private data.
         path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
-        spent = (time.monotonic() - began) * 1000
         # Not log.log, which would take time to find the line of code that called it.
-        said = (environ["REQUEST_METHOD"], path, code, spent)
+        said = (environ["REQUEST_METHOD"], path, code, seconds * 1000)
         who = {"api_key": environ.get(API_KEY, "-"), "peer": environ.get("REMOTE_ADDR") or "-"}
         log.handle(log.makeRecord(log.name, level, __file__, 0, "%s %s %s in %.1f ms", said, None, extra=who))

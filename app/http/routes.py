@@ -25,6 +25,8 @@ BODY_BYTES = 1024 * 1024
 LARGE_BYTES = 64 * 1024
 # The key of a request's route in its WSGI environment.
 ROUTE = "haulier.route"
+# The key of its rule there, such as `/jobs/<uuid:job_id>`; absent if it matches no route.
+RULE = "haulier.rule"
 _SAID = "_haulier_route"
 
 

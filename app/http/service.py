@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import cast
 
-from flask import current_app, g
+from flask import Request, current_app, g, request
 
 from haulier.config import Config
 from haulier.kinds import Kind
@@ -53,6 +53,12 @@ class Service:
     kinds: dict[str, Kind]
     database: CheckedDatabase
     queue_names: QueueNames
+
+
+def current_request() -> Request:
+    """Return the current request itself: through Flask's proxy, each look at one of its attributes takes 0.3 µs."""
+    found: Request = request._get_current_object()  # type: ignore[attr-defined]  # typed as what it stands for
+    return found
 
 
 def service() -> Service:

@@ -53,7 +53,11 @@ ENVIRONMENT = {"environ", "environb", "getenv", "putenv"}
 def reads_environment(name: str) -> bool:
     return any(
         # A request has an environ too.
-        (isinstance(node, ast.Attribute) and node.attr in ENVIRONMENT and ast.unparse(node.value) != "request")
+        (
+            isinstance(node, ast.Attribute)
+            and node.attr in ENVIRONMENT
+            and ast.unparse(node.value) not in ("request", "current")
+        )
         or (
             isinstance(node, ast.ImportFrom)
             and node.module == "os"

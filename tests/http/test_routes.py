@@ -65,7 +65,7 @@ def test_every_route_states_what_is_promised_of_it() -> None:
 class Ours(MethodView):
     @needs(Scope.OPERATE, most_bytes=FOUND, quiet=True)
     def post(self, number: int) -> Response:
-        return Response(body(request))
+        return Response(body())
 
     @needs(Entry.ANYONE)
     def get(self, number: int) -> str:
