@@ -31,6 +31,9 @@ _bound: ContextVar[Fields | Callable[[], Fields] | None] = ContextVar("haulier_l
 _hidden: ContextVar[tuple[str, ...]] = ContextVar("haulier_log_hidden", default=())
 MASK = "•••"
 
+# Made once: json.dumps makes an encoder for each call that has options.
+_write = json.JSONEncoder(ensure_ascii=False, default=str).encode
+
 # Characters that begin a new line or move the cursor in the reader's terminal.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # A password may hold an @ that is not encoded, so it ends at the last @ before a space or a quote.
@@ -149,7 +152,7 @@ class JsonFormatter(logging.Formatter):
             }
             if trace:
                 shown["traceback"] = _cut_front(trace, room)
-            line = json.dumps(shown, ensure_ascii=False, default=str)
+            line = _write(shown)
             if len(line.encode("utf-8", "backslashreplace")) < MAX_BYTES:
                 break
         return line
