@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -143,9 +144,9 @@ def enqueue_each(conn: Connection, drafts: Sequence[Draft], *, is_trial: bool = 
 
 
 def _store(conn: Connection, drafts: Sequence[Draft]) -> list[Stored]:
-    # COPY returns nothing and computes nothing, so the ids and the time are fetched first.
-    [reserved] = rows(conn, "reserve", count=len(drafts))
-    now, ids = reserved["now"], reserved["ids"]
+    # COPY returns nothing and computes nothing, so the ids are made, and the time is fetched, first.
+    [times] = rows(conn, "times")
+    now, ids = times["now"], _new_ids(len(drafts), times["clock"])
     wanted: dict[str, Holder] = {}
     for job_id, asked in zip(ids, drafts, strict=True):
         if (key := asked.scoped_key) is not None:
@@ -176,15 +177,41 @@ def _store(conn: Connection, drafts: Sequence[Draft]) -> list[Stored]:
     return [receipt(job_id, asked) for job_id, asked in zip(ids, drafts, strict=True)]
 
 
+def _new_ids(count: int, clock: datetime) -> list[str]:
+    """Return ids as haulier.uuidv7 makes them, of which Postgres makes 10,000 in 30 ms; in the order of the jobs."""
+    # 48 bits of milliseconds, the version and the variant.
+    first = int(clock.timestamp() * 1000) << 80 | 0x7 << 76 | 0x2 << 62
+    ids: list[str] = []
+    for number in range(count):
+        # Between them 14 bits of the number, and below them 60 random bits.
+        high, low = divmod(number % 2**14, 4)
+        digits = f"{first | high << 64 | low << 60 | random.getrandbits(60):032x}"
+        ids.append(f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}")
+    return ids
+
+
 def _lines(jobs: Iterable[tuple[str, Draft]], now: datetime) -> Iterator[str]:
     # Written once: most jobs of a batch are due now, and writing a time takes as long as the rest of a line.
     due_now = str(now)
+    texts = _Texts()
     for job_id, asked in jobs:
         due = due_now
         if asked.delay is not None or asked.run_at is not None:
             due = str(max(now + (asked.delay or timedelta()), asked.run_at or now))
-        values = "\t".join([_text(value) for value in asked.values])
+        values = "\t".join([texts[value] if type(value) in _SHARED else _text(value) for value in asked.values])
         yield f"{values}\t{job_id}\t{_text(asked.idempotency_key)}\t{due}\n"
+
+
+# Most jobs of a batch have the same few values of these types.
+_SHARED = {str, int, type(None)}
+
+
+class _Texts(dict[object, str]):
+    """The texts of values that many jobs share, each made once."""
+
+    def __missing__(self, value: object) -> str:
+        text = self[value] = _text(value)
+        return text
 
 
 def _text(value: object) -> str:

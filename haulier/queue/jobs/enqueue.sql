@@ -21,9 +21,9 @@ SELECT <<as_clients_set_them>>, job_id, %(idempotency_key)s,
 FROM taken
 RETURNING id, run_at, created_at;
 
--- name: reserve
--- Ids for many jobs, and the time of the transaction.
-SELECT now() AS now, ARRAY(SELECT haulier.uuidv7()::text FROM generate_series(1, %(count)s)) AS ids;
+-- name: times
+-- The time of the transaction, and the clock's, for the ids of its next jobs.
+SELECT now() AS now, clock_timestamp() AS clock;
 
 -- name: copy_jobs
 -- Many jobs, in 0.6 of the time that an INSERT of arrays takes.

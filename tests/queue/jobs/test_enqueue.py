@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import RFC_4122, UUID
 
 import psycopg2
 import pytest
@@ -16,7 +16,7 @@ from haulier.domain.job import NewJob
 from haulier.domain.operation import OperationAction
 from haulier.domain.outcome import Outcome
 from haulier.postgres.statements import transaction
-from haulier.queue import jobs
+from haulier.queue import jobs, search
 from haulier.queue import jobs as job_acts
 from haulier.queue.jobs.draft import Receipt
 from haulier.queue.jobs.enqueue import prepared as inserts
@@ -163,6 +163,17 @@ def test_takes_one_round_trip_for_one_job(conn):
         enqueued = job_acts.enqueue_one(conn, job_acts.draft(MAIL, idempotency_key=key))
         assert (enqueued.receipt, enqueued.job.idempotency_key) == (Receipt.CREATED, key)
         assert Counting.sent == 1
+
+
+def test_gives_many_jobs_ids_of_version_7_in_their_order(conn):
+    drafts = [job_acts.draft(MAIL) for _ in range(3000)]
+
+    stored = [UUID(each.job_id) for _ in range(2) for each in job_acts.enqueue_all(conn, drafts)]
+
+    assert stored == sorted(set(stored))
+    assert {(id.version, id.variant) for id in stored} == {(7, RFC_4122)}
+    job = search.get(conn, stored[0])
+    assert 0 <= (stored[0].int >> 80) - int(job.created_at.timestamp() * 1000) < 1000
 
 
 def test_stores_any_text_of_many_jobs_as_it_is(conn):
