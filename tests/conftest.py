@@ -28,6 +28,7 @@ from haulier.postgres.scratch import url_of
 from haulier.queue.claims.settle import prepared
 from haulier.queue.jobs.acting import prepared as prepared_acts
 from haulier.queue.jobs.enqueue import prepared as prepared_inserts
+from haulier.queue.search.job_list import prepared as prepared_looks
 from haulier.queue.upkeep.migrate import migrate
 from tests.patience import PATIENCE, eventually
 from tests.pooler import Pooler, pooler_to
@@ -329,7 +330,7 @@ def _is_as_new(conn: Connection) -> bool:
             cursor.execute("SELECT pg_advisory_unlock_all()")
     except Error:
         return False
-    for each in (prepared, prepared_acts, prepared_inserts):
+    for each in (prepared, prepared_acts, prepared_inserts, prepared_looks):
         each._calls.pop(conn, None)
     conn.notifies.clear()
     conn.notices.clear()

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from haulier.postgres.connection import is_pooled
 from haulier.postgres.errors import sqlstate
 from haulier.postgres.sql_files import SQL
 from haulier.postgres.statements import Connection, Row, first_row, is_outside_transactions, prepare, rows_at_once
+
+T = TypeVar("T")
 
 
 def as_prepared(name: str) -> tuple[str, str]:
@@ -49,20 +51,22 @@ class Prepared:
         return _Calls(self, conn)
 
     def rows(self, conn: Connection, names: Sequence[str], /, **parameters: Any) -> list[Row]:
-        """Run statements as `statements.rows_at_once` does, prepared and refused as in a block of `on`."""
-        with self.on(conn) as calls:
-            return rows_at_once(conn, names, prepared=calls, **parameters)
+        """Run statements as `statements.rows_at_once` does; unprepared, once more, if a prepared one was lost."""
+        return self._sent(conn, lambda calls: rows_at_once(conn, names, prepared=calls, **parameters))
 
     def first_row(self, conn: Connection, name: str, /, **parameters: Any) -> tuple[Any, ...] | None:
-        """Run a statement as `statements.first_row` does, prepared; unprepared, once more, if that was lost."""
+        """Run a statement as `statements.first_row` does; unprepared, once more, if the prepared one was lost."""
+        return self._sent(conn, lambda calls: first_row(conn, name, call=calls.get(name), **parameters))
+
+    def _sent(self, conn: Connection, send: Callable[[Mapping[str, str]], T]) -> T:
         try:
-            return first_row(conn, name, call=self.get_ready(conn).get(name), **parameters)
+            with self.on(conn) as calls:
+                return send(calls)
         except sqlstate.InvalidSqlStatementName:
-            self.are_kept = False
             # Nothing was done. In a transaction of the caller, nothing more can be.
             if not is_outside_transactions(conn):
                 raise
-            return first_row(conn, name, call=None, **parameters)
+            return send({})
 
     def get_ready(self, conn: Connection) -> Mapping[str, str]:
         """Prepare the statements on this connection, and return the SQL that calls each.

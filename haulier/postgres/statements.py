@@ -102,6 +102,8 @@ def rows_at_once(
     """
     statement = "\n".join([prepared.get(name) or SQL[name] for name in names])
     if is_outside_transactions(conn):
+        if bounds := _bounds.get():
+            seconds, lock_seconds = min(seconds, bounds.seconds), min(lock_seconds, bounds.lock_seconds)
         statement = f"{SQL['bounded']}\n{SQL['locks_bounded']}\n{statement}"
         parameters |= {"milliseconds": int(seconds * 1000), "lock_milliseconds": int(lock_seconds * 1000)}
     return _execute(conn, statement, parameters, seconds, json_as_text=True)
