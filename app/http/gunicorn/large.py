@@ -44,9 +44,9 @@ class Large:
         self._waiting.append(_Waiting(conn, size, share, now))
         return True
 
-    def leave(self, conn: Any) -> None:
-        """Note that a thread has done with this connection."""
-        self._at_work.pop(conn, None)
+    def leave(self, conn: Any) -> bool:
+        """Note that a thread has done with this connection; return whether that was the last large request at work."""
+        return self._at_work.pop(conn, None) is not None and not self._at_work
 
     def start(self) -> list[Any]:
         """Return the connections whose turn it is now, in the order in which they came."""
