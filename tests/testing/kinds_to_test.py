@@ -10,7 +10,8 @@ from marshmallow import fields
 
 from haulier.kinds import Fail, JobCancelled, JobContext, PayloadSchema, Retry, RetryPolicy, Snooze, kind
 
-QUICK = RetryPolicy(base=0.05, cap=0.1)
+# Long enough to be seen between two attempts on a busy machine.
+QUICK = RetryPolicy(base=0.5, cap=1.0)
 
 
 class Ways(PayloadSchema):
@@ -37,8 +38,8 @@ def ways(context: JobContext, payload: dict[str, Any]) -> Any:
         "exits": SystemExit(3),
         "fails": Fail("hopeless"),
         "retries": Retry("later"),
-        "retries_soon": Retry("soon", after=0.2),
-        "snoozes": Snooze(0.2),
+        "retries_soon": Retry("soon", after=0.6),
+        "snoozes": Snooze(0.6),
         "snoozes_oddly": Snooze(float("nan")),
     }
     if payload["way"] in raised:

@@ -57,12 +57,12 @@ def test_reports_how_the_handler_ended():
 def test_reports_the_delay_until_the_next_run_and_the_result_as_json():
     echoed = perform(echoes, {"value": (1, {2: "two"})}).result
     assert echoed == {"payload": [1, {"2": "two"}], "as_tuple": [1, 2], "type": "list"}
-    assert perform(ways, {"way": "retries_soon"}).delay == 0.2
-    assert perform(ways, {"way": "snoozes"}).delay == 0.2
+    assert perform(ways, {"way": "retries_soon"}).delay == 0.6
+    assert perform(ways, {"way": "snoozes"}).delay == 0.6
     assert perform(ways, {"way": "snoozes_oddly"}).delay == 0.0
     back_off = perform(ways, {"way": "raises"}).delay
     assert back_off is not None
-    assert 0.05 <= back_off <= 0.15
+    assert 0.5 <= back_off <= 1.5
     for way in ("returns", "fails"):
         assert perform(ways, {"way": way}).delay is None
 
