@@ -1,4 +1,4 @@
-"""No page uses a word of Haulier's own before it has said what the word means, or links to where that is said."""
+"""No page uses a word of Haulier's own before it says what it means, or links to the glossary, which has them all."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import re
 
 from tests.docs.reading import ROOT, without_blocks
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+GLOSSARY = ROOT / "docs" / "glossary.md"
+PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if page != GLOSSARY]
 # Each by all of its forms.
 WORDS = (
     r"back-offs?",
@@ -68,3 +69,10 @@ def test_explains_each_of_its_words_where_it_first_stands() -> None:
     by_page = {page.name: unexplained(prose(page.read_text(encoding="utf-8"))) for page in PAGES}
 
     assert {page: words for page, words in by_page.items() if words} == {}
+
+
+def test_glossary_has_an_entry_for_each_of_them() -> None:
+    terms = re.findall(r"^### (.+)$", GLOSSARY.read_text(encoding="utf-8"), flags=re.MULTILINE)
+
+    assert [word for word in WORDS if not any(re.fullmatch(word, term) for term in terms)] == []
+    assert terms == sorted(terms)
