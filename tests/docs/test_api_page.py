@@ -114,6 +114,6 @@ def test_every_reason_for_which_a_schedule_does_not_fire_is_documented_in_its_or
 
 
 def test_every_state_is_drawn() -> None:
-    drawn = section("docs/design.md", "## States")
+    drawn = section("docs/promises.md", "## States")
 
     assert [status for status in JobStatus if status not in drawn] == []

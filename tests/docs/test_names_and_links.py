@@ -20,7 +20,7 @@ def test_tests_named_in_the_docs_exist() -> None:
         for name in re.findall(r"^ *def (test_\w+)", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     }
 
-    promises = list(tables(section("docs/design.md", "## Promises")))
+    promises = list(tables(section("docs/promises.md", "## Promises")))
     assert len(promises) == 9
     assert [row[0] for row in promises if not [name for name in names_in(row[2]) if name in existing]] == []
     for page in PAGES:
@@ -40,17 +40,13 @@ def test_no_test_of_a_promise_is_left_to_make_test_slow() -> None:
         if isinstance(node, ast.FunctionDef) and "pytest.mark.slow" in map(ast.unparse, node.decorator_list)
     }
 
-    promises = list(tables(section("docs/design.md", "## Promises")))
+    promises = list(tables(section("docs/promises.md", "## Promises")))
     assert len(slow) >= 3
     assert [name for row in promises for name in names_in(row[2]) if name in slow] == []
 
 
 def test_statements_named_in_the_life_of_a_job_exist() -> None:
-    named = [
-        name
-        for row in tables(section("docs/design.md", "## The life of a job, statement by statement"))
-        for name in names_in(row[0])
-    ]
+    named = [name for row in tables(section("docs/promises.md", "## The life of a job")) for name in names_in(row[1])]
 
     assert len(named) > 15
     assert [name for name in named if name not in SQL] == []

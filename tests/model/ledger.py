@@ -1,4 +1,4 @@
-"""What must be true of the queue, in plain Python: the promises and tables of docs/design.md, without SQL and clock.
+"""What must be true of the queue, in plain Python: the promises and tables of docs/promises.md, without SQL and clock.
 
 Time is counted in units that are long beside a run of the machine. What takes time takes a half more, so that no
 answer hangs on the moment at which it is asked for.
@@ -195,7 +195,7 @@ class Ledger:
         return job if fits else None
 
     def settle(self, job: Entry, outcome: Outcome, result: Json = None) -> str:
-        """Let the job leave `running` as docs/design.md has it; return the status it now has."""
+        """Let the job leave `running` as docs/promises.md says; return the status it now has."""
         verb, error, charged = str(outcome.verb), outcome.error, job.attempts
         is_last_snooze = verb == "snooze" and job.snoozes >= MAX_SNOOZES
         if job.cancel_requested:

@@ -1,4 +1,4 @@
-"""What dies, and what comes back: each promise of docs/design.md about crashes, broken for real."""
+"""What dies, and what comes back: each promise of docs/promises.md about crashes, broken for real."""
 
 from __future__ import annotations
 
