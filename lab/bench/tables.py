@@ -30,12 +30,12 @@ def figure(heading: str, name: str, digits: int = 0) -> Column:
 
 
 def spread_text(spread: Spread | None, digits: int = 0) -> str:
-    """Return "median (minimum – maximum)"."""
+    """Return "median (minimum–maximum)"."""
     if spread is None:
         return "–"
     values = (spread.median, spread.minimum, spread.maximum)
     median, minimum, maximum = (f"{value:,.{digits}f}" for value in values)
-    return median if spread.repetitions == 1 or minimum == maximum else f"{median} ({minimum} – {maximum})"
+    return median if spread.repetitions == 1 or minimum == maximum else f"{median} ({minimum}–{maximum})"
 
 
 def table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
@@ -63,14 +63,14 @@ def _named(row: Row) -> str:
     return f"{name} {row.version}{comma}{rest}"
 
 
-def targets_table(targets: Sequence[Target], spreads: Mapping[str, Spread]) -> str:
-    """Return a table of the targets. `spreads` has what was measured, by the targets' labels."""
-    lines = ["| target | measured | |", "|---|---:|---|"]
+def target_list(targets: Sequence[Target], spreads: Mapping[str, Spread]) -> str:
+    """Return a list of the targets. `spreads` has what was measured, by the targets' labels."""
+    lines = ["Targets:", ""]
     for target in targets:
         spread = spreads.get(target.label)
         sign = {">=": "≥", "<=": "≤"}[target.relation]
-        bound = f"{target.label} {sign} {target.bound:g}"
-        lines.append(f"| {bound} | {spread_text(spread, 2)} | {_verdict(target, spread)} |")
+        measured = f"{spread_text(spread, 2)}, " if spread else ""
+        lines.append(f"- {target.label} {sign} {target.bound:g}: {measured}{_verdict(target, spread)}")
     return "\n".join(lines)
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from lab.bench.measures import ALL, bytes, dashboard, reads
 from lab.bench.measures.busy_caller import BUSY
 from lab.bench.measures.post import BODY, bare
 from lab.bench.results import Repetitions, Result, Row, Spread
+from lab.bench.summary import LINES, summary
 from lab.bench.targets import at_least, at_most, figure_of
 from lab.servers import ask, connect
 from lab.waiting import until
@@ -62,7 +64,7 @@ def test_a_spread_is_the_median_with_the_least_and_the_greatest():
     measured = Repetitions({"ours": [{"rate": 30.0}, {"rate": 10.0, "ratio": None}, {"rate": 20.0, "ratio": 0.5}]})
 
     assert measured.spreads("ours") == {"rate": Spread(20.0, 10.0, 30.0, 3), "ratio": Spread(0.5, 0.5, 0.5, 1)}
-    assert tables.spread_text(measured.spread("ours", "rate")) == "20 (10 – 30)"
+    assert tables.spread_text(measured.spread("ours", "rate")) == "20 (10–30)"
     assert measured.spread("ours", "another figure") is measured.spread("unknown", "rate") is None
 
 
@@ -81,10 +83,28 @@ def test_a_target_is_met_or_missed_by_its_median():
     of = figure_of("ours", "rate")
     bounds = [at_least("fast", of, 0.8), at_most("slow", of, 5.0), at_least("unknown", of, 1.0)]
 
-    text = tables.targets_table(bounds, {"fast": Spread(0.9, 0.1, 1.0, 3), "slow": Spread(9.0, 1.0, 9.0, 3)})
+    text = tables.target_list(bounds, {"fast": Spread(0.9, 0.1, 1.0, 3), "slow": Spread(9.0, 1.0, 9.0, 3)})
 
-    verdicts = [line.split(" | ")[-1].strip(" |") for line in text.splitlines()[2:]]
-    assert verdicts == ["met", "**missed**", "not measured"]
+    assert text.splitlines()[2:] == [
+        "- fast ≥ 0.8: 0.90 (0.10–1.00), met",
+        "- slow ≤ 5: 9.00 (1.00–9.00), **missed**",
+        "- unknown ≥ 1: not measured",
+    ]
+
+
+def test_the_summary_shows_the_ratio_of_a_target_or_of_the_medians():
+    [by_target] = [line for line in LINES if line.label == "drain, jobs/s"]
+    rates = {"haulier-2": 3000.0, "graphile-worker": 4000.0, "raw": 6000.0}
+    rows = [Row(name, name, figures={by_target.figure: Spread.of([rate])}) for name, rate in rates.items()]
+    result = Result("drain", "", "2030-01-01", None, "", {}, {}, {}, rows, {by_target.target: Spread(0.7, 0.6, 0.8, 3)})
+    others = {line.measure: replace(result, rows=[], targets={}) for line in LINES}
+
+    lines = summary({**others, "drain": result}).splitlines()[2:]
+
+    assert lines[0] == "| drain, jobs/s | 3,000 | graphile-worker | 4,000 | 0.70 |"
+    assert "| drain | 3,000 | the same SQL by pgbench | 6,000 | 0.50 |" in lines
+    assert "| enqueue by SQL | – | COPY | – | – |" in lines
+    assert len(lines) <= 12
 
 
 def test_a_dashboard_page_without_figures_misses_its_target():
@@ -100,11 +120,11 @@ def test_a_dashboard_page_without_figures_misses_its_target():
 
     text = report.section(dashboard, result)
 
-    lines = {line.partition(" ≤ ")[0]: line.split("|")[-2].strip() for line in text.splitlines() if " ≤ " in line}
-    assert lines["| pages without figures"] == "**missed**"
-    assert lines["| p95 ms of the slowest page"] == "**missed**"
-    assert lines["| p50 ms of the slowest page, as first links lead there"] == "met"
-    assert lines["| p95 ms of a poll with news"] == "not measured"
+    lines = {line.partition(" ≤ ")[0]: line.split(" ")[-1] for line in text.splitlines() if " ≤ " in line}
+    assert lines["- pages without figures"] == "**missed**"
+    assert lines["- p95 ms of the slowest page"] == "**missed**"
+    assert lines["- p50 ms of the slowest page without a filter"] == "met"
+    assert lines["- p95 ms of a poll with news"] == "measured"
 
 
 # The harness ----------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 
 from lab.bench import report, results
 from lab.bench.measures import ALL
+from lab.bench.summary import summary
 from lab.chaos import report as chaos_report
 
 
@@ -64,6 +65,7 @@ def test_shows_the_stored_results_on_the_page_of_benchmarks():
     sections = {measure.NAME: report.section(measure, results.load(measure.NAME)) for measure in ALL}
 
     assert [name for name, section in sections.items() if section not in page] == []
+    assert summary({name: results.load(name) for name in sections}) in page
 
 
 def test_shows_the_stored_results_on_the_page_of_reliability():

@@ -29,10 +29,10 @@ TITLE = "Another caller's jobs, 20 a second, beside callers that keep the servic
 PER_SECOND, SECONDS, SEED = 20, 20.0, 1
 # How many connections each has, and what it does; each is compared with as many that make cheap calls.
 BUSY = {
-    "dry_runs": (24, "24 previews of all of 120,000 jobs"),
+    "dry_runs": (24, "24 previews of 120,000 jobs"),
     "searches": (24, "24 searches of 100,000 groups of errors"),
     "scrapes": (8, "8 scrapers of the metrics"),
-    "sign_ins": (3, "3 who sign in with wrong keys"),
+    "sign_ins": (3, "3 sign-ins with wrong keys"),
 }
 QUEUE = "ours"
 INSERT = "INSERT INTO haulier.job (kind, payload, queue) VALUES ('noop', jsonb_build_object('n', %s), %s)"
@@ -54,7 +54,7 @@ def entries() -> list[Entry]:
     """Return the caller beside each of these, and before it beside as many that make cheap calls."""
     rows = []
     for move, (connections, label) in BUSY.items():
-        for name, text, made in ((f"gets-{move}", f"{connections} who read the kinds", "gets"), (move, label, move)):
+        for name, text, made in ((f"gets-{move}", f"{connections} callers of GET /kinds", "gets"), (move, label, move)):
             settings = {"per_second": PER_SECOND, "seconds": SECONDS, "seed": SEED, "connections": connections}
             rows.append(Entry(name, f"beside {text}", partial(once, made, connections), settings=settings))
     return rows
@@ -177,10 +177,9 @@ TABLES = [
         figure("p99 ms", "post_p99_ms", 1),
         figure("INSERT p99 ms", "insert_p99_ms", 1),
         figure("not taken", "failed"),
-        figure("their calls", "abuses_answered"),
+        rows=lambda result: [row for row in result.rows if row.name in BUSY or not row.figures],
     )
 ]
 TARGETS = [
-    at_most(f"POST p99 beside {label} / beside cheap calls", ratio("post_p99_ms", move, f"gets-{move}"), 3)
-    for move, (_, label) in BUSY.items()
+    at_most(f"{label} / GET /kinds", ratio("post_p99_ms", move, f"gets-{move}"), 3) for move, (_, label) in BUSY.items()
 ]

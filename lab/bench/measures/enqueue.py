@@ -129,7 +129,7 @@ def once(contender: Contender, bench: Bench) -> Figures:
     return {"jobs": jobs, "jobs_per_second": round(jobs / seconds, 1)}
 
 
-TABLES = [PageTable(figure("jobs", "jobs"), figure("jobs/s", "jobs_per_second"))]
+TABLES = [PageTable(figure("jobs/s", "jobs_per_second"))]
 TARGETS = [
     at_least("HTTP / graphile-worker's addJobs", ratio("jobs_per_second", "haulier-http", "graphile-worker"), 0.4)
 ]

@@ -54,12 +54,12 @@ def entries() -> list[Entry]:
     idle = partial(working, busy=False)
     asleep = partial(working, busy=False, settings={"WAKE_UPS": "off"})
     rows = [
-        ("raw-empty-trigger", "an empty trigger, workers busy", EMPTY, busy),
-        ("haulier", "Haulier's wake-ups, workers busy", None, busy),
-        ("haulier-idle", "Haulier's wake-ups, an idle worker that takes the jobs", None, idle),
-        ("haulier-off", "the same with WAKE_UPS=off", None, asleep),
-        ("raw-no-trigger", "no trigger, workers busy", "", busy),
-        ("raw-notify", "a NOTIFY in each INSERT, workers busy", NOTIFY, busy),
+        ("raw-empty-trigger", "busy workers, empty trigger", EMPTY, busy),
+        ("haulier", "busy workers, wake-ups", None, busy),
+        ("haulier-idle", "idle worker, wake-ups", None, idle),
+        ("haulier-off", "idle worker, WAKE_UPS=off", None, asleep),
+        ("raw-no-trigger", "busy workers, no trigger", "", busy),
+        ("raw-notify", "busy workers, NOTIFY in each INSERT", NOTIFY, busy),
     ]
     return [Entry(name, label, partial(once, trigger, workers), missing) for name, label, trigger, workers in rows]
 
@@ -123,4 +123,4 @@ def inserts_per_second(url: str, seconds: float) -> float:
 
 
 TABLES = [PageTable(figure("INSERTs/s", "per_second"))]
-TARGETS = [at_least("wake-ups / an empty trigger", ratio("per_second", "haulier", "raw-empty-trigger"), 0.85)]
+TARGETS = [at_least("wake-ups / empty trigger", ratio("per_second", "haulier", "raw-empty-trigger"), 0.85)]

@@ -142,16 +142,31 @@ def followed(bench: Bench) -> Figures:
     return {"jobs": jobs, "pages": pages}
 
 
+# The page shows some calls of each sort; the targets are about all of them.
+SHOWN = (
+    "/jobs",
+    "/jobs kind=rare",
+    "/jobs tag, of 10,000 jobs",
+    "/jobs payload.order=4711",
+    "/jobs/count",
+    "/jobs/{id}",
+    "/jobs/{id}/explain",
+    "/database",
+    "/errors?span=24h",
+    "/metrics",
+)
 TABLES = [
     PageTable(
-        figure("p50 ms", "p50_ms", 1), figure("p95 ms", "p95_ms", 1), figure("jobs", "jobs"), figure("pages", "pages")
+        figure("p50 ms", "p50_ms", 1),
+        figure("p95 ms", "p95_ms", 1),
+        rows=lambda result: [row for row in result.rows if row.name in SHOWN or not row.figures],
     )
 ]
 TARGETS = [
     at_most("p95 ms of the slowest list", greatest("p95_ms", *LISTS), 150),
     at_most("p95 ms of the slowest count", greatest("p95_ms", *COUNTS), 150),
     at_most("p95 ms of the slowest other call", greatest("p95_ms", *OTHERS, *AUDIT), 150),
-    at_most("p95 ms of the slowest call of errors, of 1 M failures", greatest("p95_ms", *ERRORS), 300),
+    at_most("p95 ms of the slowest call of errors", greatest("p95_ms", *ERRORS), 300),
     at_most("p95 ms of `GET /metrics`", figure_of("/metrics", "p95_ms"), 20),
     at_most("pages of the rare kind", figure_of("rare", "pages"), 10),
 ]
