@@ -32,10 +32,10 @@ def test_every_metric_is_documented_and_no_other(config: Config) -> None:
 
 
 def test_pages_and_alerts_name_metrics_that_exist() -> None:
-    rows = list(tables(section("docs/watch.md", "## Metrics")))
-    known = {names_in(row[0])[0] for row in rows if len(row) == 3}
+    known = {names_in(row[0])[0] for row in tables(section("docs/watch.md", "## Metrics")) if len(row) == 3}
 
-    alerts = {name for row in rows if len(row) == 2 for name in re.findall(r"\b(?:haulier|worker|flask)_\w+", row[0])}
+    conditions = " ".join(row[2] for row in tables(section("docs/watch.md", "## Alerts")))
+    alerts = {name.removesuffix("_count") for name in re.findall(r"\b(?:haulier|worker|flask)_\w+", conditions)}
     pages = {
         page: set(re.findall(r"`((?:haulier|worker)_\w+)`", text_of(page)))
         for page in ("docs/why-waiting.md", "docs/one-dyno.md")
