@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from tests.docs.reading import section
+from tests.docs.reading import blocks, section
 
 ALL = ["all of them"]
 VERBS = {"read": "SELECT", "insert": "INSERT", "update": "UPDATE", "delete": "DELETE"}
@@ -31,19 +31,34 @@ def _rows(head: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in table.splitlines()]
 
 
-def _rights_of(cell: str) -> dict[str, list[str]]:
-    """Return the columns for each verb of a cell such as "read; update `at`"."""
-    parts = [part.strip() for part in cell.split(";") if part.strip()]
-    return {VERBS[part.split(" ")[0]]: re.findall(r"`(\w+)`", part) or ALL for part in parts}
+def _rights_of(cell: str, web: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Return the sorted columns for each verb of a cell such as "read; update `at`; insert as web"."""
+    rights = {}
+    for part in (part.strip() for part in cell.split(";") if part.strip()):
+        verb = VERBS[part.split(" ")[0]]
+        rights[verb] = web[verb] if part.endswith(" as web") else sorted(re.findall(r"`(\w+)`", part)) or ALL
+    return rights
+
+
+def _granted_to_an_application() -> Rights:
+    """Return the rights to tables that the page's SQL grants to an application."""
+    [sql] = [block for block in blocks("docs/database.md", "sql") if "CREATE ROLE" in block]
+    rights: Rights = {}
+    for verb, columns, table in re.findall(r"^GRANT (\w+) \((.+)\) ON haulier\.(\w+) TO ", sql, flags=re.MULTILINE):
+        rights.setdefault(table, {})[verb] = sorted(columns.split(", "))
+    return rights
 
 
 def tables() -> dict[str, Rights]:
     """Return for each role, and each table to which it has any right, the columns for each verb."""
-    rights: dict[str, Rights] = {role: {} for role in ROLES}
-    for name, *cells in _rows("table"):
-        for role, cell in zip(ROLES, cells, strict=True):
-            if cell:
-                rights[role][name.strip("`")] = _rights_of(cell)
+    rights: dict[str, Rights] = {"web": {}, "worker": {}, "application": _granted_to_an_application()}
+    for names, *cells in _rows("table"):
+        web = _rights_of(cells[0], {})
+        worker = _rights_of(cells[1], web)
+        for name in re.findall(r"`(\w+)`", names):
+            for role, its in (("web", web), ("worker", worker)):
+                if its:
+                    rights[role][name] = its
     return rights
 
 
