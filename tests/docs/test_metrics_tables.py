@@ -38,7 +38,7 @@ def test_pages_and_alerts_name_metrics_that_exist() -> None:
     alerts = {name.removesuffix("_count") for name in re.findall(r"\b(?:haulier|worker|flask)_\w+", conditions)}
     pages = {
         page: set(re.findall(r"`((?:haulier|worker)_\w+)`", text_of(page)))
-        for page in ("docs/why-waiting.md", "docs/one-dyno.md")
+        for page in ("docs/why-waiting.md", "docs/deploy.md")
     }
 
     assert len(alerts) > 5

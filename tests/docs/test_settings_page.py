@@ -170,7 +170,7 @@ def test_the_connections_add_up_to_what_is_written() -> None:
 def test_what_one_dyno_sets_is_what_is_written() -> None:
     config = Config.from_env({"DATABASE_URL": DSN, **TOGETHER})
 
-    rows = {names_in(row[0])[0]: row[1] for row in tables(section("docs/deploy.md", "### One dyno"))}
+    rows = {names_in(row[0])[0]: row[1] for row in tables(section("docs/deploy.md", "### What it sets"))}
     connections = section("docs/database.md", "## Connections")
 
     assert {name: text.split()[0].strip("`") for name, text in rows.items()} == TOGETHER
