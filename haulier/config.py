@@ -55,7 +55,7 @@ def _words(name: str = "") -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Every setting, checked. `docs/settings.md` gives the reason for each default."""
+    """Every setting, checked. `docs/settings.md` explains each."""
 
     # Settings that may hold a password are not in the repr, which ends up in logs.
     database_url: str = field(repr=False, metadata={"name": "", "read": lambda reader, _: reader.database_url()})

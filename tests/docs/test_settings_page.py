@@ -11,9 +11,9 @@ from haulier.config import HOUSEKEEPING_CONNECTIONS, TOGETHER, Config, client_va
 from haulier.domain.errors import ConfigError
 from tests.docs.reading import DSN, PAGES, ROOT, names_in, section, tables, without_blocks
 
-SETTINGS = [row for row in tables(section("docs/settings.md", "## Of the service"))]
-CLIENT_SETTINGS = [row for row in tables(section("docs/settings.md", "## Of the commands that call the API"))]
-COMMITS = [row for row in tables(section("docs/settings.md", "## Of the version"))]
+SETTINGS = [row for row in tables(section("docs/settings.md", "## The service"))]
+CLIENT_SETTINGS = [row for row in tables(section("docs/settings.md", "## The command line"))]
+COMMITS = [row for row in tables(section("docs/settings.md", "## The deployed version"))]
 # Settings whose field in Config has another name.
 FIELDS = {"HAULIER_KINDS": "kinds", "DYNO": "ephemeral_disk", "RENDER": "ephemeral_disk"}
 
@@ -126,9 +126,7 @@ def test_the_settings_of_make_are_looked_at_somewhere() -> None:
     source = "\n".join(path.read_text(encoding="utf-8") for path in readers)
 
     named = {
-        name
-        for row in tables(section("docs/settings.md", "## Of make, on your own machine"))
-        for name in names_in(row[0])
+        name for row in tables(section("docs/settings.md", "## make on your machine")) for name in names_in(row[0])
     }
 
     assert {"PORT", "ONCE", "NO_COLOR", "DATABASE_URL"} <= named
@@ -138,9 +136,7 @@ def test_the_settings_of_make_are_looked_at_somewhere() -> None:
 def test_settings_named_anywhere_exist() -> None:
     known = {name for row in SETTINGS for name in names_in(row[0])}
     known |= {
-        name
-        for row in tables(section("docs/settings.md", "## Of make, on your own machine"))
-        for name in names_in(row[0])
+        name for row in tables(section("docs/settings.md", "## make on your machine")) for name in names_in(row[0])
     }
     # OpenSSL's and gunicorn's.
     known |= {"SSL_CERT_FILE", "GUNICORN_CMD_ARGS"}
