@@ -29,7 +29,7 @@ def test_file_bears_the_job_id_so_a_second_attempt_replaces_it(tmp_path):
 
 
 def test_a_file_is_read_by_whoever_knows_its_name_from_whatever_queue(tmp_path):
-    """As docs/kinds.md says: the name is an id, which a key that is limited to queues does not learn of others."""
+    """docs/included-kinds.md: the name is an id, which a key that is limited to queues does not learn of others."""
     storage = {"storage_url": tmp_path.as_uri()}
     other = a_context("resize_image", {"source": data_url(picture(9, 9))}, **storage)
     location = perform(other)["location"]
