@@ -109,6 +109,12 @@ def of(heading: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", section(PAGE, f"## {heading}"), flags=re.M | re.S)
 
 
+def tags_in(heading: str) -> str:
+    """Return the line that gives a model its tags, below a heading of the page."""
+    [line] = re.findall(r"For tags add `(.*?)`", section(PAGE, f"## {heading}"))
+    return str(line)
+
+
 def is_an_hour(wait: timedelta) -> bool:
     return abs(wait - timedelta(hours=1)) < timedelta(minutes=1)
 
@@ -264,10 +270,10 @@ HaulierJob.objects.create(kind="send_email", payload={})
 
 def test_in_django_takes_tags(shop: Shop) -> None:
     models, _ = of("Django", "python")
-    field = re.findall(r"under Django `(.*?)`", text_of(PAGE))
+    field = tags_in("Django")
     shop.write("settings.py", DJANGO_SETTINGS)
     shop.write("shop/__init__.py", "")
-    with_tags = models.replace("    timeout_seconds =", f"    {field[0]}\n    timeout_seconds =")
+    with_tags = models.replace("    timeout_seconds =", f"    {field}\n    timeout_seconds =")
     shop.write("shop/models.py", ARRAY_FIELD, with_tags)
     shop.write("main.py", DJANGO_TAGS)
 
@@ -287,8 +293,8 @@ with create_engine("postgresql+psycopg2://").begin() as connection:
 
 def test_in_sqlalchemy_takes_tags(shop: Shop) -> None:
     core, _ = of("SQLAlchemy", "python")
-    column = re.findall(r"under SQLAlchemy `(.*?)`", text_of(PAGE))
-    table = core.replace("\n)\n", f"\n    {column[0]},\n)\n", 1)
+    column = tags_in("SQLAlchemy")
+    table = core.replace("\n)\n", f"\n    {column},\n)\n", 1)
     shop.write("main.py", "from sqlalchemy import ARRAY", table, SQLALCHEMY_TAGS)
 
     shop.run(sys.executable, "main.py")
