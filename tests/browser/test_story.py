@@ -104,7 +104,7 @@ def test_leads_from_a_bad_deployment_to_green(
 
         # Attention names it.
         sign_in(page, server.url, conn)
-        notices = page.locator(".notice", has_text="fails with a new error")
+        notices = page.locator(".notice", has_text="New error in")
         expect(notices).to_have_count(3)
 
         # Failures shows three groups.
@@ -117,7 +117,7 @@ def test_leads_from_a_bad_deployment_to_green(
 
         # Green.
         person.see_overview()
-        expect(page.locator(".notice.good")).to_contain_text("Nothing needs you.")
+        expect(page.locator(".notice.good")).to_contain_text("Nothing needs attention.")
         assert came[0] > 0
 
     eventually(lambda: ended() == {"succeeded": FAILURES + came[0]})
@@ -130,7 +130,7 @@ def retry_group(person: Person, kind: str, fixed: Path) -> None:
     """From the overview, look at a group and at one of its jobs; mend what is wrong; have all of it tried again."""
     page = person.page
     person.see_overview()
-    notice = page.locator(".notice", has_text=f"{kind} fails with a new error")
+    notice = page.locator(".notice", has_text=f"New error in {kind}")
     person.click(notice.get_by_role("link", name="Look"))
     expect(page.locator("h1")).to_have_text(f"{kind} fails")
     person.click(page.get_by_role("link", name="Its job"))

@@ -1,4 +1,4 @@
-"""Load the facts that only notices go by, cached for longer than what pages show."""
+"""Load the facts that only notices need, cached for longer than the parts of pages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SECONDS, STUCK_SECONDS, MENDED_SECONDS, UNSERVED_SECONDS = 30.0, 10.0, 10.0, 10.
 MOST_ENDED, MOST_RUNNING = 20, 200
 # A usual share hardly changes within minutes.
 USUAL_SECONDS = 300.0
-# A look reads fifty schedules by name, and the next look continues there. So many looks per load.
+# A look reads fifty schedules by name, and the next look continues from there. So many looks per load.
 MOST_LOOKS = 4
 # The checks of the database page that stop jobs, or soon will. The others wait until somebody opens that page.
 CHECKS = {
@@ -47,7 +47,7 @@ CHECKS = {
 
 
 def running() -> Sequence[RunningJob]:
-    """Return the jobs that have run longest; none if that is not known just now."""
+    """Return the jobs that have run longest; none if they could not be loaded."""
     return _of(kept("longest running", (), lambda: part(_running), seconds=STUCK_SECONDS)) or ()
 
 
@@ -63,7 +63,7 @@ def is_stuck(job: RunningJob) -> bool:
 
 
 def usual_ends(of: Of) -> Ends | None:
-    """Return how these jobs ended in the last seven days; None if that is not known just now."""
+    """Return how these jobs ended in the last seven days; None if that could not be loaded."""
     look = partial(part, lambda conn: recent_ends(conn, of))
     found: Part[Ends] = kept("usual ends", (of.queue, of.kind), look, seconds=USUAL_SECONDS)
     return found.value
@@ -74,7 +74,7 @@ def unserved() -> Collection[str]:
     look = partial(part, lambda conn: unserved_queues(conn, queues=caller().queues))
     found: Unserved | None = _of(kept("unserved", (), look, seconds=UNSERVED_SECONDS))
     if found and not found.is_whole:
-        unread().append("of very many queues some were not looked at for jobs that nobody takes")
+        unread().append("some of very many queues were not checked for jobs that no worker takes")
     return found.queues if found else ()
 
 
@@ -112,7 +112,7 @@ def days_ahead() -> float | None:
 
 
 def overdue() -> Overdue | None:
-    """Return how many schedules do not fire; None if the viewer sees only some queues."""
+    """Return how many schedules are not firing; None if the viewer sees only some queues."""
     return _of(kept("overdue", (), lambda: part(overdue_schedules), seconds=SECONDS)) if _sees_all() else None
 
 
@@ -126,7 +126,7 @@ def failing_schedules() -> Mapping[str, int]:
     _of(found)
     if not found.late and not rounds.is_whole:
         most = MOST_LOOKS * LOOKED_AT
-        unread().append(f"of more than {most} schedules some have yet to be looked at, which takes minutes")
+        unread().append(f"some of more than {most} schedules are not checked yet, which takes minutes")
     return {name: times for name, times in sorted(rounds.known.items()) if times}
 
 

@@ -1,4 +1,4 @@
-"""The form that pauses something: for a while, until a time, or until it is resumed."""
+"""The form that pauses something: for a while, until a time, or until resumed."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from datetime import datetime
 from ..kit.viewer import Viewer
 from ..words.filters import read_duration, read_time
 
-# "until" reads a time; "" is until it is resumed.
-CHOICES: Mapping[str, str] = {"15m": "15 minutes", "1h": "1 hour", "8h": "8 hours", "": "until it is resumed"}
+# "until" reads a time; "" has no end.
+CHOICES: Mapping[str, str] = {"15m": "15 minutes", "1h": "1 hour", "8h": "8 hours", "": "until resumed"}
 
 
 class NoTime(ValueError):
-    """What was sent is no time."""
+    """The text is not a time."""
 
 
 @dataclass(frozen=True, slots=True)

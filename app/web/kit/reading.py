@@ -71,11 +71,11 @@ def _or_late(task: Task[T], why: str) -> Part[T]:
     try:
         return Part(read(task))
     except Locked:
-        return Part(None, "somebody has locked what is read here")
+        return Part(None, "another transaction holds a lock on the data")
     except RefusedForNow:
         return Part(None, why)
     except StatementRefused as error:
-        return Part(None, f"the database refuses it: {reason(error)}")
+        return Part(None, f"the database refused the query: {reason(error)}")
 
 
 @dataclass(eq=False, slots=True)

@@ -17,7 +17,7 @@ MOST, MOST_OF_EACH, SECONDS = MOST_COUNTED - 1, 2_000, 5.0
 
 
 def counts_of(error_id: int) -> Part[ErrorJobs]:
-    """Return how many jobs of a group have failed for good, and how many wait to be retried."""
+    """Return how many jobs of a group are failed, and how many wait for a retry."""
 
     def count(conn: Connection) -> ErrorJobs:
         return jobs_of_error(conn, error_id, queues=caller().queues)
@@ -27,14 +27,14 @@ def counts_of(error_id: int) -> Part[ErrorJobs]:
 
 def count_text(jobs: int | None, most: int = MOST) -> str:
     """Return a count in words. None: not known."""
-    return "–" if jobs is None else number(jobs) if jobs <= most else f"more than {number(most)}"
+    return "–" if jobs is None else number(jobs) if jobs <= most else f"{number(most)}+"
 
 
 def retry_labels(failed: Mapping[int, int]) -> Mapping[int, str]:
     """Return the label of each group's retry button, by id, without groups that have no jobs to retry.
 
     Args:
-        failed: How many attempts of each group failed for good in the span. Decides if jobs cannot be counted.
+        failed: How many jobs of each group failed in the span. Decides if jobs cannot be counted.
     """
     ids: Sequence[int] = sorted(failed)
     if not ids:

@@ -1,4 +1,4 @@
-"""How a queue is, in a word, and when it will be empty: data in, words out."""
+"""The state of a queue in a word, and when it will be empty: data in, words out."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from haulier.queue.numbers.stats import Queue
 
 from .fleet import Fleet
 
-# Older counts do not say whether jobs are due. A worker counts every 10 s, and more rarely only beside very many jobs.
+# Older counts do not tell whether jobs are due. A worker counts every 10 s, and less often only with very many jobs.
 FRESH = timedelta(seconds=30)
-# A worker that is replaced in order is away for some seconds.
+# A deploy leaves a queue without its worker for some seconds.
 DUE_FOR = timedelta(seconds=UNSERVED_SECONDS)
 
-# Failing: so many of what ended in ten minutes failed for good, and that many of a hundred.
+# Failing: at least this many jobs failed in ten minutes, and at least this share of the jobs that ended.
 LEAST_FAILED, FAILED_SHARE = 20, 0.1
-# It is also so many times what is usual there, or halfway from that to all.
+# The share is also this many times the usual share, or halfway from that to all.
 TIMES_USUAL = 5
-# Growing: what is due rose in so many minutes on end, and the oldest has been due for so long.
+# Growing: the number of due jobs rose in this many minutes in a row, and the oldest job is this late.
 RISING_MINUTES, LATE_SECONDS = 3, 60.0
-# Fewer that are due are gone before anybody has looked; the fall is that of so many minutes.
+# Fewer due jobs are gone before anybody has looked. The fall is measured over this many minutes.
 FEW_DUE, FALL_MINUTES = 100, 5
-# The worst first, for lists of which only the beginning is shown.
-WORST_FIRST = ("Failing", "Unserved", "Growing", "Paused", "Not known", "Well", "Idle")
+# Worst first, for lists that show only their beginning.
+WORST_FIRST = ("Failing", "Unserved", "Growing", "Paused", "Unknown", "OK", "Idle")
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """How a queue is. `status` is the one of a job whose shape and colour it has; None: neither."""
+    """The state of a queue. It has the shape and colour of the job status `status`; None: neither."""
 
     text: str
     status: str | None = None
@@ -52,11 +52,10 @@ class QueueRow:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of queues beside what was counted of each.
+    """What is known about queues besides their counts.
 
-    Fleet None: not known. minutes are the last ones of each queue, the last of which is not over. unserved are those of
-    which a look at the jobs has found that nobody takes them. usual is which share of jobs fails for good, if that is
-    known.
+    `fleet` is None if unknown. `minutes` are the last minutes of each queue, the last one unfinished. `unserved` are
+    queues with due jobs that no worker takes, found by reading the jobs. `usual` is the usual share of failed jobs.
     """
 
     now: datetime
@@ -66,7 +65,7 @@ class Known:
     usual: Mapping[str, float] = field(default_factory=dict)
 
     def fails(self, queue: Queue) -> bool:
-        """Return whether more of what ended in the queue of late failed for good than is usual there."""
+        """Return whether more jobs of the queue failed lately than is usual there."""
         return is_failing(self.minutes.get(queue.name, ()), self.usual.get(queue.name, 0.0))
 
 
@@ -76,29 +75,29 @@ def row_of(queue: Queue, known: Known) -> QueueRow:
     return QueueRow(queue, word, "–" if word == UNSERVED else empty_in(queue, known.minutes.get(queue.name, ())))
 
 
-UNSERVED = Word("Unserved", "failed_permanent", "Jobs are due, and no live worker serves it.")
+UNSERVED = Word("Unserved", "failed_permanent", "Jobs are due, but no worker serves this queue.")
 
 
 def word_of(queue: Queue, known: Known) -> Word:
-    """Return how the queue is."""
+    """Return the state of the queue."""
     minutes = known.minutes.get(queue.name, ())
     if queue.paused:
-        return Word("Paused", "queued", "No job of it starts.")
+        return Word("Paused", "queued", "No job in it starts.")
     if is_unserved(queue, known):
         return UNSERVED
     if queue.counted_at is None:
-        return Word("Not known", why="Nothing has been counted.")
+        return Word("Unknown", why="Nothing has been counted yet.")
     if known.fails(queue):
-        return Word("Failing", "failed_permanent", "Over a tenth of what ended in ten minutes failed for good.")
+        return Word("Failing", "failed_permanent", "More than 10 % of the jobs of the last 10 minutes failed.")
     if is_growing(queue, minutes):
-        return Word("Growing", "retrying", "What is due rose in each of the last three minutes.")
+        return Word("Growing", "retrying", "The number of due jobs rose in each of the last 3 minutes.")
     if queue.live.due or queue.live.running or queue.last_minute.succeeded:
-        return Word("Well", "succeeded")
+        return Word("OK", "succeeded")
     return Word("Idle")
 
 
 def is_unserved(queue: Queue, known: Known) -> bool:
-    """Return whether jobs of the queue are due, and no live worker takes them."""
+    """Return whether jobs of the queue are due and no live worker takes them."""
     if queue.paused or queue.name in known.unserved:
         return not queue.paused
     is_due = bool(queue.live.due) and is_fresh(queue, known.now)
@@ -106,17 +105,17 @@ def is_unserved(queue: Queue, known: Known) -> bool:
 
 
 def is_fresh(queue: Queue, now: datetime) -> bool:
-    """Return whether what was counted of the queue says whether jobs of it are due."""
+    """Return whether the counts of the queue are new enough to tell whether jobs are due."""
     return queue.counted_at is not None and now - queue.counted_at <= FRESH
 
 
 def needs_look(queues: Sequence[Queue], fleet: Fleet, now: datetime) -> bool:
-    """Return whether only a look at the jobs can say which queues are unserved."""
+    """Return whether only reading the jobs can tell which queues are unserved."""
     return fleet.more or not fleet.takes or not queues or not all(is_fresh(each, now) for each in queues)
 
 
 def is_failing(minutes: Sequence[Minute], usual: float = 0.0) -> bool:
-    """Return whether much of what ended in these minutes failed for good, and far more than the share that is usual."""
+    """Return whether many of the jobs that ended in these minutes failed, and far more than usual."""
     failed = sum(each.failed for each in minutes)
     ended = failed + sum(each.succeeded for each in minutes)
     # Five times a quarter is more than all.
@@ -129,7 +128,7 @@ def _whole(minutes: Sequence[Minute]) -> list[int]:
 
 
 def is_growing(queue: Queue, minutes: Sequence[Minute]) -> bool:
-    """Return whether ever more jobs are due, and have been for a while."""
+    """Return whether the number of due jobs keeps rising and the oldest is late."""
     known = _whole(minutes)[-RISING_MINUTES - 1 :]
     rises = [after - before for before, after in pairwise(known)]
     is_late = (queue.live.oldest_due_seconds or 0) > LATE_SECONDS
@@ -137,24 +136,24 @@ def is_growing(queue: Queue, minutes: Sequence[Minute]) -> bool:
 
 
 def rise(minutes: Sequence[Minute]) -> float:
-    """Return by how much what is due has risen in a minute of the last ones, in the middle."""
+    """Return the median rise of due jobs per minute over the last minutes."""
     return median(after - before for before, after in pairwise(_whole(minutes)[-RISING_MINUTES - 1 :]))
 
 
 def empty_in(queue: Queue, minutes: Sequence[Minute]) -> str:
-    """Return in how long nothing of the queue is due any more: an estimate, by how fast that has fallen of late."""
+    """Return how long until no job is due, estimated from how fast the number of due jobs fell lately."""
     due = queue.live.due
     if queue.paused or due is None:
         return "–"
     is_late = due > 0 and (queue.live.oldest_due_seconds or 0) > LATE_SECONDS
     if due < FEW_DUE and not is_late:
-        return "at once"
+        return "seconds"
     known = _whole(minutes)[-FALL_MINUTES - 1 :]
     if len(known) < 2:
-        return "not known"
+        return "unknown"
     fall = median(before - after for before, after in pairwise(known))
     if due < FEW_DUE:
-        return "at once" if fall > 0 else "–"
+        return "seconds" if fall > 0 else "–"
     if fall <= 0:
-        return f"never: +{number(-fall)}/min" if fall else "never: it stays"
+        return f"growing by {number(-fall)}/min" if fall else "not draining"
     return duration(60 * due / fall)

@@ -58,7 +58,7 @@ MOST_OFFSET = 100_000
 TABS = {"1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
 MUTED = {"": "All", "no": "Not muted", "yes": "Muted"}
 MUTES = {"1h": "1 hour", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
-WHOLE = "a group of errors is that of every queue"
+WHOLE = "an error group covers every queue"
 
 section = Section("failures", __name__, MenuEntry("Work", 40, "Failures", "failures", "f"))
 
@@ -133,7 +133,7 @@ def _groups(asked: Mapping[str, str], offset: int) -> Part[tuple[Frequent, Mappi
         groups = errors_as_shown(conn, found.groups)
         # Keep only what the list shows: an example may have kilobytes.
         shown = [replace(each, text=cut(each.text, MOST_SHOWN), example=None, series=()) for each in groups]
-        return replace(found, groups=shown), {each.id: charts.spark_of(each, "this time") for each in groups}
+        return replace(found, groups=shown), {each.id: charts.spark_of(each, "this period") for each in groups}
 
     # A text is searched for in each group, of which there may be thousands, so it may take as long as a search.
     return part(look, seconds=SEARCH_SECONDS if asked["text"] else PART_SECONDS)
@@ -146,7 +146,7 @@ def _is_new(group: ErrorGroup, span: str, now: datetime) -> bool:
 
 @section.page("/failures/<error_id>", Scope.READ, every=5)
 def one(error_id: str) -> Page:
-    """Return a group and its newest jobs."""
+    """Return the page of a group with its newest jobs."""
     number_, span, queues = id_in(error_id), _span("24h"), caller().queues
 
     def look(conn: Connection) -> ErrorGroup:
@@ -187,13 +187,14 @@ def _drawn(group: ErrorGroup, span: str) -> Markup:
     # With the last step, which is unfinished: for a new group it is all there is.
     zone, now, steps = viewer().prefers.time_zone, viewer().now, group.series
     series = [
-        Series("Failed for good", "failed", [step.failed for step in steps], "columns"),
-        Series("To be retried", "retrying", [step.retried for step in steps], "columns"),
+        Series("Failed", "failed", [step.failed for step in steps], "columns"),
+        Series("Retried", "retrying", [step.retried for step in steps], "columns"),
     ]
     is_short = SPANS[span][0] <= DAY_SECONDS
     times = [clock(step.at, zone)[:5] if is_short else exact(step.at, zone, now)[:-3] for step in steps]
-    text = f"Failed attempts: {number(group.failed)} for good, {number(group.retried)} to be retried."
-    return charts.figure(Chart("Failed attempts", "by time", series, times, f"{text} Arrow keys read it."), number)
+    read = "Use the arrow keys to read it."
+    text = f"Attempts: {number(group.failed)} failed, {number(group.retried)} retried. {read}"
+    return charts.figure(Chart("Failed attempts", "over time", series, times, text), number)
 
 
 def _in_queues(group: ErrorGroup) -> list[tuple[ErrorsOfQueue, Markup]]:
@@ -213,17 +214,17 @@ def silence(error_id: str) -> Response:
     text = request.form.get("for", "")
     duration = read_duration(text) if text in MUTES else None
     if duration is None:
-        return _back("Not muted: it was not said for how long.", error_id)
+        return _back("Not muted. Choose for how long.", error_id)
     _mute(error_id, viewer().now + duration)
-    undo = Undo("Mute it no longer", "failures.unmute", {"error_id": error_id})
-    return _back(f"Muted for {MUTES[text]}: what needs attention leaves it out.", error_id, undo)
+    undo = Undo("Unmute", "failures.unmute", {"error_id": error_id})
+    return _back(f"Muted for {MUTES[text]}. The overview does not show it until then.", error_id, undo)
 
 
 @section.act("/failures/<error_id>/unmute", Scope.OPERATE, every_queue=WHOLE)
 def unmute(error_id: str) -> Response:
     """Unmute the group."""
     _mute(error_id, None)
-    return _back("No longer muted.", error_id)
+    return _back("Unmuted.", error_id)
 
 
 def _mute(error_id: str, until: Any) -> None:

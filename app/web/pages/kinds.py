@@ -1,4 +1,4 @@
-"""The kinds: which there are, and how long jobs of each wait and run."""
+"""The kinds, and how long jobs of each wait and run."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def one(name: str) -> Page:
     """Return the page of a kind, retired ones included: their jobs lead here for as long as they are kept."""
     # An invalid name may hold a NUL, which cannot be sent to the database.
     if not re.fullmatch(NAME_PATTERN, name):
-        raise NotFound("No kind can have this name.")
+        raise NotFound("This is not a valid kind name.")
     counted = kept("one kind", (name,), lambda: part(partial(_is_used, name)))
     kind, span = service().kinds.get(name), asked_span()
     figures = kept("kind figures", (name, span), partial(_stats, name, span))

@@ -1,4 +1,4 @@
-"""The overview: notices, the figures of a span, the queues, and the errors of the last hour."""
+"""The overview: notices, figures and charts of a span, the queues, and the errors of the last hour."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ from ..words.charts import Chart, Series
 from ..words.filters import clock, exact
 
 SPANS = {"1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days"}
-# The most queues that are read; queues and errors are shown the worst first.
+# The most queues that are read. Queues and errors are shown worst first.
 MOST_QUEUES = 200
 ERRORS_SPAN, USUAL_SPAN, DAY = "1h", "7d", timedelta(days=1)
 QUEUES_SHOWN, ERRORS_SHOWN = 20, 5
-# The most notices that are seen at once, and in all: hundreds of queues may grow.
+# The most notices that are shown at once, and in all: hundreds of queues may grow.
 MOST_NOTICES, MOST_LISTED = 5, 50
-# The most errors that notices go by: one statement reads an example of each.
+# The most errors that notices consider: one statement reads an example of each.
 ERRORS_MINDED = 25
 
 section = Section("overview", __name__, MenuEntry("Work", 10, "Overview", "overview", "o"))
@@ -72,7 +72,7 @@ def _asked_jobs() -> Of:
     if queue:
         check_queue_name(queue)
     if kind and not re.fullmatch(NAME_PATTERN, kind):
-        raise NotFound("No kind can have this name.")
+        raise NotFound("This is not a valid kind name.")
     return Of(queue or None, kind or None, caller().queues)
 
 
@@ -163,9 +163,9 @@ def tabs(endpoint: str, **given: Any) -> list[tuple[str, str, bool]]:
 
 def _left_out(queues: Queues | None, workers: Fleet | None) -> Iterator[str]:
     if queues and queues.more:
-        yield f"of more than {MOST_QUEUES} queues only the first by name were looked at"
+        yield f"only the first {MOST_QUEUES} queues by name were checked"
     if workers and workers.more:
-        yield f"of more than {MOST_WORKERS} workers only the newest were looked at"
+        yield f"only the newest {MOST_WORKERS} workers were checked"
 
 
 def _unserved(queues: Queues | None, workers: Fleet | None) -> Collection[str]:
@@ -187,7 +187,7 @@ def _oldest_in(rows: Sequence[QueueRow]) -> str:
 
 
 def _usual(span: str, of: Of) -> str:
-    # If nobody counts, old counts are no figures.
+    # If no worker counts, old counts are not shown.
     found = facts.usual_ends(of) if span != USUAL_SPAN and counting.is_on() else None
     return share(found.failed, found.failed + found.succeeded) if found and (found.failed or found.succeeded) else ""
 
@@ -234,12 +234,12 @@ def _attempts_drawn(found: Sequence[ErrorStep]) -> Drawn:
     # Without the unfinished step, as in `drawn`.
     steps = found[:-1]
     failed, retried = [step.failed for step in steps], [step.retried for step in steps]
-    text = f"Failed attempts: {number(sum(failed))} for good, {number(sum(retried))} to be retried. Arrow keys read it."
+    text = f"Attempts: {number(sum(failed))} failed, {number(sum(retried))} retried. Use the arrow keys to read it."
     series = [
-        Series("For good", "failed", failed, "columns"),
-        Series("To be retried", "retrying", retried, "columns"),
+        Series("Failed", "failed", failed, "columns"),
+        Series("Retried", "retrying", retried, "columns"),
     ]
-    chart = Chart("Failed attempts", "by whether they are tried again", series, _times(steps), text)
+    chart = Chart("Failed attempts", "failed or retried", series, _times(steps), text)
     return chart, charts.figure(chart, number)
 
 
@@ -262,7 +262,7 @@ def _times(steps: Sequence[Step] | Sequence[ErrorStep]) -> list[str]:
 
 
 def _charts(found: Stats, steps: Sequence[Step], times: list[str]) -> list[tuple[Chart, charts.Say]]:
-    per = f"jobs in {duration(found.step_seconds)}"
+    per = f"jobs per {duration(found.step_seconds)}"
     totals, live = found.totals, found.live
     waits = [step.wait_seconds for step in steps]
     throughput = [
@@ -276,14 +276,14 @@ def _charts(found: Stats, steps: Sequence[Step], times: list[str]) -> list[tuple
         Series("p95", "running", [each.p95 for each in waits], "line", "dash"),
         Series("p99", "running", [each.p99 for each in waits], "line", "dots"),
     ]
-    backlog = [Series("Waiting and due", "queued", [step.due for step in steps], "area")]
+    backlog = [Series("Due", "queued", [step.due for step in steps], "area")]
     ended = f"{number(totals.succeeded)} succeeded, {number(totals.failed)} failed, {number(totals.arrived)} enqueued"
     median = f"median {duration(totals.wait_seconds.p50)}, 99th percentile {duration(totals.wait_seconds.p99)}"
     return [
-        (Chart("Throughput", per, throughput, times, f"Throughput: {ended}. Arrow keys read it."), number),
-        (Chart("Time until started", "from being due", started, times, f"Time until started: {median}."), duration),
+        (Chart("Throughput", per, throughput, times, f"Throughput: {ended}. Use the arrow keys to read it."), number),
+        (Chart("Wait until start", "after a job is due", started, times, f"Wait until start: {median}."), duration),
         (
-            Chart("Backlog", "jobs that are due", backlog, times, f"Backlog: {number(live.due)} jobs are due now."),
+            Chart("Backlog", "due jobs", backlog, times, f"Backlog: {number(live.due)} jobs are due now."),
             number,
         ),
     ]

@@ -1,4 +1,4 @@
-"""The queues: the state of each in a word, its depth and its rates; pausing and resuming one."""
+"""The queues with their states, depths and rates; pausing and resuming one."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _page(name: str, form: PauseForm | None = None, *, fault: str = "", status: 
     span = asked_span()
     figures = kept("queue figures", (name, span), partial(_stats, name, span))
     if not is_used and figures.value:
-        # That it has no jobs is as fresh as the other counts.
+        # Its zero jobs were counted when the other figures were.
         queue = replace(queue, counted_at=figures.value.as_of)
     found = kept("queue minutes", (name,), partial(_fleet_and_minutes, queue))
     workers, minutes = found.value or (None, ())
@@ -146,8 +146,8 @@ def pause(name: str) -> Response | Page:
         return _page(name, form.with_fault(error), status=422)
     except TooManyPauses as error:
         return _page(name, form, fault=str(error), status=409)
-    undo = Undo("Resume it", "queues.resume", {"name": name})
-    return done(f"Paused {name}. Jobs that run go on; new ones wait.", _place(name), undo)
+    undo = Undo("Resume", "queues.resume", {"name": name})
+    return done(f"Paused {name}. Running jobs finish; waiting jobs stay queued.", _place(name), undo)
 
 
 @section.act("/queues/<name>/resume", Scope.OPERATE)

@@ -73,15 +73,15 @@ def _lacks(worker: Worker, conn: Connection) -> Sequence[str]:
 
 @section.act("/workers/<uuid:worker_id>/quiet", Scope.OPERATE, every_queue=WHOLE)
 def silence(worker_id: UUID) -> Response:
-    """Quiet the worker: it claims no more jobs."""
+    """Quiet the worker: it claims no new jobs."""
     read(lambda conn: quiet(conn, worker_id, True, actor=caller().id))
-    undo = Undo("Wake it", "workers.wake", {"worker_id": f"{worker_id}"})
-    return done("It claims no more. What it holds goes on.", asked_place(), undo)
+    undo = Undo("Wake", "workers.wake", {"worker_id": f"{worker_id}"})
+    return done("The worker is quiet: it takes no new jobs and finishes the ones it has.", asked_place(), undo)
 
 
 @section.act("/workers/<uuid:worker_id>/wake", Scope.OPERATE, every_queue=WHOLE)
 def wake(worker_id: UUID) -> Response:
     """Wake the worker: it claims jobs again."""
     read(lambda conn: quiet(conn, worker_id, False, actor=caller().id))
-    undo = Undo("Quiet it", "workers.silence", {"worker_id": f"{worker_id}"})
-    return done("It claims again.", asked_place(), undo)
+    undo = Undo("Quiet", "workers.silence", {"worker_id": f"{worker_id}"})
+    return done("The worker is awake: it takes new jobs again.", asked_place(), undo)

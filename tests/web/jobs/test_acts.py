@@ -28,13 +28,13 @@ ACTS: dict[str, tuple[Callable[[Connection, Ask], object], str, dict[str, str], 
              "SELECT status = 'cancelled' FROM haulier.jobs"),
     "running": (lambda conn, _: enqueue(conn), "stop", {}, "Queue it again",
                 "SELECT status = 'cancelled' FROM haulier.jobs"),
-    "queues": (lambda conn, _: (enqueue(conn, queue="mail"), "mail")[1], "pause", {"for": ""}, "Resume it",
+    "queues": (lambda conn, _: (enqueue(conn, queue="mail"), "mail")[1], "pause", {"for": ""}, "Resume",
                "SELECT count(*) = 1 FROM haulier.pause WHERE queue = 'mail'"),
     "schedules": (lambda _, sql: (plant(sql, "nightly", every_seconds=3600), "nightly")[1], "pause", {"for": ""},
-                  "Resume it", "SELECT paused_since IS NOT NULL AND paused_until IS NULL FROM haulier.schedule"),
-    "workers": (lambda conn, _: claim(conn)[0], "quiet", {}, "Wake it", "SELECT quiet FROM haulier.worker"),
-    "woken workers": (lambda conn, _: claim(conn)[0], "wake", {}, "Quiet it", "SELECT NOT quiet FROM haulier.worker"),
-    "failures": (lambda conn, _: fail(conn, "Timeout: x"), "mute", {"for": "1h"}, "Mute it no longer",
+                  "Resume", "SELECT paused_since IS NOT NULL AND paused_until IS NULL FROM haulier.schedule"),
+    "workers": (lambda conn, _: claim(conn)[0], "quiet", {}, "Wake", "SELECT quiet FROM haulier.worker"),
+    "woken workers": (lambda conn, _: claim(conn)[0], "wake", {}, "Quiet", "SELECT NOT quiet FROM haulier.worker"),
+    "failures": (lambda conn, _: fail(conn, "Timeout: x"), "mute", {"for": "1h"}, "Unmute",
                  "SELECT muted_until IS NOT NULL FROM haulier.error_group"),
 }  # fmt: skip
 
@@ -104,14 +104,14 @@ def test_offers_only_what_this_service_has_signed_and_knows(browser: Browser) ->
         text, forms = said(browser.page("/ui/help"))
         return text, bool(forms)
 
-    resume = json.dumps(["Resume it", "queues.resume", {"name": "mail"}])
+    resume = json.dumps(["Resume", "queues.resume", {"name": "mail"}])
     of_another_release = json.dumps(["Thaw it", "queues.thaw", {"name": "mail"}])
     check_each(
         shown,
         (("Paused.", False),),
-        (resume, ("Paused. Resume it", True)),
+        (resume, ("Paused. Resume", True)),
         (of_another_release, ("Paused.", False)),
-        (json.dumps(["Resume it"]), ("", False)),
+        (json.dumps(["Resume"]), ("", False)),
         ("][", ("", False)),
     )
     assert shown(resume, signed_by="another") == ("", False)

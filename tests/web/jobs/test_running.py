@@ -34,8 +34,8 @@ def test_shows_the_jobs_that_run_longest_first(browser: Browser, conn: Connectio
     rows = {job: row.text for job, row in page.rows().items()}
     assert list(rows) == [long, middle, short]
     assert "past it" in rows[long]
-    assert "nearly over" in rows[middle]
-    assert [word for word in ("past it", "nearly over") if word in rows[short]] == []
+    assert "nearly used up" in rows[middle]
+    assert [word for word in ("past it", "nearly used up") if word in rows[short]] == []
     assert "dock:7" in rows[short]
     assert "3 of 12 threads" in page.text
 
@@ -51,7 +51,7 @@ def test_shows_the_running_jobs_that_match_a_filter(
     def shown(query: str, by: Browser = browser) -> list[str]:
         return sorted(queues[job] for job in by.page(f"{RUNNING}?{query}").rows())
 
-    assert "Nothing runs at this moment" in none
+    assert "Nothing is running right now" in none
     check_each(
         shown,
         ("queue=mail", ["mail"]),
@@ -65,7 +65,7 @@ def test_shows_the_running_jobs_that_match_a_filter(
     assert "Ignored: queue a b" in browser.page(f"{RUNNING}?queue=a%20b").text
 
 
-def test_asks_a_job_to_stop_and_leads_back(browser: Browser, conn: Connection, sql) -> None:
+def test_cancels_a_running_job_and_leads_back(browser: Browser, conn: Connection, sql) -> None:
     job, path = run(conn, sql, "mail"), f"{RUNNING}?queue=mail"
 
     done = browser.send(browser.page(path), f"{RUNNING}/{job}/stop")
@@ -73,7 +73,7 @@ def test_asks_a_job_to_stop_and_leads_back(browser: Browser, conn: Connection, s
 
     assert (done.status_code, done.headers["Location"]) == (303, path)
     assert "was asked to stop" in page.one("p", id="said").text
-    assert "asked to stop" in page.rows()[job].text
+    assert "cancel requested" in page.rows()[job].text
     assert f"{RUNNING}/{job}/stop" not in page.actions()
     assert sql("SELECT cancel_requested FROM haulier.job") == [(True,)]
 
@@ -90,7 +90,7 @@ def test_shows_each_worker_and_those_that_are_gone(browser: Browser, conn: Conne
 
     page = browser.page(WORKERS)
 
-    assert "No worker lives. Jobs wait; nothing is lost." in none
+    assert "No worker is running. Jobs wait; nothing is lost." in none
     rows = page.rows()
     assert [word in rows[one].text for word in ("dock:7", "mail, post")] == [True, True]
     assert "Silent" in rows[silent].text
@@ -99,7 +99,7 @@ def test_shows_each_worker_and_those_that_are_gone(browser: Browser, conn: Conne
     assert "it stopped" in browser.page(f"{WORKERS}/{gone}").text
     browser.page(f"{WORKERS}/{uuid4()}", 404)
     of_one = browser.page(f"{WORKERS}/{holds}").text
-    assert (str(job) in of_one, "Others know, and it does not: resize_image" in of_one) == (True, True)
+    assert (str(job) in of_one, "Known only to other workers: resize_image" in of_one) == (True, True)
 
 
 def test_quiets_and_wakes_a_worker(browser: Browser, conn: Connection, sql) -> None:

@@ -35,11 +35,11 @@ def test_shows_the_rest_of_a_page_if_a_part_is_locked(browser: Browser, conn: Co
     plant(sql, "nightly", cron="0 2 * * *")
     group = fail(conn, "Timeout: x")
     counted(conn)
-    late, kept = "Not available just now", {}
+    late, kept = "Could not be loaded", {}
 
     for table, path, rest in (
-        ("pause", "/ui", "What fails now"),
-        ("finished_job", f"/ui/failures/{group}", "The first one"),
+        ("pause", "/ui", "Failing now"),
+        ("finished_job", f"/ui/failures/{group}", "First error"),
         ("worker", "/ui/queues/mail", "mail"),
         ("tick", "/ui/schedules", "Schedules"),
         ("tick", "/ui/schedules/nightly", "0 2 * * *"),
@@ -55,7 +55,7 @@ def test_shows_the_rest_of_a_page_if_a_part_is_locked(browser: Browser, conn: Co
     with locked(conn, "worker"), bounded(seconds=5.0, lock_seconds=0.05):
         assert "Payload" in browser.page("/ui/kinds/send_email").text
     with locked(conn, "depth"), bounded(seconds=5.0, lock_seconds=0.05):
-        assert "Not all of this kind is known just now" in headlines(browser.page("/ui/kinds/swim"))
+        assert "Some facts about this kind could not be loaded" in headlines(browser.page("/ui/kinds/swim"))
 
 
 def test_has_a_home_a_name_and_a_page_for_what_is_missing(

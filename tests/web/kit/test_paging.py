@@ -68,8 +68,8 @@ def test_goes_through_each_list_and_shows_each_entry_once(browser: Browser, ids:
 
 def test_goes_through_ticks_and_back_from_the_last_failures(browser: Browser, ids: dict[str, list[str]]) -> None:
     *_, last = browser.through("/ui/failures")
-    assert "15 for good, 0 to be retried, 5 groups" in last.text
-    assert "5 to 5 of 5, the most frequent first" in last.text
+    assert "15 failed, 0 retried, 5 groups" in last.text
+    assert "5 to 5 of 5, most frequent first" in last.text
     assert last.one("a", rel="prev").attrs["href"] == "/ui/failures?span=1h&from=2"
     pages = list(browser.through("/ui/schedules/a"))
     ledgers = [each for page in pages for each in page.all("section", **{"aria-labelledby": "ticks"})]

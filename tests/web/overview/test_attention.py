@@ -24,7 +24,7 @@ from tests.web.browsing import check_each
 
 NOW = datetime(2026, 11, 26, 14, 3, 5, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-NO_WORKER_SERVES_MAIL = ["No live worker serves the queue mail, where 3 jobs are due"]
+NO_WORKER_SERVES_MAIL = ["3 jobs are due in queue mail, but no worker serves it"]
 
 
 def said(**known: Any) -> list[str]:
@@ -62,9 +62,9 @@ def test_says_what_needs_attention_on_both_sides_of_each_edge() -> None:
     job = RunningJob(uuid4(), "resize_image", "images", 1, 3, 5, NOW, False, uuid4(), "dock:7", 0, NOW)
     grows, fails = {"mail": minutes(100, 300, 640, 980, 0)}, {"mail": minutes(0, failed=20, succeeded=179)}
     all_fail = {name: minutes(0, 0, failed=10, succeeded=10) for name in ("bulk", "hooks", "images", "mail")}
-    lost, pausing = "let the lease run out in the last hour: dock:7", [queue("bulk", 0, paused=True), queue("well")]
+    lost, pausing = "stopped responding in the last hour", [queue("bulk", 0, paused=True), queue("well")]
     since = [queue(paused=True, paused_since=NOW - timedelta(minutes=each)) for each in (60, 61)]
-    late = "2 schedules do not fire: the oldest tick is 1 min late"
+    late = "2 schedules are not firing: the oldest tick is 1 min late"
     check_each(
         lambda known: said(**known),
         ({}, []),
@@ -72,35 +72,39 @@ def test_says_what_needs_attention_on_both_sides_of_each_edge() -> None:
         ({"queues": [queue(oldest=61.0, paused=True)], "minutes": grows}, []),
         (
             {"queues": [queue(oldest=61.0)], "minutes": grows},
-            ["The queue mail grows by 340 a minute; its oldest job has been due for 1 min 1 s"],
+            ["Queue mail is growing by 340 jobs a minute; its oldest job is 1 min 1 s late"],
         ),
         (
             {"queues": [queue(due=0)], "minutes": fails},
-            ["20 jobs in the queue mail failed for good in the last 10 minutes (10 %)"],
+            ["20 jobs in queue mail failed in the last 10 minutes (10 %)"],
         ),
         (
             {"queues": [queue(name, due=0) for name in all_fail], "minutes": all_fail},
-            ["80 jobs in the queues bulk, hooks, images and 1 more failed for good in the last 10 minutes (50 %)"],
+            ["80 jobs in queues bulk, hooks, images and 1 more failed in the last 10 minutes (50 %)"],
         ),
-        ({"stuck": [job, job]}, ["2 jobs run past the timeout: resize_image"]),
-        ({"ended": ended("buried", 59)}, [f"1 worker {lost}"]),
-        ({"ended": ended("buried", 59, 5)}, [f"5 workers {lost}, dock:7, dock:7 and 2 more"]),
+        ({"stuck": [job, job]}, ["2 jobs are past the timeout: resize_image"]),
+        ({"ended": ended("buried", 59)}, [f"Worker dock:7 {lost}"]),
+        ({"ended": ended("buried", 59, 5)}, [f"5 workers {lost}: dock:7, dock:7, dock:7 and 2 more"]),
         ({"ended": [*ended("buried", 60), *ended("stopped", 1)]}, []),
         ({"overdue": Overdue(2, 60.0, 1)}, [late]),
         ({"overdue": Overdue(2, 59.9, 1)}, []),
         ({"overdue": Overdue(0, 90.0, 1)}, []),
         (
             {"failing_schedules": {"nightly": 3, "hourly": 2}},
-            ["The last 3 jobs or more failed of 1 schedule: nightly"],
+            ["The last 3 jobs of schedule nightly failed"],
+        ),
+        (
+            {"failing_schedules": {"nightly": 3, "hourly": 4}},
+            ["The last 3 jobs of 2 schedules failed: nightly, hourly"],
         ),
         ({"stats": stats(60)}, []),
-        ({"stats": stats(61)}, ["The numbers are 1 min 1 s old"]),
+        ({"stats": stats(61)}, ["The figures are 1 min 1 s old"]),
         ({"stats": Stats("1h", 60)}, ["Nothing has been counted yet"]),
         ({"stats": stats(60), "is_counting": False}, ["Counting is off"]),
         ({"queues": [since[0], *pausing], "fleet": Fleet([worker()])}, []),
         (
             {"queues": [since[1], *pausing], "fleet": Fleet([worker()])},
-            ["The queue mail has been paused for 1 h 1 min, and 3 jobs of it are due"],
+            ["Queue mail has been paused for 1 h 1 min; 3 jobs are due"],
         ),
     )
 
@@ -115,10 +119,10 @@ def test_says_more_of_a_notice_and_what_to_do() -> None:
     level, _, acts = told(queues=[queue(due=0)], minutes=fails)
     assert (level, acts[1]) == (Level.BAD, "queues.pause")
     assert told(unread=["the database took too long"])[1] == "The database took too long."
-    refused = "The database refuses the jobs of 2 of them: their pages say why."
-    assert told(overdue=Overdue(2, 60.0, 1))[1] == "The workers' logs name them."
+    refused = "The database refuses the jobs of 2 of them. See their pages for the reason."
+    assert told(overdue=Overdue(2, 60.0, 1))[1] == "See the workers' logs for their names."
     assert told(overdue=Overdue(2, 60.0, 1, refused=2))[1] == refused
-    assert told(overdue=Overdue(2, 60.0, 0, refused=2))[1] == "No worker lives that fires schedules: start one."
+    assert told(overdue=Overdue(2, 60.0, 0, refused=2))[1] == "Start a worker that fires schedules."
 
 
 def test_names_jobs_that_are_due_and_that_no_worker_takes() -> None:
@@ -131,11 +135,11 @@ def test_names_jobs_that_are_due_and_that_no_worker_takes() -> None:
 
     check_each(
         unserved,
-        ([queue()], [], ["3 jobs are due, and no worker lives"]),
-        ([queue(due=1)], [dead], ["1 job is due, and no worker lives"]),
-        ([queue(due=1)], [worker(takes=False)], ["1 job is due, and no worker takes any"]),
+        ([queue()], [], ["3 jobs are due, but no worker is running"]),
+        ([queue(due=1)], [dead], ["1 job is due, but no worker is running"]),
+        ([queue(due=1)], [worker(takes=False)], ["1 job is due, but no worker takes jobs"]),
         ([queue()], [worker("bulk"), worker(takes=False)], NO_WORKER_SERVES_MAIL),
-        (five, [worker("mail")], ["No live worker serves the queues a, b, c and 1 more, where 12 jobs are due"]),
+        (five, [worker("mail")], ["12 jobs are due in queues a, b, c and 1 more, but no worker serves them"]),
         ([queue(due=0)], [], []),
         ([queue(due=None)], [], []),
         ([queue()], [worker()], []),
@@ -159,11 +163,11 @@ def test_goes_by_a_look_at_the_jobs_if_the_counts_cannot_tell() -> None:
         (NOW, Fleet([], more=True), ["mail"], NO_WORKER_SERVES_MAIL),
         (NOW, Fleet([], is_part=True), ["mail"], NO_WORKER_SERVES_MAIL),
         # What was counted long ago says nothing of now, and a look among the jobs says all.
-        (NOW - timedelta(seconds=30), Fleet([]), [], ["3 jobs are due, and no worker lives"]),
+        (NOW - timedelta(seconds=30), Fleet([]), [], ["3 jobs are due, but no worker is running"]),
         (NOW - timedelta(seconds=31), Fleet([]), [], []),
-        (NOW - timedelta(seconds=31), Fleet([]), ["mail"], ["Jobs are due, and no worker lives"]),
-        (None, bulk, ["mail"], ["No live worker serves the queue mail, where jobs are due"]),
-        (NOW, bulk, ["mail", "z"], ["No live worker serves the queues mail, z, where jobs are due"]),
+        (NOW - timedelta(seconds=31), Fleet([]), ["mail"], ["Jobs are due, but no worker is running"]),
+        (None, bulk, ["mail"], ["Jobs are due in queue mail, but no worker serves it"]),
+        (NOW, bulk, ["mail", "z"], ["Jobs are due in queues mail, z, but no worker serves them"]),
     )
 
 
@@ -173,7 +177,7 @@ def test_says_that_a_queue_fails_until_its_errors_were_retried_or_muted() -> Non
     def is_said(errors: list[ErrorGroup], mended: list[int]) -> bool:
         lately = {"mail": minutes(0, failed=20)}
         found = said(queues=[queue(due=0)], minutes=lately, errors=errors, mended=mended)
-        return any("in the queue mail" in each for each in found)
+        return any("in queue mail failed" in each for each in found)
 
     check_each(
         is_said,
@@ -227,10 +231,10 @@ def test_names_silent_workers_and_says_whether_others_can_take_over() -> None:
 
     def told(*silent: Worker) -> tuple[str, bool]:
         [notice] = notices(Facts(NOW, fleet=Fleet([worker(), *silent])))
-        return notice.what, "has run out: another" in notice.more
+        return notice.what, "has run out." in notice.more
 
-    assert told(lives) == ("The worker dock:7 is silent", False)
-    assert told(dead) == ("The worker dock:7 is silent", True)
+    assert told(lives) == ("Worker dock:7 is silent", False)
+    assert told(dead) == ("Worker dock:7 is silent", True)
     assert told(dead, lives) == ("2 workers are silent: dock:7, dock:7", False)
     assert told(*[dead] * 5) == ("5 workers are silent: dock:7, dock:7, dock:7 and 2 more", True)
 
@@ -258,17 +262,17 @@ def test_says_in_a_word_how_a_queue_is() -> None:
         (late(9), [], [], "Unserved"),
         (late(9), [worker("other")], [], "Unserved"),
         (late(9), [worker("mail", takes=False)], [], "Unserved"),
-        (late(9), [worker("mail")], [], "Well"),
-        (late(9), None, [], "Well"),
+        (late(9), [worker("mail")], [], "OK"),
+        (late(9), None, [], "OK"),
         (late(0), [], [], "Idle"),
-        (late(0, running=1), [worker()], [], "Well"),
+        (late(0, running=1), [worker()], [], "OK"),
         (late(9), [worker()], minutes(1, failed=20, succeeded=179), "Failing"),
-        (late(9), [worker()], minutes(1, failed=20, succeeded=180), "Well"),
-        (late(9), [worker()], minutes(1, failed=19), "Well"),
+        (late(9), [worker()], minutes(1, failed=20, succeeded=180), "OK"),
+        (late(9), [worker()], minutes(1, failed=19), "OK"),
         (late(9), [worker()], minutes(1, 2, 3, 4, 0), "Growing"),
-        (late(9), [worker()], minutes(1, 2, 2, 4, 0), "Well"),
-        (late(9), [worker()], minutes(2, 3, 4, 0), "Well"),
-        (late(9, oldest=60.0), [worker()], minutes(1, 2, 3, 4, 0), "Well"),
+        (late(9), [worker()], minutes(1, 2, 2, 4, 0), "OK"),
+        (late(9), [worker()], minutes(2, 3, 4, 0), "OK"),
+        (late(9, oldest=60.0), [worker()], minutes(1, 2, 3, 4, 0), "OK"),
     )
 
 
@@ -280,11 +284,11 @@ def test_calls_a_queue_failing_if_it_fails_far_more_than_usually() -> None:
     check_each(
         word,
         (0.02, 101, "Failing"),
-        (0.03, 150, "Well"),
+        (0.03, 150, "OK"),
         (0.03, 151, "Failing"),
         (0.12, 561, "Failing"),
         # Five times as much is more than all.
-        (0.5, 750, "Well"),
+        (0.5, 750, "OK"),
         (0.5, 751, "Failing"),
     )
 
@@ -292,16 +296,16 @@ def test_calls_a_queue_failing_if_it_fails_far_more_than_usually() -> None:
 def test_estimates_when_a_queue_is_empty() -> None:
     check_each(
         empty_in,
-        (late(99, oldest=60.0), [], "at once"),
-        (late(0), [], "at once"),
-        # What has been due for a while, and does not become less, is not gone at once, however little it is.
+        (late(99, oldest=60.0), [], "seconds"),
+        (late(0), [], "seconds"),
+        # Few late jobs that do not become fewer are not gone in seconds.
         (late(9), minutes(9, 9, 9, 0), "–"),
         (late(9), minutes(8, 9, 0), "–"),
-        (late(9), minutes(11, 10, 9, 0), "at once"),
-        (late(9), minutes(9), "not known"),
+        (late(9), minutes(11, 10, 9, 0), "seconds"),
+        (late(9), minutes(9), "unknown"),
         (late(400), minutes(800, 700, 600, 500, 400, 0), "4 min"),
-        (late(400), minutes(100, 440, 780, 0), "never: +340/min"),
-        (late(400), minutes(400, 400, 0), "never: it stays"),
-        (late(400), minutes(400, None), "not known"),
+        (late(400), minutes(100, 440, 780, 0), "growing by 340/min"),
+        (late(400), minutes(400, 400, 0), "not draining"),
+        (late(400), minutes(400, None), "unknown"),
         (late(400, paused=True), minutes(800, 400, 0), "–"),
     )

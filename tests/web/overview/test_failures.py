@@ -19,16 +19,16 @@ def test_shows_the_groups_that_match_a_filter_with_the_most_frequent_first(brows
     groups, texts = {few: "Refused", many: "Timeout"}, {}
     browser.forget()
     page = browser.page(LIST)
-    counts = [(name, row.cells()["failed"], row.cells()["to be retried"]) for name, row in page.rows().items()]
+    counts = [(name, row.cells()["failed"], row.cells()["retried"]) for name, row in page.rows().items()]
 
     def shown(query: str) -> set[str]:
         page = browser.page(f"{LIST}?{query}")
         texts[query] = page.text
         return {groups[name] for name in page.rows()}
 
-    assert "Nothing has failed in this time" in none
+    assert "Nothing failed in this period" in none
     assert counts == [(many, "3", "0"), (few, "0", "1")]
-    assert "3 for good, 1 to be retried, 2 groups" in page.text
+    assert "3 failed, 1 retried, 2 groups" in page.text
     either = {"Timeout", "Refused"}
     check_each(
         shown,
@@ -42,7 +42,7 @@ def test_shows_the_groups_that_match_a_filter_with_the_most_frequent_first(brows
         ("kind=a%20b%3C", either),
     )
     assert [query for query, text in texts.items() if "Ignored: kind a b<" in text] == ["kind=a%20b%3C"]
-    none_match = [query for query, text in texts.items() if "No failure matches" in text]
+    none_match = [query for query, text in texts.items() if "No failures match" in text]
     assert none_match == ["kind=resize_image", "muted=yes"]
 
 
@@ -61,7 +61,7 @@ def test_leads_from_each_group_to_a_preview_of_its_retry_and_to_its_mute(
     page, reader = browser.page(LIST), signed_in(Scope.READ).page(LIST)
 
     buttons = page.all("button", form="retry-error", name="error")
-    assert [(each.attrs["value"], each.text) for each in buttons] == [(many, "Retry more than 2…"), (few, "Retry 1…")]
+    assert [(each.attrs["value"], each.text) for each in buttons] == [(many, "Retry 2+…"), (few, "Retry 1…")]
     preview = browser.send(page, page.one("form", id="retry-error").attrs["action"], error=few)
     assert (preview.status_code, "1 job" in preview.text) == (200, True)
     assert page.links("Mute…")[0] == f"{LIST}/{many}#mute"
@@ -78,16 +78,16 @@ def test_shows_one_group_with_its_jobs(browser: Browser, conn: Connection, sql) 
 
     assert (shown.text.endswith("…"), len(shown.text)) == (True, 200)
     assert page.one("pre", class_="error").text == " ".join(long.split())
-    assert "in this time; 2 kept" in page.text
-    assert "in this time; 1 waits" in page.text
+    assert "in this period; 2 still failed" in page.text
+    assert "in this period; 1 waiting for a retry" in page.text
     assert len(page.all("td", class_="state-cell")) == 3
     assert page.all("div", class_="chart")
-    [job] = page.links("Its job")
+    [job] = page.links("View job")
     assert browser.get(job).status_code == 200
     sql("DELETE FROM haulier.finished_job")
     browser.forget()
     gone = browser.page(f"{LIST}/{group}")
-    assert (gone.links("Its job"), "its job is gone" in gone.text) == ([], True)
+    assert (gone.links("View job"), "job no longer kept" in gone.text) == ([], True)
     for name in ("0123456789abcdef", "nonsense", "0" * 300):
         browser.page(f"{LIST}/{name}", 404)
 
@@ -120,13 +120,13 @@ def where(page: Element) -> dict[str, list[str]]:
 def test_mutes_and_unmutes_a_group(browser: Browser, conn: Connection, sql) -> None:
     group = fail(conn, "Timeout: x", times=12)
     path = f"{LIST}/{group}"
-    assert "fails with a new error" in browser.page("/ui").text
+    assert "New error in" in browser.page("/ui").text
 
     muted = browser.send(browser.page(path), f"{path}/mute", **{"for": "24h"})
     quiet, page = browser.page("/ui"), browser.page(path)
 
     assert (muted.status_code, muted.headers["Location"]) == (303, path)
-    assert "fails with a new error" not in quiet.text
+    assert "New error in" not in quiet.text
     assert "muted until" in page.text
     assert list(browser.page(f"{LIST}?muted=yes").rows()) == [group]
     assert sql("SELECT muted_until - now() BETWEEN '23:59:00' AND '24:00:00' FROM haulier.error_group") == [(True,)]
@@ -156,4 +156,4 @@ def test_shows_a_key_of_one_queue_only_what_failed_there(
     assert own.get(f"{LIST}/{hidden}").status_code == 404
     assert [word for word in ("salmon", "Swordfish") if word in page.text + one.text] == []
     assert own.page(f"{LIST}?queue=salmon").rows() == {}
-    assert "in this time; 1 kept" in one.text
+    assert "in this period; 1 still failed" in one.text

@@ -49,7 +49,7 @@ def test_has_the_figures_and_charts_of_the_queue_and_kind_in_the_url(
         assert [each for each in query.split("&") if each not in tab and not each.startswith("span")] == []
         assert ("thread" in page.one("dl", class_="figures").text) is not bool(filters)
         # What needs attention is of every queue all the same.
-        assert "No live worker serves the queues mail, salmon" in page.text
+        assert "are due in queues mail, salmon" in page.text
         assert "Throughput" in charts
         return due(page), filters, "Failed attempts" in charts
 
@@ -83,9 +83,9 @@ def test_draws_the_attempts_that_fail_and_are_retried(
 
     page, own = browser.page("/ui"), signed_in(Scope.READ, queues=["salmon"]).page("/ui")
 
-    assert attempts(page) == ["For good 0", "To be retried 0", 1, 3]
-    assert attempts(own) == ["For good 0", "To be retried 0", 1, 0]
-    assert "Failed attempts: 1 for good, 3 to be retried." in str([each.attrs for each in page.all("div")])
+    assert attempts(page) == ["Failed 0", "Retried 0", 1, 3]
+    assert attempts(own) == ["Failed 0", "Retried 0", 1, 0]
+    assert "Attempts: 1 failed, 3 retried." in str([each.attrs for each in page.all("div")])
 
 
 ENDED = """
@@ -99,18 +99,18 @@ def test_says_which_share_usually_fails_of_the_queues_that_one_sees(
     browser: Browser, signed_in: SignedIn, conn: Connection, sql
 ) -> None:
     counted(conn)
-    none = figure(browser.page("/ui"), "Failed for good")
+    none = figure(browser.page("/ui"), "Failed")
     for days, queue, succeeded, failed in ((3, "mail", 991, 9), (3, "salmon", 0, 1000), (8, "mail", 0, 5000)):
         sql(ENDED, days, queue, succeeded, failed)
     browser.forget()
     own = signed_in(Scope.READ, queues=["mail"])
 
-    shares = [figure(each.page("/ui?span=24h"), "Failed for good") for each in (browser, own)]
+    shares = [figure(each.page("/ui?span=24h"), "Failed") for each in (browser, own)]
 
     assert none == "0 – 0 cancelled"
     assert shares == ["0 – usually 50 % , 0 cancelled", "0 – usually 0.9 % , 0 cancelled"]
     # There it is the share of the span itself.
-    assert figure(own.page("/ui?span=7d"), "Failed for good") == "9 0.9 % 0 cancelled"
+    assert figure(own.page("/ui?span=7d"), "Failed") == "9 0.9 % 0 cancelled"
 
 
 def test_says_how_long_the_longest_has_run_of_the_queues_that_one_sees(

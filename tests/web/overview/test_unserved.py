@@ -42,11 +42,11 @@ def test_says_that_no_worker_lives_once_all_were_killed(browser: Browser, conn: 
     page = browser.page("/ui")
 
     assert [text for text in before if "worker" in text] == []
-    assert headlines(page)[:2] == ["1 job is due, and no worker lives", "The worker dock:7 is silent"]
+    assert headlines(page)[:2] == ["1 job is due, but no worker is running", "Worker dock:7 is silent"]
     assert "0 workers" in page.text
     assert "threads" not in page.all("dl", class_="figures")[0].text
     assert [word(browser.page(path), "mail") for path in ("/ui", "/ui/queues")] == ["Unserved"] * 2
-    assert "No live worker serves it." in browser.page("/ui/queues/mail").text
+    assert "No worker serves this queue." in browser.page("/ui/queues/mail").text
     assert "0 of 0 threads" in browser.page("/ui/running").text
     # As in the API, a worker is silent until another one finds that it is dead.
     assert "Silent" in browser.page("/ui/workers").all("tr", id=f"worker-{worker}")[0].text
@@ -71,8 +71,8 @@ def test_finds_due_jobs_that_nobody_takes_and_nobody_has_counted(
 
     # A key of one queue does not see whether workers of others live.
     assert [headlines(page)[0] for page in pages] == [
-        "Jobs are due, and no worker lives",
-        "No live worker serves the queue salmon, where jobs are due",
+        "Jobs are due, but no worker is running",
+        "Jobs are due in queue salmon, but no worker serves it",
     ]
     assert looks(pages[1]) == ["/ui/jobs?queue=salmon&status=queued&status=retrying"]
     assert "mail" not in pages[1].text
@@ -100,7 +100,7 @@ def test_ignores_workers_that_take_no_jobs_if_others_do(
     ):
         sql(f"UPDATE haulier.worker SET {how} WHERE id = %s", served_all)
         browser.forget()
-        assert headlines(browser.page("/ui"))[0] == "No live worker serves the queue mail, where jobs are due", how
+        assert headlines(browser.page("/ui"))[0] == "Jobs are due in queue mail, but no worker serves it", how
 
 
 def test_finds_jobs_in_a_queue_that_was_not_counted_yet(browser: Browser, conn: Connection, sql) -> None:
@@ -111,13 +111,13 @@ def test_finds_jobs_in_a_queue_that_was_not_counted_yet(browser: Browser, conn: 
     overdue(conn, sql, "mail")
     sql("UPDATE haulier.job SET status = 'retrying' WHERE queue = 'mail'")
 
-    assert headlines(browser.page("/ui"))[0] == "Jobs are due, and no worker lives"
+    assert headlines(browser.page("/ui"))[0] == "Jobs are due, but no worker is running"
 
 
 def test_says_that_some_of_very_many_queues_were_not_looked_at(browser: Browser, conn: Connection, monkeypatch) -> None:
     monkeypatch.setattr(import_module("haulier.queue.health.overview"), "LOOK_SECONDS", 0.0)
 
-    assert "Of very many queues some were not looked at" in browser.page("/ui").text
+    assert "Some of very many queues were not checked" in browser.page("/ui").text
 
 
 # While nobody counts (COUNTING=off)
@@ -158,8 +158,8 @@ def test_knows_no_figure_of_a_queue_or_kind(uncounted: Browser) -> None:
     for path, name in (("/ui", "busy"), ("/ui/queues", "busy"), ("/ui/kinds", "send_email")):
         row = uncounted.page(path).named_rows()[name]
         assert {cell.text for cell in row.all("td", class_="num")} == {"–"}
-    assert [word(uncounted.page("/ui/queues"), name) for name in ("busy", "mail")] == ["Not known"] * 2
-    assert "Not known" in queue.all("div", class_="title")[0].text
+    assert [word(uncounted.page("/ui/queues"), name) for name in ("busy", "mail")] == ["Unknown"] * 2
+    assert "Unknown" in queue.all("div", class_="title")[0].text
     assert {*figures(queue).values(), *figures(kind).values()} == {"–"}
 
 
@@ -167,5 +167,5 @@ def test_names_jobs_that_nobody_takes_all_the_same(uncounted: Browser, sql) -> N
     sql("UPDATE haulier.worker SET beat_at = now() - interval '1 hour'")
     sql("UPDATE haulier.job SET run_at = now() - interval '1 minute' WHERE queue = 'mail'")
 
-    assert headlines(uncounted.page("/ui"))[0] == "Jobs are due, and no worker lives"
+    assert headlines(uncounted.page("/ui"))[0] == "Jobs are due, but no worker is running"
     assert word(uncounted.page("/ui/queues"), "mail") == "Unserved"

@@ -39,7 +39,7 @@ section = Section("running", __name__, MenuEntry("Work", 30, "Running", "running
 
 @section.page("/running", Scope.READ, every=2)
 def show() -> Page:
-    """Return the jobs that run."""
+    """Return the running jobs."""
     asked, odd = _asked()
     found = kept("running", (asked["queue"], asked["kind"], asked["worker"]), lambda: part(partial(_jobs, asked)))
     jobs, has_more = found.value or ([], False)
@@ -97,11 +97,11 @@ def _jobs(asked: Mapping[str, str], conn: Connection) -> tuple[list[RunningJob],
 
 @section.act("/running/<uuid:job_id>/stop", Scope.OPERATE)
 def stop(job_id: UUID) -> Response:
-    """Ask a job to stop."""
+    """Request that a running job stops."""
     try:
         with connection() as conn:
             is_over = job_acts.cancel(conn, job_id, actor=caller().id, queues=caller().queues)
     except InvalidTransition:
-        return done("It had ended already.", asked_place())
+        return done("The job had already ended.", asked_place())
     sentence, undo = cancelled(job_id, is_over=is_over)
     return done(sentence, asked_place(), undo)

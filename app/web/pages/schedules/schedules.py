@@ -214,7 +214,7 @@ def pause(name: str) -> Response | Page:
 
     def act(conn: Connection) -> Response:
         pause_schedule(conn, name, until=form.end(viewer()), actor=caller().id)
-        undo = Undo("Resume it", "schedules.resume", {"name": name})
+        undo = Undo("Resume", "schedules.resume", {"name": name})
         return done(f"Paused {name}. Its ticks pass, and none of them fires later.", _place(name), undo)
 
     try:
