@@ -32,18 +32,18 @@ def test_signs_in_acts_and_signs_out(server: Server, make_tab: MakeTab, conn: Co
     path = f"/ui/jobs/{jobs['queued']}"
     page.goto(f"{server.url}{path}")
     page.locator(f"form[action='{path}/cancel'] button").click()
-    expect(said).to_have_text("Cancelled. Queue it again")
-    said.get_by_role("button", name="Queue it again").click()
-    expect(said).to_contain_text("Queued again")
-    page.locator("details", has_text="Change it…").locator("summary").click()
+    expect(said).to_have_text("Cancelled. Retry")
+    said.get_by_role("button", name="Retry").click()
+    expect(said).to_contain_text("Retried")
+    page.locator("details", has_text="Change…").locator("summary").click()
     page.locator("#f-priority").fill("42")
     page.get_by_role("button", name="Change", exact=True).click()
     expect(page.locator("dl.facts")).to_contain_text("42")
     page.goto(f"{server.url}/ui/jobs/{jobs['running']}")
-    page.get_by_role("button", name="Ask it to stop").click()
-    expect(said).to_contain_text("asked to stop")
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    expect(said).to_contain_text("Cancel requested")
     page.goto(f"{server.url}/ui/jobs/{jobs['failed_permanent']}")
-    page.locator("details", has_text="Delete it…").locator("summary").click()
+    page.locator("details", has_text="Delete…").locator("summary").click()
     page.get_by_role("button", name="Delete this job").click()
     at(page, "/ui/jobs")
     page.locator("#q").fill("status:cancelled queue:cancelled")
@@ -77,10 +77,10 @@ def test_sends_a_form_once_by_a_double_click_and_again_after_going_back(
     by_two_clicks = len(tab.sent) - before
     held[-1].continue_()
     page.unroute("**/copy")
-    expect(said).to_have_text("Enqueued. This is the copy.")
+    expect(said).to_have_text("Copied. This is the copy.")
     page.go_back()
     button.click()
-    expect(said).to_contain_text("nqueued")
+    expect(said).to_contain_text("opied")
 
     assert by_two_clicks == 1
     assert len(tab.sent) - before == 2

@@ -129,7 +129,7 @@ def test_keeps_rows_ticked_and_waits_until_none_is(site: Site, tab: Tab) -> None
         expect(page.locator("[data-live-toggle]")).to_have_text("Paused: rows are selected")
         assert [url for url in tab.asked if "/ui/jobs" in url] == []
         assert [each.get_attribute("value") for each in page.locator("main tbody input:checked").all()] == ids
-        expect(page.locator("[data-ticked]")).to_have_text("2 ticked:")
+        expect(page.locator("[data-ticked]")).to_have_text("2 selected:")
         for place in (1, 3):
             boxes.nth(place).uncheck()
         poll(page)

@@ -133,7 +133,7 @@ def retry_group(person: Person, kind: str, fixed: Path) -> None:
     notice = page.locator(".notice", has_text=f"New error in {kind}")
     person.click(notice.get_by_role("link", name="Look"))
     expect(page.locator("h1")).to_have_text(f"{kind} fails")
-    person.click(page.get_by_role("link", name="Its job"))
+    person.click(page.get_by_role("link", name="View job"))
     expect(page.locator("main")).to_contain_text("What happened")
     expect(page.locator("pre.json").first).to_contain_text('"is_new"')
     expect(page.locator("pre.error").first).to_contain_text(BAD[kind].partition(":")[0])
@@ -145,7 +145,7 @@ def retry_group(person: Person, kind: str, fixed: Path) -> None:
     person.click(page.get_by_role("button", name=re.compile("^Retry [0-9,]+…")))
     expect(page.locator("main")).to_contain_text("by kind", ignore_case=True)
     person.click(page.get_by_role("button", name=re.compile("^Retry [0-9,]+$")))
-    expect(page.get_by_role("button", name="Don’t")).to_be_visible()
+    expect(page.get_by_role("button", name="Undo")).to_be_visible()
     expect(page.locator("progress")).to_be_visible()
     # It goes on by itself, and says how it ended.
     expect(page.locator("main")).to_contain_text("It has ended", timeout=120_000)

@@ -1,4 +1,4 @@
-"""What can be done to all jobs of a list: from the filter of its URL to an order, and from an operation to words."""
+"""Acts on all jobs of a list: from the filter of its URL to an order, and from an operation to words."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _TIMES = {"created_after": "after", "created_before": "before"}
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """Something that can be done to many jobs.
+    """An act on many jobs.
 
-    What it means stands on the page where it is confirmed. can_spread is true if the jobs may become due evenly over
-    some time.
+    The page on which it is confirmed shows `means`. `can_spread` is true if the jobs can become due evenly over some
+    time.
     """
 
     name: str
@@ -47,34 +47,34 @@ VERBS: Mapping[str, Verb] = {
             "retry",
             "Retry",
             OperationAction.RETRY,
-            "Each is queued again, with a full budget of attempts.",
+            "Each job is queued with all its attempts.",
             can_spread=True,
         ),
         Verb(
             "run-now",
             "Run now",
             OperationAction.CHANGE,
-            "Each that waits becomes due at once, whatever it waits for.",
+            "Each waiting job becomes due now, also if it is scheduled for later or waits for a retry.",
             can_spread=True,
         ),
         Verb(
             "cancel",
             "Cancel",
             OperationAction.CANCEL,
-            "Those that wait are cancelled, and can be retried later. Those that run are asked to stop.",
+            "Waiting jobs are cancelled; you can retry them later. Running jobs are asked to stop.",
         ),
         Verb(
             "change",
             "Change",
             OperationAction.CHANGE,
-            "Each that waits gets what is filled in here; what is left empty stays as it is.",
+            "Each waiting job gets the values below. Empty fields stay unchanged.",
             can_spread=True,
         ),
         Verb(
             "delete",
             "Delete",
             OperationAction.DELETE,
-            "They cannot be brought back. Their idempotency keys stay taken.",
+            "The jobs cannot be restored. Their idempotency keys stay taken.",
         ),
     )
 }
@@ -82,14 +82,14 @@ VERBS: Mapping[str, Verb] = {
 
 @dataclass(frozen=True, slots=True)
 class Bulk:
-    """What is asked for. `look` is the filter, in which no time depends on when it is read."""
+    """An act and its filter `look`, in which every time is absolute."""
 
     verb: Verb
     look: Look
 
     @property
     def is_of_every_job(self) -> bool:
-        """Return whether no filter holds."""
+        """Return whether there is no filter."""
         return not self.look.pairs
 
     @property
@@ -99,21 +99,21 @@ class Bulk:
 
 
 def fitting(look: Look) -> list[Verb]:
-    """Return what can be done to jobs of this filter, as far as that says."""
+    """Return the acts that the statuses in this filter allow."""
     statuses = {JobStatus(text) for text in look.values("status")} or set(JobStatus)
     return [verb for verb in VERBS.values() if ACTS_ON[verb.action] & statuses]
 
 
 def read_bulk(given: Iterable[tuple[str, list[str]]], verb: str, zone: tzinfo, now: datetime) -> Bulk:
-    """Return what a form or a URL asks for. Raises: Invalid, also if any of its filters is not understood."""
+    """Return the act and filter of a form or a URL. Raises: Invalid, also if any filter is not valid."""
     look = read_look(given)
     if verb not in VERBS:
         raise Invalid({"action": ["Must be one of " + ", ".join(VERBS) + "."]})
     places = [name for name, _ in look.pairs if name.startswith(PREFIX)]
     odd = {each.name: [f"{each.text}: {each.why}."] for each in look.odd}
-    odd |= {name: ["Given more than once."] for name in places if places.count(name) > 1}
+    odd |= {name: ["Must be given only once."] for name in places if places.count(name) > 1}
     if odd:
-        # Without it more jobs would be meant than whoever asks can think.
+        # Ignoring an invalid filter would select more jobs than the person expects.
         raise Invalid(odd)
     return Bulk(VERBS[verb], Look(tuple(_fixed(pair, look.asked(zone, now)) for pair in look.pairs)))
 
@@ -127,15 +127,15 @@ def _fixed(pair: Pair, asked: Mapping[str, object]) -> Pair:
 
 
 def filter_of(bulk: Bulk) -> JobFilter:
-    """Return the filter of the jobs that are meant. Raises: Invalid."""
-    # No time of it is relative any more.
+    """Return the filter of the jobs. Raises: Invalid."""
+    # All its times are absolute by now.
     asked = bulk.look.asked(UTC, datetime.now(UTC))
     return filter_in_body(asked, {name: text for name, [text] in bulk.look.payload})
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What is filled in beside: as it stands in the fields, and the faults of these."""
+    """The other fields of the form: their texts, what they mean, and their faults."""
 
     values: Mapping[str, str] = field(default_factory=dict)
     changes: Mapping[str, Json] = field(default_factory=dict)
@@ -143,18 +143,18 @@ class Choices:
     faults: Mapping[str, str] = field(default_factory=dict)
 
     def value(self, name: str) -> str:
-        """Return what stands in a field."""
+        """Return the text of a field."""
         return self.values.get(name, "")
 
 
 def read_choices(given: Mapping[str, str], verb: Verb, zone: tzinfo) -> Choices:
-    """Return what the fields `to_queue`, `to_priority`, `to_due` and `spread` ask for, as far as the verb has them."""
+    """Return the values of `to_queue`, `to_priority`, `to_due` and `spread`, if the verb has them."""
     values = {name: given.get(f"to_{name}", "").strip()[:200] for name in FIELDS if verb.name == "change"}
     changed, faults = read_changes(values, zone)
     if verb.name == "run-now":
         changed = {"delay_seconds": 0}
     elif verb.name == "change" and not changed and not faults:
-        faults["queue"] = "Fill in what is to change."
+        faults["queue"] = "Fill in at least one field."
     spread = given.get("spread", "").strip()[:200] if verb.can_spread else ""
     seconds = _spread(spread, changed, verb, faults)
     return Choices({**values, "spread": spread}, changed, seconds, faults)
@@ -166,9 +166,9 @@ def _spread(text: str, changed: Mapping[str, Json], verb: Verb, faults: dict[str
     found = read_duration(text)
     seconds = 0 if found is None else int(found.total_seconds())
     if found is None or seconds > MAX_SPREAD_SECONDS:
-        faults["spread"] = "Must be a time of at most 7 days, such as 10m or 2h."
+        faults["spread"] = "Must be a duration of at most 7 days, e.g. 10m or 2h."
     elif verb.action is OperationAction.CHANGE and not {"delay_seconds", "run_at"} & set(changed):
-        faults["spread"] = "Only where it changes when they are due."
+        faults["spread"] = "Only possible if Due is filled in."
     return seconds
 
 

@@ -40,7 +40,7 @@ MOST, MOST_KINDS = 50, 10
 PER_SECOND = 4_000
 OVER = (OperationStatus.DONE, OperationStatus.CANCELLED, OperationStatus.FAILED)
 AS_IT_IS = Choices()
-OTHERWISE = "From that preview an operation was started before, with other values. This is a new preview."
+OTHERWISE = "That preview has already started an operation with other values. This is a new preview."
 RESUMABLE = (OperationStatus.CANCELLED, OperationStatus.FAILED)
 
 section = Section("operations", __name__, MenuEntry("Work", 70, "Operations", "operations"))
@@ -109,7 +109,7 @@ def _new(
     chosen = asked if asked in {verb.name for verb in verbs} else verbs[0].name
     return Page(
         "operation_new.html",
-        f"{bulk.verb.word} jobs" if bulk else "Act on all that match",
+        f"{bulk.verb.word} jobs" if bulk else "Act on all matching jobs",
         status=status,
         look=look,
         verbs=verbs,
@@ -132,7 +132,7 @@ def _may_delete() -> bool:
 
 @section.act("/operations/new", Scope.OPERATE, slow=True)
 def preview() -> Page:
-    """Return what an operation would act on, without doing it."""
+    """Return the jobs that an operation would change, without changing them."""
     found = _asked()
     return found if isinstance(found, Page) else _previewed(found)
 
@@ -172,16 +172,16 @@ def start() -> Response | Page:
         return _previewed(bulk, choices, f"{error}")
     if not is_new and (made.changes, made.spread_seconds) != (order.changes, order.spread_seconds):
         return _previewed(bulk, choices, OTHERWISE)
-    return done("" if is_new else "It was started before.", url_for("ui.operations.one", operation_id=made.id))
+    return done("" if is_new else "Already started.", url_for("ui.operations.one", operation_id=made.id))
 
 
 def _not_meant(bulk: Bulk) -> str:
     """Return which confirmation is missing, or ""."""
     form = request.form
     if bulk.is_of_every_job and form.get("every") != "1":
-        return "No filter holds, so that every job is meant: say so by the tick."
+        return "No filter is set, so this affects every job. Tick the box to confirm."
     if bulk.verb.name == "delete" and form.get("sure", "").replace(",", "").strip() != form.get("matched", "-"):
-        return "Nothing was deleted: type how many jobs are to be deleted."
+        return "Nothing was deleted. Type the number of jobs to delete."
     return ""
 
 
@@ -260,16 +260,16 @@ def _acted(operation_id: UUID, act: Callable[[Connection, UUID], object], senten
 @section.act("/operations/<uuid:operation_id>/cancel", Scope.OPERATE)
 def cancel(operation_id: UUID) -> Response | Page:
     """Cancel the rest of the operation."""
-    return _acted(operation_id, ordering.cancel, "Cancelled: no more of it is done.")
+    return _acted(operation_id, ordering.cancel, "Cancelled. No more jobs are changed.")
 
 
 @section.act("/operations/<uuid:operation_id>/resume", Scope.OPERATE)
 def resume(operation_id: UUID) -> Response | Page:
     """Resume the operation."""
-    return _acted(operation_id, ordering.resume, "It goes on.")
+    return _acted(operation_id, ordering.resume, "Resumed.")
 
 
 @section.act("/operations/<uuid:operation_id>/advance", Scope.OPERATE, slow=True)
 def advance(operation_id: UUID) -> Response | Page:
-    """Act on some more jobs, for when no worker lives."""
+    """Process some more jobs, if no worker is running."""
     return _acted(operation_id, ordering.advance, None)

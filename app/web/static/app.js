@@ -160,7 +160,7 @@ document.addEventListener("pointermove", (event) => {
 document.addEventListener("focusout", (event) => event.target.matches?.("[data-plot]") && leaveChart(event.target));
 
 // Selection -----------------------------------------------------------------------------------------------------------
-document.addEventListener("haulier:selected", ({ detail: n }) => { const said = $("[data-ticked]"); if (said) said.textContent = n ? `${n} ticked:` : "With those ticked:"; });
+document.addEventListener("haulier:selected", ({ detail: n }) => { const said = $("[data-ticked]"); if (said) said.textContent = n ? `${n} selected:` : "Selected:"; });
 let last = null;
 document.addEventListener("change", (event) => {
   const box = event.target;

@@ -1,4 +1,4 @@
-"""What happened to a job: from the steps of its timeline to the lines of a page, and the strip above them."""
+"""The history of a job: from the steps of its timeline to the lines and the strip of its page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from haulier.domain.timeline import Step, What, Why
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A step as it is shown. `icon` is a symbol's id, state its colour; until is the planned end of a wait."""
+    """A step as it is shown. `icon` is a symbol's id, `state` its colour; `until` is the planned end of a wait."""
 
     at: datetime
     icon: str
@@ -26,22 +26,22 @@ class Line:
 
 
 WHY: Mapping[str, str] = {
-    Why.TURN: "for its time, and for a worker",
-    Why.BACK_OFF: "for the back-off, and for a worker",
-    Why.SNOOZED: "as its handler asked, and for a worker",
-    Why.GIVEN_BACK: "for a worker, after it was given back",
-    Why.NOT_KNOWN: "why is not known",
+    Why.TURN: "for its due time and a worker",
+    Why.BACK_OFF: "for its back-off and a worker",
+    Why.SNOOZED: "for its snooze and a worker",
+    Why.GIVEN_BACK: "for a worker, after a worker returned it",
+    Why.NOT_KNOWN: "for an unknown reason",
 }
-# How a stretch of time looks, and its word: "" is of one in which the job neither waited nor ran, or nobody knows.
+# The look of a stretch of time, and its words. In "" the job neither waited nor ran, or nobody knows.
 WAITED, RAN, NEITHER = "queued", "running", ""
 LOOKS: Mapping[str, str] = {
     WAITED: "waited",
     "failed": "ran and failed",
-    "retrying": "ran and was put back",
+    "retrying": "ran and was returned to its queue",
     "cancelled": "ran until it was cancelled",
     "succeeded": "ran and succeeded",
     RAN: "ran",
-    NEITHER: "empty: neither, or not known",
+    NEITHER: "empty: neither, or unknown",
 }
 _ENDS: Mapping[str, str] = {
     What.FAILED: "failed",
@@ -52,9 +52,9 @@ _ENDS: Mapping[str, str] = {
     What.CANCELLED: "cancelled",
     What.SUCCEEDED: "succeeded",
 }
-# More are summed up: nobody listens to a list of that length, and the lines below have them all.
+# More are summed up: the list would be too long to listen to, and the lines below have them all.
 MOST_STRETCHES = 9
-ACTS: Mapping[str, str] = {"change": "Changed", "copy": "Copied", "operate": "Acted on by an operation"}
+ACTS: Mapping[str, str] = {"change": "Changed", "copy": "Copied", "operate": "Part of an operation"}
 
 
 def lines(steps: Sequence[Step]) -> list[Line]:
@@ -63,11 +63,11 @@ def lines(steps: Sequence[Step]) -> list[Line]:
 
 
 def summary(steps: Sequence[Step], seconds: float) -> str:
-    """Return for how long the job waited and ran, of all the time that it took; "" if that is not wholly known."""
+    """Return how long the job waited and ran in total; "" if that is not fully known."""
     waits = [step for step in steps if step.what == What.WAITED]
     waited = sum(step.seconds or 0.0 for step in waits)
     ran = sum(step.seconds or 0.0 for step in steps if step.what != What.WAITED)
-    # Runs that were snoozed or given back are not kept, and lie in waits; before a retry by hand it did neither.
+    # Snoozed or returned runs are not kept and lie in waits. Before a retry by an operator the job did neither.
     is_whole = all(step.why in (Why.TURN, Why.BACK_OFF) for step in waits) and abs(waited + ran - seconds) < 0.1
     return f"{duration(seconds)}: waited {duration(waited)}, ran {duration(ran)}" if is_whole else ""
 
@@ -81,9 +81,9 @@ class Stretch:
 
 
 def stretches(steps: Sequence[Step]) -> list[Stretch]:
-    """Return how a job's time was divided, from its first step on, as far as that is over: what goes on is left out.
+    """Return the finished stretches of a job's time, from its first step on; none of 0 s.
 
-    None is of 0 s. By the clocks of several transactions steps can overlap: then the earlier one counts.
+    Steps can overlap because several transactions have set their times: then the earlier one counts.
     """
     spans = sorted(((begin, end, look) for begin, end, look in map(_span, steps) if end > begin), key=lambda it: it[:2])
     found: list[Stretch] = []
@@ -99,7 +99,7 @@ def stretches(steps: Sequence[Step]) -> list[Stretch]:
 
 
 def _span(step: Step) -> tuple[datetime, datetime, str]:
-    """Return when the step began and ended, and how that looks. Without a length it ends as it begins."""
+    """Return the start, end and look of a step. A step without a length ends when it starts."""
     took = timedelta(seconds=max(0.0, step.seconds or 0.0))
     if step.what == What.WAITED:
         return step.at, step.at + took, NEITHER if step.why == Why.NOT_KNOWN else WAITED
@@ -142,7 +142,7 @@ def _attempt(step: Step) -> str:
 
 
 def _enqueued(step: Step) -> Line:
-    return Line(step.at, "i-in", "queued", "Enqueued", f"by the API key {step.by}" if step.by else "")
+    return Line(step.at, "i-in", "queued", "Enqueued", f"by API key {step.by}" if step.by else "")
 
 
 def _waited(step: Step) -> Line:
@@ -153,7 +153,7 @@ def _waited(step: Step) -> Line:
 
 
 def _began(step: Step) -> Line:
-    return Line(step.at, "s-running", "running", f"{_attempt(step)} began", _on(step))
+    return Line(step.at, "s-running", "running", f"{_attempt(step)} started", _on(step))
 
 
 def _failed(step: Step) -> Line:
@@ -161,16 +161,16 @@ def _failed(step: Step) -> Line:
 
 
 def _back(step: Step) -> Line:
-    how = {What.SNOOZED: "was snoozed", What.GIVEN_BACK: "was given back"}.get(What(step.what), "was put back")
+    how = "was snoozed" if step.what == What.SNOOZED else "was returned to its queue"
     return Line(step.at, "s-retrying", "retrying", f"{_attempt(step)} {how}", _on(step), took=_ran(step))
 
 
 def _asked(step: Step) -> Line:
-    return Line(step.at, "i-person", "cancelled", "Asked to stop", _by(step))
+    return Line(step.at, "i-person", "cancelled", "Cancel requested", _by(step))
 
 
 def _retried(step: Step) -> Line:
-    return Line(step.at, "i-person", "retrying", "Queued again", _by(step))
+    return Line(step.at, "i-person", "retrying", "Retried", _by(step))
 
 
 def _succeeded(step: Step) -> Line:
@@ -178,7 +178,7 @@ def _succeeded(step: Step) -> Line:
 
 
 def _failed_permanent(step: Step) -> Line:
-    return Line(step.at, "s-failed", "failed", "Failed for good", _on(step), step.error or "", _ran(step))
+    return Line(step.at, "s-failed", "failed", "Failed permanently", _on(step), step.error or "", _ran(step))
 
 
 def _cancelled(step: Step) -> Line:
@@ -186,11 +186,11 @@ def _cancelled(step: Step) -> Line:
 
 
 def _runs_not_kept(step: Step) -> Line:
-    return Line(step.at, "i-audit", "queued", f"and {count(step.count or 0, 'earlier attempt')}, not kept")
+    return Line(step.at, "i-audit", "queued", f"{count(step.count or 0, 'earlier attempt')}, no longer kept")
 
 
 def _acts_not_kept(step: Step) -> Line:
-    return Line(step.at, "i-audit", "queued", "Earlier acts of operators are not shown")
+    return Line(step.at, "i-audit", "queued", "Earlier actions of operators are not shown")
 
 
 def _act(step: Step) -> Line:

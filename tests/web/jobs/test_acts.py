@@ -24,9 +24,9 @@ from tests.web.jobs import claim, enqueue, fail, in_all_states
 Ask = Callable[..., Any]
 # By section: how to make what is acted on, the act, what is sent, the words that take it back, and whether it holds.
 ACTS: dict[str, tuple[Callable[[Connection, Ask], object], str, dict[str, str], str, str]] = {
-    "jobs": (lambda conn, _: enqueue(conn), "cancel", {}, "Queue it again",
+    "jobs": (lambda conn, _: enqueue(conn), "cancel", {}, "Retry",
              "SELECT status = 'cancelled' FROM haulier.jobs"),
-    "running": (lambda conn, _: enqueue(conn), "stop", {}, "Queue it again",
+    "running": (lambda conn, _: enqueue(conn), "stop", {}, "Retry",
                 "SELECT status = 'cancelled' FROM haulier.jobs"),
     "queues": (lambda conn, _: (enqueue(conn, queue="mail"), "mail")[1], "pause", {"for": ""}, "Resume",
                "SELECT count(*) = 1 FROM haulier.pause WHERE queue = 'mail'"),
@@ -132,16 +132,16 @@ def statuses(conn: Connection, jobs: dict[str, UUID]) -> dict[str, str]:
     return {name: found.get(job, "gone") for name, job in jobs.items()}
 
 
-LEFT = "had changed meanwhile, or are in another state, and were left alone"
+LEFT = "jobs: they had changed or their state does not allow this"
 
 
 TICKED = {
-    "retry": ({"failed_permanent": "queued", "cancelled": "queued"}, {"Queued again: 2 jobs", f"5 {LEFT}"}),
+    "retry": ({"failed_permanent": "queued", "cancelled": "queued"}, {"Retried 2 jobs", f"Skipped 5 {LEFT}"}),
     "cancel": (
         {"queued": "cancelled", "retrying": "cancelled"},
-        {"Cancelled 2 jobs", "Asked to stop: 1 job", f"4 {LEFT}"},
+        {"Cancelled 2 jobs", "Cancel requested for 1 job", f"Skipped 4 {LEFT}"},
     ),
-    "run-now": ({}, {"Due now: 2 jobs", f"5 {LEFT}"}),
+    "run-now": ({}, {"Due now: 2 jobs", f"Skipped 5 {LEFT}"}),
 }
 
 
@@ -156,10 +156,10 @@ def test_acts_on_the_jobs_whose_state_allows_it(browser: Browser, conn: Connecti
     assert (answer.status_code, answer.headers["Location"]) == (303, "/ui/jobs?tag=night")
     assert statuses(conn, jobs) == {name: after.get(name, name) for name in jobs}
     assert statuses(conn, other) == {"other": "queued"}
-    # In the order in which they were ticked.
+    # In the order in which they were selected.
     assert set(said(browser.page("/ui/jobs"))[0].removesuffix(".").split(". ")) == told
     sent(browser, verb, [])
-    assert said(browser.page("/ui/jobs"))[0] == "No job was ticked."
+    assert said(browser.page("/ui/jobs"))[0] == "No job was selected."
 
 
 def test_asks_before_it_deletes(browser: Browser, conn: Connection) -> None:
@@ -171,7 +171,7 @@ def test_asks_before_it_deletes(browser: Browser, conn: Connection) -> None:
     done = sent(browser, "delete", jobs.values(), sure="6")
 
     assert (asked.status_code, wrong.status_code, done.status_code) == (200, 422, 303)
-    assert "Delete 6 jobs for good?" in asked.text
+    assert "Delete 6 jobs permanently?" in asked.text
     assert unchanged == {name: name for name in jobs}
     ended = ("succeeded", "failed_permanent", "cancelled")
     assert statuses(conn, jobs) == {name: "gone" if name in ended else name for name in jobs}
@@ -207,7 +207,7 @@ def test_says_how_many_jobs_were_not_reached_in_time(browser: Browser, conn: Con
 
 NEW = "/ui/jobs/new?kind=send_email"
 FILLED = {"p.to": "a@b.c", "p.subject": "Hi", "p.body": "Hello.", "queue": "orders"}
-TOLD = "The database refuses this: not this one"
+TOLD = "The database refused this: not this one"
 
 
 def test_gives_a_form_back_as_it_was_filled_in_with_the_message(browser: Browser, conn: Connection) -> None:

@@ -14,7 +14,7 @@ from haulier.queue import jobs as job_acts
 from tests.web.browsing import Browser, Element, MakeSite, SignedIn, read
 from tests.web.jobs import EMAIL, claim, end, enqueue, in_all_states
 
-KEPT = "No job has this id. Jobs that have ended are kept for 30 days"
+KEPT = "No job has this id. Ended jobs are kept for 30 days"
 
 
 def verbs(page: Element) -> set[str]:
@@ -32,7 +32,7 @@ def test_shows_a_job_in_every_state(browser: Browser, conn: Connection) -> None:
     assert [status for status, shape in shapes.items() if not pages[status].all("span", class_=f"state {shape}")] == []
     assert "by ops-anna" in pages["cancelled"].text
     assert "dock:7 has claimed it" in pages["running"].text
-    assert "Failed for good" in pages["failed_permanent"].text
+    assert "Failed permanently" in pages["failed_permanent"].text
     assert pages["failed_permanent"].one("pre", class_="error").text == "no luck"
     assert len(pages["failed_permanent"].links("with the same error")) == 1
     assert "No live worker serves the queue mail" in pages["queued"].text
@@ -78,21 +78,21 @@ def test_says_of_a_running_job_who_asked_it_to_stop(browser: Browser, signed_in:
     operator, reader = (each.page(f"/ui/jobs/{job}").text for each in (browser, signed_in(Scope.READ)))
     rows = browser.page("/ui/jobs?status=running").rows()
 
-    assert re.search(r"It was asked to stop by ops-anna\. \d+ (s|min) ago|by ops-anna\. now", operator)
-    assert ("It was asked to stop." in reader, "ops-anna" in reader) == (True, False)
-    assert {name: "asked to stop" in row.text for name, row in rows.items()} == {str(job): True, str(other): False}
-    assert browser.page("/ui/jobs?status=running&sort=started").text.count("asked to stop") == 1
+    assert re.search(r"Cancel requested by ops-anna\. \d+ (s|min) ago|by ops-anna\. now", operator)
+    assert ("Cancel requested." in reader, "ops-anna" in reader) == (True, False)
+    assert {name: "cancel requested" in row.text for name, row in rows.items()} == {str(job): True, str(other): False}
+    assert browser.page("/ui/jobs?status=running&sort=started").text.count("cancel requested") == 1
 
 
 def test_offers_the_acts_that_the_state_allows_and_does_them(
     browser: Browser, signed_in: SignedIn, conn: Connection
 ) -> None:
-    jobs, runs = in_all_states(conn), "It runs: ask it to stop first."
-    no_retry = "Only a job that has failed or was cancelled can be queued again."
-    reasons = {"Retry": no_retry, "Delete it…": "It is live: cancel it first.", "Run now": runs, "Change it…": runs}
+    jobs, runs = in_all_states(conn), "It is running. Cancel it first."
+    no_retry = "Only failed or cancelled jobs can be retried."
+    reasons = {"Retry": no_retry, "Delete…": "It has not ended. Cancel it first.", "Run now": runs, "Change…": runs}
     assert disabled(browser.page(f"/ui/jobs/{jobs['running']}")) == reasons
     told = disabled(signed_in(Scope.READ).page(f"/ui/jobs/{jobs['queued']}"))
-    assert told.keys() >= {"Cancel", "Change it…", "Delete it…", "Retry", "Run now"}
+    assert told.keys() >= {"Cancel", "Change…", "Delete…", "Retry", "Run now"}
     assert told["Cancel"] == "This API key lacks the scope operate."
     jobs["later"] = enqueue(conn, delay=timedelta(hours=1))
     ended = {"failed_permanent", "cancelled"}
@@ -124,7 +124,7 @@ def test_offers_the_acts_that_the_state_allows_and_does_them(
 
 def disabled(page: Element) -> dict[str, str]:
     """Return the acts that cannot be done, with what is said of each to those who hear the page."""
-    acts = ("Run now", "Change it…", "Cancel", "Ask it to stop", "Retry", "Delete it…")
+    acts = ("Run now", "Change…", "Cancel", "Retry", "Delete…")
     buttons = [each for each in page.all("button") if "disabled" in each.attrs and each.text in acts]
     told = {each.attrs.get("id"): each.text for each in page.below()}
     return {each.text: told[each.attrs["aria-describedby"]] for each in buttons}

@@ -157,7 +157,7 @@ def test_refuses_a_used_idempotency_key_and_a_queue_that_is_not_the_keys(
     used = browser.refused(browser.page(OF_EMAIL), NEW, **{**sent, "p.subject": "Other"})
     foreign = own.refused(own.page(OF_EMAIL), NEW, **FILLED, queue="salmon")
 
-    assert "Has been used, for another job." in used.one("span", id="h-idempotency_key").text
+    assert "Already used for another job." in used.one("span", id="h-idempotency_key").text
     assert "may not use the queue salmon" in foreign.one("span", id="h-queue").text
     assert sql("SELECT count(*) FROM haulier.job") == [(1,)]
 
@@ -241,7 +241,7 @@ def test_says_how_to_enqueue_a_payload_that_no_form_can_show(browser: Browser, s
     page = browser.page(f"/ui/jobs/{job}")
     copied = browser.send(page, f"/ui/jobs/{job}/copy")
 
-    assert ["nested deeper than a form can show" in each.text for each in pages] == [True, True]
+    assert ["nested too deeply for a form" in each.text for each in pages] == [True, True]
     assert pages[1].control("payload").text == "{}"
     assert copied.status_code == 303
     assert sql("SELECT count(DISTINCT payload), count(*) FROM haulier.job") == [(1, 2)]

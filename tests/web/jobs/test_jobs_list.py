@@ -121,7 +121,7 @@ def test_looks_for_a_value_at_a_place_of_the_payload(browser: Browser, conn: Con
     assert ids(page) == [str(job)]
     [chip] = [each for each in chips(page) if "payload.to" in each.text]
     assert chip.attrs["href"] == f"{LIST}?kind=send_email"
-    assert "needs a place and what is there" in half.text
+    assert "needs a field and a value" in half.text
     assert "/ui/operations/new" not in half.actions()
 
 
@@ -136,8 +136,8 @@ def test_says_on_which_worker_and_until_when_a_job_runs(browser: Browser, conn: 
     dead = browser.page(f"{LIST}?status=running").rows()
 
     assert rows[timed].cells()["worker"] == "dock:7"
-    assert rows[timed].cells()["time is up"].startswith("in ")
-    assert rows[endless].cells()["time is up"] == "never"
+    assert rows[timed].cells()["times out"].startswith("in ")
+    assert rows[endless].cells()["times out"] == "never"
     assert dead[timed].cells()["worker"] == "–"
 
 
@@ -155,7 +155,7 @@ def test_shows_the_next_jobs_of_a_queue_first(browser: Browser, conn: Connection
     assert ids(page) == ids(few) == [str(high), str(low), str(later)]
     assert offered == f"{LIST}?{WAITING}&queue=mail&sort=due"
     assert tabs(page)["Newest first"] == f"{LIST}?{WAITING}&queue=mail"
-    assert "run alone, and are not among them" in page.text
+    assert "run alone and are not listed here" in page.text
     assert page.all("a", rel="next") == []
 
 
@@ -217,15 +217,15 @@ def test_says_how_many_failed_jobs_there_are_in_all(
 
     page, ours = (each.page(f"{LIST}?status=failed&limit=25") for each in (browser, own))
 
-    assert foot(page).startswith("25 shown of 29 ")
-    assert "With all 29 that match:" in page.text
-    assert foot(ours).startswith("25 shown of 26 ")
+    assert foot(page).startswith("25 of 29 shown ")
+    assert "All matching (29):" in page.text
+    assert foot(ours).startswith("25 of 26 shown ")
     assert foot(browser.page(f"{LIST}?limit=25")).startswith("25 shown, more follow")
     assert foot(browser.page(f"{LIST}?status=failed")).startswith("29 shown Newer")
     for name, value in (("FIRST_ROWS", 10), ("LOOK_SECONDS", 0.0)):
         monkeypatch.setattr(f"haulier.queue.search.bounded_scan.{name}", value)
     browser.forget()
-    assert foot(browser.page(f"{LIST}?status=failed&limit=25")).startswith("25 shown of more than 25 ")
+    assert foot(browser.page(f"{LIST}?status=failed&limit=25")).startswith("25 of 25+ shown ")
 
 
 def test_says_of_no_fewer_live_jobs_than_it_shows(browser: Browser, conn: Connection) -> None:
@@ -239,10 +239,10 @@ def test_says_of_no_fewer_live_jobs_than_it_shows(browser: Browser, conn: Connec
     counted(conn)
     browser.forget()
 
-    expected = ["25 shown of more than 25", "25 shown of more than 50", "2 shown"]
+    expected = ["25 of 25+ shown", "25 of 50+ shown", "2 shown"]
     assert [foot(page).partition(" Newer")[0] for page in pages] == expected
-    assert "With all more than 25 that match:" in pages[0].text
-    assert foot(browser.page(f"{LIST}?status=queued&limit=25")).startswith("25 shown of 52 ")
+    assert "All matching (25+):" in pages[0].text
+    assert foot(browser.page(f"{LIST}?status=queued&limit=25")).startswith("25 of 52 shown ")
 
 
 def test_says_how_many_it_found_as_far_as_it_looked_back(browser: Browser, conn: Connection, monkeypatch) -> None:
@@ -253,5 +253,5 @@ def test_says_how_many_it_found_as_far_as_it_looked_back(browser: Browser, conn:
 
     page = browser.page(f"{LIST}?payload.to=a@b.c")
 
-    assert "1 matches." in page.text
-    assert len(page.links("Look further back")) == 1
+    assert "1 match." in page.text
+    assert len(page.links("Search further back")) == 1

@@ -83,7 +83,7 @@ def test_takes_no_filter_that_it_does_not_understand(browser: Browser, job: UUID
         ("cancel", {"status": "nonsense", "queue": "mail"}, "no such status"),
         ("cancel", {"queue": "a b"}, "no queue can have this name"),
         ("cancel", {"queue": "mail", "after": "yesterday"}, "not a time"),
-        ("cancel", {"payload.a": ["1", "2"]}, "Given more than once"),
+        ("cancel", {"payload.a": ["1", "2"]}, "Must be given only once"),
         ("retry", {"status": "queued"}, "can be acted on by retry"),
         ("burn", {"queue": "mail"}, "Must be one of"),
     ):
@@ -133,7 +133,7 @@ def test_asks_again_before_it_acts_on_every_job_or_deletes(browser: Browser, con
 
     browser.refused(every, LIST)
     for sure in ("", "2", "all"):
-        assert "type how many" in browser.refused(deletion, LIST, sure=sure).text
+        assert "Type the number of jobs" in browser.refused(deletion, LIST, sure=sure).text
     taken = browser.send(every, LIST, every="1")
     beside = previewed(browser, "cancel", MAIL).one("p", id="open-operations")
 
@@ -150,7 +150,7 @@ def test_starts_one_operation_if_the_form_is_sent_twice(browser: Browser, job: U
     again = browser.send(other, LIST, to_priority="8")
 
     assert first == second
-    assert "It was started before." in seen.text
+    assert "Already started." in seen.text
     assert f"{first}/cancel" in seen.actions()
     assert ("with other values" in other.text, again.status_code) == (True, 303)
     assert sql("SELECT changes FROM haulier.operation ORDER BY id") == [({"priority": 7},), ({"priority": 8},)]
@@ -167,7 +167,7 @@ def test_waits_ten_seconds_in_which_it_can_be_taken_back(
     page = browser.page(path)
     taken_back = browser.send(page, f"{path}/cancel")
 
-    assert "It begins" in page.text
+    assert "Starts in" in page.text
     assert sql("SELECT starts_at - created_at BETWEEN '9 seconds' AND '11 seconds' FROM haulier.operation") == [(True,)]
     assert taken_back.status_code == 303
     worked_off(conn, sql)

@@ -72,7 +72,7 @@ def test_cancels_a_running_job_and_leads_back(browser: Browser, conn: Connection
     page = browser.page(path)
 
     assert (done.status_code, done.headers["Location"]) == (303, path)
-    assert "was asked to stop" in page.one("p", id="said").text
+    assert "Cancel requested" in page.one("p", id="said").text
     assert "cancel requested" in page.rows()[job].text
     assert f"{RUNNING}/{job}/stop" not in page.actions()
     assert sql("SELECT cancel_requested FROM haulier.job") == [(True,)]

@@ -46,7 +46,7 @@ from ...words.history import LOOKS, in_words, lines, stretches, summary
 from ...words.pretty_json import Printed, printed
 
 EXPLAIN_SECONDS = 0.5
-CHANGED_BOTH = "Somebody else has changed the same since the page was made. The form below has what it is now."
+CHANGED_BOTH = "Somebody else changed the same fields. The form below shows the current values."
 ENDED_BADLY = (JobStatus.FAILED_PERMANENT, JobStatus.CANCELLED)
 
 section = Section("job", __name__, within="jobs")
@@ -103,14 +103,12 @@ def _page(job_id: UUID, fault: str = "", form: Form | None = None, status: int =
 
 def _gone(job_id: UUID) -> str:
     """Return the message for a job that does not exist, or is in a queue that the viewer may not see."""
-    message = f"No job has this id. Jobs that have ended are kept for {service().config.retention_days} days"
+    message = f"No job has this id. Ended jobs are kept for {service().config.retention_days} days"
     by, seconds = viewer(), (job_id.int >> 80) / 1000
-    # Ids of other versions hold no time, and no id of ours is from the future.
+    # Ids of other versions hold no time, and Haulier makes no ids of the future.
     if job_id.version != 7 or seconds > by.now.timestamp():
         return f"{message}."
-    return (
-        f"{message}; this id was made on {exact(datetime.fromtimestamp(seconds, UTC), by.prefers.time_zone, by.now)}."
-    )
+    return f"{message}; this id dates from {exact(datetime.fromtimestamp(seconds, UTC), by.prefers.time_zone, by.now)}."
 
 
 def visible(conn: Connection, job_id: UUID) -> Trace:
@@ -129,9 +127,9 @@ def _timeout(job: StoredJob) -> str:
     if job.timeout_seconds is not None:
         return duration(job.timeout_seconds)
     if job.kind not in service().kinds:
-        return "the kind’s own, which is not known here"
+        return "default of the kind, unknown here"
     of_kind = timeout_of(job.kind, None)
-    return f"{duration(of_kind)}, the kind’s own" if of_kind else "none, as its kind has none"
+    return f"{duration(of_kind)} (default of the kind)" if of_kind else "none (default of the kind)"
 
 
 def _explained(conn: Connection, job_id: UUID) -> tuple[Sequence[Reason], Run | None]:
@@ -155,16 +153,16 @@ def _bar(run: Run) -> Markup | None:
 def _unless(job: StoredJob) -> Mapping[str, str | None]:
     """Return for each act why the state of the job forbids it; None if it does not."""
     status = job.status
-    runs = "It runs: ask it to stop first." if status is JobStatus.RUNNING else None
+    runs = "It is running. Cancel it first." if status is JobStatus.RUNNING else None
     ended = "It has ended." if status.is_final else None
-    asked = "It was asked to stop already." if status is JobStatus.RUNNING and job.cancel_requested else None
-    not_later = None if job.run_at > viewer().now else "Its time has come already."
+    asked = "Cancel was already requested." if status is JobStatus.RUNNING and job.cancel_requested else None
+    not_later = None if job.run_at > viewer().now else "It is already due."
     return {
         "cancel": ended or asked,
-        "retry": None if status in ENDED_BADLY else "Only a job that has failed or was cancelled can be queued again.",
+        "retry": None if status in ENDED_BADLY else "Only failed or cancelled jobs can be retried.",
         "run_now": ended or runs or not_later,
         "change": ended or runs,
-        "delete": None if status.is_final else "It is live: cancel it first.",
+        "delete": None if status.is_final else "It has not ended. Cancel it first.",
     }
 
 
@@ -175,7 +173,7 @@ def _acted(job_id: UUID, act: Callable[[], Response | Page]) -> Response | Page:
     except (InvalidTransition, JobChanged, NotRetryable) as error:
         return _page(job_id, fault=str(error), status=409)
     except RowRefused as error:
-        return _page(job_id, fault=f"The database refuses this: {error}", status=422)
+        return _page(job_id, fault=f"The database refused this: {error}", status=422)
     except Invalid as error:
         return _page(job_id, fault=str(error), status=422)
 
@@ -185,15 +183,15 @@ def _back(job_id: UUID, sentence: str, undo: Undo | None = None) -> Response:
 
 
 def cancelled(job_id: UUID, *, is_over: bool) -> tuple[str, Undo | None]:
-    """Return the message for a cancelled job, and what undoes the cancel: nothing if the job runs on."""
+    """Return the message for a cancelled job and what undoes the cancel: nothing if the job still runs."""
     if not is_over:
-        return "The job runs, and was asked to stop.", None
+        return "Cancel requested. The job still runs.", None
     given = {"job_id": f"{job_id}"}
     with suppress(JobNotFound):
         run_at = read(lambda conn: visible(conn, job_id)).job.run_at
         # A retry is due at once. If the job was due later, undo has to restore that time as well.
         given.update({"due": run_at.isoformat()} if run_at > viewer().now else {})
-    return "Cancelled.", Undo("Queue it again", "job.retry", given)
+    return "Cancelled.", Undo("Retry", "job.retry", given)
 
 
 def _due() -> datetime | None:
@@ -204,7 +202,7 @@ def _due() -> datetime | None:
 
 @section.act("/jobs/<uuid:job_id>/cancel", Scope.OPERATE)
 def cancel(job_id: UUID) -> Response | Page:
-    """Cancel the job, or ask it to stop if it runs."""
+    """Cancel the job; if it runs, request that it stops."""
 
     def act() -> Response:
         with connection() as conn:
@@ -216,13 +214,13 @@ def cancel(job_id: UUID) -> Response | Page:
 
 @section.act("/jobs/<uuid:job_id>/retry", Scope.OPERATE)
 def retry(job_id: UUID) -> Response | Page:
-    """Queue the job again, with all its attempts."""
+    """Retry the job: queue it with all its attempts."""
 
     due = _due()
 
     def act() -> Response:
         act_on(jobs.retry, job_id, NONE if due is None else Changes.of(run_at=due.isoformat()))
-        return _back(job_id, "Queued again, with a full budget of attempts.")
+        return _back(job_id, "Retried: the job is queued with all its attempts.")
 
     return _acted(job_id, act)
 
@@ -233,7 +231,7 @@ def run_now(job_id: UUID) -> Response | Page:
 
     def act() -> Response:
         act_on(jobs.change, job_id, Changes.of(delay_seconds=0))
-        return _back(job_id, "Its time has come: the next free thread runs it.")
+        return _back(job_id, "Due now. The next free thread runs it.")
 
     return _acted(job_id, act)
 
@@ -265,14 +263,14 @@ def copy(job_id: UUID) -> Response | Page:
     def act() -> Response:
         queue = read(lambda conn: visible(conn, job_id)).job.queue
         made = copied_once(job_id, f"copy-{job_id}-{once_of(request.form)}", queue=queue)
-        return _back(made.job_id, "Enqueued. This is the copy." if made.is_new else "It was enqueued before.")
+        return _back(made.job_id, "Copied. This is the copy." if made.is_new else "Already copied. This is the copy.")
 
     return _acted(job_id, act)
 
 
 @section.act("/jobs/<uuid:job_id>/delete", Scope.ADMIN)
 def delete(job_id: UUID) -> Response | Page:
-    """Delete the job for good."""
+    """Delete the job permanently."""
 
     def act() -> Response:
         with connection() as conn:

@@ -91,7 +91,7 @@ def _asked() -> Look:
     look = read_look([*request.args.lists(), *([(f"{PREFIX}{path}", [value])] if path and value else [])])
     if bool(path) == bool(value):
         return look
-    return replace(look, odd=(*look.odd, Odd("payload", path or value, "needs a place and what is there")))
+    return replace(look, odd=(*look.odd, Odd("payload", path or value, "needs a field and a value")))
 
 
 def _search(text: str) -> Response:

@@ -1,4 +1,4 @@
-"""The form that enqueues a job: with a field for each name of the payload, or with it as JSON."""
+"""The form that enqueues a job, with one field per payload field or with the payload as JSON."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ def _queue() -> str:
 def _like(like: str, is_json: bool) -> Page:
     job_id = read_uuid(like)
     if job_id is None:
-        return _page(Form({"payload": "{}"}, {"": "There is no job of this id."}), "", status=404)
+        return _page(Form({"payload": "{}"}, {"": "No job has this id."}), "", status=404)
     caller().check_scope(Scope.READ)
     job = read(lambda conn: visible(conn, job_id)).job
     try:
         return _of_job(job, is_json)
     except RecursionError:
-        # Somebody has inserted it by SQL: no request may be nested so deep.
+        # Inserted by SQL: no request may be nested this deep.
         form = Form({**_values(job), "payload": "{}"})
         return _page(form, job.kind, is_json=is_json, like=like, is_deep=True)
 
@@ -112,9 +112,9 @@ def _page(form: Form, kind: str, *, status: int = 200, is_json: bool = False, **
     """Return the page.
 
     Args:
-        is_json: The payload is one text, and not a field for each of its names.
-        beside: `once`, what the form is sent with. `like`, the id of the job that it is filled from; `lacks` says that
-            secrets of that job are not in it, `is_deep` that its payload cannot be read here.
+        is_json: The payload is one text instead of one field per name.
+        beside: `once` is the token that makes the form enqueue one job. `like` is the id of the job that fills the
+            form; `lacks` says that its secrets are missing, `is_deep` that its payload is nested too deeply.
     """
     fields, _ = _fields(kind)
     values: dict[str, Any] = {"once": new_once(), "like": "", "lacks": False, "is_deep": False, **beside}
@@ -147,10 +147,10 @@ def enqueue() -> Page | Response:
         form = Form(values, _faults(error, values["kind"], is_json=is_json))
         return _page(form, values["kind"], status=422, is_json=is_json, once=once)
     except RowRefused as error:
-        form = Form(values, {"": f"The database refuses this: {error}"})
+        form = Form(values, {"": f"The database refused this: {error}"})
         return _page(form, values["kind"], status=422, is_json=is_json, once=once)
     assert made.job is not None
-    sentence = "Enqueued. This is the job." if made.receipt is Receipt.CREATED else "It was enqueued before."
+    sentence = "Enqueued. This is the job." if made.receipt is Receipt.CREATED else "Already enqueued. This is the job."
     key = caller().key
     if key is not None and not key.may(Scope.READ):
         return done(f"Enqueued: {made.job.id}.", url_for("ui.new_job.show", kind=values["kind"]))
@@ -189,9 +189,9 @@ def _due(text: str) -> dict[str, Json]:
 
 def _check(made: Enqueued) -> None:
     if made.receipt is Receipt.MISMATCH:
-        raise Invalid({"idempotency_key": ["Has been used, for another job."]})
+        raise Invalid({"idempotency_key": ["Already used for another job."]})
     if made.job is None:
-        raise Invalid({"idempotency_key": ["Has been used, for a job that is gone from the history."]})
+        raise Invalid({"idempotency_key": ["Already used for a job that is no longer kept."]})
 
 
 def _faults(error: Invalid | Forbidden | TooLarge, kind: str, *, is_json: bool) -> dict[str, str]:

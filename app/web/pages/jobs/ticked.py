@@ -1,4 +1,4 @@
-"""Act at once on the ticked jobs of a list, one after the other."""
+"""Act at once on the selected jobs of a list, one after the other."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from haulier.domain.errors import (
     TooFewAttempts,
     reason,
 )
-from haulier.domain.text import count, number
+from haulier.domain.text import count
 from haulier.queue import jobs as job_acts
 from haulier.queue.jobs.change import Changes
 from haulier.requests.fields import read_uuid
@@ -43,7 +43,7 @@ section = Section("ticked", __name__, within="jobs")
 
 
 def _ids() -> list[UUID]:
-    """Return the ids of the ticked jobs, each once. Raises: Invalid."""
+    """Return the ids of the selected jobs, each once. Raises: Invalid."""
     read = [read_uuid(text) for text in request.form.getlist("id")]
     found = list(dict.fromkeys(each for each in read if each is not None))
     if None in read:
@@ -54,9 +54,9 @@ def _ids() -> list[UUID]:
 
 
 def _each(act: Callable[[UUID], str], ids: Sequence[UUID]) -> Response:
-    """Act on each job, and say on how many. `act` returns what was done, in a word."""
+    """Act on each job and report the counts. `act` returns what was done, in a word."""
     if not ids:
-        return done("No job was ticked.", asked_place())
+        return done("No job was selected.", asked_place())
     until, counts, left, refused = time.monotonic() + MOST_SECONDS, dict[str, int](), 0, list[str]()
     for place, job_id in enumerate(ids):
         if time.monotonic() > until:
@@ -75,12 +75,8 @@ def _each(act: Callable[[UUID], str], ids: Sequence[UUID]) -> Response:
 def _report(counts: dict[str, int], left: int, refused: Sequence[str]) -> str:
     sentences = [f"{what} {count(jobs, 'job')}." for what, jobs in counts.items()] or ["Nothing was done."]
     if left:
-        had = (
-            "1 had changed meanwhile, or is in another state, and was"
-            if left == 1
-            else (f"{number(left)} had changed meanwhile, or are in another state, and were")
-        )
-        sentences.append(f"{had} left alone.")
+        why = "it had changed or its state" if left == 1 else "they had changed or their state"
+        sentences.append(f"Skipped {count(left, 'job')}: {why} does not allow this.")
     if refused:
         sentences.append(f"The database refused {count(len(refused), 'job')}: {refused[0].rstrip('.')}.")
     return " ".join(sentences)
@@ -88,18 +84,18 @@ def _report(counts: dict[str, int], left: int, refused: Sequence[str]) -> str:
 
 @section.act("/jobs/ticked/retry", Scope.OPERATE)
 def retry() -> Response:
-    """Queue the ticked jobs again."""
+    """Retry the selected jobs."""
 
     def act(job_id: UUID) -> str:
         act_on(job_acts.retry, job_id)
-        return "Queued again:"
+        return "Retried"
 
     return _each(act, _ids())
 
 
 @section.act("/jobs/ticked/run-now", Scope.OPERATE)
 def run_now() -> Response:
-    """Make the ticked jobs due now."""
+    """Make the selected jobs due now."""
 
     def act(job_id: UUID) -> str:
         act_on(job_acts.change, job_id, Changes.of(delay_seconds=0))
@@ -110,19 +106,19 @@ def run_now() -> Response:
 
 @section.act("/jobs/ticked/cancel", Scope.OPERATE)
 def cancel() -> Response:
-    """Cancel the ticked jobs, or ask them to stop if they run."""
+    """Cancel the selected jobs; request that running ones stop."""
 
     def act(job_id: UUID) -> str:
         with connection() as conn:
             is_over = job_acts.cancel(conn, job_id, actor=caller().id, queues=caller().queues)
-        return "Cancelled" if is_over else "Asked to stop:"
+        return "Cancelled" if is_over else "Cancel requested for"
 
     return _each(act, _ids())
 
 
 @section.act("/jobs/ticked/delete", Scope.ADMIN)
 def delete() -> Response | Page:
-    """Delete the ticked jobs for good, after their number was typed."""
+    """Delete the selected jobs permanently after their number was typed."""
     ids, sure = _ids(), request.form.get("sure", "").strip()
     if ids and sure != str(len(ids)):
         fault = f"Type {len(ids)}." if sure else ""
