@@ -43,7 +43,7 @@ def test_makes_a_schedule_and_shows_it(browser: Browser, sql) -> None:
     made = make(browser)
     page, listed = browser.page(PATH), browser.page(LIST)
 
-    assert "There is no schedule." in empty
+    assert "There are no schedules." in empty
     assert (made.status_code, made.headers["Location"]) == (303, PATH)
     [(cron, zone, overlap, job)] = sql("SELECT cron, time_zone, overlap, job FROM haulier.schedule")
     assert (cron, zone, overlap) == ("0 2 * * *", "Europe/Berlin", "skip")
@@ -57,7 +57,7 @@ def test_makes_a_schedule_and_shows_it(browser: Browser, sql) -> None:
 def test_previews_the_next_times_and_marks_those_that_clocks_move(browser: Browser, sql) -> None:
     page = browser.refused(browser.page(NEW), NEW, 200, **{**FIELDS, "do": "preview", "cron": "30 2 * 3 0"})
 
-    assert "nothing is stored yet" in page.text
+    assert "not saved yet" in page.text
     assert "Clocks skip the time that is meant" in page.text
     assert "+01:00" in page.text or "+02:00" in page.text
     assert sql("SELECT count(*) FROM haulier.schedule") == [(0,)]
@@ -72,9 +72,9 @@ def test_changes_a_schedule_unless_somebody_has_changed_it_meanwhile(browser: Br
     done = browser.send(page, f"{PATH}/edit", **{**fields, "cron": "0 3 * * *"})
     now = browser.refused(late, f"{PATH}/edit", 409, **{**fields, "cron": "0 4 * * *"})
 
-    assert "There is a schedule of this name" in there_is.text
+    assert "A schedule with this name exists" in there_is.text
     assert done.status_code == 303
-    assert "Somebody has changed it meanwhile" in now.text
+    assert "Somebody else changed the schedule" in now.text
     assert now.control("cron").attrs["value"] == "0 3 * * *"
     assert sql("SELECT cron FROM haulier.schedule") == [("0 3 * * *",)]
 
@@ -93,7 +93,7 @@ def test_pauses_resumes_runs_and_deletes_a_schedule(browser: Browser, sql) -> No
     deleted = browser.send(browser.page(PATH), f"{PATH}/delete", confirm="nightly")
 
     [(job,)] = sql("SELECT id FROM haulier.job")
-    assert "Paused: its ticks pass" in page.text
+    assert "Paused: its ticks are skipped" in page.text
     assert [paused.status_code, resumed.status_code, deleted.status_code] == [303] * 3
     assert ran == [f"/ui/jobs/{job}"] * 2
     assert "Nothing was done" in busy.text
@@ -108,7 +108,7 @@ def test_lets_nobody_edit_a_schedule_that_comes_from_a_file(browser: Browser, sq
     page = browser.page(PATH)
     answers = [browser.get(f"{PATH}/edit"), browser.act(f"{PATH}/delete", confirm="nightly")]
 
-    assert "comes from a file" in page.text
+    assert "is defined in a file" in page.text
     assert page.actions() & {f"{PATH}/delete", f"{PATH}/run"} == {f"{PATH}/run"}
     assert [each for each in page.all("button") if each.text == "Change…" and "disabled" in each.attrs]
     assert [answer.status_code for answer in answers] == [409, 409]
@@ -184,12 +184,12 @@ def test_says_how_the_last_job_of_each_schedule_is(browser: Browser, conn: Conne
         "done": ("Succeeded", [f"/ui/jobs/{done}"]),
         "failed": ("Failed", [f"/ui/jobs/{failed}"]),
         "waiting": ("Queued", [f"/ui/jobs/{waiting}"]),
-        "deleted": ("gone", []),
+        "deleted": ("kept", []),
         "never": ("–", []),
     }
-    # Its own time, not that of the tick that has passed.
+    # The time of the job, not of the skipped tick.
     cell = last(page, "busy")
-    assert (cell.text.startswith("passed "), cell.one("a").text.split()[0]) == (True, "Queued")
+    assert (cell.text.startswith("skipped "), cell.one("a").text.split()[0]) == (True, "Queued")
     assert (cell.one("a").attrs["href"], len(cell.one("a").all("time"))) == (f"/ui/jobs/{busy}", 1)
 
 
@@ -200,7 +200,7 @@ def test_names_no_job_that_the_key_may_not_see(signed_in: SignedIn, fire: Fire, 
 
     for path in (LIST, f"{LIST}/mail"):
         page = browser.page(path)
-        assert (page.all("a", href=f"/ui/jobs/{job}"), "its job is gone" in page.text) == ([], True)
+        assert (page.all("a", href=f"/ui/jobs/{job}"), "job no longer kept" in page.text) == ([], True)
 
 
 def test_says_why_the_database_refuses_the_job_until_it_is_run_by_hand(browser: Browser, conn: Connection, sql) -> None:
@@ -242,7 +242,7 @@ def _schedules(sql) -> None:
 
 
 @pytest.mark.usefixtures("_schedules")
-def test_pauses_all_that_fire_and_resumes_those_that_are_ticked(browser: Browser, sql) -> None:
+def test_pauses_all_that_fire_and_resumes_the_selected_ones(browser: Browser, sql) -> None:
     browser.send(browser.page(f"{LIST}/d"), f"{LIST}/d/pause", **{"for": ""})
 
     page = browser.page(MANY)
@@ -253,7 +253,7 @@ def test_pauses_all_that_fire_and_resumes_those_that_are_ticked(browser: Browser
     resumed = browser.act(f"{MANY}/resume", name=["a", "b", "gone"])
 
     told = browser.page(LIST)
-    assert "Resumed 2 schedules. 1 had been deleted meanwhile." in told.text
+    assert "Resumed 2 schedules. 1 was already deleted." in told.text
     assert told.links("Pause all…") == [MANY]
     assert (ticked(page), ticked(after)) == (["a", "b", "c"], [])
     assert (done.status_code, done.headers["Location"], resumed.status_code) == (303, LIST, 303)
@@ -300,7 +300,7 @@ def test_goes_on_after_a_schedule_that_is_refused_and_says_why(browser: Browser,
     answer = browser.send(browser.page(MANY), f"{MANY}/pause", name=NAMES, **FOR_AN_HOUR)
 
     assert (answer.status_code, answer.headers["Location"]) == (303, LIST)
-    assert "Paused 3 schedules. 1 was refused, such as b: b is not to be touched." in browser.page(LIST).text
+    assert "Paused 3 schedules. 1 was refused, e.g. b: b is not to be touched." in browser.page(LIST).text
     assert paused(sql) == ["a", "c", "d"]
 
 
@@ -312,6 +312,6 @@ def test_says_how_far_it_came_if_the_database_goes_away(browser: Browser, happen
     browser.send(browser.page(MANY), f"{MANY}/pause", name=NAMES, **FOR_AN_HOUR)
 
     told = browser.page(LIST).text
-    assert "Paused 2 schedules. It ended at c, which may be done or not: " in told
+    assert "Paused 2 schedules. Stopped at c (unknown whether it took effect): " in told
     assert "1 was not reached." in told
     assert paused(sql) == ["a", "b"]

@@ -1,4 +1,4 @@
-"""The form that makes or changes a schedule, with a preview of its next times."""
+"""The form that creates or changes a schedule, with a preview of its next times."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ _FIELDS = PutSchedule().fields
 RULE = tuple(name for name in _FIELDS if name not in ("job", "paused", "paused_until"))
 NAMES = ("name", *RULE, *JOB)
 OVERLAPS: Mapping[str, str] = {
-    "allow": "Fire all the same.",
-    "skip": "Let the tick pass.",
-    "queue_one": "Let one tick wait until that job has ended.",
+    "allow": "Fire anyway.",
+    "skip": "Skip the tick.",
+    "queue_one": "Keep one tick waiting until that job has ended.",
 }
 MISSES: Mapping[str, str] = {
-    "skip": "Let them pass.",
-    "last": "Fire the last one, once a worker runs again.",
-    "all": "Fire all of them, up to a number and within a time.",
+    "skip": "Skip them.",
+    "last": "Fire only the last one when a worker runs again.",
+    "all": "Fire all of them, within the limits below.",
 }
 
 section = Section("schedule_form", __name__, within="schedules")
@@ -66,7 +66,7 @@ def _page(
     form: Form, name: str = "", seen: str = "", coming: Sequence[Preview] | None = None, status: int = 200
 ) -> Page:
     kinds = sorted({*service().kinds, *([form.value("kind")] if form.value("kind") else [])})
-    title = f"Change the schedule {name}" if name else "New schedule"
+    title = f"Change schedule {name}" if name else "New schedule"
     return Page(
         "schedule_form.html",
         title,
@@ -83,7 +83,7 @@ def _page(
 
 @section.act("/schedules/new", Scope.ADMIN, every_queue=WHY)
 def create() -> Page | Response:
-    """Make the schedule, or preview its next times."""
+    """Create the schedule, or preview its next times."""
     values = values_of(request.form, NAMES)
     if request.form.get("do") == "preview":
         return _previewed(values)
@@ -94,7 +94,7 @@ def create() -> Page | Response:
         return _page(Form(values, _faults(error)), status=422)
     except RowRefused as error:
         return _page(Form(values, _refused(error)), status=422)
-    return done(f"Made {name}.", url_for("ui.schedules.one", name=name))
+    return done(f"Created {name}.", url_for("ui.schedules.one", name=name))
 
 
 def _new_name(name: str) -> str:
@@ -104,7 +104,7 @@ def _new_name(name: str) -> str:
         read(lambda conn: get_schedule(conn, name))
     except ScheduleNotFound:
         return name
-    raise Invalid({"name": ["There is a schedule of this name: change that, or choose another name."]})
+    raise Invalid({"name": ["A schedule with this name exists. Change that one, or choose another name."]})
 
 
 @section.page("/schedules/<name>/edit", Scope.ADMIN, every_queue=WHY, for_acting=True)
@@ -124,7 +124,7 @@ def change(name: str) -> Page | Response:
     if request.form.get("do") == "preview":
         return _previewed(values, name, seen)
     if seen != found.updated_at.isoformat():
-        faults = {"": "Somebody has changed it meanwhile. This is what it is now."}
+        faults = {"": "Somebody else changed the schedule. The form now shows its current values."}
         return _page(Form(_values(found.schedule.rule), faults), name, found.updated_at.isoformat(), status=409)
     try:
         _put(name, enqueuing().schedule(name, _asked(values)))
@@ -157,7 +157,7 @@ def _faults(error: Invalid | Forbidden | TooLarge) -> dict[str, str]:
 
 
 def _refused(error: RowRefused) -> dict[str, str]:
-    return {"": f"The database refuses this: {error}."}
+    return {"": f"The database refused this: {error}."}
 
 
 def _timetable(values: Mapping[str, str]) -> dict[str, Json]:
@@ -170,7 +170,7 @@ def _typed(values: Mapping[str, str], names: Sequence[str]) -> dict[str, Json]:
 
 def _asked(values: Mapping[str, str]) -> dict[str, Json]:
     """Return what a client of PUT /schedules/{name} would send. Raises: Invalid."""
-    # What stands in the fields of another choice counts as left out.
+    # Fields that belong to another choice count as empty.
     left_out = () if values["missed"] == "all" else ("missed_max", "missed_within_seconds")
     return {**_typed(values, [name for name in RULE if name not in left_out]), "job": job_of(values)}
 

@@ -1,4 +1,4 @@
-"""Pause or resume many schedules at once: the ticked ones, which at first are all that fire."""
+"""Pause or resume many schedules at once: the selected ones, which at first are all that fire."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response
 
 from haulier.domain.api_key import Scope
 from haulier.domain.errors import DatabaseUnavailable, PauseInThePast, Refusal, ScheduleNotFound, reason
-from haulier.domain.text import count, number
+from haulier.domain.text import count
 from haulier.postgres.statements import Connection
 from haulier.queue.schedules.schedules import list_schedules, pause_schedule, resume_schedule
 from haulier.requests.invalid import Invalid
@@ -35,7 +35,7 @@ section = Section("schedule_pauses", __name__, within="schedules")
 
 @section.page("/schedule-pauses", Scope.OPERATE, for_acting=True)
 def show() -> Page:
-    """Return the schedules; those that fire are ticked."""
+    """Return the schedules; those that fire are selected."""
     return _page(PauseForm())
 
 
@@ -56,7 +56,7 @@ def _page(form: PauseForm, ticked: Sequence[str] | None = None, status: int = 20
 
 
 def _names() -> list[str]:
-    """Return the names of the ticked schedules, each once. Raises: Invalid."""
+    """Return the names of the selected schedules, each once. Raises: Invalid."""
     found = list(dict.fromkeys(request.form.getlist("name")))
     if len(found) > MOST:
         raise Invalid({"name": [f"At most {MOST} schedules at once."]})
@@ -74,19 +74,19 @@ class _Results:
 
     def sentences(self, what: str, names: Sequence[str]) -> Iterator[str]:
         """Yield the sentences for these names."""
-        yield f"{what} {count(self.done, 'schedule')}." if names else "No schedule was ticked."
+        yield f"{what} {count(self.done, 'schedule')}." if names else "No schedule was selected."
         if self.gone:
-            yield f"{number(self.gone)} had been deleted meanwhile."
+            yield f"{count(self.gone, 'was', 'were')} already deleted."
         if self.refused:
-            yield f"{count(len(self.refused), 'was refused', 'were refused')}, such as {self.refused[0]}."
+            yield f"{count(len(self.refused), 'was refused', 'were refused')}, e.g. {self.refused[0]}."
         if self.stopped:
-            yield f"It ended at {self.stopped.rstrip('.')}."
+            yield f"Stopped at {self.stopped.rstrip('.')}."
         if late := len(names) - self.done - self.gone - len(self.refused) - bool(self.stopped):
             yield f"{count(late, 'was not reached', 'were not reached')}."
 
 
 def _each(names: Sequence[str], act: Callable[[Connection, str], None], what: str) -> Response:
-    """Act on each schedule, and say on how many, also if not all were reached."""
+    """Act on each schedule and report the counts, also if not all were reached."""
     until, results = time.monotonic() + MOST_SECONDS, _Results()
     for name in names:
         if time.monotonic() > until or results.stopped:
@@ -98,12 +98,12 @@ def _each(names: Sequence[str], act: Callable[[Connection, str], None], what: st
             if not results.done:
                 raise
             is_known = isinstance(error, PauseInThePast)
-            results.stopped = f"{name}{'' if is_known else ', which may be done or not'}: {reason(error)}"
+            results.stopped = f"{name}{'' if is_known else ' (unknown whether it took effect)'}: {reason(error)}"
     return done(" ".join(results.sentences(what, names)), url_for("ui.schedules.show"))
 
 
 def _one(name: str, act: Callable[[Connection, str], None], results: _Results) -> None:
-    """Act on one schedule. Raises: PauseInThePast; DatabaseUnavailable, after which it may be done or not."""
+    """Act on one schedule. Raises: PauseInThePast; DatabaseUnavailable: the act may or may not have taken effect."""
     try:
         visible(name)
         with connection() as conn:
@@ -117,7 +117,7 @@ def _one(name: str, act: Callable[[Connection, str], None], results: _Results) -
 
 @section.act("/schedule-pauses/pause", Scope.OPERATE)
 def pause() -> Response | Page:
-    """Pause the ticked schedules for a while, until a time, or until they are resumed."""
+    """Pause the selected schedules for a while, until a time, or until resumed."""
     form, names = PauseForm.of(request.form), _names()
     try:
         act = partial(pause_schedule, until=form.end(viewer()), actor=caller().id)
@@ -128,5 +128,5 @@ def pause() -> Response | Page:
 
 @section.act("/schedule-pauses/resume", Scope.OPERATE)
 def resume() -> Response:
-    """Resume the ticked schedules."""
+    """Resume the selected schedules."""
     return _each(_names(), partial(resume_schedule, actor=caller().id), "Resumed")

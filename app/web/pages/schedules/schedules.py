@@ -1,4 +1,4 @@
-"""Schedules: when each fires, what became of its ticks; pausing, running and deleting one."""
+"""Schedules: their times and history; pausing, running and deleting one."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from ...kit.viewer import viewer
 from ...words.pretty_json import printed
 from ...words.schedule_words import words_of
 
-WHY = "a schedule's name is that of every queue"
+WHY = "schedules belong to every queue"
 MOST, MOST_TICKS, MOST_NEXT = 40, 50, 5
 
 section = Section("schedules", __name__, MenuEntry("Work", 55, "Schedules", "schedules", "s"))
@@ -201,7 +201,9 @@ def run(name: str) -> Response | Page:
 
     def act(conn: Connection) -> Response:
         made = run_schedule_once(conn, name, key, queues=by.queues, actor=by.id)
-        sentence = f"Enqueued by {name}. This is the job." if made.is_new else f"It was enqueued by {name} before."
+        sentence = (
+            f"Enqueued by {name}. This is the job." if made.is_new else f"Already enqueued by {name}. This is the job."
+        )
         return done(sentence, url_for("ui.job.show", job_id=made.job_id))
 
     return _acted(name, act)
@@ -209,13 +211,13 @@ def run(name: str) -> Response | Page:
 
 @section.act("/schedules/<name>/pause", Scope.OPERATE)
 def pause(name: str) -> Response | Page:
-    """Pause the schedule for a while, until a time, or until it is resumed: its ticks pass."""
+    """Pause the schedule for a while, until a time, or until resumed: its ticks are skipped."""
     form = PauseForm.of(request.form)
 
     def act(conn: Connection) -> Response:
         pause_schedule(conn, name, until=form.end(viewer()), actor=caller().id)
         undo = Undo("Resume", "schedules.resume", {"name": name})
-        return done(f"Paused {name}. Its ticks pass, and none of them fires later.", _place(name), undo)
+        return done(f"Paused {name}. Its ticks are skipped and do not fire later.", _place(name), undo)
 
     try:
         return _acted(name, act)
