@@ -75,7 +75,7 @@ def test_shows_the_sign_in_and_a_missing_page(filled: Site, make_tab: MakeTab) -
 
     assert entering == [SIGN_IN]
     assert in_all(tab) == []
-    expect(tab.page.locator("main")).to_contain_text("To the overview")
+    expect(tab.page.locator("main")).to_contain_text("Go to overview")
 
 
 @pytest.mark.parametrize("how", NARROW)

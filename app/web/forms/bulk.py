@@ -67,7 +67,7 @@ VERBS: Mapping[str, Verb] = {
             "change",
             "Change",
             OperationAction.CHANGE,
-            "Each waiting job gets the values below. Empty fields stay unchanged.",
+            "Each waiting job gets new values. What you leave empty stays unchanged.",
             can_spread=True,
         ),
         Verb(

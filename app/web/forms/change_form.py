@@ -1,4 +1,4 @@
-"""The form that changes a waiting job: from what was typed to changes, or to the faults of its fields."""
+"""The form that changes a waiting job: from typed texts to changes, or to the faults of its fields."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from haulier.requests.job_request import JobChanges
 from ..words.filters import read_duration, read_time
 from .job_form import Form, typed, written
 
-# The fields that it has beside `due`, which stands for a time or a delay.
+# All fields except `due`, which is a time or a delay.
 SETTINGS = ("queue", "priority", "max_attempts", "timeout_seconds")
 NAMES = (*SETTINGS, "due")
-CHANGED = "Somebody has changed this meanwhile: so it is now."
+CHANGED = "Somebody else changed this field. This is its current value."
 _FIELDS = JobChanges().fields
 
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """What is to be different. `queue` is the new one, if any."""
+    """The changes. `queue` is the new queue, if any."""
 
     changes: Changes
     queue: str | None
 
 
 class Unread(Exception):
-    """What was typed cannot be done. `form` is to be shown again, with the faults."""
+    """The typed values are not valid. `form` shows them again with the faults."""
 
     def __init__(self, form: Form) -> None:
         super().__init__()
@@ -39,13 +39,13 @@ class Unread(Exception):
 
 
 class Clash(Unread):
-    """Somebody else has changed the same meanwhile. `form` has what the job is now."""
+    """Somebody else changed the same fields. `form` has the current values of the job."""
 
 
 def form_of(job: Job) -> Form:
-    """Return the form for a job: with its values, and no new time.
+    """Return the form of a job: its values, and an empty time.
 
-    `was_` and the name of a field is what that shows.
+    Fields with the prefix `was_` hold the values that the form has shown.
     """
     values = {name: written(getattr(job, name)) for name in SETTINGS}
     shown = {f"was_{name}": text for name, text in values.items()}
@@ -53,9 +53,9 @@ def form_of(job: Job) -> Form:
 
 
 def read_form(given: Mapping[str, str], job: Job, zone: tzinfo) -> Changed:
-    """Return what is to change in the job as it is now: what is empty, or as the form has shown it, stays.
+    """Return the changes to the job. Fields that are empty or unchanged in the form stay as they are.
 
-    Raises: Unread; Clash if what is to change is no longer as the form has shown it, nor as it is to be.
+    Raises: Unread; Clash if a field to change has neither the value that the form has shown nor the new one.
     """
     now = form_of(job)
     values = {name: given.get(name, "").strip()[:200] for name in NAMES}
@@ -71,7 +71,7 @@ def read_form(given: Mapping[str, str], job: Job, zone: tzinfo) -> Changed:
 
 
 def read_changes(values: Mapping[str, str], zone: tzinfo) -> tuple[dict[str, Json], dict[str, str]]:
-    """Return the changes that these fields ask for, but for empty ones, and the faults of the others."""
+    """Return the changes of the fields that are filled in, and the faults of invalid ones."""
     changed: dict[str, Json] = {}
     faults: dict[str, str] = {}
     for name, text in values.items():
@@ -98,11 +98,11 @@ def _read(name: str, text: str, zone: tzinfo) -> dict[str, Json] | _Fault:
 
 
 def _needed(name: str) -> str:
-    """Return what a field takes."""
+    """Return the message that says what a field takes."""
     [check] = _FIELDS[name].validators
     if isinstance(check, validate.Range):
         return f"Must be a whole number from {check.min} to {check.max}."
-    return "No queue can have this name."
+    return "This is not a valid queue name."
 
 
 def _due(text: str, zone: tzinfo) -> dict[str, Json] | _Fault:

@@ -1,4 +1,4 @@
-"""Forms that ask for a job: from what was typed to what a client of the API would send, and its faults by field."""
+"""Forms for a job: from typed texts to the JSON that an API client would send, and its faults by field."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from haulier.requests.strict_json import parse
 
 from ..kit.ages import new_once
 
-# What a form calls a setting of a job, and says beside it for a new job, if its name and description do not do.
+# Labels and hints of settings whose name and description are not enough.
 WORDS = {
     "queue": ("Queue", f"Empty: {DEFAULT_QUEUE}."),
-    "priority": ("Priority", "−100 to 100; higher comes first. Empty: 0."),
-    "max_attempts": ("Attempts at most", f"Empty: {DEFAULT_MAX_ATTEMPTS}."),
-    "timeout_seconds": ("Timeout in seconds", "Empty: the kind’s own."),
-    "tags": ("Tags", "Words with commas between them."),
+    "priority": ("Priority", "−100 to 100; higher runs first. Empty: 0."),
+    "max_attempts": ("Max attempts", f"Empty: {DEFAULT_MAX_ATTEMPTS}."),
+    "timeout_seconds": ("Timeout (seconds)", "Empty: default of the kind."),
+    "tags": ("Tags", "Comma-separated."),
 }
 _FIELDS = JobOptions().fields
-# All settings of a job, with their words. A form asks for the time and the idempotency key in fields of its own.
+# All settings of a job with label and hint. Time and idempotency key have separate fields in the forms.
 SETTINGS: Mapping[str, tuple[str, str]] = WORDS | {
     name: (name.replace("_", " ").capitalize(), described.metadata["description"])
     for name, described in _FIELDS.items()
@@ -35,73 +35,73 @@ SETTINGS: Mapping[str, tuple[str, str]] = WORDS | {
 }
 JOB = ("kind", "payload", *SETTINGS)
 MOST_CHARACTERS = 400_000
-# What a form is sent with, so that sending it twice does it once.
+# The token of a form that makes sending it twice act once.
 ONCE = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A form as it is shown: what stands in its fields, and what is wrong with that. "" is of all of it."""
+    """A form as it is shown: the texts of its fields and their faults. The fault "" is about the whole form."""
 
     values: Mapping[str, str]
     faults: Mapping[str, str] = field(default_factory=dict)
 
     def value(self, name: str) -> str:
-        """Return what stands in a field."""
+        """Return the text of a field."""
         return self.values.get(name, "")
 
     @property
     def settings(self) -> Mapping[str, tuple[str, str]]:
-        """Return the settings of a job: each field's name, what it is called and what is said beside it."""
+        """Return label and hint of each setting of a job, by field name."""
         return SETTINGS
 
 
 def once_of(given: Mapping[str, str]) -> str:
-    """Return what the form was sent with; of a form without that, what no other has."""
+    """Return the token of the form; a new one if it was sent without."""
     once = given.get("once", "")
     return once if ONCE.fullmatch(once) else new_once()
 
 
 def values_of(given: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:
-    """Return what was sent in these fields."""
+    """Return the texts of these fields."""
     return {name: given.get(name, "").strip()[:MOST_CHARACTERS] for name in names}
 
 
 def number_of(text: str) -> Json:
-    """Return the number that was typed; what is none stays as it is, so that the schema refuses it."""
+    """Return the typed number; other texts stay unchanged for the schema to refuse."""
     return int(text) if re.fullmatch(r"-?[0-9]{1,9}", text) else text
 
 
 def tags_of(text: str) -> list[str]:
-    """Return the tags, which stand between commas."""
+    """Return the comma-separated tags."""
     return [each.strip() for each in text.split(",") if each.strip()]
 
 
 def typed(text: str, described: fields.Field[Any] | None) -> Json:
-    """Return what was typed, as a client would send it in the field that is so described."""
+    """Return the typed text as the JSON that a client would send in this field."""
     if isinstance(described, fields.Integer):
         return number_of(text)
     return tags_of(text) if isinstance(described, fields.List) else text
 
 
 def written(value: Json) -> str:
-    """Return what stands in a field that has this value."""
+    """Return the text of a field that has this value."""
     if value is None:
         return ""
     return ", ".join(value) if isinstance(value, list | tuple) else str(value)
 
 
 def job_of(values: Mapping[str, str]) -> dict[str, Json]:
-    """Return the job as a client would send it; a field that is empty is left out. Raises: Invalid."""
+    """Return the job as a client would send it, without empty fields. Raises: Invalid."""
     settings = {name: typed(values[name], _FIELDS.get(name)) for name in ("kind", *SETTINGS) if values.get(name)}
-    # A text that is all commas has no tag.
+    # A text of only commas has no tag.
     job: dict[str, Json] = {name: value for name, value in settings.items() if value != []}
     job["payload"] = json_of(values.get("payload", ""), "payload")
     return job
 
 
 def json_of(text: str, name: str) -> Json:
-    """Return the JSON that was typed into a field. Raises: Invalid."""
+    """Return the JSON typed into a field. Raises: Invalid."""
     if not text:
         return {}
     try:
@@ -111,7 +111,7 @@ def json_of(text: str, name: str) -> Json:
 
 
 def faults_of(error: Invalid, names: tuple[str, ...]) -> dict[str, str]:
-    """Return what is wrong, by the fields of the form. What is of none of them stands under ""."""
+    """Return the faults by field of the form. Faults of other fields are under ""."""
     details = dict(error.details)
     job = details.pop("job", None)
     if isinstance(job, Mapping):

@@ -19,7 +19,7 @@ class NoTime(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class PauseForm:
-    """The form as it was sent. `fault` is of the time."""
+    """The form as it was sent. `fault` is about its time."""
 
     choice: str = "15m"
     until: str = ""
@@ -32,11 +32,11 @@ class PauseForm:
 
     @property
     def choices(self) -> tuple[tuple[str, str], ...]:
-        """Return the lengths that are offered, with their names."""
+        """Return the lengths to choose from, with their names."""
         return tuple(CHOICES.items())
 
     def end(self, by: Viewer) -> datetime | None:
-        """Return when the pause is to end; None: when it is resumed. Raises: NoTime."""
+        """Return the end of the pause; None: until resumed. Raises: NoTime."""
         if self.choice == "until":
             at = read_time(self.until, by.prefers.time_zone)
             if at is None:
@@ -48,6 +48,6 @@ class PauseForm:
         return None if duration is None else by.now + duration
 
     def with_fault(self, error: Exception) -> PauseForm:
-        """Return the form with what is wrong with its time."""
+        """Return the form with the fault of its time."""
         is_odd = isinstance(error, NoTime)
-        return replace(self, fault="Must be a time, such as 2026-11-26T16:00." if is_odd else "Must be in the future.")
+        return replace(self, fault="Must be a time, e.g. 2026-11-26T16:00." if is_odd else "Must be in the future.")

@@ -1,4 +1,4 @@
-"""The fields of a kind's payload as a form: from its JSON Schema to fields, and from what was typed to a payload."""
+"""The fields of a kind's payload as a form: from its JSON Schema to fields, and from typed texts to a payload."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from haulier.requests.invalid import Invalid
 
 from .job_form import json_of
 
-# What stands before the name of a field of the payload in the form.
+# The prefix of payload fields in the form.
 PREFIX = "p."
 MOST_FIELDS = 40
-# A text that may be longer than this has several lines.
+# A text that may be longer than this gets several lines.
 LINE = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field of the payload. `look` is line, lines, number, choice or json; choices are of a choice alone."""
+    """A field of the payload. `look` is line, lines, number, choice or json; only a choice has `choices`."""
 
     name: str
     look: str
@@ -37,12 +37,12 @@ class Field:
 
     @property
     def label(self) -> str:
-        """Return its name, with a mark if it has to be given."""
+        """Return its name, with an asterisk if it is required."""
         return f"{self.name} *" if self.is_required else self.name
 
 
 def fields_of(schema: Mapping[str, Any]) -> list[Field]:
-    """Return the fields; none if the schema is not one of an object with some fields of its own."""
+    """Return the fields; none if the schema has no properties or more than MOST_FIELDS."""
     properties = schema.get("properties") or {}
     if len(properties) > MOST_FIELDS:
         return []
@@ -73,12 +73,12 @@ def _is_line(schema: Mapping[str, Any]) -> bool:
     try:
         return re.search(str(schema.get("pattern", "")), "a\nb") is None
     except re.error:
-        # Of a dialect that Python does not know.
+        # A dialect that Python does not know.
         return False
 
 
 def payload_of(fields: Sequence[Field], values: Mapping[str, str], schema: Mapping[str, Any]) -> dict[str, Json]:
-    """Return the payload that was typed; a field that is empty is left out, unless it has to be given.
+    """Return the typed payload, without empty fields unless they are required.
 
     Raises: Invalid.
     """
@@ -110,7 +110,7 @@ def _number(text: str) -> Json:
 
 
 def values_of_payload(fields: Sequence[Field], payload: Mapping[str, Json]) -> dict[str, str]:
-    """Return what stands in the form of this payload."""
+    """Return the texts of the form fields for this payload."""
     return {each.key: _text(each, payload[each.name]) for each in fields if payload.get(each.name) is not None}
 
 

@@ -29,22 +29,22 @@ OWN = {
 }
 # Headings of errors that say more than their status.
 OF_ERRORS: Mapping[type[Exception], str] = {
-    TooOld: "This page is too old",
-    ForeignPage: "This came from another page",
-    NotHere: "Not in this dashboard",
-    RowRefused: "The database refuses this",
+    TooOld: "This page has expired",
+    ForeignPage: "This came from another site",
+    NotHere: "Not available here",
+    RowRefused: "The database refused this",
 }
 HEADINGS = {
-    400: "This cannot be read",
-    401: "An API key is needed",
-    403: "Not with this key",
-    404: "There is no such page",
-    405: "There is no such page",
-    409: "It has changed meanwhile",
-    413: "This is too long",
-    422: "Not like this",
-    429: "Too often",
-    503: "Not available just now",
+    400: "Invalid request",
+    401: "An API key is required",
+    403: "This key may not do that",
+    404: "Not found",
+    405: "Not found",
+    409: "Not possible now",
+    413: "Too large",
+    422: "Invalid input",
+    429: "Too many requests",
+    503: "Temporarily unavailable",
 }
 
 
@@ -69,7 +69,7 @@ def _answer(error: Exception) -> Response:
     found = answer_to(error, OWN)
     if found.status is HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("request failed", exc_info=error)
-        return _page(found.status, "Something went wrong here. The log has it, under this request's id.")
+        return _page(found.status, "Something went wrong. See the log of the API for this request id.")
     if isinstance(error, RowRefused):
         log.warning("refused by the database: %s", error)
     if found.status is HTTPStatus.SERVICE_UNAVAILABLE and isinstance(error, DatabaseUnavailable):
@@ -111,7 +111,7 @@ def _page(status: HTTPStatus, message: str, *, again: int | None = None, error: 
 
 
 def _kept() -> list[tuple[str, str]]:
-    """Return the fields that the viewer may send again: none of a form with a secret."""
+    """Return the fields that the viewer may send again; none if the form has a secret."""
     if "key" in request.form or permissions().why_not(request.endpoint or "") is not None:
         return []
     return [(name, text) for name, text in request.form.items(multi=True) if name != "csrf"]

@@ -20,9 +20,9 @@ MOST_CHARACTERS = 300
 
 @dataclass(frozen=True, slots=True)
 class Undo:
-    """The act that takes back what was done.
+    """The act that undoes what was done.
 
-    `word` is its button's; act its endpoint, such as `job.retry`; given are the arguments of its path.
+    `word` is the label of its button, `act` its endpoint, such as `job.retry`, `given` the arguments of its path.
     """
 
     word: str
@@ -32,7 +32,7 @@ class Undo:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What was done, or "". Whether the viewer may take it back is for the page to ask."""
+    """What was done, or "". The page checks whether the viewer may undo it."""
 
     text: str = ""
     undo: Undo | None = None
@@ -42,9 +42,9 @@ NOTHING = Said()
 
 
 def done(sentence: str, place: str, undo: Undo | None = None) -> Response:
-    """Lead to this place of the dashboard, and tell there what was done, and what takes it back.
+    """Redirect to this page of the dashboard, which then shows what was done and a button that undoes it.
 
-    `sentence` is "" if the place says that by itself.
+    `sentence` is "" if the page shows that anyway.
     """
     shelf().clear()
     response = redirect(checked(place), 303)
@@ -55,13 +55,13 @@ def done(sentence: str, place: str, undo: Undo | None = None) -> Response:
 
 
 def went_on(place: str) -> Response:
-    """Lead to this place after an act of which there is nothing to tell, and which may come every second."""
+    """Redirect to this page without a message, after an act that may come every second."""
     shelf().clear()
     return redirect(checked(place), 303)
 
 
 def said() -> Said:
-    """Return what was just done, and have the browser forget it."""
+    """Return what was just done, and delete its cookie."""
     if not cookies.read(cookies.SAID):
         return NOTHING
     g.drops = (*g.get("drops", ()), cookies.SAID)
@@ -76,7 +76,7 @@ def said() -> Said:
 
 
 def _undo(text: str) -> Undo | None:
-    """Return the act, or None if this process has no such act: one of another release may have written it."""
+    """Return the act, or None if this process does not have it: another release may have written the cookie."""
     found = Undo(*json.loads(text))
     return found if f"ui.{found.act}" in current_app.view_functions else None
 

@@ -19,21 +19,21 @@ from ..words.filters import read_duration, read_time
 
 LIMITS = (25, 50, 100, 200)
 DEFAULT_LIMIT = 50
-# What may be typed in the place of a status's own name.
+# Other names of statuses that may be typed.
 ALIASES = {"failed": str(JobStatus.FAILED_PERMANENT)}
 _FIELDS = JobConditions().fields
-# What the search box takes by a part of a text, or by a name, and then looks up.
+# Filters whose value may be part of a text, or a name, which the search then looks up.
 LOOKED_UP = ("error", "worker")
-# What was typed into the search box and is not understood, as the URL of a list keeps it.
+# The URL of a list keeps invalid words of the search box under this name.
 UNREAD, MOST_TYPED, MOST_UNREAD = "unread", 1000, 300
-TOO_OFTEN = "given more often than can be looked for"
+TOO_OFTEN = "too many values"
 
 Pair = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Odd:
-    """A filter that was not understood, and is not heeded."""
+    """A filter that is not valid and is ignored."""
 
     name: str
     text: str
@@ -42,9 +42,9 @@ class Odd:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What is looked for.
+    """The filters and the order of a list.
 
-    `pairs` are the filters as the URL has them; odd are those that are none. sort is an order; "" is newest first.
+    `pairs` are the filters as in the URL; `odd` are the invalid ones. `sort` is an order; "" is newest first.
     """
 
     pairs: tuple[Pair, ...] = ()
@@ -62,15 +62,15 @@ class Look:
 
     @property
     def statuses(self) -> set[JobStatus]:
-        """Return the statuses that are asked for; none for any."""
+        """Return the statuses in the filter; none means any."""
         return {JobStatus(text) for text in self.values("status")}
 
     def without(self, name: str, text: str) -> list[Pair]:
-        """Return the query of the same page without one filter, understood or not, newest first."""
+        """Return the query of the same page without one filter, valid or not, newest first."""
         return [pair for pair in self.query(sort="") if pair != (name, text)]
 
     def query(self, sort: str | None = None) -> list[Pair]:
-        """Return the query of this page, without its place in the list; in another order if that is given."""
+        """Return the query of this page without its place in the list, in this or another order."""
         limit = [] if self.limit == DEFAULT_LIMIT else [("limit", str(self.limit))]
         order = self.sort if sort is None else sort
         return [
@@ -86,9 +86,9 @@ class Look:
         return kept if status is None else [("status", status), *kept]
 
     def in_order(self, sort: str) -> list[Pair] | None:
-        """Return the query of this page in another order; None if its filters do not fit that.
+        """Return the query of this page in another order; None if its filters do not allow that order.
 
-        What is next of a queue may be queued or to be retried, so that both are then asked for.
+        The next jobs of a queue may be queued or retrying, so that order asks for both.
         """
         look, order = self, JobOrder(sort)
         if order is JobOrder.DUE and self.statuses and self.statuses <= set(WAITING_STATUSES):
@@ -98,7 +98,7 @@ class Look:
         return look.query(sort) if order.fits(names, look.statuses, look.values("queue")) else None
 
     def asked(self, zone: tzinfo, now: datetime) -> dict[str, Any]:
-        """Return the filter as functions that list jobs take it."""
+        """Return the filter in the form that functions that list jobs take."""
         given = {name: [_value(name, text) for text in self.values(name)] for name in NAMES if name in _FIELDS}
         return {
             **{name: (values if name in SEVERAL else values[0]) if values else None for name, values in given.items()},
@@ -108,7 +108,7 @@ class Look:
 
     @property
     def payload(self) -> list[tuple[str, list[str]]]:
-        """Return what is looked for in payloads."""
+        """Return the filters on payload fields."""
         return [(name, [text]) for name, text in self.pairs if name.startswith(PREFIX)]
 
 
@@ -125,17 +125,17 @@ def _is_time(text: str) -> bool:
     return read_duration(text) is not None or read_time(text, UTC) is not None
 
 
-# The filters, in the order in which they are shown, and why a text is none.
+# The filters in the order in which they are shown, and the fault of an invalid value.
 FILTERS: Mapping[str, str] = {
     "status": "no such status",
-    "kind": "no kind can have this name",
-    "queue": "no queue can have this name",
-    "tag": "no tag can be this",
-    "error": "not the id of an error",
-    "worker": "not the id of a worker",
-    "key": "no idempotency key can be this",
-    "after": "not a time, such as 2h or 2026-11-26T12:00",
-    "before": "not a time, such as 2h or 2026-11-26T12:00",
+    "kind": "not a valid kind name",
+    "queue": "not a valid queue name",
+    "tag": "not a valid tag",
+    "error": "not an error id",
+    "worker": "not a worker id",
+    "key": "not a valid idempotency key",
+    "after": "not a time (e.g. 2h or 2026-11-26T12:00)",
+    "before": "not a time (e.g. 2h or 2026-11-26T12:00)",
 }
 NAMES = tuple(FILTERS)
 # More than one value of these means any of them.
@@ -161,7 +161,7 @@ def _is_value(name: str, text: str) -> bool:
 
 
 def read_look(given: Iterable[tuple[str, list[str]]]) -> Look:
-    """Return what the parameters of a URL ask for. Names that are no filters are left out."""
+    """Return the filters and order in the parameters of a URL; other names are ignored."""
     pairs: list[Pair] = []
     odd: list[Odd] = []
     unread: list[str] = []
@@ -180,21 +180,21 @@ def read_look(given: Iterable[tuple[str, list[str]]]) -> Look:
                 pairs.append((name, ALIASES.get(text, text) if name == "status" else text))
     odd += _taken(" ".join(unread)[: 2 * MOST_TYPED], pairs)[1]
     order = {name: place for place, name in enumerate(NAMES)}
-    # A status may be there under both of its names.
+    # A status may be given under both of its names.
     pairs = sorted(dict.fromkeys(pairs), key=lambda pair: order.get(pair[0], len(order)))
     return _ordered(Look(tuple(pairs), tuple(odd[:MAX_NAMES]), limit), sort)
 
 
 def _ordered(look: Look, sort: str) -> Look:
-    """Return what is looked for in this order, if there is an index for it."""
+    """Return the filters with this order, if there is an index for it."""
     if not sort:
         return look
     fitting = look.in_order(sort) if sort in set(JobOrder) else None
     if fitting is not None and set(look.pairs) == {pair for pair in fitting if pair[0] in NAMES}:
         return replace(look, sort=sort)
     why: Mapping[str, str] = {
-        JobOrder.DUE: "an order of the jobs of one queue that wait",
-        JobOrder.STARTED: "an order of running jobs",
+        JobOrder.DUE: "only for waiting jobs of one queue",
+        JobOrder.STARTED: "only for running jobs",
     }
     return replace(look, odd=(*look.odd, Odd("sort", sort[:200], why.get(sort, "no such order"))))
 
@@ -216,9 +216,9 @@ def _too_often(name: str, before: list[Pair]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the search box was given.
+    """The meaning of a text in the search box.
 
-    `job` leads to that job; else pairs are the query of a list, and unread is what was not understood.
+    `job` is the id of a job; otherwise `pairs` are the filters of a list, and `unread` are the invalid words.
     """
 
     job: UUID | None = None
@@ -228,7 +228,7 @@ class Found:
 
     @property
     def query(self) -> list[Pair]:
-        """Return the query of the list, with what was not understood."""
+        """Return the query of the list, including the invalid words."""
         return [*self.pairs, *((each.name, each.text) for each in self.unread)]
 
 
@@ -236,9 +236,9 @@ _WORDS = re.compile(r'(?P<name>[a-z][\w.]*)[:=](?P<text>"[^"]*"|\S+)|(?P<word>\S
 
 
 def read_search(text: str, held: Iterable[Pair] = ()) -> Found:
-    """Return what the text means, beside the filters that hold already.
+    """Return the meaning of the text, added to the current filters.
 
-    A word of its own is a kind. Of a filter that can have one value the new one counts.
+    A word without a filter name is a kind. A filter with one value takes the new one.
     """
     text = text.strip()[:MOST_TYPED]
     if _is_secret(text):
@@ -255,7 +255,7 @@ def _is_secret(text: str) -> bool:
 
 
 def _words(text: str) -> Iterator[tuple[str, Pair]]:
-    """Yield each filter that was typed: as it was, and as it is meant."""
+    """Yield each typed filter: its text, and its name and value."""
     for found in _WORDS.finditer(text):
         name, value = found["name"] or "kind", (found["text"] or found["word"]).strip('"')
         for each in value.split(",") if name in SEVERAL else [value]:
@@ -265,7 +265,7 @@ def _words(text: str) -> Iterator[tuple[str, Pair]]:
 
 
 def _taken(text: str, before: Iterable[Pair]) -> tuple[list[Pair], list[Odd]]:
-    """Return the filters that hold once this was typed, and what of it is not understood: nothing of an API key."""
+    """Return the filters after this was typed, and its invalid words; nothing of an API key."""
     pairs, odd = list(before), list[Odd]()
     if _is_secret(text):
         return pairs, odd
@@ -281,9 +281,9 @@ def _taken(text: str, before: Iterable[Pair]) -> tuple[list[Pair], list[Odd]]:
 def _typed_fault(typed: str, pair: Pair, before: list[Pair]) -> str:
     name, text = pair
     if typed == text and typed.endswith((":", "=")):
-        return "what is looked for has to follow"
+        return "needs a value"
     if name.startswith(PREFIX):
-        return _too_often(name, before) if all(name.split(".")) else "needs a place in the payload"
+        return _too_often(name, before) if all(name.split(".")) else "needs a payload field"
     if name not in NAMES:
-        return f"there is no filter {name[:40]}"
+        return f"unknown filter {name[:40]}"
     return _too_often(name, before) if name in LOOKED_UP else _fault(name, text, before)

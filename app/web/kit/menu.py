@@ -1,4 +1,4 @@
-"""The menu, and the place of each section in it."""
+"""The menu, and each section's place in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which pages and acts a viewer may use: read from what each view states, for the door and for each button alike."""
+"""The pages and acts that a viewer may use, as each view states: for requests and for each button alike."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from .viewer import viewer
 T = TypeVar("T")
 
 _FOR_ACTING, _UNLESS = "haulier_for_acting", "haulier_unless"
-READ_ONLY = "this dashboard is for reading alone (DASHBOARD=read): use the API or the command line"
+READ_ONLY = "this dashboard is read-only (DASHBOARD=read): use the API or the command line"
 
 
 def for_acting(view: T) -> T:
-    """State of a page that it is for acting, and for nothing else."""
+    """Mark a page as being only for acting."""
     setattr(view, _FOR_ACTING, True)
     return view
 
 
 def unless(why: Callable[[], str | None]) -> Callable[[T], T]:
-    """State of a view that it is refused while there is a reason, whoever asks for it: `why` returns that or None."""
+    """Mark a view as refused to everybody while `why` returns a reason."""
 
     def decorate(view: T) -> T:
         setattr(view, _UNLESS, why)
@@ -72,7 +72,7 @@ class Permissions:
     def why_not(self, endpoint: str) -> str | None:
         """Return why the viewer may not use this page or act; None if nothing forbids it."""
         if not viewer().is_in:
-            return "nobody is signed in"
+            return "you are not signed in"
         method, route = self._routes.get(endpoint, ("GET", UNSAID))
         why = self.refused(method, route, endpoint)
         return None if why is None else _told(why)

@@ -1,4 +1,4 @@
-"""What the dashboard refuses for reasons of its own."""
+"""The errors that only the dashboard raises."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from haulier.domain.errors import HaulierError
 
 
 class TooOld(HaulierError):
-    """This page is too old: it was made for another session."""
+    """This page has expired: it belongs to another session."""
 
 
 class NotHere(HaulierError):
-    """This cannot be done here, whoever asks for it."""
+    """This dashboard does not allow this to anybody."""

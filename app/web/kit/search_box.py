@@ -1,4 +1,4 @@
-"""The search box of each page: what stands in it, and what it suggests."""
+"""The search box of each page: its text, its faults and its suggestions."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from ...http.service import service
 from .job_list_url import ALIASES, NAMES, Odd, Pair
 from .viewer import viewer
 
-# As many as a person reads through, some kilobytes of a page; half of what follows the filters are kinds at most.
+# As many as a person reads; some kilobytes of a page. After the filters, at most half are kinds.
 MOST = 50
-# So long after a page has read the name of a queue it is suggested.
+# A queue is suggested for this long after a page has read its name.
 KNOWN_SECONDS, MOST_KNOWN = 600.0, 200
-# Of so many words it is said what is wrong with them, and of each so much is repeated: all of them stay in the box.
+# The message quotes at most this many invalid words, this many characters of each. All words stay in the box.
 MOST_SHOWN, MOST_WORD = 3, 40
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """What stands in the box.
+    """The content of the box.
 
-    `fault` says what of it is not understood, and marks it; without leads to the page without that. held are filters
-    that hold beside what is typed there.
+    `fault` says which words are invalid; `without` is the URL of the page without them. `held` are the current filters,
+    to which the typed text is added.
     """
 
     text: str = ""
@@ -43,7 +43,7 @@ EMPTY = Box()
 
 
 def fault_of(unread: Sequence[Odd]) -> str:
-    """Return one line that says why these words are not understood; "" if there is none."""
+    """Return one line that says why these words are invalid; "" if there are none."""
     shown = [f"“{_cut(each.text)}”: {each.why}" for each in unread[:MOST_SHOWN]]
     more = len(unread) - len(shown)
     return "; ".join([*shown, *([f"{more} more"] if more > 0 else [])])
@@ -83,9 +83,9 @@ def queues_read() -> QueuesRead:
 
 
 def suggestions() -> list[str]:
-    """Return what may be typed into the box, without a statement: filters, and kinds and queues that are known here.
+    """Return at most MOST suggestions, without a statement: filters, and the kinds and queues known to this process.
 
-    At most MOST. Another viewer may have had a queue read: only those that this one may use are named.
+    Other viewers' pages may have read a queue, so only queues that this viewer may use are named.
     """
     names = {status: alias for alias, status in ALIASES.items()}
     filters = [*(f"{name}:" for name in NAMES), PREFIX, *(f"status:{names.get(each, each)}" for each in JobStatus)]

@@ -20,9 +20,9 @@ SECONDS = 5.0
 
 
 def unused(look: Look) -> Mapping[Pair, str]:
-    """Return what is to be said of the names of a filter that no job has, if that filter finds none.
+    """Return the faults of a filter's queue and kind if no job has that name.
 
-    Of several queues, or kinds, the first alone is looked for: each takes a statement or two.
+    Only the first of several queues or kinds is checked, because each takes a statement or two.
     """
     return dict(_of(look))
 
@@ -32,7 +32,7 @@ def _of(look: Look) -> Iterator[tuple[Pair, str]]:
         text = look.value(name)
         if not text or is_known(text):
             continue
-        # The list has already answered a filter by that alone.
+        # The list has already answered a filter by only that name.
         if look.pairs == ((name, text),) or _has_none(name, text):
             yield (name, text), f"no such {name}"
 
@@ -48,7 +48,7 @@ def _is_queue(text: str) -> bool:
         except QueueNotFound:
             return False
 
-    # What a key may not see is to it as what is not there.
+    # A queue that the key may not see counts as missing.
     return (
         caller().may_use(text) and kept("is a queue", (text,), partial(part, look), seconds=SECONDS).value is not False
     )

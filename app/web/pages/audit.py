@@ -1,4 +1,4 @@
-"""The audit: what operators did, newest first; also as CSV."""
+"""The audit: the acts of operators, newest first; also as CSV."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from ..kit.section import Section
 from ..kit.viewer import viewer
 from ..words.filters import read_duration, read_time
 
-WHY = "the record is that of every queue"
+WHY = "the audit covers every queue"
 LIMIT, MOST_CSV, CSV_PAGE = 50, 10_000, 200
 # The most characters of a CSV file: the details of an entry may have 32 KiB.
 MOST_CHARACTERS = 16_000_000
@@ -177,7 +177,7 @@ def as_csv() -> Response:
     after, is_whole = _write(writer, asked, out)
     if not is_whole:
         since = "" if after is None else after[0].isoformat()
-        writer.writerow([since, "", "this file is not whole: older entries that match are left out", "", "", "", ""])
+        writer.writerow([since, "", "this file is incomplete: older matching entries are left out", "", "", "", ""])
     headers = {"Content-Disposition": 'attachment; filename="audit.csv"'}
     return Response(out.getvalue(), content_type="text/csv; charset=utf-8", headers=headers)
 

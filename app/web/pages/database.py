@@ -1,4 +1,4 @@
-"""The database: each check with its state, its effect on jobs and the fix to paste; and the tables."""
+"""The database: the checks with state, effect on jobs and the fix to paste; and the tables."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from ..kit.reading import Part, kept, part, searched
 from ..kit.section import Section
 
 KEPT_SECONDS = 30.0
-WHY = "the database is that of every queue"
-# Where the command of a fix begins.
+WHY = "the database page covers every queue"
+# The start of the command in the text of a fix.
 _COMMAND = re.compile(
     r"(?:(?<=: )|^|(?<=then ))((?:SELECT|VACUUM|ANALYZE|ALTER|ROLLBACK|REINDEX|DROP|GRANT)\b.*)", re.DOTALL
 )
@@ -43,7 +43,7 @@ TITLES: Mapping[str, str] = {
     "numbers": "Figures",
     "schedules": "Schedules",
 }
-# The worst first.
+# Worst first.
 ORDER = (CheckState.BAD, CheckState.WARN, CheckState.UNKNOWN, CheckState.OK)
 _SAID: Mapping[str, Callable[[float], str]] = {
     "seconds": duration,
@@ -86,19 +86,19 @@ def _checked() -> Part[Checkup]:
 
 
 def worst_first(checks: Sequence[Check]) -> list[Check]:
-    """Return the checks, the worst first."""
+    """Return the checks, worst first."""
     return sorted(checks, key=lambda each: ORDER.index(each.state))
 
 
 def states_of(checks: Sequence[Check]) -> str:
-    """Return how many checks are well, are to be looked at, and are not known."""
+    """Return how many checks are OK, need attention, and are unknown."""
     states = Counter(each.state for each in checks)
     named = {
-        "well": states[CheckState.OK],
-        "to look at": states[CheckState.BAD] + states[CheckState.WARN],
-        "not known": states[CheckState.UNKNOWN],
+        "OK": states[CheckState.OK],
+        "not OK": states[CheckState.BAD] + states[CheckState.WARN],
+        "unknown": states[CheckState.UNKNOWN],
     }
-    return ", ".join(f"{count} {name}" for name, count in named.items() if count or name == "well")
+    return ", ".join(f"{count} {name}" for name, count in named.items() if count or name == "OK")
 
 
 def title_of(check: Check) -> str:
@@ -111,13 +111,13 @@ def _number(threshold: Threshold, value: float) -> str:
 
 
 def limits_of(threshold: Threshold) -> str:
-    """Return the numbers from which a check is to be looked at, and from which it is bad."""
-    named = (("look from", threshold.warn), ("bad from", threshold.bad))
+    """Return the thresholds of a check in words."""
+    named = (("warning from", threshold.warn), ("bad from", threshold.bad))
     return ", ".join(f"{word} {_number(threshold, value)}" for word, value in named if value is not None)
 
 
 def fix_of(fix: str) -> tuple[str, str]:
-    """Return the words of a fix, and the command to paste."""
+    """Return the text of a fix, and the command to paste."""
     found = _COMMAND.search(fix)
     if found is None:
         return fix, ""

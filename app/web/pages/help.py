@@ -1,4 +1,4 @@
-"""Help: what the search box and the keyboard understand."""
+"""Help: the syntax of the search box, and the keyboard shortcuts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""API keys: the list, one key with its sessions; making, rotating and revoking one."""
+"""API keys: the list, one key with its sessions; creating, rotating and revoking one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ..kit.section import Section
 from ..kit.viewer import viewer
 from .sign_in import signed_out
 
-WHY = "an API key may be good for every queue"
+WHY = "API keys may cover every queue"
 MOST, MOST_SESSIONS = 50, 20
 # How long a process caches whether it may write keys.
 RIGHTS_SECONDS = 30.0
@@ -35,15 +35,15 @@ ID = re.compile(KEY_ID_PATTERN)
 NAMES = ("name", "scopes", "queues", "rate_limit", "days")
 SCOPES: Mapping[str, str] = {
     "enqueue": "enqueue jobs",
-    "read": "look at jobs, queues, workers and figures",
-    "operate": "change, cancel, retry and pause; see the record and the database",
-    "admin": "all of it, and make keys",
+    "read": "view jobs, queues, workers and figures",
+    "operate": "change, cancel, retry and pause; view the audit and the database",
+    "admin": "everything, including API keys",
 }
 NOT_OWN = (
-    "To sign these out, rotate the key, with the present secret good for “not at all”: they end within 5 s."
-    " A sign-out of another key would be on record as if that had done it."
+    "To end these sessions, rotate the key and choose “not at all” for its current secret: they end within 5 s."
+    " Signing them out from here would be recorded as an act of the other key."
 )
-OVERLAPS: Mapping[str, str] = {"0": "not at all", "1": "1 hour", "24": "24 hours", "168": "7 days"}
+OVERLAPS: Mapping[str, str] = {"0": "not at all", "1": "for 1 hour", "24": "for 24 hours", "168": "for 7 days"}
 
 section = Section("keys", __name__, MenuEntry("Access", 10, "API keys", "keys"))
 
@@ -74,9 +74,9 @@ def show() -> Page:
 
 
 def state_of(key: ApiKey) -> str:
-    """Return whether a key is good, revoked or expired."""
+    """Return whether a key is active, revoked or expired."""
     is_old = key.expires_at is not None and key.expires_at <= viewer().now
-    return "revoked" if key.revoked_at else "expired" if is_old else "good"
+    return "revoked" if key.revoked_at else "expired" if is_old else "active"
 
 
 def scopes_of(key: ApiKey) -> str:
@@ -98,7 +98,7 @@ def _form(form: Form, ticked: Sequence[str], status: int = 200) -> Page:
 @section.act("/keys/new", Scope.ADMIN, every_queue=WHY)
 @unless(_for_reading)
 def create() -> Page:
-    """Make a key, once per form, and show it once. Without a redirect, because nothing stores the key."""
+    """Create a key, once per form, and show it once. Without a redirect, because nothing stores the key."""
     values = values_of(request.form, NAMES)
     ticked = [each for each in request.form.getlist("scopes") if each in SCOPES]
     try:
@@ -108,7 +108,11 @@ def create() -> Page:
     except Invalid as error:
         return _form(Form(values, faults_of(error, NAMES)), ticked, 422)
     except KeyExists as error:
-        return _form(Form(values, {"": f"By this form {error}. To send it now makes another one."}), ticked, 409)
+        return _form(
+            Form(values, {"": f"This form was already sent: {error}. Send it again to create another key."}),
+            ticked,
+            409,
+        )
     except KeysNotAllowed as error:
         return _form(Form(values, {"": str(error)}), ticked, 403)
     shelf().clear()
@@ -129,7 +133,7 @@ def _decimal(text: str) -> Json:
 
 @section.page("/keys/<key_id>", Scope.ADMIN, every_queue=WHY)
 def one(key_id: str) -> Page:
-    """Return the page of a key that is good."""
+    """Return the page of an active key."""
     return _page(key_id)
 
 
@@ -188,14 +192,14 @@ def revoke(key_id: str) -> Page | Response:
             api_keys.revoke(conn, key_id, actor=caller().id)
     except KeysNotAllowed as error:
         return _page(key_id, str(error), 403)
-    return done(f"Revoked {key.name}. Web processes stop taking it within 5 s.", url_for("ui.keys.show"))
+    return done(f"Revoked {key.name}. Web processes stop accepting it within 5 s.", url_for("ui.keys.show"))
 
 
 @section.act("/keys/<key_id>/sign-out", Scope.ADMIN, every_queue=WHY)
 def sign_out(key_id: str) -> Page | Response:
     """End every session of the viewer's own key, this one included."""
     key = _good(key_id)
-    # The audit would say that the other key itself has ended its session.
+    # The audit would record that the other key ended its own session.
     if caller().id != key.id:
         return _page(key_id, NOT_OWN, 409)
     with connection() as conn:

@@ -1,4 +1,4 @@
-"""Search: an id leads to its job, filters to matching jobs, and a word to whatever has that name."""
+"""Search: an id leads to its job, filters lead to the matching jobs, and a word to what has that name."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ section = Section("search", __name__, within="jobs")
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """Something that the typed text may mean, and its URL."""
+    """One possible meaning of the typed text, and its URL."""
 
     what: str
     name: str
@@ -54,7 +54,7 @@ class Hit:
 
 @section.page("/search", Scope.READ)
 def show() -> Page | Response:
-    """Redirect to what was typed; list the choices if it may mean several things, or none."""
+    """Redirect to what was typed; list the matches if there are several, or none."""
     typed = request.args.get("q", "").strip()[:MOST_TYPED]
     # After a typing error the box sends the filters that were understood, and the correction is added to them.
     held = read_look((name, texts) for name, texts in request.args.lists() if name not in ("q", UNREAD)).pairs
@@ -77,7 +77,7 @@ def _has_filters(typed: str) -> bool:
 def _of_filters(typed: str, found: Found) -> Page | Response:
     """Redirect to the jobs that match these filters.
 
-    The text of an error stands for the groups that have it, the name of a worker for those that are called so.
+    An error text stands for the groups that contain it, a worker's name for all workers of that name.
     """
     late: list[str] = []
     for name, hits in (("error", _errors), ("worker", _jobs_of_workers)):
@@ -107,7 +107,7 @@ def _answer(typed: str, hits: Sequence[Hit], late: Sequence[str], found: Found) 
     if len(hits) == 1 and not late:
         return redirect(hits[0].place, 303)
     has_more = sum(hit.what == JOB for hit in hits) == MOST_JOBS
-    # A word may be a name or a part of an error, whatever it looks like. Say what is wrong only if nothing has it.
+    # A word may be a name or a part of an error, whatever it looks like. Report a fault only if nothing matches.
     unread = [each for each in found.unread if not hits and ":" in each.text]
     box = Box(typed, fault_of(unread))
     return Page("search.html", "Search", box=box, typed=typed, hits=hits, late=late, has_more=has_more)
@@ -123,7 +123,7 @@ def _ids(typed: str, late: list[str]) -> Iterator[Hit]:
         return
     found = part(lambda conn: jobs_by_prefix(conn, prefix, queues=caller().queues, limit=MOST_JOBS), seconds=SECONDS)
     if found.value is None:
-        late.append(f"Ids of jobs: {found.late}")
+        late.append(f"Job ids: {found.late}")
         return
     for job in found.value:
         place = url_for("ui.job.show", job_id=job.id)

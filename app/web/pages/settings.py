@@ -1,4 +1,4 @@
-"""How a person wants to see pages. Only cookies of their browser keep it."""
+"""A person's settings of the pages, stored only in cookies of their browser."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def change() -> Page | Response:
     theme, zone = request.form.get("theme", ""), request.form.get("zone", "").strip()
     is_exact, uses_keys = (request.form.get(name) == "1" for name in ("exact", "keys"))
     if theme not in THEMES or not zone_of(zone):
-        fault = "No zone has this name. One is Europe/Berlin."
+        fault = "This is not a time zone. Example: Europe/Berlin."
         return _page(Preferences(theme, zone, is_exact, uses_keys), fault, 422)
     response = done("Saved in this browser.", "/ui/settings")
     flags = {cookies.EXACT: str(int(is_exact)), cookies.KEYS: str(int(uses_keys))}

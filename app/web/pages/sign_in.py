@@ -23,7 +23,7 @@ from ..kit.viewer import viewer
 
 log = logging.getLogger(__name__)
 
-UNKNOWN_KEY = "That key is not known, or no longer good."
+UNKNOWN_KEY = "This key is unknown, expired or revoked."
 
 section = Section("sign_in", __name__)
 
@@ -45,7 +45,7 @@ def sign_in() -> Page | Response:
     except Unauthorized:
         return _page(UNKNOWN_KEY, 403)
     if not key.may(Scope.READ) and not key.may(Scope.OPERATE):
-        return _page("This key may enqueue, but not look: it needs the scope read.", 403)
+        return _page("This key may only enqueue jobs. To sign in, a key needs the scope read or operate.", 403)
     # Never continue the session of the cookie: somebody else may have put it there.
     _end(cookies.read(cookies.SESSION))
     try:

@@ -41,7 +41,7 @@ class Series:
 class Chart:
     """A chart, and its numbers as a table.
 
-    `times` label the points, one for each value of each series; summary says in words what is seen.
+    `times` label the points, one for each value of each series; `summary` describes the chart in words.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""Times and states as people read them, and as they type them; the filters of templates for these and for numbers."""
+"""Times and states as people read and type them; the template filters for them and for numbers."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def read_time(text: str, zone: tzinfo) -> datetime | None:
         return None
 
 
-# From this part of its timeout on a job is marked.
+# A job is marked once it has used this share of its timeout.
 NEARLY = 0.8
 STEPS = 20
 

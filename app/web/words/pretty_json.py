@@ -1,7 +1,7 @@
-"""JSON set out to be read: each number as it was written, however many digits it has.
+"""JSON indented for reading, with every number as it was written, however many digits it has.
 
-Values whose names say that they are secret are hidden until somebody asks for them. That protects from a glance over
-the shoulder and is not a right: the API gives them to the same key. What a kind marks as secret is masked earlier.
+Values under secret-looking names are hidden until somebody asks for them. This protects from a glance over the shoulder
+and is not a permission: the API gives them to the same key. What a kind marks as secret is masked earlier.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""When a schedule fires, in words, as far as that is simple."""
+"""The times of a schedule in words, if they are simple."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ DAYS: Mapping[str, str] = {
     "6": "Saturday",
     "7": "Sunday",
 }
-# So many times are named one by one.
+# Up to this many times are listed one by one.
 MOST_TIMES = 4
 
 
 def words_of(cron: str | None, every_seconds: int | None) -> str:
-    """Return it in words, or "" if that would take many."""
+    """Return the times in words, or "" if they are too complex."""
     if cron is None:
         return f"every {_whole(every_seconds or 0)}"
     fields = NAMED.get(cron, cron).split()
@@ -39,7 +39,7 @@ def words_of(cron: str | None, every_seconds: int | None) -> str:
 
 
 def _whole(seconds: int) -> str:
-    """Return so many seconds in the largest unit of which they are a multiple: nothing is rounded."""
+    """Return the seconds in the largest unit that divides them, so that nothing is rounded."""
     for unit, length in (("h", 3600), ("min", 60)):
         if seconds % length == 0:
             return f"{number(seconds // length)} {unit}"

@@ -60,8 +60,8 @@ def test_says_that_a_page_is_too_old_and_keeps_what_was_filled_in(browser: Brows
     old = browser.refused(browser.page(f"/ui/jobs/{job}"), path, 403, priority="7", csrf="of another session")
     again = browser.send(old, path)
 
-    assert old.one("h1").text == "This page is too old"
-    assert "Load it again" in browser.post(f"/ui/jobs/{job}/cancel").text
+    assert old.one("h1").text == "This page has expired"
+    assert "Reload the page" in browser.post(f"/ui/jobs/{job}/cancel").text
     assert again.status_code == 303
     assert sql("SELECT priority FROM haulier.job") == [(7,)]
 
@@ -155,7 +155,7 @@ FORMS: dict[tuple[str, str], tuple[dict[str, Any], Wrong]] = {
             ("queues", "No", "Must begin with"),
             ("rate_limit", "x", "Not a valid number"),
             ("days", "0", ""),
-            ("scopes", [], "Choose one at least."),
+            ("scopes", [], "Choose at least one."),
         ),
     ),
     ("/ui/queues/mail", "/ui/queues/mail/pause"): (

@@ -51,7 +51,7 @@ def test_makes_a_key_once_and_shows_it_this_once(browser: Browser, sql, caplog) 
     others = [browser.get(path).text for path in (LIST, "/ui/audit", "/ui/audit.csv", f"{LIST}/{token[4:16]}")]
     assert [text for text in (*others, caplog.text) if token in text or token[17:] in text] == []
     assert "shop" in others[0]
-    assert f"By this form the API key {token[4:16]} was made before" in again.text
+    assert f"This form was already sent: the API key {token[4:16]}" in again.text
     assert TOKEN.search(again.text) is None
     assert browser.send(again, NEW, **sent).status_code == 201
 

@@ -234,7 +234,7 @@ DIRECT = pytest.mark.direct("is about roles and their own connections; a pool ha
 
 # What the role may not do unless grants.sql was applied with web_makes_keys.
 OF_KEYS = {"/ui/keys/new", "/ui/keys/<key_id>/rotate", "/ui/keys/<key_id>/revoke"}
-LATE = ("Could not be loaded", "Not looked for")
+LATE = ("Could not be loaded", "Not searched")
 
 
 @contextmanager

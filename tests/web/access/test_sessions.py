@@ -150,10 +150,10 @@ def test_is_opened_by_no_wrong_revoked_or_enqueuing_key(site: Flask, token: str,
 
     for key in ("", "hlr_abcdefghijkl_" + "x" * 43, "nonsense", "ü" * 70, token):
         refused = Browser(site).sign_in(key)
-        assert (refused.status_code, "not known, or no longer good" in refused.text) == (403, True)
+        assert (refused.status_code, "unknown, expired or revoked" in refused.text) == (403, True)
         assert key == "" or key not in refused.text
 
-    assert (of_enqueue.status_code, "may enqueue, but not look" in of_enqueue.text) == (403, True)
+    assert (of_enqueue.status_code, "may only enqueue jobs" in of_enqueue.text) == (403, True)
     assert sql("SELECT count(*) FROM haulier.session") == [(1,)]
 
 
@@ -232,7 +232,7 @@ def test_needs_no_key_on_a_machine_without_any(make_site: MakeSite, signed_in: S
     saved = neighbour.send(page, "/ui/settings", zone="Europe/Berlin", theme="dark")
     signed_in()  # makes a key, after which it takes one
 
-    assert "everyone who reaches this service" in page.text
+    assert "everyone who can reach this service" in page.text
     assert from_elsewhere.status_code == 403
     brought = [neighbour.get(path, X_Forwarded_For="1.2.3.4") for path in ("/ui", "/ui/sign-in", "/ui/nowhere")]
     assert [(each.status_code, "make an API key" in each.text) for each in brought] == [(401, True)] * 3
@@ -253,7 +253,7 @@ def test_leads_a_key_that_may_only_operate_to_its_first_page(site: Flask, make_k
     assert browser.get("/ui", Haulier_Live="x").status_code == 403
     assert page.all("form", role="search") == []
     assert {each.attrs["href"] for each in page.all("a", class_="brand")} == {"/ui/operations"}
-    assert [each.text for each in closed.all("main")[0].all("a")] == ["To the operations"]
+    assert [each.text for each in closed.all("main")[0].all("a")] == ["Go to operations"]
 
 
 # In all processes of a real gunicorn

@@ -70,7 +70,7 @@ def test_shows_what_a_job_is_now_if_somebody_has_changed_the_same_field(
         shown = browser.refused(page, f"{path}/change", 409, **typed)
         again = browser.send(shown, f"{path}/change", **typed)
 
-        assert "Somebody has changed this meanwhile" in shown.text
+        assert "Somebody else changed this field" in shown.text
         assert {name: form(shown, f"{path}/change")[name] for name in now} == now
         assert again.status_code == 303
     assert sql("SELECT queue, priority, run_at > now() + interval '1 hour' FROM haulier.job") == [("bulk", 7, True)]

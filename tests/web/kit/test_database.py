@@ -75,8 +75,8 @@ def test_puts_the_worst_first_and_says_what_to_do() -> None:
     found = worst_first(checks)
 
     assert [each.name for each in found] == ["vacuum", "locks", "slots", "size"]
-    assert states_of(checks) == "1 well, 2 to look at, 1 not known"
+    assert states_of(checks) == "1 OK, 2 not OK, 1 unknown"
     assert fix_of(found[1].fix or "") == ("End who holds it:", "SELECT 1;")
     assert fix_of("End it (see locks); then VACUUM haulier.job;") == ("End it (see locks); then", "VACUUM haulier.job;")
     assert fix_of("See SHOW POOLS of the pool.") == ("See SHOW POOLS of the pool.", "")
-    assert limits_of(found[1].threshold) == "look from 5 min, bad from 30 min"
+    assert limits_of(found[1].threshold) == "warning from 5 min, bad from 30 min"

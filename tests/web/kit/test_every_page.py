@@ -68,7 +68,7 @@ def test_has_a_home_a_name_and_a_page_for_what_is_missing(
     assert off.get("/").headers["Location"] == "/docs"
     assert off.get("/ui").status_code == 404
     assert (shop.one("title").text, "All times in Europe/Berlin" in shop.text) == ("Help · shop-production", True)
-    assert browser.page("/ui/nowhere", 404).one("h1").text == "There is no such page"
+    assert browser.page("/ui/nowhere", 404).one("h1").text == "Not found"
     browser.page("/ui/jobs/nonsense", 404)
     assert site.test_client().get("/ui/nowhere").status_code == 303
 
@@ -121,13 +121,13 @@ def test_says_so_and_is_back_by_itself(behind: Browser, proxy: Proxy) -> None:
     refused = stranger.send(page, "/ui/sign-in", key="hlr_0123456789ab_" + "x" * 43)
     proxy.come_back()
 
-    assert (refused.status_code, read(refused.text).one("h1").text) == (503, "Not available just now")
+    assert (refused.status_code, read(refused.text).one("h1").text) == (503, "Temporarily unavailable")
 
     for path, (away, poll) in answers.items():
         page = read(away.text)
         assert (away.status_code, away.headers["Retry-After"]) == (503, "5"), path
         assert '<meta http-equiv="refresh" content="5">' in away.text
-        assert page.one("h1").text == "Not available just now"
+        assert page.one("h1").text == "Temporarily unavailable"
         assert "database" in page.one("main").text
         assert (poll.status_code, poll.text) == (503, "")
         # In the same session.
