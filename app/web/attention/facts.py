@@ -79,7 +79,7 @@ def unserved() -> Collection[str]:
 
 
 def usual(minutes: Mapping[str, Sequence[Minute]]) -> Mapping[str, float]:
-    """Return the usual share of jobs that fail for good, for queues in which many have failed lately."""
+    """Return the usual share of failed jobs, for queues in which many jobs failed lately."""
     names = sorted(name for name, lately in minutes.items() if is_failing(lately))
     if not names:
         return {}

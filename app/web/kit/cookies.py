@@ -19,7 +19,7 @@ def read(name: str) -> str:
 
 
 def put(response: Response, name: str, value: str, *, seconds: int | None = None) -> None:
-    """Set the cookie, for so many seconds; None: until the browser is closed. No script and no other site gets it."""
+    """Set the cookie for `seconds`; None: until the browser is closed. No script and no other site can read it."""
     response.set_cookie(
         _named(name), value, max_age=seconds, path="/", secure=request.is_secure, httponly=True, samesite="Strict"
     )
@@ -41,5 +41,5 @@ def is_signed(secret: str, what: str, signature: str) -> bool:
 
 
 def _named(name: str) -> str:
-    # With the prefix a browser takes it from this host alone, over TLS. Without TLS it would not take it at all.
+    # With the prefix, browsers accept it only from this host and only over TLS.
     return f"__Host-{name}" if request.is_secure else name

@@ -90,7 +90,7 @@ def _page(status: HTTPStatus, message: str, *, again: int | None = None, error: 
     usual = HEADINGS.get(status, "Something went wrong")
     heading = usual if error is None else OF_ERRORS.get(type(error), usual)
     text = f"{message[:1].upper()}{message[1:]}"
-    # Only the person sends a form again.
+    # Only a person may send a form again.
     repeats = again if request.method in ("GET", "HEAD") else None
     sentence = text if text.endswith((".", "?")) else f"{text}."
     is_old = isinstance(error, TooOld)

@@ -1,4 +1,4 @@
-"""Knows who looks at the dashboard: by sessions, and never by the header Authorization."""
+"""Identifies the viewer of the dashboard by session, never by the header Authorization."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from .static_files import ENDPOINT as STATIC
 from .viewer import Viewer, preferences
 
 SIGN_IN, OVERVIEW = "ui.sign_in.show", "ui.overview.show"
-# The page that a link on another site's page leads to: it asks once more, from here, so that the cookie comes along.
+# Shown after a link on another site: it loads the page again from here, so that the browser sends the cookie.
 AGAIN = '<!doctype html><html lang="en"><meta http-equiv="refresh" content="0"><title>Haulier</title><p>One moment.</p>'
 
 
 class Gate:
-    """The entrance of the dashboard: by the session of a cookie, and never by the header Authorization."""
+    """Admits viewers by the session in a cookie, never by the header Authorization."""
 
     is_for_pages = True
 
@@ -81,14 +81,14 @@ class Gate:
             if token:
                 _end(token, found)
             return Viewer(NOBODY, False, False, _anonymous(), datetime.now(UTC), prefers)
-        # Polls are no use: a page that was left open does not keep a session for ever.
+        # Polls do not count as use: an open page must not keep a session alive for ever.
         if found.is_stale and LIVE not in request.headers:
             self._touch(token)
         g.caller = Caller(key)
         return Viewer(g.caller, True, True, token, found.now, prefers)
 
     def _key_of(self, door: Door, session: Session) -> ApiKey | None:
-        """Return the key of the session, if it is still good, and was not given another secret since."""
+        """Return the key of the session if it is active and still has the same secret."""
         if door.own is not None and session.key_id == door.own.id:
             return door.own if door.own.has_hash(session.key_hash) else None
         return door.keyring.holding(session.key_id, session.key_hash)
@@ -128,7 +128,7 @@ def _clock() -> datetime:
 
 
 def _anonymous() -> str:
-    """Return the token of a browser without a session, which gets one if it has none."""
+    """Return the token of a browser without a session; a new one if it has none."""
     token = cookies.read(cookies.ANONYMOUS)
     if len(token) < 32:
         token = g.new_anonymous = secrets.token_urlsafe(32)
@@ -136,7 +136,7 @@ def _anonymous() -> str:
 
 
 def _check_text() -> None:
-    """Return unless a value holds a NUL, which the database takes in no text. Raises: BadRequest."""
+    """Refuse values with a NUL, which no text in the database can hold. Raises: BadRequest."""
     request.max_form_memory_size = BODY_BYTES
     given: list[Any] = [request.path, *request.args.values(), *request.args]
     if request.method == "POST":
@@ -146,13 +146,13 @@ def _check_text() -> None:
 
 
 def _check_form() -> None:
-    """Return if this form was made for this viewer. Raises: TooOld."""
+    """Check that this form was made for this viewer. Raises: TooOld."""
     if not cookies.is_signed(g.viewer.secret, "csrf", request.form.get("csrf", "")):
         raise TooOld
 
 
 def _refused(why: Forbidden | NotHere) -> Response:
-    """Lead from the overview, to which all signs lead, to the first page that the viewer may open; refuse all else."""
+    """Redirect from the overview to the first page that the viewer may open; refuse every other page."""
     first = first_page() if request.endpoint == OVERVIEW and LIVE not in request.headers else None
     if first is None:
         raise why

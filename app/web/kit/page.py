@@ -1,6 +1,6 @@
-"""Make a response of what a view returns: a whole page, only its <main> for a poll, or 204.
+"""Turn the result of a view into a response: a whole page, only its <main> for a poll, or 204.
 
-A poll compares what is rendered. `ages` adds what differs each time after that.
+A poll compares the rendered page. `ages` adds later what differs each time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .templates import filled, rendered
 from .viewer import viewer
 
 HTML = "text/html; charset=utf-8"
-# No inline script, no inline style, nothing from elsewhere; scripts make pages of text by one policy alone.
+# No inline script or style, nothing from elsewhere; scripts turn text into HTML by one policy only.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
     " form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script';"
@@ -32,11 +32,11 @@ POLICY = (
 
 
 class Page:
-    """A page as a view returns it: a template, which fills <main>, and the values that it reads as `page`.
+    """The result of a view: a template that fills <main>, and the values that it reads as `page`.
 
     Args:
-        is_live: False if nothing of the page can change any more.
-        box: What stands in the search box, which is no part of <main>.
+        is_live: False if the page can no longer change.
+        box: The content of the search box, which is outside of <main>.
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class Page:
         self.values = SimpleNamespace(**values)
 
     def main(self) -> TemplateModule:
-        """Return the inside of <main>: its text, which templates take as HTML."""
+        """Return the content of <main>, which templates take as HTML."""
         return filled(self.template, page=self.values)
 
 
 def answer(page: Page | Response, every: float | None) -> Response:
-    """Return the response for what a view returned: 204 if the browser shows the same already.
+    """Return the response for the result of a view: 204 if the browser already shows the same.
 
     Args:
         every: Seconds after which the browser asks whether the page has changed. None: it never asks.
@@ -76,7 +76,7 @@ def digest(main: str) -> str:
 def whole(
     page: Page, main: TemplateModule, *, seen: str, every: float | None, said: Said, again: int | None = None
 ) -> Response:
-    """Return the page with what stands around <main>.
+    """Return the page with everything around <main>.
 
     Args:
         again: Seconds after which the browser loads the page anew. None: it does not.
@@ -93,7 +93,7 @@ def _html(text: str, status: int) -> Response:
 
 
 def register(ui: Blueprint) -> None:
-    """Add to each answer the headers of the dashboard, and the cookies that it is to change."""
+    """Add the headers of the dashboard and changed cookies to each response."""
     ui.after_request(_finish)
 
 

@@ -121,7 +121,7 @@ class Shelf:
             return cast(T, kept.value)
 
     def clear(self) -> None:
-        """Forget everything: somebody has just changed something, and wants to see it."""
+        """Forget everything, because somebody has just changed something and wants to see it."""
         with self._lock:
             self._kept.clear()
 

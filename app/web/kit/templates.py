@@ -120,7 +120,7 @@ def when(at: datetime | None) -> str:
 
 
 def time_element(at: datetime, prefers: Preferences, now: datetime) -> str:
-    """Return a time as an element for somebody with these preferences; `ages.fill` adds how long ago it was."""
+    """Return a time as an element with these preferences; `ages.fill` adds how long ago it was."""
     year = now.astimezone(prefers.time_zone).year
     return _time(at, prefers.zone, year, is_near=abs(now - at) < NEAR, is_exact=prefers.is_exact)
 
@@ -154,7 +154,7 @@ def menu() -> Iterable[tuple[str, list[Link]]]:
 
 
 def installation() -> str:
-    """Return the name by which people tell this installation from others."""
+    """Return INSTALLATION_NAME, or the name of the database."""
     config = service().config
     if config.installation_name:
         return config.installation_name

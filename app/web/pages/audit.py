@@ -17,7 +17,7 @@ from werkzeug.wrappers import Response
 
 from haulier.domain.act import Act
 from haulier.domain.api_key import Scope
-from haulier.domain.text import cut
+from haulier.domain.text import NOTHING, cut
 from haulier.postgres.statements import Connection
 from haulier.queue.access.audit_log import Action, ActionFilter, Position, find_actions
 from haulier.queue.access.audit_log import Page as Entries
@@ -39,6 +39,8 @@ MOST_CHARACTERS = 16_000_000
 MOST_VALUE, MOST_CHANGES = 120, 12
 SECONDS = 1.0
 FIELDS = ("actor", "action", "job", "target", "after", "before")
+# Acts whose code is not what people call them.
+WORDS: Mapping[str, str] = {Act.OPERATE: "start operation", Act.PUT_SCHEDULE: "save schedule", Act.UNQUIET: "wake"}
 
 section = Section("audit", __name__, MenuEntry("Access", 20, "Audit", "audit"))
 
@@ -87,9 +89,15 @@ def show() -> Page:
         older=_older(asked, entries.after) if entries and entries.after else None,
         asked=asked,
         acts=[str(act) for act in Act],
+        word_of=word_of,
         newest=here if asked.after else None,
         as_csv=_at("ui.audit.as_csv", asked.query()),
     )
+
+
+def word_of(act: str) -> str:
+    """Return an act as people call it."""
+    return WORDS.get(act, act.replace("_", " "))
 
 
 def _at(endpoint: str, pairs: Sequence[tuple[str, str]]) -> str:
@@ -163,6 +171,8 @@ def _change(name: str, change: Any) -> str:
 
 
 def _short(value: Any) -> str:
+    if value is None:
+        return NOTHING
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return cut(text, MOST_VALUE)
 

@@ -222,7 +222,7 @@ def _charts_of(span: str, of: Of, found: Stats | None, hourly: Sequence[ErrorSte
     if span != ERRORS_SPAN or of.queue:
         # Kept for longer: only finished steps are drawn, and seven days may have many counts to sum.
         attempts = kept("failed attempts", (span, of.queue), partial(_attempts, span, of), seconds=facts.SECONDS).value
-    # Beside the throughput, which counts only jobs that failed for good.
+    # Next to the throughput, which counts failed jobs but no failed attempts.
     return [*charts_[:2], *([_attempts_drawn(attempts)] if attempts and charts_ else ()), *charts_[2:]]
 
 

@@ -129,7 +129,7 @@ def _serving(name: str, found: Part[tuple[Fleet, Sequence[Minute]]]) -> Part[Seq
 
 
 def _unserved(name: str, coming: Upcoming | None, workers: Fleet | None) -> Collection[str]:
-    """Return the queue if its next job has been due for a while and nobody takes it, which no count shows."""
+    """Return the queue if its next job has been due for a while and no worker takes it, which no count shows."""
     is_due = coming is not None and any(viewer().now - job.run_at > DUE_FOR for job in coming.jobs)
     return (name,) if is_due and workers is not None and workers.leaves(name) else ()
 

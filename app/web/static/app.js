@@ -6,7 +6,7 @@ const $ = (what, from = document) => from.querySelector(what);
 const $$ = (what, from = document) => [...from.querySelectorAll(what)];
 
 // Stay fresh -------------------------------------------------------------------------------------------------------
-// The page asks for itself; the server answers with <main> alone, or with 204 where nothing has changed.
+// The page polls its own URL; the server answers with only <main>, or with 204 if nothing has changed.
 const live = {
   button: $("[data-live-toggle]"),
   // A page of which nothing can change any more says so by leaving it out.
@@ -18,7 +18,7 @@ const live = {
 
 // A browser may keep nothing, and say so by an error.
 function stored(name) { try { return localStorage[`haulier${name}`]; } catch { return undefined; } }
-function store(name, value) { try { localStorage[`haulier${name}`] = value; } catch { /* for this page alone */ } }
+function store(name, value) { try { localStorage[`haulier${name}`] = value; } catch { /* only for this page */ } }
 
 function isBusy() {
   const at = document.activeElement;

@@ -88,7 +88,7 @@ _DURATION = re.compile(r"([0-9]{1,9})\s*(s|m|min|h|d)")
 
 
 def read_duration(text: str) -> timedelta | None:
-    """Return the duration, such as `10m` or `2 h`, or None if the text is none."""
+    """Return the duration, such as `10m` or `2 h`; None if the text is not a duration."""
     found = _DURATION.fullmatch(text.strip())
     if found is None:
         return None
@@ -97,7 +97,7 @@ def read_duration(text: str) -> timedelta | None:
 
 
 def read_time(text: str, zone: tzinfo) -> datetime | None:
-    """Return the time, RFC 3339 or without an offset as it is in the zone; None if the text is none."""
+    """Return the time, RFC 3339 or local time of the zone; None if the text is not a time."""
     try:
         found = datetime.fromisoformat(text.strip())
         return (found if found.tzinfo else found.replace(tzinfo=zone)).astimezone(UTC)
@@ -111,7 +111,7 @@ STEPS = 20
 
 
 def timeout_of(kind: str, own: int | None) -> float | None:
-    """Return after how many seconds a job of this kind is stopped, which may have a timeout of its own; None: never."""
+    """Return the timeout of a job in seconds: its own or that of its kind; None: no timeout."""
     if own is not None:
         return own
     known = service().kinds.get(kind)
@@ -119,9 +119,9 @@ def timeout_of(kind: str, own: int | None) -> float | None:
 
 
 def used(since: datetime, timeout: float, now: datetime) -> tuple[str, Markup]:
-    """Return whether a job that runs since then is `near` its timeout or `past` it, else "", and how far as a bar."""
+    """Return `near`, `past` or "", for how much of its timeout a job has used, and that as a bar."""
     part = (now - since).total_seconds() / timeout
     mark = "" if part < NEARLY else "near" if part < 1 else "past"
-    # In steps, since each is a change of the page.
+    # In steps, because each change of the bar is a change of the page.
     step = min(1.0, round(part * STEPS) / STEPS)
     return mark, charts.bar(step, "retrying" if mark else "running", f"{100 * step:.0f} % of its timeout")

@@ -176,6 +176,16 @@ def test_shows_what_was_done_with_what_changed(browser: Browser, conn: Connectio
     assert page.all("a", href=f"/ui/jobs/{job}")
 
 
+def test_names_acts_and_missing_values_as_people_write_them(browser: Browser) -> None:
+    browser.act("/ui/schedules/new", name="nightly", cron="0 2 * * *", kind="summarize_text", payload='{"text": "A."}')
+    browser.act("/ui/schedules/nightly/pause", **{"for": ""})
+
+    texts = [row.text for row in browser.page(AUDIT).rows().values()]
+
+    assert [name in text for name, text in zip(("pause schedule", "save schedule"), texts, strict=False)] == [True] * 2
+    assert ("until: –" in texts[0], "cron: – → 0 2 * * *" in texts[1]) == (True, True)
+
+
 def test_shows_and_writes_the_entries_that_match_a_filter(browser: Browser, conn: Connection) -> None:
     jobs = {actor: enqueue(conn) for actor in ("ops-anna", "ops-bert")}
     for actor, job in jobs.items():
