@@ -1,4 +1,4 @@
-"""The dashboard: pages at /ui, made on the server, by the functions that the API calls as well.
+"""The dashboard: pages at /ui, rendered on the server with the same functions that the API calls.
 
 To add a page, add a module to `pages` that has a `section`, and its template. Nothing else knows of it.
 """
@@ -20,7 +20,7 @@ PATH = "/ui"
 
 
 def register(app: App, service: Service) -> None:
-    """Add the dashboard to the application, and lead from `/` to it."""
+    """Add the dashboard to the application, and redirect `/` to it."""
     ui = under_ui(PATH, sections_of(f"{__name__}.pages"))
     static_files.register(ui)
     error_pages.register(ui)

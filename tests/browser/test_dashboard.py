@@ -130,7 +130,7 @@ def test_says_that_it_is_not_current_and_recovers(server: Server, tab: Tab, conn
 
     tab.context.set_offline(True)
     page.clock.run_for(8000)
-    expect(page.locator("[data-live-toggle]")).to_have_text("Not current: trying again")
+    expect(page.locator("[data-live-toggle]")).to_have_text("Out of date: retrying")
     during = page.locator("main").inner_text()
     tab.context.set_offline(False)
     page.clock.run_for(60_000)

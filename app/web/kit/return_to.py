@@ -1,4 +1,4 @@
-"""Where an act returns to: always a path of the dashboard, whatever a link or a form says."""
+"""The page to which an act returns: always a path of the dashboard, whatever a link or a form says."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from flask import request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 HOME = "/ui"
-# A path below /ui, or /ui with a query, in visible ASCII without a backslash: no browser reads another host in it.
+# A path below /ui, or /ui with a query, in visible ASCII without a backslash: no browser takes it for another host.
 _OURS = re.compile(r"/ui(?:[/?][!-\[\]-~]*)?")
 MOST_CHARACTERS = 2000
 
 
 def checked(place: str) -> str:
-    """Return the place if it is one of the dashboard, else its first page."""
+    """Return the path if it belongs to the dashboard, otherwise its first page."""
     return place if len(place) <= MOST_CHARACTERS and _OURS.fullmatch(place) else HOME
 
 
 def back_to() -> str:
-    """Return the path and the query of the current page; of the answer to a form, the page that the form named."""
+    """Return path and query of the current page; in the answer to a form, the page that the form names."""
     if request.method == "POST":
         return asked()
     query = request.environ.get("QUERY_STRING", "")
@@ -28,9 +28,9 @@ def back_to() -> str:
 
 
 def asked() -> str:
-    """Return where the current request wants to be led."""
+    """Return the page to which the current request wants to return."""
     given = ""
-    # A form that is too long is not read, and the page that says so leads to the first page.
+    # A form that is too large is not read. The page that says so leads to the first page.
     with suppress(RequestEntityTooLarge):
         given = request.form.get("next", "")
     return checked(given or request.args.get("next", ""))

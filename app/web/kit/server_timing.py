@@ -1,4 +1,4 @@
-"""How long a request has taken, and how much of that it has waited for the database: for the header Server-Timing."""
+"""The header Server-Timing: how long a request took, and how long it waited for the database."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from flask import g
 
 
 def begin() -> None:
-    """Begin to count."""
+    """Start the clock of the request."""
     g.began_at, g.database_seconds = time.perf_counter(), 0.0
 
 
 @contextmanager
 def of_database() -> Iterator[None]:
-    """Count the block as a wait for the database."""
+    """Add the duration of the block to the wait for the database."""
     at = time.perf_counter()
     try:
         yield

@@ -17,13 +17,13 @@ from ...http.routes import Entry, needs
 FOLDER = Path(__file__).parents[1] / "static"
 ENDPOINT = "ui.static_file"
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-# Another content has another address: for ever. Without the address's hash: an hour.
+# A changed file has another URL, so keep it for ever; for an hour if the URL has no hash.
 FOR_EVER, FOR_AN_HOUR, NOT_AT_ALL = "public, max-age=31536000, immutable", "public, max-age=3600", "no-store"
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file. `version` is the beginning of its SHA-256."""
+    """A file. `version` is the start of its SHA-256."""
 
     content: bytes
     content_type: str
@@ -32,7 +32,7 @@ class File:
 
 @cache
 def files() -> Mapping[str, File]:
-    """Return the files that are served, by their paths."""
+    """Return the served files by path."""
     found = {}
     for path in sorted(FOLDER.rglob("*")):
         if path.suffix in TYPES:
@@ -44,7 +44,7 @@ def files() -> Mapping[str, File]:
 
 
 def address(name: str) -> str:
-    """Return the address of a file, which is another one whenever the file is."""
+    """Return the URL of a file, which changes with its content."""
     return url_for(ENDPOINT, name=name, v=files()[name].version)
 
 
@@ -60,5 +60,5 @@ def _serve(name: str) -> Response:
         raise NotFound
     version = request.args.get("v")
     keep = FOR_AN_HOUR if version is None else FOR_EVER if version == file.version else NOT_AT_ALL
-    # If another process has the next release, its page asks this one for a file that is not here yet.
+    # During a deploy, a page of the next release may ask this process for a file that it does not have yet.
     return Response(file.content, content_type=file.content_type, headers={"Cache-Control": keep})

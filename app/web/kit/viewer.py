@@ -1,4 +1,4 @@
-"""Who looks at a page, and how they want to see it."""
+"""The viewer of a page, and their preferences."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ THEMES = ("auto", "light", "dark")
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """How a person wants to see pages.
+    """A person's preferences.
 
-    `zone` is a name of tzdata; is_exact: times are not relative; uses_keys: single keys lead somewhere.
+    `zone` is a tzdata name; `is_exact`: times are not relative; `uses_keys`: keyboard shortcuts are on.
     """
 
     theme: str = "auto"
@@ -29,16 +29,16 @@ class Preferences:
 
     @property
     def time_zone(self) -> tzinfo:
-        """Return the zone."""
+        """Return the time zone."""
         return zone_of(self.zone) or UTC
 
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Who looks.
+    """The viewer of a page.
 
-    `is_in` is true if they may see more than the sign-in page; is_known that it is by a session. secret is the token of
-    that session, or of a browser without one. now is the database's clock, as far as that was asked.
+    `is_in` is true if they may see more than the sign-in page, `is_known` if they have a session. `secret` is the
+    token of the session, or of a browser without one. `now` is the database's clock if that was read.
     """
 
     caller: Caller = NOBODY
@@ -50,24 +50,24 @@ class Viewer:
 
     @property
     def name(self) -> str:
-        """Return the name of the API key with which they have signed in."""
+        """Return the name of the API key of the session."""
         return "" if self.caller.key is None else self.caller.key.name
 
     @property
     def csrf(self) -> str:
-        """Return what each form has to send."""
+        """Return the token that every form must send."""
         return cookies.signed(self.secret, "csrf")
 
     @property
     def sight(self) -> tuple[object, ...]:
-        """Return all on which it depends what they see of the same things."""
+        """Return everything that decides what this viewer may see."""
         queues = self.caller.queues
         whole = None if queues is None else tuple(queues)
         return whole, self.caller.may_see_secrets, self.caller.may_see_actors
 
 
 def viewer() -> Viewer:
-    """Return who has made the current request; nobody in particular if it failed before that was known."""
+    """Return the viewer of the current request; an anonymous one if it failed before that was known."""
     found: Viewer = g.get("viewer") or Viewer()
     return found
 
@@ -81,7 +81,7 @@ def zone_of(name: str) -> tzinfo | None:
 
 
 def preferences(default_zone: str) -> Preferences:
-    """Return what the browser's cookies say."""
+    """Return the preferences in the cookies of the browser."""
     theme, chosen = cookies.read(cookies.THEME), cookies.read(cookies.ZONE)
     return Preferences(
         theme if theme in THEMES else "auto",

@@ -9,14 +9,14 @@ const $$ = (what, from = document) => [...from.querySelectorAll(what)];
 // The page polls its own URL; the server answers with only <main>, or with 204 if nothing has changed.
 const live = {
   button: $("[data-live-toggle]"),
-  // A page of which nothing can change any more says so by leaving it out.
+  // A page that can no longer change has no such attribute.
   get every() { return Number(main?.dataset.liveEvery || 0) * 1000; },
   failures: 0,
   timer: 0,
   asking: null,
 };
 
-// A browser may keep nothing, and say so by an error.
+// localStorage throws if the browser forbids it.
 function stored(name) { try { return localStorage[`haulier${name}`]; } catch { return undefined; } }
 function store(name, value) { try { localStorage[`haulier${name}`] = value; } catch { /* only for this page */ } }
 
@@ -32,7 +32,7 @@ function show(state, why = "") {
   if (!live.button) return;
   live.button.hidden = !live.every;
   live.button.dataset.state = state;
-  live.button.textContent = { live: "Live", paused: "Paused", stale: "Not current" }[state] + (why && `: ${why}`);
+  live.button.textContent = { live: "Live", paused: "Paused", stale: "Out of date" }[state] + (why && `: ${why}`);
   live.button.setAttribute("aria-pressed", String(state !== "paused"));
 }
 
@@ -48,7 +48,7 @@ async function refresh() {
   }
   live.asking = new AbortController();
   try {
-    // Where no worker lives, whoever watches an operation works it off.
+    // If no worker is running, the page that shows an operation does its work.
     const work = $("form[data-advance]");
     if (work) await fetch(work.action, { method: "POST", body: new FormData(work), signal: live.asking.signal, redirect: "manual" });
     const answer = await fetch(location.href, {
@@ -68,12 +68,12 @@ async function refresh() {
   } catch (error) {
     if (live.asking.signal.aborted) return; // by a form that is being sent
     live.failures += 1;
-    show("stale", "trying again");
+    show("stale", "retrying");
     schedule(Math.min(60000, live.every * 2 ** live.failures));
   }
 }
 
-// The only place where text becomes a page: what the server has sent, escaped there.
+// The only place where text becomes HTML: what the server has sent, already escaped.
 const own = window.trustedTypes?.createPolicy("haulier", { createHTML: (text) => text }) ?? { createHTML: (text) => text };
 
 function morph(text) {
@@ -82,9 +82,9 @@ function morph(text) {
   Idiomorph.morph(main, fresh, {
     morphStyle: "outerHTML",
     callbacks: {
-      // What a person has opened stays open.
+      // Keep open what a person has opened.
       beforeAttributeUpdated: (name, node) => !(name === "open" && node.matches("details, dialog")),
-      // What a person looks at stays: the hair of a chart, a message.
+      // Keep what a person is looking at: the hair of a chart, a message.
       beforeNodeRemoved: (node) => !(node.dataset && "keep" in node.dataset),
     },
   });
@@ -98,8 +98,8 @@ live.button?.addEventListener("click", () => {
   schedule(0);
 });
 document.addEventListener("visibilitychange", () => !document.hidden && schedule(0));
-// A form that is being sent must not be overtaken by a page from before, and a double click sends it once. It can be sent
-// again after a while, since the person may have stopped it, and once the page is shown anew: they came back to it.
+// No poll may replace the page while a form is sent, and a double click sends the form once. It can be sent again after
+// a while, because the person may have stopped it, and when the page is shown again after going back.
 let sent = null, sentAt = 0;
 document.addEventListener("submit", (event) => {
   live.asking?.abort();
@@ -112,7 +112,7 @@ document.addEventListener("submit", (event) => {
 window.addEventListener("pageshow", (event) => { sent = null; if (event.persisted) schedule(0); });
 
 // Times: "3 min ago" grows older by itself --------------------------------------------------------------------------
-// The clock is the database's, as of when the page was made.
+// The clock is that of the database when the page was made.
 let offset = 0;
 function setClock() { offset = main?.dataset.now ? Date.parse(main.dataset.now) - Date.now() : 0; }
 setClock();
@@ -124,14 +124,14 @@ function ago(seconds) {
 function tellTimes() {
   for (const time of $$("time[data-ago]")) {
     const exact = document.documentElement.hasAttribute("data-exact");
-    // What lasts is told without the word that the attribute holds.
+    // Durations are shown without the word in the attribute ("ago").
     const said = exact ? time.title || time.dateTime : ago((Date.now() + offset - Date.parse(time.dateTime)) / 1000).replace(time.dataset.ago, "");
     if (time.textContent !== said) time.textContent = said;
   }
 }
 setInterval(tellTimes, 1000);
 
-// Charts: the table beneath is where the numbers are ------------------------------------------------------------------
+// Charts: the numbers come from the table below ------------------------------------------------------------------
 function readChart(area, place) {
   const table = $("table", area.closest(".chart"));
   const rows = $$("tbody tr", table), names = $$("thead th", table).slice(1).map((th) => th.textContent);
@@ -217,7 +217,7 @@ document.addEventListener("keydown", (event) => {
 });
 function leaveAll() { $$("[data-plot]").forEach(leaveChart); }
 
-// Copy: also over plain HTTP, where the clipboard's own API is not there -----------------------------------------------
+// Copy: also over plain HTTP, which has no clipboard API -----------------------------------------------
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
   if (!button) return;
