@@ -89,7 +89,6 @@ TABLES = [
         figure("missed", "missed"),
         figure("late by, p50 ms", "fired_p50_ms"),
         figure("p99", "fired_p99_ms"),
-        figure("most", "fired_max_ms"),
     )
 ]
 TARGETS = [
