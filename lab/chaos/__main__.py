@@ -199,7 +199,7 @@ def _run(folder: Path, options: argparse.Namespace) -> bool:
         lease_seconds=options.lease,
     )
     kept = stored_run(result)
-    print(report.runs_table([kept]))
+    print(report.runs_table([kept]), report.promise_list([kept]), sep="\n\n")
     if not is_good(result):
         print(json.dumps({name: result[name] for name in ("examples", "could_not_be_done", "logged_errors")}, indent=1))
     print(save(f"seed-{options.seed}", kept, options.results))

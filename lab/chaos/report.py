@@ -17,118 +17,110 @@ RESULTS = ROOT / "lab/chaos/results"
 
 Result = Mapping[str, Any]
 
-# Of each fault a description, and what Haulier does about it.
+# Each fault, and what Haulier does about it.
 FAULTS = {
-    "worker_killed": (
-        "`kill -9` of a worker process",
-        "its jobs are rescued when its lease has run out, and run alone",
-    ),
-    "family_killed": ("`kill -9` of the parent of several workers", "the children notice, stop in order and give back"),
-    "worker_paused": (
-        "`SIGSTOP`, then `SIGCONT`, up to four leases later",
-        "past the lease its jobs run elsewhere; what it says late changes nothing",
-    ),
-    "clock_jumps": ("the worker's clock jumps by up to a day, and back", "nothing: only log lines tell the time"),
-    "web_killed": (
-        "`kill -9` of gunicorn's workers in mid-request",
-        "the connection breaks; with a key the call is repeated; a new process answers",
-    ),
-    "database_stopped": (
-        "`pg_ctl stop -m immediate`, and a start",
-        "503 with `Retry-After`; finished outcomes are kept and settled afterwards",
-    ),
-    "backends_terminated": (
-        "`pg_terminate_backend`: the API's, the workers', the listeners', all",
-        "each opens another connection at its next call",
-    ),
-    "half_open": (
-        "every connection of one side leads nowhere (half-open TCP)",
-        "the client's deadline ends the call; the connections are opened anew together",
-    ),
-    "bytes_dropped": ("every byte of one side is dropped for up to 3 s", "as above"),
+    "worker_killed": ("`kill -9` of a worker", "its jobs run elsewhere when the lease ends, each alone"),
+    "family_killed": ("`kill -9` of the parent of several workers", "the children stop in order and give jobs back"),
+    "worker_paused": ("`SIGSTOP` for up to four leases", "jobs run elsewhere; a late outcome changes nothing"),
+    "clock_jumps": ("a worker's clock jumps by up to a day", "nothing: only log times are wrong"),
+    "web_killed": ("`kill -9` of a gunicorn process", "the connection breaks; a keyed call can be repeated"),
+    "database_stopped": ("immediate stop of Postgres", "503 with `Retry-After`; workers store outcomes later"),
+    "backends_terminated": ("`pg_terminate_backend`", "the next call opens a new connection"),
+    "half_open": ("connections that lead nowhere", "the call times out; connections are reopened"),
+    "bytes_dropped": ("all bytes dropped for up to 3 s", "as above"),
     "reply_cut": (
-        "the connection is cut after the commit, before its reply",
-        "a claim is given back uncharged, a settle is recognised, a keyed call replays",
+        "connection cut after the commit",
+        "claims are given back, outcomes recognised, keyed calls replayed",
     ),
-    "request_cut": ("the connection is cut before the server has read the request", "the call is made again"),
-    "database_slow": ("each answer of the database takes 500 ms longer", "slower; nothing else"),
-    "disk_full": ("each write fails with 53100, disk full", "503; workers keep the outcomes"),
-    "read_only": ("the database is read-only, as a standby is", "503; connections are opened anew until one can write"),
-    "deadlocks": ("writes fail at random with 40P01, deadlock", "503; workers settle and claim again"),
-    "serialization_errors": ("writes fail at random with 40001, serialization failure", "as above"),
-    "table_locked": (
-        "`ACCESS EXCLUSIVE` lock on the job table for up to 6 s",
-        "503 after a statement's deadline, 5 s; a lease shorter than that runs out meanwhile",
-    ),
-    "queue_paused": (
-        "the queue is paused for up to 4 s, and resumed",
-        "from a second after the answer on nothing starts; no attempt is lost",
-    ),
+    "request_cut": ("connection cut before the request arrives", "the call is repeated"),
+    "database_slow": ("each answer takes 500 ms longer", "everything is slower"),
+    "disk_full": ("disk full (53100)", "503; workers store outcomes later"),
+    "read_only": ("database read-only", "503; connections are reopened until one can write"),
+    "deadlocks": ("random deadlocks (40P01)", "503; workers try again"),
+    "serialization_errors": ("random serialization failures (40001)", "as above"),
+    "table_locked": ("job table locked for up to 6 s", "503 after 5 s; short leases run out"),
+    "queue_paused": ("queue paused for up to 4 s", "nothing starts from a second after the answer on"),
     "operation_interrupted": (
-        "an operation is under way, and all workers, gunicorn or the database end",
-        "it goes on where it was; each job is acted on once",
+        "workers, gunicorn or database end during an operation",
+        "it goes on; each job is changed once",
     ),
-    "handler_raises": ("a handler raises, once or always", "retried; `failed_permanent` when the budget is spent"),
-    "handler_dawdles": ("a handler runs past its timeout, and obeys", "a failed attempt; retried"),
-    "handler_hangs": (
-        "a handler runs past its timeout and does not obey",
-        "its claim is given up, the process drains and is replaced",
+    "handler_raises": ("handler raises", "retried; `failed_permanent` when attempts are spent"),
+    "handler_dawdles": ("handler exceeds its timeout", "failed attempt, retried"),
+    "handler_hangs": ("handler ignores its timeout", "the process finishes its other jobs and is replaced"),
+    "handler_is_deaf": ("handler ignores its cancel", "the job ends `cancelled` all the same"),
+    "handler_leaks": ("handler leaks until the process is killed", "as `kill -9`"),
+    "handler_holds_gil": ("handler blocks the interpreter for up to 4 s", "past the lease its jobs run elsewhere"),
+    "handler_exits": ("handler calls `os._exit`", "as `kill -9`"),
+    "handler_is_poison": ("handler calls `os._exit` each time", "`failed_permanent` after `max_attempts` crashes"),
+    "child_killed": ("`kill -9` of isolated processes", "failed attempt, new processes"),
+    "child_exits": ("isolated handler calls `os._exit`", "as above"),
+    "child_holds_gil": ("isolated handler blocks for up to 7 s", "nothing: its worker goes on"),
+    "child_grows": ("isolated handler takes a gigabyte", "`failed_permanent`, naming the limit"),
+}
+# The lines of the summary, and the faults of each.
+GROUPS = {
+    "worker process killed": (
+        "worker_killed",
+        "family_killed",
+        "handler_leaks",
+        "handler_exits",
+        "handler_is_poison",
     ),
-    "handler_is_deaf": ("a handler does not hear of its cancel", "the job is `cancelled` all the same"),
-    "handler_leaks": ("a handler leaks until the process is killed for its memory", "as `kill -9`"),
-    "handler_holds_gil": (
-        "a handler holds the interpreter's lock for up to 4 s",
-        "past the lease the process is declared dead, and registers anew",
+    "worker frozen for longer than its lease": ("worker_paused", "handler_holds_gil"),
+    "worker's clock wrong by up to a day": ("clock_jumps",),
+    "web process killed during requests": ("web_killed",),
+    "database stopped": ("database_stopped",),
+    "connections cut, frozen or slow": (
+        "backends_terminated",
+        "half_open",
+        "bytes_dropped",
+        "reply_cut",
+        "request_cut",
+        "database_slow",
     ),
-    "handler_exits": ("a handler calls `os._exit`", "as `kill -9`; the job runs again, alone"),
-    "handler_is_poison": (
-        "a handler calls `os._exit` in every attempt",
-        "`failed_permanent` after `max_attempts` crashes; nobody else is failed",
+    "disk full, read-only, deadlocks": ("disk_full", "read_only", "deadlocks", "serialization_errors"),
+    "job table locked": ("table_locked",),
+    "queue paused and resumed": ("queue_paused",),
+    "workers, web or database end in an operation": ("operation_interrupted",),
+    "handler fails, hangs or ignores a cancel": (
+        "handler_raises",
+        "handler_dawdles",
+        "handler_hangs",
+        "handler_is_deaf",
     ),
-    "child_killed": (
-        "`kill -9` of every process of isolated kinds",
-        "a failed attempt of the jobs in them, and new processes",
-    ),
-    "child_exits": ("a handler of an isolated kind calls `os._exit`", "as above"),
-    "child_holds_gil": (
-        "a handler of an isolated kind holds the interpreter for up to 7 s, seven leases",
-        "nothing: its worker goes on, and keeps its lease",
-    ),
-    "child_grows": (
-        "a handler of an isolated kind takes a gigabyte",
-        "`failed_permanent` at once, with the limit in its error; nobody else is failed",
-    ),
+    "isolated handler killed, hanging or growing": ("child_killed", "child_exits", "child_holds_gil", "child_grows"),
 }
 PROMISES = {
     "lost": "accepted jobs lost",
     "stuck": "jobs that never ended",
     "finished_twice": "jobs that ended twice",
-    "settled_by_a_stale_claim": "jobs settled by a stale claim",
+    "settled_by_a_stale_claim": "jobs ended by an earlier claim",
     "started_twice_under_one_claim": "claims that started twice",
     "started_after_its_end": "jobs started after their end",
-    "claimed_while_paused": "jobs claimed a second after their queue was paused, or later",
-    "started_while_paused": "jobs started so late without a cause",
-    "tick_unaccounted": "ticks of schedules without a row, or that fired without a job",
-    "tick_fired_twice": "ticks that enqueued two jobs, or a job without having fired",
-    "tick_against_its_rule": "ticks whose outcome is not what their schedule says",
-    "key_stood_for_two_jobs": "idempotency keys that stood for two jobs",
+    "claimed_while_paused": "jobs claimed over a second after their queue was paused",
+    "started_while_paused": "jobs started as late without a cause",
+    "tick_unaccounted": "ticks without a row, or fired without a job",
+    "tick_fired_twice": "ticks with two jobs, or with a job but not fired",
+    "tick_against_its_rule": "ticks with a wrong outcome",
+    "key_stood_for_two_jobs": "idempotency keys with two jobs",
     "cancel_did_not_hold": "accepted cancels that did not hold",
-    "ended_wrongly": "good jobs failed, or bad ones not",
-    "answered_wrongly": "answers of the API other than success, or 503 with `Retry-After`",
+    "ended_wrongly": "good jobs that failed, or bad ones that did not",
+    "answered_wrongly": "answers other than success or 503 with `Retry-After`",
     "hung": "calls that took over 30 s",
-    "unexplained": "starts beyond the first without a cause",
-    "miscounted": "numbers that differ from the tables",
+    "unexplained": "repeated starts without a cause",
+    "miscounted": "counts that differ from the tables",
     "operation_did_not_end": "operations that did not end",
-    "operation_miscounted": "operations whose counts are not what was done",
+    "operation_miscounted": "operations with wrong counts",
     "operation_acted_twice": "jobs on which an operation acted twice",
-    "operation_acted_on_others": "jobs on which an operation acted, and not as its preview had seen them",
-    "act_not_done_once": "changes, copies, deletes, retries, cancels not done wholly and once, or not at all",
-    "act_not_on_record": "of these, and of operations, those that are not on record once",
+    "operation_acted_on_others": "jobs on which an operation acted unlike its preview",
+    "act_not_done_once": "single acts not done exactly once",
+    "act_not_on_record": "acts and operations not audited exactly once",
 }
+# Heading of a target's column, and how many digits it has.
 TARGETS = {
-    "crash_to_restart_p99": "crash of a worker to the next start of its jobs, p99",
-    "database_back_to_first_job": "database back to the first job done, at most",
-    "database_back_to_api": "database back to the API's first success, at most",
+    "crash_to_restart_p99": ("crash to restart, p99", 1),
+    "database_back_to_first_job": ("database to job", 2),
+    "database_back_to_api": ("database to API", 2),
 }
 
 # The panels of a soak's drawing: title, endings of the series, unit.
@@ -148,6 +140,8 @@ def draw(page: Path = PAGE, results: Path = RESULTS) -> None:
     text = page.read_text(encoding="utf-8")
     runs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("seed-*.json"))]
     if runs:
+        text = insert(text, "summary", summary(runs))
+        text = insert(text, "promises", promise_list(runs))
         text = insert(text, "runs", runs_table(runs))
         text = insert(text, "faults", faults_table(runs))
         text = insert(text, "starts", starts_table(runs))
@@ -164,126 +158,96 @@ def draw(page: Path = PAGE, results: Path = RESULTS) -> None:
     write(page, text)
 
 
-def _breaches(run: Result, name: str) -> str:
-    # A run of before there was this promise says nothing of it.
-    return f"{run['verdicts'][name]:,}" if name in run["verdicts"] else "–"
+def summary(runs: Sequence[Result]) -> str:
+    """Return the table of groups of faults: how many there were, the jobs lost, and how soon work went on."""
+    # A run counts lost jobs of all its faults together.
+    lost = sum(run["verdicts"]["lost"] for run in runs)
+    lines = ["| attack | times | lost | started again | longest recovery |", "|---|---:|---:|---:|---:|"]
+    for group, names in GROUPS.items():
+        seen = [run["faults"][name] for run in runs for name in names if name in run["faults"]]
+        times = sum(each["count"] for each in seen)
+        again = sum(each.get("restarted_jobs", 0) + each.get("leases_lost_by_jobs", 0) for each in seen)
+        lines.append(
+            f"| {group} | {times:,} | {'0' if lost == 0 else f'at most {lost}'} | {again or '–'} | {_longest(seen)} |"
+        )
+    faults, accepted = sum(run["injected"] for run in runs), sum(run["accepted_jobs"] for run in runs)
+    broken = sum(sum(run["verdicts"].values()) for run in runs)
+    minutes = sum(run["minutes"] for run in runs)
+    totals = f"{len(runs)} runs, {minutes:g} minutes, {faults:,} faults, {accepted:,} accepted jobs"
+    return "\n".join([f"**{totals}: {lost} lost, {broken} promises broken.**", "", *lines])
 
 
-def _acted(run: Result) -> str:
-    # As above: not of a run of before there was this.
-    if "acted" not in run:
-        return "–"
-    return f"{run['acted']['acts']:,}; {run['acted']['jobs']:,}"
+def promise_list(runs: Sequence[Result]) -> str:
+    """Return the promises with how often they were broken, by the number of runs that watched them."""
+    parts = []
+    watched = {name: [run["verdicts"][name] for run in runs if name in run["verdicts"]] for name in PROMISES}
+    for many in sorted({len(counts) for counts in watched.values()} - {0}, reverse=True):
+        items = [f"- {PROMISES[name]}: {sum(found):,}" for name, found in watched.items() if len(found) == many]
+        parts.append("\n".join([f"In {many} run{'s' * (many != 1)}:", "", *items]))
+    return "\n\n".join(parts)
 
 
 def runs_table(runs: Sequence[Result]) -> str:
-    """Return the table of runs, a column for each."""
-    rows: list[tuple[str, list[str]]] = [
-        ("minutes", [f"{run['minutes']:g}" for run in runs]),
-        ("faults injected", [f"{run['injected']:,}" for run in runs]),
-        ("jobs accepted", [f"{run['accepted_jobs']:,}" for run in runs]),
-        *((f"**{what}**", [_breaches(run, name) for run in runs]) for name, what in PROMISES.items()),
-        ("single acts of operators, and jobs on which operations acted", [_acted(run) for run in runs]),
-        ("starts beyond the first, each explained", [f"{run['starts_again']:,}" for run in runs]),
-        *((f"{what} (bound {runs[0]['targets'][name]['bound']:g} s)", [_target(run, name) for run in runs])
-          for name, what in TARGETS.items()),
-    ]  # fmt: skip
-    rows.append(
-        (
-            "the same crash, where the workers could not reach the database meanwhile, p99",
-            [_troubled(run) for run in runs],
-        )
-    )
-    lines = [
-        "| | " + " | ".join(f"seed {run['seed']}" for run in runs) + " |",
-        "|---|" + "---:|" * len(runs),
-        *(f"| {what} | " + " | ".join(cells) + " |" for what, cells in rows),
-    ]
+    """Return the table of runs, a line for each. Units: seconds."""
+    headings = [f"{heading} (≤ {runs[0]['targets'][name]['bound']:g} s)" for name, (heading, _) in TARGETS.items()]
+    columns = ["seed", "minutes", "faults", "jobs", *headings, "restart after an outage, p99"]
+    lines = ["| " + " | ".join(columns) + " |", "|---:" * len(columns) + "|"]
+    for run in runs:
+        in_trouble = run["crash_to_restart_in_trouble_p99"]
+        cells = [
+            f"{run['seed']}",
+            f"{run['minutes']:g}",
+            f"{run['injected']:,}",
+            f"{run['accepted_jobs']:,}",
+            *(_target(run, name, digits) for name, (_, digits) in TARGETS.items()),
+            "–" if in_trouble is None else f"{in_trouble:.1f}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
     told = runs[-1]["machine"]
     return "\n".join(
         [
             *lines,
             "",
-            f"<sub>{told['cores']} cores ({told['cpu']}), {told['memory_gb']} GB; Python {told['python']};"
-            f" `LEASE_SECONDS={runs[-1]['lease_seconds']:g}`; {runs[-1]['at']}.</sub>",
+            f"<sub>{told['cores']} cores ({told['cpu']}), Python {told['python']},"
+            f" `LEASE_SECONDS={runs[-1]['lease_seconds']:g}`, {runs[-1]['at'].partition(' ')[0]}</sub>",
         ]
     )
 
 
-def _target(run: Result, name: str) -> str:
+def _target(run: Result, name: str, digits: int) -> str:
     target = run["targets"][name]
     if target["found"] is None:
         return "–"
-    return f"{_seconds(target['found'])}{'' if target['met'] else ' **missed**'}"
-
-
-def _troubled(run: Result) -> str:
-    p99 = run["crash_to_restart_in_trouble_p99"]
-    return "–" if p99 is None else _seconds(p99)
+    return f"{target['found']:.{digits}f}{'' if target['met'] else ' **missed**'}"
 
 
 def faults_table(runs: Sequence[Result]) -> str:
-    """Return the table of faults: a description of each, what happened, how long it took."""
-    lines = [
-        "| fault | times | what Haulier does | what was seen | how long |",
-        "|---|---:|---|---|---|",
-    ]
+    """Return the table of faults: what each is, what Haulier does, and how long it took to work again."""
+    lines = ["| fault | times | what Haulier does | longest |", "|---|---:|---|---:|"]
     for name, (fault, does) in FAULTS.items():
         these = [run["faults"][name] for run in runs if name in run["faults"]]
         if these:
             times = sum(each["count"] for each in these)
-            lines.append(f"| {fault} | {times} | {does} | {_seen(these)} | {_how_long(these)} |")
+            lines.append(f"| {fault} | {times} | {does} | {_longest(these)} |")
     return "\n".join(lines)
 
 
-def _seen(these: Sequence[Result]) -> str:
-    which: Counter[str] = Counter()
-    answers: Counter[str] = Counter()
-    ended: Counter[str] = Counter()
-    for each in these:
-        which.update(each.get("which", {}))
-        answers.update(each.get("answers", {}))
-        ended.update(each.get("jobs", {}))
-    parts = [", ".join(f"{count} × {name}" for name, count in which.most_common())] if which else []
-    if answers:
-        parts.append(f"API: {answers['2xx']:,} × 2xx, {answers['503']:,} × 503, {answers['500']} × 500")
-        if answers["dropped"]:
-            parts.append(f"{answers['dropped']:,} connections dropped")
-    if restarted := sum(each.get("restarted_jobs", 0) for each in these):
-        parts.append(f"{restarted:,} jobs started again")
-    if lost := sum(each.get("leases_lost_by_jobs", 0) for each in these):
-        parts.append(f"{lost:,} jobs lost their lease")
-    if ended:
-        parts.append(", ".join(f"{count} `{status}`" for status, count in sorted(ended.items())))
-    return "; ".join(parts) or "–"
-
-
-def _how_long(these: Sequence[Result]) -> str:
-    parts = []
-    for name, what in (
-        ("restart_seconds", "crash to restart"),
-        ("api_back_seconds", "API back"),
-        ("jobs_back_seconds", "next job done"),
-    ):
-        spreads = [each[name] for each in these if name in each]
-        if spreads:
-            middle = sorted(each["p50"] for each in spreads)[len(spreads) // 2]
-            parts.append(f"{what}: {_seconds(middle)}, at most {_seconds(max(each['max'] for each in spreads))}")
-    return "; ".join(parts) or "–"
-
-
-def _seconds(value: float) -> str:
-    return f"{1000 * value:.0f} ms" if value < 1 else f"{value:.1f} s"
+def _longest(these: Sequence[Result]) -> str:
+    """Return the longest time until the API stored a job, a job was done, or a crashed job ran again."""
+    names = ("restart_seconds", "api_back_seconds", "jobs_back_seconds")
+    longest = [each[name]["max"] for each in these for name in names if name in each]
+    return f"{max(longest):.1f} s" if longest else "–"
 
 
 def starts_table(runs: Sequence[Result]) -> str:
     """Return the table of why jobs started more than once."""
     why: Counter[str] = Counter()
     for run in runs:
-        why.update(run["why"])
+        for cause, count in run["why"].items():
+            why[cause.partition(":")[0]] += count
     return "\n".join(
         ["| why a job started again | starts |", "|---|---:|"]
-        + [f"| {cause.replace('_', ' ')} | {count:,} |" for cause, count in why.most_common()]
+        + [f"| {cause} | {count:,} |" for cause, count in why.most_common()]
     )
 
 
@@ -292,17 +256,17 @@ def soak_table(result: Result) -> str:
     lines = [
         f"**{'Flat' if result['flat'] else 'Not flat'}** after {result['minutes']:g} minutes at"
         f" {result['rate']:,.0f} jobs a second: {result['accepted_jobs']:,} jobs, {result['lost']} lost,"
-        f" {result['stuck']} stuck.{_peaks(result)}",
+        f" {result['stuck']} unfinished.{_peaks(result)}",
         "",
-        "| over the second half | median | growth | allowed | |",
-        "|---|---:|---:|---:|---|",
+        "| over the second half | median | growth | allowed |",
+        "|---|---:|---:|---:|",
     ]
     for name, each in result["verdicts"].items():
         shown = [_amount(name, each[what]) for what in ("median", "growth", "allowed")]
-        lines.append(f"| {_named(name)} | {' | '.join(shown)} | {'flat' if each['flat'] else '**not flat**'} |")
+        lines.append(f"| {_named(name)} | {' | '.join(shown)}{'' if each['flat'] else ', **not flat**'} |")
     told = result["machine"]
     return "\n".join(
-        [*lines, "", f"<sub>{told['cores']} cores ({told['cpu']}); Python {told['python']}; {result['at']}.</sub>"]
+        [*lines, "", f"<sub>{told['cpu']}, Python {told['python']}, {result['at'].partition(' ')[0]}</sub>"]
     )
 
 
@@ -311,7 +275,7 @@ def _peaks(result: Result) -> str:
         return ""
     answers = f"{result['not_answered']} answers other than success"
     return (
-        f" {answers}. All processes together took {_amount('rss_bytes', peaks['rss_bytes'])} of memory and"
+        f" {answers}. All processes together: {_amount('rss_bytes', peaks['rss_bytes'])} of memory and"
         f" {peaks['connections']:g} connections at most{'' if peaks['fits'] else ': **too much**'}."
     )
 

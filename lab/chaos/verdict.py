@@ -290,14 +290,14 @@ class Judge:
 
     def _fail(self, job_id: str, before: Record, after: Record, way: WayBack) -> str | None:
         if (job_id, before.attempt, Event.RAISED) in self.said:
-            return "it raised"
+            return "its handler raised"
         if (job_id, before.attempt, Event.STOPPED) in self.said:
-            return "it ran into its timeout, and stopped"
+            return "it exceeded its timeout"
         if self.kinds.get(job_id) == "c.apart_exits":
-            return "it took its own process along"
+            return "its handler ended its own process"
         if self.kinds.get(job_id, "").startswith("c.apart") and self._was_its_child_killed(before, way):
-            return "its own process was killed"
-        return "it ran into its timeout, and hung" if self.kinds.get(job_id) == "c.hangs" else None
+            return "its isolated process was killed"
+        return "it ignored its timeout" if self.kinds.get(job_id) == "c.hangs" else None
 
     def _was_its_child_killed(self, before: Record, way: WayBack) -> bool:
         return any(

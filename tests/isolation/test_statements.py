@@ -117,4 +117,4 @@ def test_a_statement_that_is_refused_stops_nothing_else(name, refusal, worker, w
     assert {job.id: ends[job.id] for job in scene.jobs if ends[job.id] != ("succeeded", 1)} == {}
     assert {id: count for id, count in starts.items() if count != 1} == {}
     assert {ends[orphan.id] for orphan in scene.orphans} == {("succeeded", 2)}
-    record("every statement", "all jobs ended, no thread or process did, the beats went on", part=name)
+    record("every statement", "all jobs ended, no thread or process died, leases were renewed", part=name)

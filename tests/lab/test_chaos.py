@@ -94,6 +94,20 @@ def test_every_kind_of_fault_comes_before_any_comes_twice():
 def test_every_kind_of_fault_can_be_done_and_is_described():
     assert [name for name in plan.KINDS if not hasattr(Faults, f"_{name}")] == []
     assert list(report.FAULTS) == list(plan.KINDS)
+    assert sorted(name for names in report.GROUPS.values() for name in names) == sorted(plan.KINDS)
+
+
+def test_the_page_says_how_often_a_promise_was_broken_in_the_runs_that_watched_it():
+    faults = {"worker_killed": {"count": 2, "restarted_jobs": 3, "restart_seconds": {"p50": 1.0, "max": 4.25}}}
+    run = {"minutes": 1, "injected": 2, "accepted_jobs": 100, "faults": faults}
+    runs = [{**run, "verdicts": {"lost": 2}}, {**run, "verdicts": {"lost": 0, "miscounted": 1}}]
+
+    summary, promises = report.summary(runs), report.promise_list(runs)
+
+    assert "**2 runs, 2 minutes, 4 faults, 200 accepted jobs: 2 lost, 3 promises broken.**" in summary
+    assert "| worker process killed | 4 | at most 2 | 6 | 4.2 s |" in summary
+    assert len(report.GROUPS) <= 12
+    assert promises == "In 2 runs:\n\n- accepted jobs lost: 2\n\nIn 1 run:\n\n- counts that differ from the tables: 1"
 
 
 # The verdict ------------------------------------------------------------------------------------------------------
@@ -135,8 +149,8 @@ def test_a_crash_that_is_known_explains_the_start_after_it():
 
 def test_the_end_of_a_jobs_own_process_explains_only_a_failed_attempt_of_that_job():
     cases = {
-        ("c.apart", "fail", "child_killed"): "its own process was killed",
-        ("c.apart_exits", "fail", "child_exits"): "it took its own process along",
+        ("c.apart", "fail", "child_killed"): "its isolated process was killed",
+        ("c.apart_exits", "fail", "child_exits"): "its handler ended its own process",
         # A child's end is no crash of its worker, and no failure of another job.
         ("c.apart_exits", "crash", "child_exits"): None,
         ("c.apart_holds", "crash", "child_holds_gil"): None,
@@ -321,7 +335,7 @@ def test_the_page_is_drawn_from_what_was_written_down(tmp_path: Path):
     report.draw(page, tmp_path)
 
     drawn = page.read_text(encoding="utf-8")
-    assert "| **accepted jobs lost** | 0 |" in drawn
-    assert "| `kill -9` of a worker process | 1 |" in drawn
-    assert "1 jobs started again | crash to restart: 3.0 s, at most 3.0 s |" in drawn
-    assert "| its process died: worker killed | 1 |" in drawn
+    assert "- accepted jobs lost: 0" in drawn
+    assert "| worker process killed | 1 | 0 | 1 | 3.0 s |" in drawn
+    assert "| `kill -9` of a worker | 1 | its jobs run elsewhere when the lease ends, each alone | 3.0 s |" in drawn
+    assert "| its process died | 1 |" in drawn
