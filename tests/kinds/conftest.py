@@ -19,13 +19,11 @@ AUTHORITY = Path(__file__).parent / "tls" / "authority.pem"
 
 @pytest.fixture
 def receiver(start_receiver: Callable[..., Receiver]) -> Receiver:
-    """Give an HTTP server on 127.0.0.1."""
     return start_receiver()
 
 
 @pytest.fixture
 def start_receiver() -> Iterator[Callable[..., Receiver]]:
-    """Give a function that starts HTTP servers."""
     with ExitStack() as stack:
         yield lambda *args, **kwargs: stack.enter_context(receiving(*args, **kwargs))
 
@@ -41,13 +39,11 @@ def trusted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def mailbox(start_mailbox: Callable[..., Mailbox]) -> Mailbox:
-    """Give an SMTP server without TLS or login."""
     return start_mailbox()
 
 
 @pytest.fixture
 def start_mailbox() -> Iterator[Callable[..., Mailbox]]:
-    """Give a function that starts SMTP servers."""
     with ExitStack() as stack:
         yield lambda *args, **kwargs: stack.enter_context(serving_mail(*args, **kwargs))
 

@@ -26,7 +26,6 @@ def noise(side: int, name: str = "PNG") -> bytes:
 
 
 def chunk(name: bytes, content: bytes) -> bytes:
-    """Give a chunk of a PNG."""
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
 
@@ -47,7 +46,6 @@ def png_with(*chunks: bytes) -> bytes:
 
 
 def segment(marker: int, content: bytes) -> bytes:
-    """Give a segment of a JPEG."""
     return bytes((0xFF, marker)) + struct.pack(">H", len(content) + 2) + content
 
 
@@ -71,7 +69,6 @@ def gif_with(*blocks: bytes) -> bytes:
 
 
 def webp_with(name: bytes, content: bytes, times: int = 1) -> bytes:
-    """Give an extended WebP with further chunks."""
     body = picture("WEBP", exif=exif((0x0112, 3, 1, b"\1\0\0\0"))[6:])[12:]
     body += (name + struct.pack("<I", len(content)) + content + b"\0" * (len(content) & 1)) * times
     return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
@@ -85,13 +82,11 @@ def webp_canvas(width: int, height: int) -> bytes:
 
 
 def png_that_claims(side: int) -> bytes:
-    """Give a PNG that claims to be this wide and high."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
     return PNG + header + chunk(b"IDAT", zlib.compress(b"\0" * 10_000)) + chunk(b"IEND", b"")
 
 
 def gif_beyond_its_screen() -> bytes:
-    """Give a GIF whose picture is larger than its screen."""
     screen = struct.pack("<6sHHBBB", b"GIF89a", 1, 1, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
     return screen + b"," + struct.pack("<HHHHB", 0, 0, 60_000, 60_000, 0) + b"\x02\x02L\x01\x00;"
 

@@ -48,7 +48,6 @@ SOON = 5.0
 
 
 def a_job(kind: str = "test", payload: dict[str, Any] | None = None, **given: Any) -> Job:
-    """Give a job in its first run."""
     return first_run(kind, payload or {})._replace(**given)
 
 
@@ -63,7 +62,6 @@ def perform(context: JobContext) -> Any:
 
 
 def run(kind: str, payload: dict[str, Any], **given: Any) -> Any:
-    """Run a job of this kind and give its result."""
     return perform(a_context(kind, payload, **given))
 
 
@@ -78,7 +76,6 @@ def error_of(call: Callable[..., object], *args: Any, **kwargs: Any) -> str:
 
 @contextmanager
 def ends_soon() -> Iterator[None]:
-    """Fail if the block takes longer than SOON."""
     started = time.monotonic()
     yield
     assert time.monotonic() - started < SOON
@@ -114,8 +111,6 @@ def fetch(url: str, limit: int = 1_000_000, seconds: float = 5.0, context: JobCo
 
 @dataclass
 class Request:
-    """One request that a receiver saw."""
-
     method: str
     path: str
     headers: dict[str, str]
@@ -150,8 +145,6 @@ def reply(handler: BaseHTTPRequestHandler, status: int, body: bytes = b"", **hea
 
 
 def endless(drop: bytes, pause: float = 0.0, **headers: str) -> Answer:
-    """Give an answer whose body never ends."""
-
     def answer(handler: BaseHTTPRequestHandler, _: Request) -> None:
         handler.send_response(200)
         for name, value in headers.items():
@@ -175,7 +168,6 @@ class QuietServer(ThreadingHTTPServer):
 
 @contextmanager
 def served(server: socketserver.BaseServer) -> Iterator[None]:
-    """Let the server serve while the block runs."""
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
@@ -194,7 +186,6 @@ def tls_context() -> ssl.SSLContext:
 
 @contextmanager
 def receiving(answer: Answer | None = None, address: str = "127.0.0.1", tls: bool = False) -> Iterator[Receiver]:
-    """Give an HTTP server that runs while the block does."""
     receiver = Receiver(answer=answer)
 
     class Handler(BaseHTTPRequestHandler):
@@ -232,8 +223,6 @@ def receiving(answer: Answer | None = None, address: str = "127.0.0.1", tls: boo
 
 @dataclass
 class Mail:
-    """One mail that the SMTP server took."""
-
     sender: str
     recipients: list[str]
     content: bytes
@@ -303,7 +292,6 @@ def serving_mail(tls: str = "", utf8: bool = False) -> Iterator[Mailbox]:
 
 
 def a_free_port() -> int:
-    """Give a port nobody listens on."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])

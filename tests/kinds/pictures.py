@@ -21,7 +21,6 @@ def picture(width: int, height: int, mode: str = "RGB", name: str = "PNG", **opt
 
 
 def saved(image: Image.Image, name: str = "PNG", **options: Any) -> bytes:
-    """Give the image as a file of this format."""
     written = io.BytesIO()
     image.save(written, name, **options)
     return written.getvalue()

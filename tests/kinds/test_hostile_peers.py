@@ -39,7 +39,6 @@ def at_most(megabytes: float) -> Iterator[None]:
 
 
 def calls_to(url: str) -> list[tuple[str, dict[str, Any]]]:
-    """Return each way of the kinds to call this URL."""
     return [
         ("webhook_delivery", {"url": url, "body": 1}),
         ("resize_image", {"source": url}),

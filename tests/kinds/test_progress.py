@@ -1,14 +1,21 @@
-"""What a handler may say of its progress: the context …"""
+"""What a handler may say: how far it has come, and by Retry.after when to try again. It ..."""
 
 from __future__ import annotations
 
 import time
+import urllib.error
+import urllib.request
+from datetime import UTC, datetime, timedelta
+from email.message import Message
+from email.utils import format_datetime
 from enum import Enum
+from types import SimpleNamespace
 
 import pytest
+import requests
 
 from haulier.config import Config
-from haulier.kinds import JobContext
+from haulier.kinds import JobContext, Retry
 from tests.kinds.kinds_tools import a_job
 
 
@@ -64,3 +71,66 @@ def test_keeps_of_a_number_of_a_class_of_its_own_the_number_alone(context):
 
     # It is written into a statement as text.
     assert list(map(str, context.said[:2])) == ["1.0", "5.0"]
+
+
+# --- When to try again
+
+
+def test_takes_the_seconds_of_a_response_of_requests(receiver):
+    receiver.replies(429, Retry_After="120")
+
+    retry = Retry.after(requests.get(receiver.url, timeout=5))
+
+    assert (retry.seconds, str(retry)) == (120, "answered 429")
+
+
+def test_takes_the_seconds_of_a_response_of_urllib(receiver):
+    receiver.replies(503, Retry_After="7")
+
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(receiver.url, timeout=5)
+
+    with caught.value as answer:
+        retry = Retry.after(answer)
+    assert (retry.seconds, str(retry)) == (7, "answered 503")
+
+
+def test_takes_the_seconds_of_headers_alone_in_any_case_of_letters():
+    message = Message()
+    message["RETRY-AFTER"] = "30"
+
+    assert Retry.after({"retry-AFTER": "30"}).seconds == 30
+    assert Retry.after(message).seconds == 30
+    assert str(Retry.after({})) == "asked to be tried again later"
+
+
+def test_keeps_the_class_and_the_text_that_it_is_given():
+    class RateLimited(Retry):
+        pass
+
+    retry = RateLimited.after({"Retry-After": "30"}, "the shop is closed")
+
+    assert (type(retry), str(retry)) == (RateLimited, "the shop is closed")
+
+
+def test_takes_a_date_and_waits_for_an_hour_at_most_by_default():
+    for zone, delta, seconds in (
+        ("GMT", timedelta(minutes=5), 300),
+        ("-0000", timedelta(minutes=5), 300),
+        ("GMT", timedelta(days=5), 3600),
+    ):
+        date = format_datetime(datetime.now(UTC) + delta, usegmt=True).replace("GMT", zone)
+
+        assert Retry.after({"Retry-After": date}).seconds == pytest.approx(seconds, abs=10)
+    for value, most in (("86400", {}), ("9" * 5000, {}), ("86400", {"most": 90_000})):
+        assert Retry.after({"Retry-After": value}, **most).seconds == (86_400 if most else 3600)
+
+
+def test_leaves_the_back_off_alone_if_nothing_sensible_is_asked():
+    values = ["", "0", "-5", "soon", "1.5", "inf", "nan", "١٢", "1e3", "60, 120", "Wed, 99 Oct"]
+    values += ["Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 99999 07:28:00 GMT", "Mon, 1 Jan 0001 00:00:00 GMT"]
+    values += ["Wed, 21 Oct 2015 07:28:00 +999999", "Fri, 31 Dec 9999 25:61:61 -2359", "Mon, 1 Jan 0001 00:00:00 +2359"]
+
+    assert [each for each in values if Retry.after({"Retry-After": each}).seconds is not None] == []
+    for response in (None, {}, SimpleNamespace(headers={}), SimpleNamespace(headers=None)):
+        assert Retry.after(response).seconds is None

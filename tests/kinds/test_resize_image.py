@@ -136,12 +136,6 @@ def test_quality_matters(resize):
     assert sizes == sorted(set(sizes))
 
 
-def test_big_photograph_is_resized(resize, receiver):
-    receiver.replies(200, picture(8064, 6048, name="JPEG", quality=30))
-
-    assert resize(receiver.url, width=800)["height"] == 600
-
-
 def test_image_of_absurd_proportions_is_final(resize):
     with pytest.raises(Fail, match="the image would have 7000 x 7000000 pixels"):
         resize(picture(1, 1000), width=7000)

@@ -192,7 +192,6 @@ class Renamed(PayloadSchema):
 
 
 def hooked(hook: Any) -> Schema:
-    """Give a schema that also does this."""
     return type("Hooked", (Plain,), {"hook": hook})()
 
 
