@@ -66,7 +66,6 @@ def urls(roles: Roles, super_conn: Connection) -> Iterator[dict[str, str]]:
 
 @pytest.fixture
 def client(roles: Roles) -> Iterator[FlaskClient]:
-    """Give a client of an API under its own role."""
     app = build(Config(database_url=roles.web))
     yield app.test_client()
     app.extensions["haulier"].database.close()
@@ -74,7 +73,6 @@ def client(roles: Roles) -> Iterator[FlaskClient]:
 
 @pytest.fixture
 def sleeper(conn: Connection) -> UUID:
-    """Give the id of a worker that sleeps."""
     worker = claims.register(conn, host="dock", pid=7, threads=1, queues=("default",), lease_seconds=30)
     fall_asleep(conn, worker)
     return worker

@@ -150,7 +150,6 @@ class Function:
     arguments: list[tuple[str, str]]
 
     def call(self, values: list[str]) -> str:
-        """Return the statement that calls it."""
         typed = (f"({value})::{type_}" for value, (_, type_) in zip(values, self.arguments, strict=True))
         return f"SELECT haulier.{self.name}({', '.join(typed)})"
 

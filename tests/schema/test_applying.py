@@ -43,13 +43,6 @@ def test_the_views_columns_are_the_fields_of_job_and_two_for_filters(sql):
     assert sorted(columns(sql, "jobs")) == sorted([*Job._fields, "error_id", "operation_id"])
 
 
-def test_history_keeps_every_column_of_a_job_but_those_of_the_living(sql):
-    live, finished = set(columns(sql, "job")), set(columns(sql, "finished_job"))
-
-    assert live - finished == {"suspect", "backoff"}
-    assert finished - live == {"finished_at", "result"}
-
-
 def test_ids_are_distinct_uuids_of_version_7_in_the_order_of_time(sql):
     made = [row[0] for row in sql("SELECT haulier.uuidv7() FROM generate_series(1, 20000)")]
     [[in_order]] = sql(

@@ -22,14 +22,12 @@ pytestmark = pytest.mark.direct("is about roles and their own connections; a poo
 
 @pytest.fixture
 def worker(roles: Roles) -> Iterator[Connection]:
-    """Give the connection of a worker."""
     with closing(connect(roles.worker)) as conn:
         yield conn
 
 
 @pytest.fixture
 def web(roles: Roles) -> Iterator[Connection]:
-    """Give the connection of an API."""
     with closing(connect(roles.web)) as conn:
         yield conn
 
@@ -63,7 +61,7 @@ def decide(conn: Connection, name: str, ticks: str, **new: str) -> None:
     sql_on(conn)(DECIDE.format(name=name, ticks=ticks, **USUAL | new))
 
 
-def test_lets_a_worker_fire_only_ticks_that_are_due(sql: Sql, worker: Connection) -> None:
+def test_lets_a_worker_fire_only_ticks_that_are_due(sql, worker):
     not_due = [
         ("held", FIRST),
         ("due", MANY.format("timestamptz '2100-01-01'", "timestamptz '2100-01-02'", "1 minute")),
@@ -80,7 +78,7 @@ def test_lets_a_worker_fire_only_ticks_that_are_due(sql: Sql, worker: Connection
     assert sql("SELECT count(*) FROM haulier.tick") == [(0,)]
 
 
-def test_fires_a_tick_once_even_if_its_row_is_gone(sql: Sql, worker: Connection) -> None:
+def test_fires_a_tick_once_even_if_its_row_is_gone(sql, worker):
     decide(worker, "due", FIRST)
     sql_on(worker)("DELETE FROM haulier.tick")
 
@@ -90,7 +88,7 @@ def test_fires_a_tick_once_even_if_its_row_is_gone(sql: Sql, worker: Connection)
     assert sql("SELECT count(*) FROM haulier.job WHERE schedule = 'due'") == [(1,)]
 
 
-def test_fires_at_most_one_tick_a_minute_of_a_cron_expression(sql: Sql, worker: Connection) -> None:
+def test_fires_at_most_one_tick_a_minute_of_a_cron_expression(sql, worker):
     sql("UPDATE haulier.schedule SET cron = '0 0 1 1 *', every_seconds = NULL WHERE name = 'due'")
     minute = "SELECT ARRAY[date_trunc('minute', now()) - interval '1 minute']"
 
@@ -101,7 +99,7 @@ def test_fires_at_most_one_tick_a_minute_of_a_cron_expression(sql: Sql, worker: 
     assert sql("SELECT count(*) FROM haulier.job WHERE schedule = 'due'") == [(1,)]
 
 
-def test_skips_the_ticks_of_a_pause(sql: Sql, worker: Connection) -> None:
+def test_skips_the_ticks_of_a_pause(sql, worker):
     nine = "SELECT array_agg(counts_from + number * interval '60 s') FROM generate_series(1, 9) AS number"
 
     decide(worker, "held", f"{nine}, haulier.schedule WHERE name = 'held'", outcome="skipped_paused")
@@ -109,7 +107,7 @@ def test_skips_the_ticks_of_a_pause(sql: Sql, worker: Connection) -> None:
     assert sql("SELECT outcome, count(*) FROM haulier.tick GROUP BY 1") == [("skipped_paused", 9)]
 
 
-def test_lets_no_role_move_a_schedule_as_no_rule_would(sql: Sql, web: Connection, worker: Connection) -> None:
+def test_lets_no_role_move_a_schedule_as_no_rule_would(sql, web, worker):
     moves = [
         ("decided_to", "decided_to - interval '1 s'"),
         ("decided_to", "now() + interval '1 s'"),
@@ -128,7 +126,7 @@ def test_lets_no_role_move_a_schedule_as_no_rule_would(sql: Sql, web: Connection
     assert sql("SELECT * FROM haulier.schedule ORDER BY name") == before
 
 
-def test_lets_a_worker_decide_what_is_due(sql: Sql, worker: Connection) -> None:
+def test_lets_a_worker_decide_what_is_due(sql, worker):
     sql("DELETE FROM haulier.job; DELETE FROM haulier.schedule")
     plant(sql, "often", seconds_ago=3)
     plant(sql, "waits", seconds_ago=3, overlap="queue_one")
@@ -146,7 +144,7 @@ def test_lets_a_worker_decide_what_is_due(sql: Sql, worker: Connection) -> None:
 OPEN = "SELECT haulier.open_session(sha256('mine'), %s, sha256(%s), %s::interval, %s)"
 
 
-def test_opens_a_session_only_with_the_secret_of_a_good_key(sql: Sql, web: Connection) -> None:
+def test_opens_a_session_only_with_the_secret_of_a_good_key(sql, web):
     for key, secret in ((KEY, "bad"), (ENDED_KEY, "bad"), ("stranger", "good"), ("cli", "good")):
         assert sql_on(web)(OPEN, key, secret, "1 hour", 99) == [(False,)]
 
@@ -154,7 +152,7 @@ def test_opens_a_session_only_with_the_secret_of_a_good_key(sql: Sql, web: Conne
     assert sql("SELECT count(*) FROM haulier.audit") == [(0,)]
 
 
-def test_opens_a_session_with_the_secret_before_a_rotation_while_that_is_good(sql: Sql, web: Connection) -> None:
+def test_opens_a_session_with_the_secret_before_a_rotation_while_that_is_good(sql, web):
     sql(
         "UPDATE haulier.api_key SET hash = sha256('new'), previous_hash = hash, previous_until = now() + interval '1 h'"
     )
@@ -165,7 +163,7 @@ def test_opens_a_session_with_the_secret_before_a_rotation_while_that_is_good(sq
     assert (during, after) == ([(True,)], [(False,)])
 
 
-def test_keeps_no_session_for_longer_than_seven_days(sql: Sql, web: Connection) -> None:
+def test_keeps_no_session_for_longer_than_seven_days(sql, web):
     with pytest.raises(errors.CheckViolation, match="session_lasts_168_hours"):
         sql_on(web)(OPEN, KEY, "good", "100 years", 99)
     with pytest.raises(errors.CheckViolation, match="session_lasts_168_hours"):
@@ -188,7 +186,7 @@ ACTS = [
 ]
 
 
-def test_records_no_actor_that_does_not_exist(sql: Sql, web: Connection) -> None:
+def test_records_no_actor_that_does_not_exist(sql, web):
     acts = [*product(("stranger", "cli", "file", "", "x" * 100_000), ACTS)]
     acts.append(("file", "SELECT haulier.delete_schedule('filed', {})"))
 
@@ -201,7 +199,7 @@ def test_records_no_actor_that_does_not_exist(sql: Sql, web: Connection) -> None
     assert sql("SELECT count(*) FROM haulier.schedule") == [(4,)]
 
 
-def test_records_keys_env_and_whomever_the_owner_names(sql: Sql, roles: Roles, web: Connection) -> None:
+def test_records_keys_env_and_whomever_the_owner_names(sql, roles, web):
     actors = [KEY, ENDED_KEY, "env", None, KEY, "env"]
     for act, actor in zip(ACTS, actors, strict=True):
         sql_on(web)(act.format("%s"), actor)
@@ -215,7 +213,7 @@ def test_records_keys_env_and_whomever_the_owner_names(sql: Sql, roles: Roles, w
 # --- Schedules, keys, operations
 
 
-def test_lets_nothing_happen_that_the_product_would_not_do(sql: Sql, web: Connection, worker: Connection) -> None:
+def test_lets_nothing_happen_that_the_product_would_not_do(sql, web, worker):
     refused = [
         (web, "haulier.run_schedule('none', NULL)"),
         (web, "haulier.run_schedule('busy', NULL)"),
@@ -229,7 +227,7 @@ def test_lets_nothing_happen_that_the_product_would_not_do(sql: Sql, web: Connec
     assert sql("SELECT count(*) FROM haulier.audit") == [(0,)]
 
 
-def test_leaves_the_schedules_of_the_file_to_the_file(sql: Sql, web: Connection) -> None:
+def test_leaves_the_schedules_of_the_file_to_the_file(sql, web):
     rule = """{"every_seconds": 1, "time_zone": "UTC", "overlap": "allow", "missed": "last", "jitter_seconds": 0,
         "job": {"kind": "a", "payload": {}}}"""
     put = f"haulier.put_schedule('filed', '{rule}', now(), NULL, now(), false, '{{}}', NULL)"
@@ -239,7 +237,7 @@ def test_leaves_the_schedules_of_the_file_to_the_file(sql: Sql, web: Connection)
     assert sql("SELECT count(*) FROM haulier.audit") == [(0,)]
 
 
-def test_makes_no_key_with_the_name_of_another_actor(sql: Sql, roles: Roles) -> None:
+def test_makes_no_key_with_the_name_of_another_actor(sql, roles):
     make = "SELECT haulier.create_key(%s, 'a', sha256(''), '{read}', %s, NULL, %s::interval, 'cli')"
     with closing(connect(roles.owner)) as owner:
         for values in (("env", None, None), ("a" * 12, ["A B"], None), ("a" * 12, None, "3651 days")):

@@ -6,14 +6,12 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from flask.testing import FlaskClient
 from psycopg2.errors import RaiseException
 from psycopg2.extensions import connection as Connection
 
@@ -42,7 +40,7 @@ def path_of(answer: Any) -> str:
     return str(answer.headers["Location"])
 
 
-def test_every_call_works_under_the_role_of_the_api(client: FlaskClient, roles: Roles) -> None:
+def test_every_call_works_under_the_role_of_the_api(client, roles):
     plain = client.post("/jobs", json=EMAIL)
     keyed = [client.post("/jobs", json=EMAIL, headers={"Idempotency-Key": "k"}).status_code for _ in range(2)]
     batch = client.post("/jobs/batch", json=[EMAIL, {**EMAIL, "idempotency_key": "k2"}])
@@ -72,7 +70,7 @@ def test_every_call_works_under_the_role_of_the_api(client: FlaskClient, roles: 
     assert client.get(f"/jobs?cursor={reads[1].headers['Next-Cursor']}").status_code == 200
 
 
-def test_the_bound_on_queues_works_under_the_role_of_the_api(roles: Roles) -> None:
+def test_the_bound_on_queues_works_under_the_role_of_the_api(roles):
     app = build(Config(database_url=roles.web, queues_per_key=1))
     client = app.test_client()
 
@@ -88,7 +86,7 @@ def test_the_bound_on_queues_works_under_the_role_of_the_api(roles: Roles) -> No
     assert (again, used) == (201, [("a",)])
 
 
-def test_keys_and_their_rates_work_under_the_role_of_the_api(client: FlaskClient, roles: Roles) -> None:
+def test_keys_and_their_rates_work_under_the_role_of_the_api(client, roles):
     with closing(connect(roles.owner)) as conn:
         _, token = api_keys.create(conn, NewKey("test", frozenset([Scope.ENQUEUE]), rate_limit=2), actor="cli")
 
@@ -101,9 +99,7 @@ def test_keys_and_their_rates_work_under_the_role_of_the_api(client: FlaskClient
     assert client.post("/jobs", json=EMAIL).status_code == 401
 
 
-def test_keys_are_made_under_the_role_of_the_api_only_if_it_may(
-    client: FlaskClient, roles: Roles, super_conn: Connection
-) -> None:
+def test_keys_are_made_under_the_role_of_the_api_only_if_it_may(client, roles, super_conn):
     key = {"name": "shop", "scopes": ["admin"]}
 
     refused = [
@@ -155,9 +151,7 @@ def wait(context, payload):
 ENDS = {"t.good": "succeeded", "t.bad": "failed_permanent", "t.again": "succeeded", "t.later": "succeeded"}
 
 
-def test_a_worker_does_all_its_work_under_its_own_role(
-    roles: Roles, super_conn: Connection, client: FlaskClient, tmp_path: Path, eventually: Callable[..., Any]
-) -> None:
+def test_a_worker_does_all_its_work_under_its_own_role(roles, super_conn, client, tmp_path, eventually):
     (tmp_path / "kinds_under_a_role.py").write_text(KIND)
     spoil_history(super_conn, roles)
     receipts = queueing.enqueue(super_conn, [NewJob(kind, {}) for kind in (*ENDS, "t.wait")])
@@ -192,9 +186,7 @@ def test_a_worker_does_all_its_work_under_its_own_role(
     assert partitions.days_ahead(super_conn) > 6
 
 
-def test_without_a_partition_the_api_waits_for_a_worker_to_make_one(
-    roles: Roles, super_conn: Connection, client: FlaskClient
-) -> None:
+def test_without_a_partition_the_api_waits_for_a_worker_to_make_one(roles, super_conn, client):
     job = path_of(client.post("/jobs", json=EMAIL))
     spoil_history(super_conn, roles)
 
@@ -226,7 +218,7 @@ def owners(conn: Connection) -> set[str]:
     return {name for (name,) in ask(conn, "SELECT tableowner FROM pg_tables WHERE schemaname = 'haulier'")}
 
 
-def test_a_worker_rescues_and_forgets_under_its_own_role(roles: Roles, super_conn: Connection) -> None:
+def test_a_worker_rescues_and_forgets_under_its_own_role(roles, super_conn):
     with closing(connect(roles.worker)) as conn:
         dead = claims.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
         ask(super_conn, "INSERT INTO haulier.job (kind, payload) VALUES ('t.good', '{}')")
@@ -262,7 +254,7 @@ def test_a_worker_rescues_and_forgets_under_its_own_role(roles: Roles, super_con
         assert purge.purge_queues(conn) == 1
 
 
-def test_an_id_that_the_role_of_the_api_reuses_makes_a_retry_a_conflict(roles: Roles, client: FlaskClient) -> None:
+def test_an_id_that_the_role_of_the_api_reuses_makes_a_retry_a_conflict(roles, client):
     job = path_of(client.post("/jobs", json=EMAIL))
     client.post(f"{job}/cancel")
 
@@ -274,7 +266,7 @@ def test_an_id_that_the_role_of_the_api_reuses_makes_a_retry_a_conflict(roles: R
     assert "there is another job with its id" in answer.json["message"]
 
 
-def test_a_superusers_schema_is_refused(conn: Connection) -> None:
+def test_a_superusers_schema_is_refused(conn):
     ask(conn, "CREATE ROLE haulier_test_lonely LOGIN")
     try:
         with pytest.raises(RaiseException, match="belongs to postgres, a superuser"):
@@ -284,7 +276,7 @@ def test_a_superusers_schema_is_refused(conn: Connection) -> None:
         ask(conn, "DROP ROLE haulier_test_lonely")
 
 
-def test_names_every_table_to_grant_it_or_leave_it_out(roles: Roles, super_conn: Connection) -> None:
+def test_names_every_table_to_grant_it_or_leave_it_out(roles, super_conn):
     found = ask(
         super_conn,
         "SELECT relname FROM pg_class WHERE relnamespace = 'haulier'::regnamespace AND relkind IN ('r', 'v', 'p')"
@@ -295,9 +287,7 @@ def test_names_every_table_to_grant_it_or_leave_it_out(roles: Roles, super_conn:
     assert {name for (name,) in found} - named == set()
 
 
-def test_the_rights_are_enough_if_no_role_may_call_new_functions(
-    roles: Roles, super_conn: Connection, client: FlaskClient
-) -> None:
+def test_the_rights_are_enough_if_no_role_may_call_new_functions(roles, super_conn, client):
     # As the owner's ALTER DEFAULT PRIVILEGES would have done before; migrate itself grants what a CHECK calls.
     with super_conn.cursor() as cursor:
         cursor.execute("REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA haulier FROM PUBLIC")

@@ -6,7 +6,6 @@ from contextlib import closing
 from uuid import UUID, uuid4
 
 import pytest
-from flask.testing import FlaskClient
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.job import JobStatus, NewJob
@@ -21,7 +20,6 @@ from haulier.queue.search import bounded_scan
 from haulier.queue.search.job_filter import JobFilter
 from haulier.queue.upkeep.purge import purge_operations
 from tests import queueing
-from tests.roles import Roles
 
 pytestmark = pytest.mark.direct("is about roles and their own connections; a pool has one role for all")
 
@@ -37,7 +35,7 @@ def status_of(conn: Connection, job_id: UUID) -> JobStatus:
     return search.get(conn, job_id).status
 
 
-def test_the_api_does_all_of_it_under_its_role(client: FlaskClient, roles: Roles) -> None:
+def test_the_api_does_all_of_it_under_its_role(client, roles):
     with closing(connect(roles.owner)) as conn:
         job = cancelled(conn, "mail")
     body = {"action": "retry", "filter": {"all": True}}
@@ -53,7 +51,7 @@ def test_the_api_does_all_of_it_under_its_role(client: FlaskClient, roles: Roles
     assert client.get("/operations").json == [answers[-1]]
 
 
-def test_a_worker_works_it_off_under_its_role_and_forgets_it_when_it_is_old(roles: Roles) -> None:
+def test_a_worker_works_it_off_under_its_role_and_forgets_it_when_it_is_old(roles):
     with closing(connect(roles.owner)) as owner, closing(connect(roles.worker)) as worker:
         job = cancelled(owner, "mail")
         ops.start(owner, Order(OperationAction.RETRY, JobFilter()), as_of=None, actor=None)
@@ -68,7 +66,7 @@ def test_a_worker_works_it_off_under_its_role_and_forgets_it_when_it_is_old(role
         assert purge_operations(worker, retention_days=30) == 2
 
 
-def test_a_worker_finds_the_jobs_of_a_rare_tag(roles: Roles, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_finds_the_jobs_of_a_rare_tag(roles, monkeypatch):
     # So that the first statement finds none of them.
     monkeypatch.setattr(bounded_scan, "FIRST_ROWS", 1)
     with closing(connect(roles.owner)) as owner, closing(connect(roles.worker)) as worker:

@@ -16,7 +16,6 @@ from haulier.queue.claims.wakeups import Knock, knocks, listen
 from tests import queueing
 from tests.conftest import sql_on
 from tests.schema.inserting import COLUMN_GRANT, INSERT, TABLE_GRANT
-from tests.schema.permitted import is_permitted
 
 
 def test_a_plain_insert_of_kind_and_payload_is_a_job(sql, conn):
@@ -44,15 +43,6 @@ def test_a_plain_insert_is_there_and_knocks_at_commit_though_its_role_sees_no_sl
     assert before == (None, [])
     assert heard == Knock(sleeper)
     assert len(search.list_jobs(conn, search.JobFilter()).jobs) == 1
-
-
-def test_a_plain_insert_is_no_job_when_the_applications_transaction_rolls_back(application, conn):
-    application.autocommit = False
-    sql_on(application)(INSERT)
-
-    application.rollback()
-
-    assert search.list_jobs(conn, search.JobFilter()).jobs == []
 
 
 def test_the_knock_is_the_only_trigger_of_jobs_and_one_for_a_statement_not_a_row(sql):
@@ -89,38 +79,6 @@ def test_a_plain_insert_runs_like_any_other_job(application, conn):
     settled = claims.settle(conn, [Settlement(Fence.of(job), Outcome.complete())])
 
     assert settled == {job.id: JobStatus.SUCCEEDED}
-
-
-@pytest.mark.direct("what it sets for its session would be its neighbours' too")
-def test_an_application_may_set_no_other_column_and_neither_read_nor_change_jobs(application):
-    columns = {
-        "id": "haulier.uuidv7()",
-        "idempotency_key": "'order-7'",
-        "status": "'running'",
-        "attempt": "5",
-        "created_at": "now()",
-        "cancel_requested": "true",
-        "last_error": "'x'",
-    }
-    statements = [
-        f"INSERT INTO haulier.job (kind, payload, {column}) VALUES ('mail', '{{}}', {value})"
-        for column, value in columns.items()
-    ]
-    statements += [
-        "SELECT payload FROM haulier.job",
-        "SELECT id FROM haulier.jobs",
-        "SELECT id FROM haulier.finished_job",
-        "SELECT key FROM haulier.idempotency",
-        "UPDATE haulier.job SET priority = 100",
-        "DELETE FROM haulier.job",
-        "INSERT INTO haulier.worker (host, pid, threads, lease) VALUES ('x', 1, 1, '1 hour')",
-        "SELECT worker_id FROM haulier.sleeper",
-        "DELETE FROM haulier.sleeper",
-        "CREATE TEMPORARY TABLE mine () ; CREATE TRIGGER mine AFTER INSERT ON mine EXECUTE FUNCTION haulier.knock()",
-        "INSERT INTO haulier.job (kind, payload) VALUES ('mail', '{}') RETURNING id",
-    ]
-
-    assert [statement for statement in statements if is_permitted(application, statement)] == []
 
 
 @pytest.mark.parametrize("path", ["trap", "trap, pg_catalog", "pg_temp, trap, haulier, pg_catalog"])

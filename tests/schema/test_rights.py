@@ -8,7 +8,6 @@ from functools import partial
 
 import pytest
 from psycopg2 import errors
-from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import parse_dsn
 
 from haulier.domain.api_key import Scope
@@ -19,7 +18,6 @@ from haulier.queue import jobs
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
 from haulier.queue.jobs.change import Changes
-from haulier.queue.upkeep import partitions
 from haulier.queue.upkeep.partitions import drop_expired
 from tests import queueing
 from tests.queue.upkeep.archive import Archive
@@ -77,9 +75,7 @@ RIGHTS = """
 """
 
 
-def test_each_role_has_the_rights_that_the_page_lists_and_no_other(
-    urls: dict[str, str], super_conn: Connection
-) -> None:
+def test_each_role_has_the_rights_that_the_page_lists_and_no_other(urls, super_conn):
     every = columns_of(super_conn)
     tables, functions = rights_page.tables(), rights_page.functions()
     assert len(every) > 18
@@ -103,7 +99,7 @@ def test_each_role_has_the_rights_that_the_page_lists_and_no_other(
     assert others_may_use_it is False
 
 
-def test_the_api_makes_keys_only_while_its_role_has_the_right(roles: Roles, super_conn: Connection) -> None:
+def test_the_api_makes_keys_only_while_its_role_has_the_right(roles, super_conn):
     making = [
         "SELECT haulier.create_key('a', 'a', sha256(''), '{admin}', NULL, NULL, NULL, NULL)",
         "SELECT haulier.rotate_key('a', sha256(''), '0', NULL)",
@@ -129,7 +125,7 @@ def test_the_api_makes_keys_only_while_its_role_has_the_right(roles: Roles, supe
     }
 
 
-def test_a_role_may_do_nothing_that_is_its_owners_or_anothers(roles: Roles, super_conn: Connection) -> None:
+def test_a_role_may_do_nothing_that_is_its_owners_or_anothers(roles, super_conn):
     ask(super_conn, "CREATE TABLE public.shop ()")
     [[superuser]] = ask(super_conn, "SELECT current_user")
     [[partition]] = ask(super_conn, "SELECT min(inhrelid::regclass::text) FROM pg_inherits")
@@ -155,25 +151,7 @@ def test_a_role_may_do_nothing_that_is_its_owners_or_anothers(roles: Roles, supe
 # --- The functions of the history
 
 
-def test_a_worker_adds_detaches_and_drops_partitions_without_being_the_owner(archive: Archive, roles: Roles) -> None:
-    archive.add_old("finished_job_old", 40, 39)
-    newest = archive.partitions()[-2]
-    archive.sql(f"DROP TABLE haulier.{newest}")
-    archive.sql(f"ALTER TABLE haulier.finished_job_old OWNER TO {quoted(roles.names['owner'])}")
-
-    with closing(connect(roles.worker)) as conn:
-        made = partitions.ensure_partitions(conn, retention_days=30)
-    dropped = drop_expired(roles.worker, retention_days=30)
-
-    assert (made, dropped) == ([newest], ["finished_job_old"])
-    assert {owner for (owner,) in archive.sql("SELECT tableowner FROM pg_tables WHERE schemaname = 'haulier'")} == {
-        roles.names["owner"]
-    }
-
-
-def test_a_worker_can_detach_no_partition_that_has_not_expired_and_drop_no_table_that_was_none(
-    archive: Archive, roles: Roles
-) -> None:
+def test_a_worker_can_detach_no_partition_that_has_not_expired_and_drop_no_table_that_was_none(archive, roles):
     archive.add_old("finished_job_young", 3, 2)
     archive.sql("CREATE TABLE haulier.finished_job_kept (LIKE haulier.finished_job INCLUDING ALL)")
     before = archive.sql("SELECT oid, relname FROM pg_class WHERE relnamespace = 'haulier'::regnamespace ORDER BY 1")
@@ -202,14 +180,14 @@ def test_a_worker_can_detach_no_partition_that_has_not_expired_and_drop_no_table
     assert archive.sql("SELECT count(*) FROM pg_description WHERE description = 'expired'") == [(0,)]
 
 
-def test_a_worker_can_add_no_other_partition_than_the_next(archive: Archive, roles: Roles) -> None:
+def test_a_worker_can_add_no_other_partition_than_the_next(archive, roles):
     with closing(connect(roles.worker)) as conn:
         for step, days in (("hour", 7), ("day", 3650), ("1 day'; --", 7)):
             with pytest.raises(errors.InvalidParameterValue):
                 ask(conn, "SELECT haulier.add_partition(%s, %s)", step, days)
 
 
-def test_a_worker_gives_up_at_once_while_a_transaction_reads_the_history(archive: Archive, roles: Roles) -> None:
+def test_a_worker_gives_up_at_once_while_a_transaction_reads_the_history(archive, roles):
     archive.add_old("finished_job_old", 40, 39)
     archive.sql(f"ALTER TABLE haulier.finished_job_old OWNER TO {quoted(roles.names['owner'])}")
     reader = archive.open_reader()
@@ -226,7 +204,7 @@ def test_a_worker_gives_up_at_once_while_a_transaction_reads_the_history(archive
 # --- What operators do
 
 
-def test_the_role_of_the_api_acts_on_jobs_and_each_act_is_on_record(roles: Roles, super_conn: Connection) -> None:
+def test_the_role_of_the_api_acts_on_jobs_and_each_act_is_on_record(roles, super_conn):
     ann = api_keys.create(super_conn, NewKey("Ann", frozenset([Scope.OPERATE])), actor="cli")[0].id
 
     with closing(connect(roles.web)) as conn:
@@ -250,7 +228,7 @@ def test_the_role_of_the_api_acts_on_jobs_and_each_act_is_on_record(roles: Roles
     ]
 
 
-def test_the_role_of_the_api_does_nothing_to_a_job_that_it_cannot_record(roles: Roles, super_conn: Connection) -> None:
+def test_the_role_of_the_api_does_nothing_to_a_job_that_it_cannot_record(roles, super_conn):
     with closing(connect(roles.web)) as conn:
         [receipt] = queueing.enqueue(conn, [NewJob("mail", {})])
         for act in (jobs.cancel, partial(jobs.change, changes=Changes.of(priority=1)), jobs.copy):
@@ -261,7 +239,7 @@ def test_the_role_of_the_api_does_nothing_to_a_job_that_it_cannot_record(roles: 
         assert ask(super_conn, "SELECT count(*) FROM haulier.audit") == [(0,)]
 
 
-def test_a_program_that_could_become_the_owner_is_refused(roles: Roles, super_conn: Connection) -> None:
+def test_a_program_that_could_become_the_owner_is_refused(roles, super_conn):
     owner, worker = roles.names["owner"], roles.names["worker"]
     between = f"between {worker[-8:]}"
     ask(super_conn, f"CREATE ROLE {quoted(between)}")

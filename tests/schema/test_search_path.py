@@ -61,7 +61,6 @@ class Trap:
 
 @pytest.fixture(scope="module")
 def old_server(postgres: str) -> Iterator[str]:
-    """Give the DSN of the oldest server at hand."""
     with oldest_server(postgres) as dsn:
         yield dsn
 
