@@ -14,10 +14,9 @@ from haulier.queue import claims as worker_claims
 from haulier.queue import search
 from tests import queueing
 from tests.model.choosing import Ending, fives, has, limits, one_of, some_of, threads
-from tests.model.comparing import is_told
 from tests.model.ledger import LEASE, UNIT, Process
 from tests.model.parties import AgeingMarks, Claim, Worker
-from tests.model.state import State
+from tests.model.state import State, is_told
 
 
 class Claiming(State):

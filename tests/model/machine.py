@@ -34,11 +34,10 @@ from tests.model.choosing import (
     some_of,
     whiles,
 )
-from tests.model.comparing import is_about, is_told
 from tests.model.ledger import A_DAY, UNIT, Entry
 from tests.model.operating import Operating
 from tests.model.parties import Claim, Worker
-from tests.model.state import State
+from tests.model.state import State, is_about, is_told
 
 # No example has as many.
 ALL = 500

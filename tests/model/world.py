@@ -78,7 +78,6 @@ class World:
     days: set[date] = field(default_factory=set)
 
     def sql(self, statement: str, *, by: Connection | None = None, **parameters: object) -> list[Row]:
-        """Run any statement and return its rows."""
         with (by or self.conn).cursor() as cursor:
             cursor.execute(statement, parameters)
             if cursor.description is None:
