@@ -53,6 +53,7 @@ def test_faults_break_no_promise(
     assert {"fired", "skipped_overlap", "skipped_paused"} <= set(result["ticks"])
 
 
+@pytest.mark.slow
 def test_a_soak_loses_nothing_and_judges_every_series(folder: Path):
     # In 3 s the usual share of cancels may be none at all.
     result = soak.soak(folder, minutes=3 / 60, rate=60, every=3 / 40, cancels=0.4)
@@ -65,10 +66,12 @@ def test_a_soak_loses_nothing_and_judges_every_series(folder: Path):
 
 
 def test_a_soak_of_one_dyno_measures_all_processes_and_connections(folder: Path):
-    result = soak.soak(folder, minutes=4 / 60, rate=50, every=4 / 20, one_dyno=True)
+    result = soak.soak(folder, minutes=3 / 60, rate=60, every=3 / 20, cancels=0.4, one_dyno=True)
 
     assert result["lost"] == result["stuck"] == result["not_answered"] == 0
     assert sum(result["ended"].values()) == result["accepted_jobs"] > 80
+    assert result["ended"]["cancelled"] > 0
+    assert result["samples"] > 10
     # The parent, gunicorn and its process, and the worker.
     assert 60e6 < result["peaks"]["rss_bytes"] < 512 * 1024 * 1024
     assert 3 <= result["peaks"]["connections"] <= 20
