@@ -164,12 +164,13 @@ def test_waits_a_moment_if_another_process_has_locked_all_that_is_due(step, sql,
     assert 0 < (step.turn() or 0) <= 1
 
 
-def test_counts_the_ticks_that_fire_and_looks_on_until_no_schedule_is_left(step, sql):
+def test_counts_the_ticks_that_fire_and_looks_on_until_no_schedule_is_left(step, sql, caplog):
     plant(sql, "bad", seconds_ago=60, every_seconds=20, job={"kind": "Not a name", "payload": {}})
     plant(sql, "good", seconds_ago=60, every_seconds=20)
     before = REGISTRY.get_sample_value("worker_ticks_total", {"outcome": FIRED}) or 0
     assert 0 <= (step.turn() or 0) <= 1
     assert (outcomes(sql, "good")[:3], outcomes(sql, "bad")) == ([FIRED] * 3, [])
+    assert "the schedule bad cannot fire" in caplog.text
     assert REGISTRY.get_sample_value("worker_ticks_total", {"outcome": FIRED}) >= before + 3
     assert REGISTRY.get_sample_value("worker_ticks_late_seconds_count") >= 3
     sql("DELETE FROM haulier.schedule WHERE name = 'good'")
