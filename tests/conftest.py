@@ -292,7 +292,6 @@ def _left(found: Callable[[], list[str]]) -> list[str]:
 
 @pytest.fixture
 def config(database: str) -> Config:
-    """Give the settings of a process in that database."""
     return Config(database_url=database)
 
 
@@ -353,7 +352,6 @@ def sql_on(conn: Connection) -> Sql:
 
 @pytest.fixture
 def sql(conn: Connection) -> Sql:
-    """Give a function that runs any statement on `conn` and returns its rows."""
     return sql_on(conn)
 
 

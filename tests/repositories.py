@@ -30,7 +30,6 @@ class Repository:
             (folder / name).write_bytes((ROOT / name).read_bytes())
 
     def git(self, *arguments: str) -> str:
-        """Return what git says."""
         command = ["git", *arguments]
         done = subprocess.run(command, cwd=self.folder, env=ENVIRON, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr

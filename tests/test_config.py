@@ -149,11 +149,12 @@ def test_knows_whether_only_this_machine_reaches_it():
     assert [host for host in [*local, *public] if replace(config(), host=host).is_loopback] == local
 
 
-def test_a_connection_limit_reduces_only_the_threads_of_the_web():
+def test_a_connection_limit_reduces_only_the_threads_of_the_web_and_says_so():
     for limit, web_threads in ((6, 6), (7, 7), (30, 20), (None, 20)):
         settings = config(WEB_THREADS=20, **({} if limit is None else {"DB_CONNECTION_LIMIT": limit}))
 
         assert (settings.worker_threads, settings.web_threads) == (8, web_threads)
+        assert set(settings.reduced) == ({"WEB_THREADS"} if web_threads < 20 else set())
         # One more for housekeeping.
         assert limit is None or settings.worker_connections + 1 <= limit
 
@@ -165,15 +166,6 @@ def test_the_processes_of_a_worker_share_a_connection_limit():
         assert (settings.worker_processes, settings.worker_threads) == (processes, 8)
         assert set(settings.reduced) == ({"WORKER_PROCESSES"} if processes < wanted else set())
         assert limit is None or processes * (settings.worker_connections + 1) <= limit
-
-
-def test_a_connection_limit_says_what_it_has_reduced():
-    settings = config(DB_CONNECTION_LIMIT=6, WEB_THREADS=20, WORKER_PROCESSES=2)
-    untouched = config(DB_CONNECTION_LIMIT=24, WEB_THREADS=20, WORKER_PROCESSES=2)
-
-    assert (settings.worker_processes, settings.web_threads) == (1, 6)
-    assert set(settings.reduced) == {"WORKER_PROCESSES", "WEB_THREADS"}
-    assert untouched.reduced == ()
 
 
 def test_reads_the_queues_of_a_worker():

@@ -23,14 +23,11 @@ PAGE = 4096
 
 
 class Reader:
-    """The other end of a log."""
-
     def __init__(self, file: int, end: int) -> None:
         self.file, self.end = file, end
         os.set_blocking(file, False)
 
     def read(self) -> bytes:
-        """Return what is there to be read now."""
         found = b""
         while True:
             try:
@@ -70,7 +67,6 @@ def fill(stream: LogStream) -> int:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have no write wait for long."""
     monkeypatch.setattr(log_stream, "PATIENCE_SECONDS", 0.05)
 
 

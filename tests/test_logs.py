@@ -33,7 +33,7 @@ def written() -> Iterator[Callable[[str], io.StringIO]]:
     logging.captureWarnings(False)
 
 
-def test_text_is_one_line_with_what_it_belongs_to(written: Callable[[str], io.StringIO]) -> None:
+def test_text_is_one_line_with_what_it_belongs_to(written):
     stream = written("text")
 
     with logs.bound(request_id="r1"):
@@ -44,7 +44,7 @@ def test_text_is_one_line_with_what_it_belongs_to(written: Callable[[str], io.St
     assert line.endswith("WARNING haulier.test: failed twice request_id=r1 job_id=j1 kind=mail attempt=2")
 
 
-def test_json_is_one_object_a_line(written: Callable[[str], io.StringIO]) -> None:
+def test_json_is_one_object_a_line(written):
     stream = written("json")
 
     log.info("sent é\n", extra={"job_id": "j1", "attempt": 1})
@@ -60,7 +60,7 @@ def test_json_is_one_object_a_line(written: Callable[[str], io.StringIO]) -> Non
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_a_record_is_at_most_8_kib(written: Callable[[str], io.StringIO], log_format: str) -> None:
+def test_a_record_is_at_most_8_kib(written, log_format):
     for letter in ("x", "\x01", "é", '"', "\ud800"):
         stream, text = written(log_format), letter * 100_000
 
@@ -75,7 +75,7 @@ def test_a_record_is_at_most_8_kib(written: Callable[[str], io.StringIO], log_fo
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_the_end_of_a_traceback_is_kept(written: Callable[[str], io.StringIO], log_format: str) -> None:
+def test_the_end_of_a_traceback_is_kept(written, log_format):
     stream = written(log_format)
 
     # Two by turns: a line that is repeated is shown but thrice.
@@ -96,7 +96,7 @@ def test_the_end_of_a_traceback_is_kept(written: Callable[[str], io.StringIO], l
     assert 4000 < len(stream.getvalue()) <= 8192
 
 
-def test_a_message_cannot_begin_a_line_of_its_own(written: Callable[[str], io.StringIO]) -> None:
+def test_a_message_cannot_begin_a_line_of_its_own(written):
     stream = written("text")
 
     try:
@@ -110,7 +110,7 @@ def test_a_message_cannot_begin_a_line_of_its_own(written: Callable[[str], io.St
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_a_password_in_a_url_is_not_written(written: Callable[[str], io.StringIO], log_format: str) -> None:
+def test_a_password_in_a_url_is_not_written(written, log_format):
     stream = written(log_format)
 
     try:
@@ -122,7 +122,7 @@ def test_a_password_in_a_url_is_not_written(written: Callable[[str], io.StringIO
     assert "smtp://me:***@mail:25" in stream.getvalue()
 
 
-def test_a_password_is_masked_wherever_it_stands() -> None:
+def test_a_password_is_masked_wherever_it_stands():
     shown = {
         "postgres://app:s3@cr@et@db/x": "postgres://app:***@db/x",
         "postgres://db/x?user=app&password=s3cret&a=b": "postgres://db/x?user=app&password=***&a=b",
@@ -138,7 +138,7 @@ def test_a_password_is_masked_wherever_it_stands() -> None:
     assert time.thread_time() - started < 3
 
 
-def test_what_is_bound_in_one_thread_is_not_seen_in_another(written: Callable[[str], io.StringIO]) -> None:
+def test_what_is_bound_in_one_thread_is_not_seen_in_another(written):
     stream = written("text")
 
     with logs.bound(request_id="r1"):
@@ -150,7 +150,7 @@ def test_what_is_bound_in_one_thread_is_not_seen_in_another(written: Callable[[s
     assert "r1" not in stream.getvalue()
 
 
-def test_a_stream_that_lacks_a_character_still_gets_the_record() -> None:
+def test_a_stream_that_lacks_a_character_still_gets_the_record():
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     root = logging.getLogger()
     before = root.handlers[:], root.level
@@ -164,7 +164,7 @@ def test_a_stream_that_lacks_a_character_still_gets_the_record() -> None:
     assert b"sent \\xe9 \\ud800\n" in stream.buffer.getvalue()  # type: ignore[attr-defined]
 
 
-def test_writes_a_message_whose_arguments_do_not_match(written: Callable[[str], io.StringIO]) -> None:
+def test_writes_a_message_whose_arguments_do_not_match(written):
     stream = written("text")
 
     log.info("one %s two %s", "a")
@@ -172,7 +172,7 @@ def test_writes_a_message_whose_arguments_do_not_match(written: Callable[[str], 
     assert "one %s two %s ('a',)" in stream.getvalue()
 
 
-def test_the_log_goes_to_stdout(capsys: pytest.CaptureFixture[str], written: Callable[[str], io.StringIO]) -> None:
+def test_the_log_goes_to_stdout(capsys, written):
     written("text")
     logs.setup("text", "INFO", sys.stdout)
 

@@ -56,8 +56,6 @@ BEFORE = """
 
 
 class Touched:
-    """The ledger, as the test reads it."""
-
     def __init__(self, sql: Sql) -> None:
         self._sql = sql
 
