@@ -21,7 +21,7 @@ worker_class = f"{__package__}.http.gunicorn.buffering.BufferingWorker"
 # 500, or as many as the limit of open files leaves; beyond that, the slowest connections are closed.
 worker_connections = limits.connections(limits.open_files(settings.web_threads), settings.web_threads)
 if worker_connections < limits.LEAST_CONNECTIONS + settings.web_threads:
-    stop("a process may open too few files for WEB_THREADS: raise the limit (ulimit -n), 1024 is usual")
+    stop("a process may open too few files for WEB_THREADS: raise the limit (ulimit -n), usually to 1024")
 # The parser that the tests run with. By default gunicorn uses a faster one wherever that happens to be installed.
 http_parser = "python"
 # No header may set where the path begins: by default SCRIPT_NAME does, and every path that does not fit is then a 500.

@@ -279,7 +279,7 @@ class _Reader:
             return ()
         for word in words:
             if not re.fullmatch(NAME_PATTERN, word):
-                raise ConfigError(f"{name}: {word!r} is not a queue's name ({NAME_PATTERN})")
+                raise ConfigError(f"{name}: {word!r} is not a valid queue name ({NAME_PATTERN})")
         return words
 
     def fragments(self, name: str, default: tuple[str, ...]) -> tuple[str, ...]:
@@ -322,7 +322,7 @@ class _Reader:
 
     def database_url(self) -> str:
         if self.text("DATABASE_URL") is None:
-            raise ConfigError("DATABASE_URL is not set: give the database, as postgres://user:password@host/name")
+            raise ConfigError("DATABASE_URL is not set: set it to postgres://user:password@host/name")
         return self.postgres_url("DATABASE_URL")
 
     def postgres_url(self, name: str) -> str:

@@ -21,7 +21,7 @@ from typing import TextIO
 from haulier.log_stream import stream_of, take_over
 
 MAX_BYTES = 8192
-LOST = "%d writes to this log were lost: the disk was full, or nobody read it"
+LOST = "%d writes to this log were lost: the disk was full, or the reader was too slow"
 FIELDS = ("request_id", "api_key", "peer", "job_id", "kind", "attempt")
 
 Fields = dict[str, object]

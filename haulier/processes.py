@@ -113,7 +113,7 @@ class Processes:
     def replace(self, child: Child, code: int) -> None:
         """Have the place of a child that has ended filled again."""
         pause = self._free(child.place, is_early=child.age < EARLY_SECONDS)
-        log.error("%s %s after %.1f s; its successor comes in %.0f s", child, how(code), child.age, pause)
+        log.error("%s %s after %.1f s; it is replaced in %.0f s", child, how(code), child.age, pause)
 
     def forked(self) -> None:
         """Drop, in a fork, the parent's signal handling. Signals to stop stay blocked until the child has handlers."""
@@ -168,7 +168,7 @@ class Processes:
         if self._kill_at is None:
             self.lose(child, code)
         elif not self.stopped_well(code):
-            log.warning("%s %s while it stopped", child, how(code))
+            log.warning("%s %s while stopping", child, how(code))
             self._code = self._code or (INTERRUPTED if code == INTERRUPTED else 1)
 
     def ended(self, child: Child) -> None:
@@ -200,7 +200,7 @@ class Processes:
         name = self._names[place - 1]
         self._refusals[place] += 1
         if self._refusals[place] == MOST_REFUSALS:
-            log.critical("cannot start %s, %d times in a row: leaving with 1: %s", name, MOST_REFUSALS, error)
+            log.critical("cannot start %s, %d times in a row: exiting with code 1: %s", name, MOST_REFUSALS, error)
             self.stop(1)
             return
         pause = self._free(place, is_early=True)
@@ -242,7 +242,7 @@ def flush() -> None:
 def how(code: int) -> str:
     """Return in words how a process has ended."""
     if code >= 0:
-        return f"left with exit code {code}"
+        return f"exited with code {code}"
     try:
         return f"was killed by {signal.Signals(-code).name}"
     except ValueError:

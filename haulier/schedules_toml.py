@@ -35,10 +35,10 @@ _LONG_KEY = re.compile(
     r"|#[^\n]*+",
     re.DOTALL | re.MULTILINE,
 )
-NUL = "Must not hold a NUL character."
+NUL = "Must not contain a NUL character."
 # Fields that the API accepts, and why the file does not.
 ELSEWHERE = {
-    name: "Not in the file, which each release applies again: `haulier schedules pause`, which lasts."
+    name: "Not allowed in the file, which each release applies again: use `haulier schedules pause` instead."
     for name in ("paused", "paused_until")
 }
 
@@ -47,7 +47,7 @@ class FaultyFile(HaulierError):
     """The file cannot be applied. `faults` has a line for each reason, with its schedule and its field."""
 
     def __init__(self, path: Path, faults: Sequence[str]) -> None:
-        count = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
+        count = "a fault" if len(faults) == 1 else f"{len(faults)} errors"
         super().__init__(f"{path} has {count}: nothing was changed")
         self.faults = [f"{path}: {fault}" for fault in faults]
 
@@ -73,10 +73,10 @@ def read_schedules(path: Path, kinds: Mapping[str, Kind] | None) -> dict[str, Ru
 def _schedules(path: Path) -> dict[str, Json]:
     document = _document(path)
     if unknown := sorted(document.keys() - {"schedules"}):
-        raise FaultyFile(path, [f"{name}: Unknown; a schedule is a table [schedules.NAME]." for name in unknown])
+        raise FaultyFile(path, [f"{name}: Unknown. A schedule is a table [schedules.NAME]." for name in unknown])
     # If a file is empty, somebody has more often lost its content than wanted to remove all schedules.
     if not isinstance(document.get("schedules"), dict):
-        raise FaultyFile(path, ["There is no table [schedules]; alone it says that there are no schedules."])
+        raise FaultyFile(path, ["The table [schedules] is missing. To remove all schedules, leave it empty."])
     schedules: dict[str, Json] = document["schedules"]
     return schedules
 
@@ -129,7 +129,7 @@ def _rule(name: str, table: Json, jobs: CreateJobRequest) -> Rule:
 def _too_large(job: Json) -> str | None:
     payload = job.get("payload") if isinstance(job, dict) else None
     size = len(json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode())
-    return f"Is {size} bytes long as JSON; it may be {MAX_PAYLOAD_BYTES}." if size > MAX_PAYLOAD_BYTES else None
+    return f"Has {size} bytes as JSON; at most {MAX_PAYLOAD_BYTES} are allowed." if size > MAX_PAYLOAD_BYTES else None
 
 
 # TOML as JSON ----------------------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ def _why_no_json(value: Json) -> str | None:
     if isinstance(value, str | bool):
         return NUL if isinstance(value, str) and "\0" in value else None
     if isinstance(value, int):
-        return None if LEAST_INTEGER <= value <= MOST_INTEGER else "Has more than 64 bits."
+        return None if LEAST_INTEGER <= value <= MOST_INTEGER else "Must fit into 64 bits."
     if isinstance(value, float):
-        return None if math.isfinite(value) else "Is not a number that JSON has."
-    return "Is a date or a time, which JSON does not have: write it as text, in quotes."
+        return None if math.isfinite(value) else "Must be a number that JSON supports."
+    return "Must not be a date or time, which JSON does not support: write it in quotes."

@@ -182,6 +182,6 @@ def test_says_how_many_were_lost_and_only_once(reader, log_to):
     said = [line.partition(" ")[2] for line in reader.read().decode().splitlines() if line.strip("x")]
     assert said == [
         "INFO haulier.test: read again",
-        "WARNING haulier.logs: 3 writes to this log were lost: the disk was full, or nobody read it",
+        "WARNING haulier.logs: 3 writes to this log were lost: the disk was full, or the reader was too slow",
         "INFO haulier.test: and on",
     ]

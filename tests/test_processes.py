@@ -88,7 +88,7 @@ def test_tries_again_a_few_times_and_leaves_with_1():
 
     assert code == 1, log
     assert log.count("cannot start web, trying again in 0 s: [Errno 11] Resource temporarily unavailable") == 4
-    assert "cannot start web, 5 times in a row: leaving with 1: [Errno 11]" in log
+    assert "cannot start web, 5 times in a row: exiting with code 1: [Errno 11]" in log
     assert "started" not in log
 
 

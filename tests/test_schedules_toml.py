@@ -165,17 +165,17 @@ def test_stores_what_the_api_stores(client, tmp_path, kinds, conn, sql):  # noqa
 def test_refuses_what_no_payload_can_hold(tmp_path, kinds):
     expected = {
         "n = 1979-05-27": (
-            "job.payload.n: Is a date or a time, which JSON does not have: write it as text, in quotes."
+            "job.payload.n: Must not be a date or time, which JSON does not support: write it in quotes."
         ),
-        "n = [07:32:00]": "job.payload.n[0]: Is a date or a time, which JSON",
-        "n.a = inf": "job.payload.n.a: Is not a number that JSON has.",
-        "n = nan": "job.payload.n: Is not a number that JSON has.",
-        f"n = {2**64}": "job.payload.n: Has more than 64 bits.",
+        "n = [07:32:00]": "job.payload.n[0]: Must not be a date or time",
+        "n.a = inf": "job.payload.n.a: Must be a number that JSON supports.",
+        "n = nan": "job.payload.n: Must be a number that JSON supports.",
+        f"n = {2**64}": "job.payload.n: Must fit into 64 bits.",
         f"{'n.' * 70}n = 1": "Is nested more than 64 levels deep.",
         f"n = {'[' * 70}{']' * 70}": "Is nested more than 64 levels deep.",
-        f'n = "{"x" * 300_000}"': "job.payload: Is 300008 bytes long as JSON; it may be 262144.",
-        'n = "\\u0000"': "job.payload.n: Must not hold a NUL character.",
-        'n = {"\\u0000" = 1}': "job.payload.n: Must not hold a NUL character.",
+        f'n = "{"x" * 300_000}"': "job.payload: Has 300008 bytes as JSON; at most 262144 are allowed.",
+        'n = "\\u0000"': "job.payload.n: Must not contain a NUL character.",
+        'n = {"\\u0000" = 1}': "job.payload.n: Must not contain a NUL character.",
     }
     head = '[schedules.nightly]\ncron = "@daily"\njob.kind = "webhook_delivery"\n[schedules.nightly.job.payload]\n'
 
@@ -195,7 +195,8 @@ def test_says_that_a_pause_is_not_for_the_file(tmp_path, kinds):
     faults_of_it = told(one(tmp_path, {**BODY, "paused": True}), kinds)
 
     assert faults_of_it == [
-        "nightly: paused: Not in the file, which each release applies again: `haulier schedules pause`, which lasts."
+        "nightly: paused: Not allowed in the file, which each release applies again: use `haulier schedules pause`"
+        " instead."
     ]
 
 

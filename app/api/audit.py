@@ -18,14 +18,14 @@ from .openapi.document import LOOKED_BACK_TO, NEXT_PAGE, fails
 from .reading import Blueprint, ViewResult, looked_back_to, next_page
 from .schemas.audit_entry import ActionResponse
 
-blp = Blueprint("audit", __name__, description="Who did what: the record.")
+blp = Blueprint("audit", __name__, description="The audit log: who did what.")
 
 
 @blp.route("/audit")
 class Audit(MethodView):
     """The record."""
 
-    @needs(Scope.OPERATE, slow=True, every_queue="the record is that of every queue")
+    @needs(Scope.OPERATE, slow=True, every_queue="the record covers every queue")
     @fails(blp, 422, 503)
     @blp.doc(operationId="list_audit")
     @blp.arguments(ListAudit(), location="query")
@@ -33,14 +33,15 @@ class Audit(MethodView):
         200,
         ActionResponse(many=True),
         headers={**NEXT_PAGE, **LOOKED_BACK_TO},
-        description="What was done, newest first.",
+        description="The actions, newest first.",
     )
     def get(self, asked: dict[str, Any]) -> ViewResult:
-        """List what operators did, newest first.
+        """List what operators did (the audit log), newest first.
 
-        For the next page follow the `Link` header, or repeat the call with `cursor` set to `Next-Cursor`. Both are
-        absent on the last page. A look for a rare actor, action or target ends after 10,000 entries: `Looked-Back-To`
-        says where, the page may then be short or empty, and the next page goes on from there.
+        For the next page, follow the `Link` header or repeat the call with `cursor` set to `Next-Cursor`. Both headers
+        are absent on the last page. A search for a rare actor, action or target stops after 10,000 entries. The page
+        may then be short or empty, `Looked-Back-To` says how far the search got, and the next page continues from
+        there.
         """
         wanted = ActionFilter(
             job_id=asked.get("job"),

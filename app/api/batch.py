@@ -53,13 +53,13 @@ BATCH_BODY: dict[str, Json] = {
                 "type": "array",
                 "items": JOB_REQUEST,
                 "minItems": 1,
-                "description": f"At most {MAX_ITEMS} requests for a job.",
+                "description": f"An array of at most {MAX_ITEMS} job requests.",
             }
         },
         NDJSON_TYPE: {
             "schema": {
                 "type": "string",
-                "description": f"A request for a job on each line, at most {MAX_LINES} of them.",
+                "description": f"One job request per line, at most {MAX_LINES} lines.",
             }
         },
     },
@@ -67,7 +67,7 @@ BATCH_BODY: dict[str, Json] = {
 
 blp = Blueprint("batch", __name__)
 
-UNEXPLAINED = f"the request does not fit (what is wrong is said of the first {MAX_EXPLAINED} jobs that are refused)"
+UNEXPLAINED = f"the request is invalid (details are given for the first {MAX_EXPLAINED} refused jobs)"
 
 # Returns the JSON of one item; an error that it raises concerns this item alone.
 Item = Callable[[], Json]
@@ -81,17 +81,17 @@ class Batch(MethodView):
     @fails(blp, 400, 409, 413, 415, 422, 503)
     @blp.arguments(BatchOptions(), location="query")
     @blp.doc(operationId="enqueue_jobs", requestBody=BATCH_BODY)
-    @blp.alt_response(200, schema=BatchOutcomes(), description="`atomic=false`: what became of each.")
-    @blp.response(201, BatchResponse(), description="All are stored.")
+    @blp.alt_response(200, schema=BatchOutcomes(), description="With `atomic=false`: the result of each job.")
+    @blp.response(201, BatchResponse(), description="All jobs are stored.")
     def post(self, options: dict[str, str]) -> Response:
         """Enqueue many jobs.
 
-        A JSON array of up to 1,000 requests, or up to 10,000 as lines of JSON (`application/x-ndjson`). All or
-        nothing, and on 422 `details` is keyed by index; with `atomic=false` each by itself. Idempotency keys stand in
-        the items.
+        Send a JSON array of up to 1,000 requests, or up to 10,000 lines of JSON (`application/x-ndjson`). Either all
+        jobs are stored or none; on 422, `details` is keyed by index. With `atomic=false` each job is stored or refused
+        separately. Set idempotency keys in the items.
         """
         if "Idempotency-Key" in request.headers:
-            raise Invalid({"Idempotency-Key": ["Belongs into each item, as idempotency_key."]})
+            raise Invalid({"Idempotency-Key": ["Not allowed in a batch: set idempotency_key in each item."]})
         # The views print their answers themselves: marshmallow would take as long for one as Postgres for the jobs.
         content_type, raw = body_type(JSON_TYPE, NDJSON_TYPE), body()
         items = read_items(content_type, raw)
@@ -109,7 +109,7 @@ def read_items(content_type: str, raw: bytes) -> Iterator[Item]:
         empty = False
         yield item
     if empty:
-        raise Invalid({"_schema": ["Must hold at least one job."]})
+        raise Invalid({"_schema": ["Must have at least one job."]})
 
 
 def _elements(raw: bytes) -> Iterator[Item]:
@@ -122,7 +122,7 @@ def _elements(raw: bytes) -> Iterator[Item]:
     for element in islice(found, MAX_ITEMS):
         yield partial(_itself, element)
     if more := sum(1 for _ in found):
-        raise TooLarge(f"the array holds {MAX_ITEMS + more} jobs; it may hold {MAX_ITEMS}")
+        raise TooLarge(f"the array has {MAX_ITEMS + more} jobs; at most {MAX_ITEMS} are allowed")
 
 
 def _itself(value: Json) -> Json:
@@ -133,7 +133,7 @@ def _lines(raw: bytes) -> Iterator[Item]:
     if raw.count(b"\n") >= MAX_LINES:
         jobs = sum(1 for line in BytesIO(raw) if line.strip())
         if jobs > MAX_LINES:
-            raise TooLarge(f"the body holds {jobs} jobs; it may hold {MAX_LINES}")
+            raise TooLarge(f"the body has {jobs} jobs; at most {MAX_LINES} are allowed")
     for number, line in enumerate(BytesIO(raw), 1):
         if line.strip():
             yield partial(_parse_line, line.removesuffix(b"\n"), number)
@@ -141,7 +141,7 @@ def _lines(raw: bytes) -> Iterator[Item]:
 
 def _parse_line(line: bytes, number: int) -> Json:
     if len(line) > BODY_BYTES:
-        raise TooLarge(f"line {number} is {len(line)} bytes long; it may be {BODY_BYTES}")
+        raise TooLarge(f"line {number} has {len(line)} bytes; at most {BODY_BYTES} are allowed")
     return parse(line, what=f"line {number}")
 
 
@@ -203,9 +203,9 @@ def _store_all(conn: Connection, drafts: Sequence[Draft]) -> list[Stored]:
 
 def _all_of(faults: Mapping[str, Invalid], unread: int) -> Invalid:
     details = {index: error.details for index, error in faults.items()}
-    said = f"the request does not fit: {explain(details)}"
+    said = f"the request is invalid: {explain(details)}"
     if unread:
-        said = f"{cut(said, MAX_MESSAGE // 2)} ({unread} more jobs were not looked at)"
+        said = f"{cut(said, MAX_MESSAGE // 2)} ({unread} more jobs were not checked)"
     left_out = sum(error.left_out for error in faults.values())
     return Invalid(details, said, most=MAX_EXPLAINED * MAX_ITEM_FAULTS, left_out=left_out)
 
@@ -213,12 +213,14 @@ def _all_of(faults: Mapping[str, Invalid], unread: int) -> Invalid:
 def _refuse(stored: Sequence[Stored]) -> None:
     mismatched = [index for index, each in enumerate(stored) if each.receipt is Receipt.MISMATCH]
     if mismatched:
-        reason = {"idempotency_key": ["Stands for another request."]}
+        reason = {"idempotency_key": ["Was used for a different request."]}
         raise IdempotencyMismatch({str(index): reason for index in mismatched})
     gone = [str(index) for index, each in enumerate(stored) if each.receipt is Receipt.GONE]
     if gone:
         items = ", ".join(gone[:20])
-        raise IdempotencyGone(f"the idempotency keys of these items are known, but their jobs are gone: {items}")
+        raise IdempotencyGone(
+            f"the idempotency keys of these items were used before, but their jobs are no longer kept: {items}"
+        )
 
 
 def _one_by_one(items: Iterator[Item]) -> Response:

@@ -85,7 +85,9 @@ def _changes(asked: dict[str, Any], job: StoredJob) -> Changes:
     stored = job.payload
     kind: Kind | None = service().kinds.get(job.kind)
     if kind is None:
-        raise Invalid({"payload": ["Its kind is not known here, so that a payload cannot be checked."]})
+        raise Invalid(
+            {"payload": ["Cannot be changed: this service does not know the kind, so it cannot check the payload."]}
+        )
     tree = secret_fields(kind.schema)
     fields["payload"] = _checked(kind, tree, fields["payload"], stored)
     noted = _noted({"old": stored, "new": fields["payload"]}, tree)
@@ -99,7 +101,7 @@ def _checked(kind: Kind, tree: Tree | None, payload: dict[str, Json], stored: di
             payload = with_kept(payload, stored, tree)
         except NothingToKeep as error:
             raise Invalid(
-                _at(("payload", *error.path), "Hides no secret that could be kept: send the value.")
+                _at(("payload", *error.path), "There is no stored secret to keep here: send the value.")
             ) from None
     try:
         kind.schema.load(payload)

@@ -30,16 +30,16 @@ LOCK_SECONDS = 0.2
 class DatabaseView(MethodView):
     """The database."""
 
-    @needs(Scope.OPERATE, slow=True, every_queue="the database is that of every queue")
+    @needs(Scope.OPERATE, slow=True, every_queue="the database covers every queue")
     @fails(blp, 503)
     @blp.doc(operationId="check_database")
-    @blp.response(200, DatabaseResponse(), description="All checks, and the tables.")
+    @blp.response(200, DatabaseResponse(), description="The checks and the tables.")
     def get(self) -> dict[str, Any]:
         """Check the health of the database.
 
-        Each check has its state and number, what such trouble does to jobs, and the fix. What the role of the API may
-        not see is `unknown`, and the message says so. The tables are the largest first; if they could not be
-        looked at, `tables` is null and `tables_message` says why.
+        Each check has a state, a number, its effect on jobs, and the fix. A check is `unknown` if the role of the API
+        may not read it; its message says so. Tables are sorted by size, largest first. If they could not be read,
+        `tables` is null and `tables_message` says why.
         """
         with connection() as conn:
             found = check_database(conn, retention_days=service().config.retention_days)

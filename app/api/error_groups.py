@@ -22,7 +22,7 @@ from .openapi.document import NEXT_PAGE, fails, takes
 from .reading import Blueprint, ViewResult, json_body, next_page
 from .schemas.error_groups import ErrorGroupResponse, OneErrorResponse
 
-blp = Blueprint("errors", __name__, description="Failed attempts, in groups by what their errors have in common.")
+blp = Blueprint("errors", __name__, description="Failed attempts, grouped by similar errors.")
 
 MUTE = MuteErrors()
 
@@ -39,12 +39,12 @@ class Errors(MethodView):
         200,
         ErrorGroupResponse(many=True),
         headers=NEXT_PAGE,
-        description="The groups that were seen in the span, last seen first.",
+        description="The groups seen in the span, last seen first.",
     )
     def get(self, asked: dict[str, Any]) -> ViewResult:
-        """List the groups of failed attempts that were seen in a span, last seen first.
+        """List the error groups seen in a span, last seen first.
 
-        For the next page follow the `Link` header, or repeat the call with `cursor` set to `Next-Cursor`.
+        For the next page, follow the `Link` header or repeat the call with `cursor` set to `Next-Cursor`.
         """
         after = read_after(asked.pop("cursor")) if "cursor" in asked else None
         with connection() as conn:
@@ -64,18 +64,18 @@ class OneError(MethodView):
     @blp.arguments(AskError(), location="query")
     @blp.response(200, OneErrorResponse(), description="The group.")
     def get(self, asked: dict[str, Any], error_id: str) -> ErrorGroup:
-        """Look at a group of failed attempts."""
+        """Get an error group."""
         number = id_in(error_id)
         with connection() as conn:
             found = get_error(conn, number, ErrorFilter(asked["span"], queues=caller().queues))
             return error_as_shown(conn, found)
 
-    @needs(Scope.OPERATE, every_queue="a group of errors is that of every queue")
+    @needs(Scope.OPERATE, every_queue="an error group covers every queue")
     @fails(blp, 400, 404, 413, 415, 422, 503)
     @blp.doc(operationId="mute_error", requestBody=takes(MuteErrors))
-    @blp.response(200, OneErrorResponse(), description="The group, with its counts of the last 24 hours.")
+    @blp.response(200, OneErrorResponse(), description="The group, with the counts of the last 24 hours.")
     def patch(self, error_id: str) -> ErrorGroup:
-        """Mute a group until a time, or no longer. Its attempts are counted as before."""
+        """Mute or unmute an error group. Its attempts are still counted."""
         number = id_in(error_id)
         asked = load(MUTE, json_body())
         with connection() as conn:

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class IdempotencyMismatch(Invalid):
-    """The idempotency key stands for another request."""
+    """The idempotency key was used for a different request."""
 
     def __init__(self, details: Mapping[str, Json] | None = None) -> None:
         super().__init__(details or MISMATCHED, self.__doc__)
@@ -33,14 +33,14 @@ class JobsRefused(Invalid):
     def __init__(self, refused: Mapping[int, RowRefused], count: int) -> None:
         details = {str(index): [str(error)] for index, error in refused.items()}
         first = next(iter(refused.values()))
-        super().__init__(details, f"the database refuses {len(refused)} of {count} jobs: {first}")
+        super().__init__(details, f"the database refuses {len(refused)} of {count} jobs, so none was stored: {first}")
 
 
 class IdempotencyGone(HaulierError):
-    """The idempotency key is known, but its job is no longer kept."""
+    """The idempotency key was used before, but its job is no longer kept."""
 
 
-MISMATCHED: Mapping[str, Json] = {"idempotency_key": ["Stands for another request."]}
+MISMATCHED: Mapping[str, Json] = {"idempotency_key": ["Was used for a different request."]}
 
 ANSWERS: dict[type[Exception], ErrorAnswer] = {
     **request_errors.ANSWERS,

@@ -28,12 +28,12 @@ class Explain(MethodView):
     @needs(Scope.READ, slow=True)
     @fails(blp, 404, 503)
     @blp.doc(operationId="explain_job")
-    @blp.response(200, ExplainResponse(), description="Why it waits, or who runs it.")
+    @blp.response(200, ExplainResponse(), description="Why the job waits, or which worker runs it.")
     def get(self, job_id: UUID) -> dict[str, Any]:
-        """Read why a job waits.
+        """Explain why a job waits.
 
-        The reasons are what keeps claims from taking the job now: once none is left it starts. For a job that runs it
-        says who runs it.
+        `reasons` lists everything that keeps the job from starting; once none is left, it starts. For a running job,
+        `run` says which worker runs it.
         """
         timeouts = {kind.name: kind.timeout for kind in service().kinds.values()}
         with connection() as conn:

@@ -12,6 +12,7 @@ from flask.views import MethodView
 from haulier import worker_state
 from haulier.domain.errors import ReadOnly, Refusal, StatementRefused
 from haulier.domain.job import Json
+from haulier.domain.text import count
 from haulier.postgres.statements import Connection
 from haulier.queue.health import overview
 from haulier.queue.health.overview import WorkerHealth
@@ -82,13 +83,14 @@ def _warnings(conn: Connection, health: WorkerHealth) -> Iterator[str]:
     yield from _of_the_worker_beside(health)
     # No queue is named: anybody may ask.
     if health.without_scans:
-        yield f"the looks for new jobs fail in {health.without_scans} workers: see their logs"
+        yield f"{count(health.without_scans, 'worker')} cannot look for new jobs: see the log"
     unserved: Unserved = current_app.extensions["haulier_unserved"]
     if not health.serve_every_queue and unserved.found(conn):
         yield (
-            "due jobs wait in queues that no live worker serves: see WORKER_QUEUES, and haulier_due_jobs_unserved"
+            "due jobs wait in queues that no live worker serves: check WORKER_QUEUES and the metric"
+            " haulier_due_jobs_unserved"
             if health.workers
-            else "due jobs wait, and no worker lives"
+            else "due jobs wait, and no worker is running"
         )
 
 
@@ -99,15 +101,14 @@ class Health(MethodView):
     @needs(Entry.ANYONE, quiet=True)
     @fails(blp, 503)
     @blp.doc(operationId="check_health")
-    @blp.response(200, HealthResponse(), description="The service and its database answer.")
+    @blp.response(200, HealthResponse(), description="The service and its database respond.")
     def get(self) -> Json:
-        """Ask whether jobs can be enqueued.
+        """Check whether jobs can be enqueued.
 
-        Inserts a job every 5 s at most, and rolls that back: so a full disk, a lock on the table and a read-
-        only server are noticed. Also looks whether jobs can end, which takes a partition of the history. If
-        workers cannot look for new jobs, if due jobs wait in queues that no live worker serves, or if the
-        worker that `haulier all` runs beside this API is away, `warnings` say so: what is enqueued is kept, and
-        starts late.
+        At most every 5 s it inserts a job and rolls back, which detects a full disk, a locked table and a read-only
+        server. It also checks that history has a partition, without which jobs cannot end. `warnings` report workers
+        that cannot look for new jobs, due jobs in queues that no live worker serves, and a missing worker of `haulier
+        all`: such jobs are stored but start late.
         """
         with connection() as conn:
             current_app.extensions["haulier_writes"].check(conn)
@@ -121,20 +122,20 @@ def _of_the_worker_beside(health: WorkerHealth) -> list[str]:
     if runs is None:
         return []
     if not runs:
-        return ["the worker of `haulier all` is not running: it is being started again"]
-    return [] if health.here else ["the worker of `haulier all` does not beat: see its log"]
+        return ["the worker of `haulier all` is not running: it is being restarted"]
+    return [] if health.here else ["the worker of `haulier all` sends no heartbeat: see its log"]
 
 
 @blp.route("/health/live")
 class Live(MethodView):
-    """The process alone."""
+    """Only the process."""
 
     @needs(Entry.ANYONE, quiet=True)
     @blp.doc(operationId="check_liveness")
-    @blp.response(200, HealthResponse(), description="The process answers.")
+    @blp.response(200, HealthResponse(), description="The process responds.")
     def get(self) -> Json:
-        """Ask whether the process answers.
+        """Check whether the process responds.
 
-        Does not look at the database: a platform that restarts on a failure would only make an outage worse.
+        Does not check the database: a platform that restarts on failure would make an outage worse.
         """
         return {"status": "ok"}

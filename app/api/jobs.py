@@ -34,7 +34,7 @@ from .reading import Blueprint, ViewResult, json_body, looked_back_to, next_page
 from .schemas.job import JobResponse
 from .schemas.response_schemas import CancelResponse, CountResponse
 
-blp = Blueprint("jobs", __name__, description="Enqueue, look at, change, cancel, retry, copy and delete jobs.")
+blp = Blueprint("jobs", __name__, description="Enqueue, read, change, cancel, retry, copy and delete jobs.")
 
 IDEMPOTENCY_HEADER = IdempotencyHeader()
 
@@ -60,14 +60,14 @@ class Jobs(MethodView):
         200,
         schema=JobResponse(),
         headers={**LOCATION, **REPLAYED},
-        description="The key was known: the job as it is now.",
+        description="The idempotency key is known: this is the job as it is now.",
     )
-    @blp.response(201, JobResponse(), headers=LOCATION, description="The job is stored, and will run.")
+    @blp.response(201, JobResponse(), headers=LOCATION, description="The job is stored and will run.")
     def post(self) -> ViewResult:
         """Enqueue a job.
 
-        201 means that the job is committed to the database. It then runs at least once: make handlers idempotent.
-        To be able to repeat this call safely, send an `Idempotency-Key`.
+        201 means that the job is committed to the database. It then runs at least once, so make handlers idempotent.
+        Send an `Idempotency-Key` to make this call safe to repeat.
         """
         key, checks = _idempotency_key(), enqueuing()
         draft = checks.draft(json_body(), key)
@@ -85,11 +85,11 @@ class Jobs(MethodView):
     def get(self, asked: dict[str, Any]) -> ViewResult:
         """List jobs, newest first.
 
-        For the next page follow the `Link` header, or repeat the call with `cursor` set to `Next-Cursor`. Both are
-        absent on the last page. A page of large jobs is shorter than `limit`: it ends after some 8 MB. So is one of a
-        filter that few jobs match: a look that takes long ends, `Looked-Back-To` says where, and the next page goes on
-        from there. `payload.<path>=<value>`, up to five times, finds jobs with this text at that place of the payload.
-        With `sort` it is the first jobs in that order, and no page follows.
+        For the next page, follow the `Link` header or repeat the call with `cursor` set to `Next-Cursor`. Both headers
+        are absent on the last page. A page may be shorter than `limit`: it ends after about 8 MB, and a search that
+        few jobs match stops early. `Looked-Back-To` then says how far the search got, and the next page continues from
+        there. `payload.<path>=<value>`, up to five times, matches a string in the payload. With `sort` there is only
+        one page.
         """
         wanted = job_filter(asked, after=asked.get("cursor"), limit=asked["limit"], offset=asked.get("offset", 0))
         if "sort" in asked:
@@ -146,9 +146,9 @@ class JobCount(MethodView):
     def get(self, asked: dict[str, Any]) -> ViewResult:
         """Count jobs.
 
-        Waiting and running jobs of a queue or kind are as a worker has last counted them, at most a minute ago. Others
-        are counted now, newest first; if that takes long it ends, `Looked-Back-To` says where, and `is_exact` is
-        false. `payload.<path>=<value>` counts as in the list.
+        For waiting and running jobs of a queue or kind, this is the last count of a worker, at most a minute old.
+        Other jobs are counted now, newest first. If that takes too long, counting stops: `is_exact` is false and
+        `Looked-Back-To` says how far it got. `payload.<path>=<value>` filters as in the list.
         """
         with connection() as conn:
             count = search.count_jobs(conn, job_filter(asked))
@@ -162,9 +162,9 @@ class OneJob(MethodView):
     @needs(Scope.READ)
     @fails(blp, 404, 503)
     @blp.doc(operationId="get_job")
-    @blp.response(200, JobResponse(), description="The job, live or finished.")
+    @blp.response(200, JobResponse(), description="The job, whether live or finished.")
     def get(self, job_id: UUID) -> StoredJob:
-        """Look at a job."""
+        """Get a job."""
         with connection() as conn:
             return as_shown(visible(conn, job_id, caller().queues))
 
@@ -173,21 +173,22 @@ class OneJob(MethodView):
     @blp.doc(operationId="change_job", requestBody=REQUIRED_BODY)
     @blp.response(200, JobResponse(), description="The job as it is now.")
     def patch(self, job_id: UUID) -> StoredJob:
-        """Change a job that waits.
+        """Change a waiting job.
 
-        What is absent, or null, stays. 409 for a job that runs or has ended. `max_attempts` has to be more than
-        `attempts`. The payload is checked against the job's kind. The record keeps what was there before.
+        Fields that are absent or null stay unchanged. 409 if the job is running or has ended. `max_attempts` must be
+        more than `attempts`. The payload is checked against the kind's schema. The audit log keeps the old values.
         """
         return acted(jobs.change, job_id, is_required=True)
 
     @needs(Scope.ADMIN)
     @fails(blp, 404, 409, 422, 503)
     @blp.doc(operationId="delete_job")
-    @blp.response(204, description="It is gone.")
+    @blp.response(204, description="The job is deleted.")
     def delete(self, job_id: UUID) -> None:
-        """Delete a job that has ended.
+        """Delete a finished job.
 
-        409 while it is live: cancel it first. Its idempotency key stays, and a repeated request is then 409.
+        409 while the job is live: cancel it first. Its idempotency key stays, so repeating its original request gets
+        409.
         """
         with connection() as conn:
             jobs.delete(conn, job_id, actor=caller().id, queues=caller().queues)
@@ -204,13 +205,13 @@ class Cancel(MethodView):
         202,
         schema=CancelResponse(),
         headers={**LOCATION, **RETRY_AFTER},
-        description="It is running, and was asked to stop. It ends `cancelled`, whatever its handler returns.",
+        description="The job is running and was asked to stop. It ends as `cancelled`, whatever its handler returns.",
     )
-    @blp.response(200, CancelResponse(), description="It was waiting, and will not run.")
+    @blp.response(200, CancelResponse(), description="The job was waiting and will not run.")
     def post(self, job_id: UUID) -> ViewResult:
         """Cancel a job.
 
-        Needs no body. 409 for a job that has ended.
+        The body may be empty. 409 if the job has ended.
         """
         with connection() as conn:
             cancelled = jobs.cancel(conn, job_id, actor=caller().id, queues=caller().queues)
@@ -226,12 +227,12 @@ class Retry(MethodView):
     @needs(Scope.OPERATE)
     @fails(blp, 400, 404, 409, 413, 415, 422, 503)
     @blp.doc(operationId="retry_job", requestBody=OPTIONAL_BODY)
-    @blp.response(200, JobResponse(), description="The job, queued again with a full budget.")
+    @blp.response(200, JobResponse(), description="The job, queued again with all its attempts.")
     def post(self, job_id: UUID) -> StoredJob:
         """Queue a failed or cancelled job again.
 
-        Needs no body; what one has is changed. `attempts` begins at 0; `last_error` and `errors` are kept. 409 for a
-        job in another state.
+        The body may be empty, or have changes to make. `attempts` restarts at 0; `last_error` and `errors` are kept.
+        409 if the job is in another state.
         """
         return acted(jobs.retry, job_id)
 
@@ -243,12 +244,13 @@ class Copy(MethodView):
     @needs(Scope.OPERATE, also=Scope.ENQUEUE)
     @fails(blp, 400, 404, 409, 413, 415, 422, 503)
     @blp.doc(operationId="copy_job", requestBody=OPTIONAL_BODY)
-    @blp.response(201, JobResponse(), headers=LOCATION, description="The new job, which will run.")
+    @blp.response(201, JobResponse(), headers=LOCATION, description="The new job.")
     def post(self, job_id: UUID) -> ViewResult:
-        """Enqueue a new job like this one, in whatever state that is.
+        """Enqueue a copy of a job in any state.
 
-        Needs no body; what one has is changed. Kind, payload, queue, priority, `max_attempts`, `timeout_seconds` and
-        tags are those of the original; all else is as of any new job, and it has no idempotency key.
+        The body may be empty, or have changes to make. The copy has the kind, payload, queue, priority,
+        `max_attempts`, `timeout_seconds` and tags of the original. Everything else is as for a new job; it has no
+        idempotency key.
         """
         made = acted(jobs.copy, job_id, enqueues=True)
         return made, 201, {"Location": location_of(made.id)}

@@ -24,7 +24,7 @@ blp = Blueprint("keys", __name__, description="API keys.")
 
 # All but what has to be written otherwise.
 SHOWN = ("id", "name", "rate_limit", "created_at", "expires_at", "last_used_at", "revoked_at", "rotated_until")
-WHY = "an API key may be good for every queue"
+WHY = "an API key may be valid for every queue"
 
 
 @blp.route("/keys")
@@ -37,9 +37,9 @@ class Keys(MethodView):
     @blp.arguments(ListKeys(), location="query")
     @blp.response(200, KeyResponse(many=True), headers=NEXT_PAGE, description="Newest first.")
     def get(self, asked: dict[str, Any]) -> ViewResult:
-        """List API keys, also those that were revoked or have expired, newest first.
+        """List API keys, including revoked and expired ones, newest first.
 
-        For the next page follow the `Link` header, or repeat the call with `cursor` set to `Next-Cursor`.
+        For the next page, follow the `Link` header or repeat the call with `cursor` set to `Next-Cursor`.
         """
         with connection() as conn:
             found, has_more = api_keys.page_of_keys(conn, before=asked.get("cursor"), limit=asked["limit"])
@@ -48,11 +48,12 @@ class Keys(MethodView):
     @needs(Scope.ADMIN, every_queue=WHY)
     @fails(blp, 400, 413, 415, 422, 503)
     @blp.doc(operationId="create_key", requestBody=takes(CreateKey))
-    @blp.response(201, NewKeyResponse(), description="The key; it is shown this once.")
+    @blp.response(201, NewKeyResponse(), description="The new key, which is shown only this once.")
     def post(self) -> dict[str, Any]:
-        """Make an API key.
+        """Create an API key.
 
-        403 if the service may not: the message names the command that does. To repeat the call makes another key.
+        403 if the database role of the service may not create keys: the message names the command to use. Repeating
+        this call creates another key.
         """
         new = read_key(json_body())
         with connection() as conn:
@@ -66,12 +67,12 @@ class Rotate(MethodView):
     @needs(Scope.ADMIN, every_queue=WHY)
     @fails(blp, 400, 404, 413, 415, 422, 503)
     @blp.doc(operationId="rotate_key", requestBody=takes(RotateKey, required=False))
-    @blp.response(200, NewKeyResponse(), description="The key with its new secret; it is shown this once.")
+    @blp.response(200, NewKeyResponse(), description="The key with its new secret, which is shown only this once.")
     def post(self, key_id: str) -> dict[str, Any]:
         """Give a key a new secret.
 
-        Needs no body. The old secret is good for `hours` more; one from before that is not. 404 for a key that was
-        revoked or has expired.
+        The body may be empty. The old secret stays valid for `hours`; any older secret ends now. 404 if the key is
+        revoked or expired.
         """
         overlap = read_overlap(optional_body())
         with connection() as conn:
@@ -87,9 +88,9 @@ class Revoke(MethodView):
     @blp.doc(operationId="revoke_key")
     @blp.response(200, KeyResponse(), description="The key as it is now.")
     def post(self, key_id: str) -> dict[str, Any]:
-        """End a key for good.
+        """Revoke an API key.
 
-        Needs no body. Web processes stop taking it within 5 s. 404 for a key that was revoked before.
+        The body may be empty. All web processes refuse the key within 5 s. 404 if the key is already revoked.
         """
         with connection() as conn:
             return _shown(api_keys.revoke(conn, _read(key_id), actor=caller().id))

@@ -12,7 +12,7 @@ from ..http.service import service
 from .reading import Blueprint
 from .schemas.response_schemas import KindResponse
 
-blp = Blueprint("kinds", __name__, description="What can be enqueued.")
+blp = Blueprint("kinds", __name__, description="The kinds of jobs.")
 
 
 @blp.route("/kinds")
@@ -21,9 +21,9 @@ class Kinds(MethodView):
 
     @needs(Entry.ANY_KEY)
     @blp.doc(operationId="list_kinds")
-    @blp.response(200, KindResponse(many=True), description="Every kind, by name.")
+    @blp.response(200, KindResponse(many=True), description="All kinds, by name.")
     def get(self) -> list[Json]:
-        """List the kinds, each with the JSON schema of its payload."""
+        """List the kinds with the JSON schemas of their payloads."""
         return [
             {
                 "kind": kind.name,

@@ -108,15 +108,17 @@ class Queues(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the gauges; when the database is away, only the one that says so."""
         known = self._overview()
-        yield GaugeMetricFamily("haulier_database_up", "Whether the database answers.", value=float(known is not None))
+        yield GaugeMetricFamily(
+            "haulier_database_up", "1 if the database answers, else 0.", value=float(known is not None)
+        )
         if known is None:
             return
         jobs = GaugeMetricFamily(
-            "haulier_jobs", "Live jobs, of all but the largest queues together.", labels=["queue", "status"]
+            "haulier_jobs", "Live jobs; queues beyond the largest are summed up.", labels=["queue", "status"]
         )
         oldest = GaugeMetricFamily(
             "haulier_oldest_due_job_seconds",
-            "How long the oldest due job has waited; 0: none is due, or the queue is paused.",
+            "How long the oldest due job has waited; 0: no job is due, or the queue is paused.",
             labels=["queue"],
         )
         unserved = GaugeMetricFamily(
@@ -137,21 +139,23 @@ class Queues(Collector):
         yield GaugeMetricFamily(
             "haulier_paused_queues", "Queues that an operator has paused.", value=known.paused_queues
         )
-        yield GaugeMetricFamily("haulier_workers", "Workers that beat within their lease.", value=known.health.workers)
+        yield GaugeMetricFamily(
+            "haulier_workers", "Workers with a heartbeat within their lease.", value=known.health.workers
+        )
         yield GaugeMetricFamily(
             "haulier_workers_without_scans",
-            "Of these, those whose looks for jobs that are new to them fail.",
+            "Workers that cannot look for new jobs.",
             value=known.health.without_scans,
         )
         if known.health.oldest_beat_seconds is not None:
             yield GaugeMetricFamily(
                 "haulier_oldest_beat_seconds",
-                "How long ago the quietest worker last beat.",
+                "Age of the oldest heartbeat of all workers.",
                 value=known.health.oldest_beat_seconds,
             )
         yield GaugeMetricFamily(
             "haulier_history_days_ahead",
-            "For how many days there is a history partition; at 0 nothing can settle.",
+            "Days for which history partitions exist; at 0, jobs cannot end.",
             value=known.history_days_ahead,
         )
         yield from self._of_schedules(known)
@@ -159,17 +163,17 @@ class Queues(Collector):
     def _of_schedules(self, known: Overview) -> Iterator[Metric]:
         yield GaugeMetricFamily(
             "haulier_overdue_schedules",
-            "Schedules with a tick that has been due for 10 s and that nobody has decided.",
+            "Schedules with a tick that has been due for 10 s and is still undecided.",
             value=known.overdue.schedules,
         )
         yield GaugeMetricFamily(
             "haulier_oldest_due_tick_seconds",
-            "How long the oldest tick has been due that nobody has decided; 0: none is due.",
+            "How long the oldest undecided tick has been due; 0: no tick is due.",
             value=known.overdue.oldest_seconds,
         )
         failed = GaugeMetricFamily(
             "haulier_schedule_failures",
-            "Last jobs of a schedule that failed for good, one after the other, if that is 3 or more.",
+            "Number of consecutive permanent failures of the last jobs of a schedule, if that is 3 or more.",
             labels=["schedule"],
         )
         for schedule, jobs in self._failing.worst():
@@ -290,14 +294,14 @@ def register(app: App) -> None:
 class MetricsView(MethodView):
     """The metrics of the service."""
 
-    @needs(Scope.READ, quiet=True, takes_metrics_token=True, every_queue="the metrics name every queue")
+    @needs(Scope.READ, quiet=True, takes_metrics_token=True, every_queue="the metrics cover every queue")
     @fails(blp)
     @blp.doc(operationId="get_metrics")
     @blp.response(200, {"type": "string"}, content_type="text/plain", description="Prometheus text.")
     def get(self) -> Response:
-        """Read the metrics.
+        """Get the metrics.
 
-        Requests of all processes, depth of the queues, age of the oldest due job, workers and their heartbeats.
+        Covers the requests of all web processes, queue depths, the age of the oldest due job, workers and heartbeats.
         """
         exposition: Exposition = current_app.extensions["haulier_metrics"]
         text, content_type = exposition.render(request.headers.get("Accept"))

@@ -31,12 +31,12 @@ from .reading import JSON_TYPE, Blueprint, ViewResult, json_body, next_page
 from .schemas.operation import OperationResponse, PreviewResponse
 
 blp = Blueprint(
-    "operations", __name__, description="What is done to all jobs of a filter: preview, start, watch, stop."
+    "operations", __name__, description="Actions on all jobs that match a filter: preview, start, watch, stop."
 )
 
 PREVIEW = PreviewResponse()
 LOCATION = {
-    "Location": {"description": "The operation's path.", "schema": {"type": "string", "format": "uri-reference"}}
+    "Location": {"description": "Path of the operation.", "schema": {"type": "string", "format": "uri-reference"}}
 }
 
 
@@ -47,14 +47,18 @@ class Operations(MethodView):
     @needs(Scope.OPERATE, slow=True)
     @fails(blp, 400, 403, 409, 413, 415, 422, 503)
     @blp.doc(operationId="start_operation", requestBody=takes(StartOperation))
-    @blp.alt_response(200, schema=PREVIEW, description="With `dry_run`: what it would act on. Nothing is done.")
-    @blp.response(202, OperationResponse(), headers=LOCATION, description="It is stored, and will be worked off.")
+    @blp.alt_response(
+        200, schema=PREVIEW, description="With `dry_run`: the jobs that the operation would act on. Nothing is changed."
+    )
+    @blp.response(
+        202, OperationResponse(), headers=LOCATION, description="The operation is stored; workers will carry it out."
+    )
     def post(self) -> ViewResult | Response:
-        """Do something to all jobs of a filter.
+        """Act on all jobs that match a filter.
 
-        With `dry_run` only say which jobs those are. Started with the `as_of` of that answer, an operation acts on no
-        other job, and on none that has changed since: the set can shrink, never grow. Workers work it off, beginning
-        after `starts_in_seconds`. To delete needs the scope admin.
+        With `dry_run`, only report which jobs match. An operation started with the `as_of` of that preview acts only
+        on those jobs, and skips jobs that have changed since: the set can shrink, never grow. Workers carry the
+        operation out, starting after `starts_in_seconds`. Deleting needs the scope `admin`.
         """
         order, as_of, is_preview = _order(json_body())
         with connection() as conn:
@@ -74,8 +78,8 @@ class Operations(MethodView):
     def get(self, asked: dict[str, Any]) -> ViewResult:
         """List operations, newest first.
 
-        For the next page follow the `Link` header, or repeat the call with `cursor` set to `Next-Cursor`. A key of
-        some queues sees those that were started with keys of these.
+        For the next page, follow the `Link` header or repeat the call with `cursor` set to `Next-Cursor`. A key that
+        is limited to some queues sees only operations that were started with such keys.
         """
         with connection() as conn:
             found, has_more = ops.list_operations(
@@ -96,9 +100,9 @@ class OneOperation(MethodView):
     @needs(Scope.OPERATE)
     @fails(blp, 404, 503)
     @blp.doc(operationId="get_operation")
-    @blp.response(200, OperationResponse(), description="The operation, and how far it is.")
+    @blp.response(200, OperationResponse(), description="The operation and its progress.")
     def get(self, operation_id: UUID) -> Operation:
-        """Look at an operation."""
+        """Get an operation."""
         with connection() as conn:
             return ordering.find(conn, operation_id)
 
@@ -110,12 +114,12 @@ class Cancel(MethodView):
     @needs(Scope.OPERATE)
     @fails(blp, 404, 409, 422, 503)
     @blp.doc(operationId="cancel_operation")
-    @blp.response(200, OperationResponse(), description="The operation, of which no more is done.")
+    @blp.response(200, OperationResponse(), description="The cancelled operation.")
     def post(self, operation_id: UUID) -> Operation:
         """Cancel an operation.
 
-        Needs no body. What it has done stays done; a chunk of jobs that is under way is finished first. 409 for one
-        that is over.
+        The body may be empty. Jobs already changed stay changed; a batch of jobs in progress is finished first. 409 if
+        the operation has ended.
         """
         with connection() as conn:
             return ordering.cancel(conn, operation_id)
@@ -128,11 +132,11 @@ class Resume(MethodView):
     @needs(Scope.OPERATE)
     @fails(blp, 403, 404, 409, 422, 503)
     @blp.doc(operationId="resume_operation")
-    @blp.response(200, OperationResponse(), description="The operation, which goes on at once.")
+    @blp.response(200, OperationResponse(), description="The operation, which continues at once.")
     def post(self, operation_id: UUID) -> Operation:
-        """Go on with an operation that was cancelled or has failed, from where it had come to.
+        """Continue a cancelled or failed operation where it stopped.
 
-        Needs no body. 409 for one in another state.
+        The body may be empty. 409 if the operation is in another state.
         """
         with connection() as conn:
             return ordering.resume(conn, operation_id)
@@ -145,11 +149,12 @@ class Advance(MethodView):
     @needs(Scope.OPERATE, slow=True)
     @fails(blp, 403, 404, 422, 503)
     @blp.doc(operationId="advance_operation")
-    @blp.response(200, OperationResponse(), description="The operation, and how far it is now.")
+    @blp.response(200, OperationResponse(), description="The operation and its progress.")
     def post(self, operation_id: UUID) -> Operation:
-        """Do some more of an operation that is due: if no worker lives, whoever watches it calls this.
+        """Carry out the next part of an operation while no worker is running.
 
-        Needs no body. Does nothing if it is not due, or a worker is at it.
+        Programs that watch an operation call this. The body may be empty. Does nothing if the operation is not due or
+        a worker is working on it.
         """
         with connection() as conn:
             return ordering.advance(conn, operation_id)

@@ -19,7 +19,7 @@ from .openapi.document import fails, takes
 from .reading import Blueprint, optional_body
 from .schemas.counted import QueueResponse
 
-blp = Blueprint("queues", __name__, description="Queues, of which an operator may let no job start.")
+blp = Blueprint("queues", __name__, description="Pause and resume queues.")
 
 PAUSE = PauseQueue()
 
@@ -33,10 +33,11 @@ class Pause(MethodView):
     @blp.doc(operationId="pause_queue", requestBody=takes(PauseQueue, required=False))
     @blp.response(200, QueueResponse(), description="The queue as it is now.")
     def post(self, name: str) -> Queue:
-        """Let no job of a queue start, until a time or until it is resumed.
+        """Pause a queue, until a given time or until it is resumed.
 
-        Needs no body. What runs goes on; a second after the answer at the latest nothing starts. A queue that is
-        paused already gets the new end. 404 for a name that no queue can have, 409 if a thousand are paused.
+        The body may be empty. Running jobs continue; at most a second after the answer no further job starts. If the
+        queue is already paused, the end of the pause is replaced. 404 for an invalid queue name, 409 if 1,000 queues
+        are paused.
         """
         check_queue_name(name)
         asked = load(PAUSE, optional_body())
@@ -57,9 +58,9 @@ class Resume(MethodView):
     @blp.doc(operationId="resume_queue")
     @blp.response(200, QueueResponse(), description="The queue as it is now.")
     def post(self, name: str) -> Queue:
-        """Let the jobs of a queue start again, at once.
+        """Resume a queue at once.
 
-        Needs no body. Nothing happens to a queue that is not paused. 404 for a name that no queue can have.
+        The body may be empty. Does nothing if the queue is not paused. 404 for an invalid queue name.
         """
         check_queue_name(name)
         with connection() as conn:

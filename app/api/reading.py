@@ -73,7 +73,7 @@ def body() -> bytes:
         raise _too_large(most)
     # When the client leaves, gunicorn returns the part that has come; half a batch, cut at a line's end, looks whole.
     if len(read) < (length or 0):
-        raise Malformed(f"the body broke off: {len(read)} of {length} bytes came")
+        raise Malformed(f"the body broke off: only {len(read)} of {length} bytes arrived")
     return read
 
 
@@ -92,7 +92,7 @@ def optional_body() -> Json:
 
 
 def _too_large(most: int) -> TooLarge:
-    return TooLarge(f"the body may be {most} bytes long")
+    return TooLarge(f"the body is too long: at most {most} bytes are allowed")
 
 
 class Parser(FlaskParser):  # type: ignore[misc, unused-ignore]
@@ -106,7 +106,7 @@ class Parser(FlaskParser):  # type: ignore[misc, unused-ignore]
         given = {name: values for name, values in req.args.lists() if not _is_open(schema, name)}
         repeated = {name: values for name, values in given.items() if len(values) > 1 and name not in several}
         if repeated:
-            raise marshmallow.ValidationError({name: ["Given more than once."] for name in repeated})
+            raise marshmallow.ValidationError({name: ["Must be given only once."] for name in repeated})
         return {name: values if name in several else values[0] for name, values in given.items()}
 
     def handle_error(self, error: marshmallow.ValidationError, *_: Any, **__: Any) -> NoReturn:

@@ -48,10 +48,10 @@ from .schemas.schedule import (
     TickResponse,
 )
 
-blp = Blueprint("schedules", __name__, description="Schedules: jobs that are enqueued by themselves.")
+blp = Blueprint("schedules", __name__, description="Schedules, which enqueue jobs at set times.")
 
 PAUSE = PauseSchedule()
-WHY = "a schedule's name is that of every queue"
+WHY = "a schedule is shared by every queue"
 
 
 @blp.route("/schedules")
@@ -66,7 +66,7 @@ class Schedules(MethodView):
     def get(self, asked: dict[str, Any]) -> ViewResult:
         """List the schedules, by name.
 
-        For the next page follow the `Link` header, or repeat the call with `cursor` set to `Next-Cursor`.
+        For the next page, follow the `Link` header or repeat the call with `cursor` set to `Next-Cursor`.
         """
         with connection() as conn:
             found, has_more = list_schedules(
@@ -82,9 +82,9 @@ class PreviewOfSchedule(MethodView):
     @needs(Scope.READ, slow=True)
     @fails(blp, 400, 413, 415, 422, 503)
     @blp.doc(operationId="preview_schedule", requestBody=takes(PreviewSchedule))
-    @blp.response(200, PreviewedTick(many=True), description="The ticks, in order.")
+    @blp.response(200, PreviewedTick(many=True), description="The ticks, earliest first.")
     def post(self) -> list[Preview]:
-        """Show when a schedule would fire, and what changes of clocks do to it. Nothing is stored."""
+        """Preview when a schedule would fire and how clock changes affect it. Nothing is stored."""
         asked = read_preview(json_body())
         after = asked.get("after") or datetime.now(UTC).replace(microsecond=0)
         return preview(timetable_of(asked, counts_from=after), after, asked["count"])
@@ -97,21 +97,21 @@ class OneSchedule(MethodView):
     @needs(Scope.READ)
     @fails(blp, 404, 503)
     @blp.doc(operationId="get_schedule")
-    @blp.response(200, OneScheduleResponse(), description="The schedule, and the ticks around now.")
+    @blp.response(200, OneScheduleResponse(), description="The schedule with its last and next ticks.")
     def get(self, name: str) -> dict[str, Any]:
-        """Look at a schedule, its next ten ticks and what became of the last ten."""
+        """Get a schedule, its next ten ticks and the outcome of the last ten."""
         return _whole(_checked(name))
 
     @needs(Scope.ADMIN, every_queue=WHY)
     @fails(blp, 400, 404, 409, 413, 415, 422, 503)
     @blp.doc(operationId="put_schedule", requestBody=takes(PutSchedule))
-    @blp.alt_response(201, schema=OneScheduleResponse(), description="The schedule is new.")
+    @blp.alt_response(201, schema=OneScheduleResponse(), description="The schedule was created.")
     @blp.response(200, OneScheduleResponse(), description="The schedule as it is now.")
     def put(self, name: str) -> ViewResult:
-        """Make a schedule, or change what it does.
+        """Create or change a schedule.
 
-        An equal one changes nothing. Ticks of the old one that are due fire by it first: a change fires none twice,
-        and loses none. Without `paused` it stays paused, or not. 404 for a name that no schedule can have.
+        Sending the same schedule again changes nothing. Ticks already due fire by the old rule first, so a change
+        neither repeats nor loses a tick. Without `paused`, the pause stays as it is. 404 for an invalid schedule name.
         """
         asked = enqueuing().schedule(_checked(name), json_body())
         with connection() as conn:
@@ -132,9 +132,9 @@ class OneSchedule(MethodView):
     @needs(Scope.ADMIN, every_queue=WHY)
     @fails(blp, 404, 409, 422, 503)
     @blp.doc(operationId="delete_schedule")
-    @blp.response(204, description="There is no such schedule any more.")
+    @blp.response(204, description="The schedule is deleted.")
     def delete(self, name: str) -> ViewResult:
-        """Delete a schedule. What is due and has not fired is dropped; jobs that it has enqueued live on."""
+        """Delete a schedule. Ticks that have not fired are dropped. Jobs already enqueued still run."""
         with connection() as conn:
             delete_schedule(conn, _checked(name), actor=caller().id)
         return "", 204, {}
@@ -147,11 +147,12 @@ class Run(MethodView):
     @needs(Scope.OPERATE)
     @fails(blp, 404, 409, 422, 503)
     @blp.doc(operationId="run_schedule")
-    @blp.response(201, RunResponse(), description="The job is stored, and will run.")
+    @blp.response(201, RunResponse(), description="The job is stored and will run.")
     def post(self, name: str) -> ViewResult:
-        """Enqueue a schedule's job now, also while it is paused.
+        """Enqueue the job of a schedule now, even if the schedule is paused.
 
-        Needs no body. 409, which names the job that is live, if the schedule's `overlap` is not `allow`.
+        The body may be empty. 409 if a job of the schedule is live and `overlap` is not `allow`; the message names
+        that job.
         """
         with connection() as conn:
             job_id = run_schedule(conn, _checked(name), queues=caller().queues, actor=caller().id)
@@ -167,9 +168,9 @@ class PauseOfSchedule(MethodView):
     @blp.doc(operationId="pause_schedule", requestBody=takes(PauseSchedule, required=False))
     @blp.response(200, OneScheduleResponse(), description="The schedule as it is now.")
     def post(self, name: str) -> dict[str, Any]:
-        """Let a schedule's ticks pass, until a time or until it is resumed.
+        """Pause a schedule, until a given time or until it is resumed.
 
-        Needs no body. The ticks within say `skipped_paused`, and none of them fires later.
+        The body may be empty. Ticks during the pause get the outcome `skipped_paused` and do not fire later.
         """
         asked = load(PAUSE, optional_body())
         with connection() as conn:
@@ -190,7 +191,7 @@ class ResumeOfSchedule(MethodView):
     @blp.doc(operationId="resume_schedule")
     @blp.response(200, OneScheduleResponse(), description="The schedule as it is now.")
     def post(self, name: str) -> dict[str, Any]:
-        """Let a schedule fire again. Needs no body. Nothing happens to one that is not paused."""
+        """Resume a schedule. The body may be empty. Does nothing if the schedule is not paused."""
         with connection() as conn:
             get_schedule(conn, _checked(name), queues=caller().queues)
             resume_schedule(conn, name, actor=caller().id)
@@ -204,11 +205,11 @@ class ExplainSchedule(MethodView):
     @needs(Scope.READ)
     @fails(blp, 404, 503)
     @blp.doc(operationId="explain_schedule")
-    @blp.response(200, ScheduleExplainResponse(), description="Why it does not fire just now.")
+    @blp.response(200, ScheduleExplainResponse(), description="Why the schedule does not fire now.")
     def get(self, name: str) -> dict[str, Any]:
-        """Read why a schedule does not fire just now.
+        """Explain why a schedule does not fire now.
 
-        The reasons are what workers go by when they fire schedules: once none is left it fires.
+        `reasons` lists everything that keeps the schedule from firing; once none is left, it fires.
         """
         with connection() as conn:
             found = unfired(
@@ -227,9 +228,10 @@ class Ticks(MethodView):
     @blp.arguments(ListTicks(), location="query")
     @blp.response(200, TickResponse(many=True), headers=NEXT_PAGE, description="The ticks, newest first.")
     def get(self, asked: dict[str, Any], name: str) -> ViewResult:
-        """List what became of a schedule's ticks, newest first. Those of a deleted one of its name follow.
+        """List the past ticks of a schedule with their outcomes, newest first.
 
-        For the next page follow the `Link` header, or repeat the call with `cursor` set to `Next-Cursor`.
+        Ticks of a deleted schedule with the same name follow. For the next page, follow the `Link` header or repeat
+        the call with `cursor` set to `Next-Cursor`.
         """
         with connection() as conn:
             get_schedule(conn, _checked(name), queues=caller().queues)

@@ -18,7 +18,7 @@ from .openapi.document import NEXT_PAGE, fails
 from .reading import Blueprint, ViewResult, next_page
 from .schemas.counted import QueueResponse, StatsResponse
 
-blp = Blueprint("stats", __name__, description="Figures of what came, ran and waits, as a worker has counted it.")
+blp = Blueprint("stats", __name__, description="Statistics and queues, as counted by a worker.")
 
 
 @blp.route("/stats")
@@ -29,11 +29,11 @@ class StatsView(MethodView):
     @fails(blp, 422, 503)
     @blp.doc(operationId="get_stats")
     @blp.arguments(AskStats(), location="query")
-    @blp.response(200, StatsResponse(), description="The figures, 5 to 15 s old.")
+    @blp.response(200, StatsResponse(), description="The statistics, 5 to 15 s old.")
     def get(self, asked: dict[str, Any]) -> Stats:
-        """Read the figures of a span: what came, how it ended, how long it waited and ran.
+        """Get statistics of a span: jobs that arrived and ended, their outcomes, wait times and run times.
 
-        They are counted by a worker with `COUNTING=on`; `as_of` says up to when. No job is looked at.
+        A worker with `COUNTING=on` counts them; `as_of` is the time of the last count. The call reads no jobs.
         """
         shown = Shown(asked.get("queue"), asked.get("kind"), caller().queues)
         with connection() as conn:
@@ -50,9 +50,9 @@ class Queues(MethodView):
     @blp.arguments(ListQueues(), location="query")
     @blp.response(200, QueueResponse(many=True), headers=NEXT_PAGE, description="The queues, by name.")
     def get(self, asked: dict[str, Any]) -> ViewResult:
-        """List the queues that have live jobs, are paused or were lately used, by name.
+        """List the queues that have live jobs, are paused or were used recently, by name.
 
-        For the next page follow the `Link` header, or repeat the call with `cursor` set to `Next-Cursor`.
+        For the next page, follow the `Link` header or repeat the call with `cursor` set to `Next-Cursor`.
         """
         with connection() as conn:
             found, has_more = list_queues(
@@ -70,7 +70,7 @@ class OneQueue(MethodView):
     @blp.doc(operationId="get_queue")
     @blp.response(200, QueueResponse(), description="The queue.")
     def get(self, name: str) -> Queue:
-        """Look at a queue."""
+        """Get a queue."""
         check_queue_name(name)
         with connection() as conn:
             return get_queue(conn, name)

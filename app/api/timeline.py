@@ -31,12 +31,12 @@ class Timeline(MethodView):
     @needs(Scope.READ)
     @fails(blp, 404, 503)
     @blp.doc(operationId="get_timeline")
-    @blp.response(200, TimelineResponse(), description="What happened to it, as far as it is kept.")
+    @blp.response(200, TimelineResponse(), description="The steps that are kept, oldest first.")
     def get(self, job_id: UUID) -> dict[str, Any]:
-        """Read what happened to a job, step by step.
+        """Get the timeline of a job, step by step.
 
-        Of the runs the last 20 that failed are kept, and the very last one; what is not kept the steps say. Who did
-        something is shown to API keys with the scope `operate`.
+        The last 20 failed runs and the last run are kept; a step says how many are not. `by` is shown only to API keys
+        with the scope `operate`.
         """
         with connection() as conn:
             found = trace(conn, job_id)

@@ -20,7 +20,7 @@ from .openapi.document import NEXT_PAGE, fails, takes
 from .reading import Blueprint, ViewResult, json_body, next_page
 from .schemas.worker import OneWorkerResponse, WorkerResponse
 
-blp = Blueprint("workers", __name__, description="The processes that run jobs.")
+blp = Blueprint("workers", __name__, description="Workers, the processes that run jobs.")
 
 QUIET = QuietWorker()
 
@@ -37,7 +37,7 @@ class Workers(MethodView):
     def get(self, asked: dict[str, Any]) -> ViewResult:
         """List the workers, newest first.
 
-        For the next page follow the `Link` header, or repeat the call with `cursor` set to `Next-Cursor`.
+        For the next page, follow the `Link` header or repeat the call with `cursor` set to `Next-Cursor`.
         """
         before = UUID(asked["cursor"]) if "cursor" in asked else None
         with connection() as conn:
@@ -52,9 +52,9 @@ class OneWorker(MethodView):
     @needs(Scope.READ)
     @fails(blp, 404, 503)
     @blp.doc(operationId="get_worker")
-    @blp.response(200, OneWorkerResponse(), description="The worker, and the jobs that it has claimed.")
+    @blp.response(200, OneWorkerResponse(), description="The worker and the jobs that it has claimed.")
     def get(self, worker_id: UUID) -> Worker:
-        """Look at a worker, or at what is kept of one that has ended."""
+        """Get a worker, or what is kept about one that has ended."""
         with connection() as conn:
             return get_worker(conn, worker_id, queues=caller().queues)
 
@@ -63,9 +63,9 @@ class OneWorker(MethodView):
     @blp.doc(operationId="quiet_worker", requestBody=takes(QuietWorker))
     @blp.response(200, OneWorkerResponse(), description="The worker as it is now.")
     def patch(self, worker_id: UUID) -> Worker:
-        """Let a worker claim no more, or claim again.
+        """Stop a worker from claiming jobs, or let it claim again.
 
-        What it runs goes on. A worker that starts again is not quiet.
+        Running jobs continue. A restarted worker claims jobs again.
         """
         asked = load(QUIET, json_body())
         with connection() as conn:

@@ -69,7 +69,7 @@ def _few_attempts_are_invalid() -> Iterator[None]:
     try:
         yield
     except TooFewAttempts as error:
-        raise Invalid({"max_attempts": ["Must be more than the attempts that the job has used."]}) from error
+        raise Invalid({"max_attempts": ["Must be more than the attempts that the job has already used."]}) from error
 
 
 def copied_once(job_id: UUID, key: str, *, queue: str) -> Made:

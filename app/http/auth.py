@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 MAKE_A_KEY = (
-    "make an API key on that machine (`python -m haulier keys create`), or set HAULIER_API_KEY, and send it as"
+    "create an API key on that machine (`python -m haulier keys create`) or set HAULIER_API_KEY, then send it as"
     " Authorization: Bearer <key>"
 )
 # Methods by which nothing is changed.
@@ -62,7 +62,7 @@ def sign_of_proxy(environ: WSGIEnvironment) -> str | None:
     """Return the sign of a proxy in the request, or None."""
     # By default nginx uses HTTP/1.0 for the services behind it.
     if environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
-        return "this request is HTTP/1.0, as proxies send it"
+        return "this request is HTTP/1.0, which proxies use"
     name = next(filter(_is_added, environ), None)
     return name and f"this request has the header {name[5:].replace('_', '-').title()}, which proxies add"
 
@@ -78,7 +78,9 @@ def check_neighbour(environ: WSGIEnvironment, bound: str) -> None:
     host = environ.get("HTTP_HOST", "")
     # Under a name of its own that resolves to this machine, a stranger's page would count as the same origin.
     if not is_local_host(host, bound):
-        raise Forbidden(f"without API keys only localhost is answered: the header Host names another; {MAKE_A_KEY}")
+        raise Forbidden(
+            f"without API keys the service answers only localhost, and the header Host names another host: {MAKE_A_KEY}"
+        )
     origin = environ.get("HTTP_ORIGIN")
     if origin is not None and not _is_own(origin, host):
         raise ForeignPage
@@ -282,8 +284,8 @@ class Door:
             return False
         if sign := sign_of_proxy(environ):
             raise Unauthorized(
-                f"this service has no API key yet, and so answers programs of its own machine alone; {sign}, so that it"
-                f" may come from anywhere: {MAKE_A_KEY}"
+                f"this service has no API key yet and answers only programs on its own machine; {sign}, so it may"
+                f" come from anywhere: {MAKE_A_KEY}"
             )
         return True
 
@@ -299,13 +301,13 @@ class Door:
     def key_of(self, token: str) -> ApiKey:
         """Return the key that this token opens. Raises: Unauthorized; RateLimited; DatabaseUnavailable."""
         if not token:
-            raise Unauthorized("this call needs an API key, as Authorization: Bearer <key>")
+            raise Unauthorized("this call needs an API key: send it as Authorization: Bearer <key>")
         if self.own is not None and self.own.is_opened_by(token):
             return self.own
         key_id = id_in(token)
         key = None if key_id is None else self.keyring.find(key_id, token, address=_address())
         if key is None:
-            raise Unauthorized("this API key is not known, or no longer good", is_known=False)
+            raise Unauthorized("this API key is unknown, revoked or expired", is_known=False)
         return key
 
     def signed_in_by(self, token: str) -> ApiKey:
@@ -318,7 +320,9 @@ class Door:
             key = self.key_of(token)
         except Unauthorized:
             if wait := self._failed_sign_ins.wait(_address()):
-                raise RateLimited(math.ceil(wait), "too many wrong API keys come from this address") from None
+                raise RateLimited(
+                    math.ceil(wait), "too many wrong API keys from this address: wait before you try again"
+                ) from None
             self._failed_sign_ins.note(_address())
             raise
         self.take(key)
@@ -374,7 +378,7 @@ def _check_length(current: Request, most: int) -> None:
     else:
         return
     if length > most:
-        raise TooLarge(f"the body may be {most} bytes long")
+        raise TooLarge(f"the body is too long: at most {most} bytes are allowed")
 
 
 def refusal(key: ApiKey, route: Route) -> Forbidden | None:
@@ -383,5 +387,5 @@ def refusal(key: ApiKey, route: Route) -> Forbidden | None:
         if not key.may(scope):
             return Forbidden(f"this API key lacks the scope {scope}", scope=scope)
     if route.every_queue is not None and key.queues is not None:
-        return Forbidden(f"{route.every_queue}, and this API key may not use every one")
+        return Forbidden(f"{route.every_queue}, but this API key is limited to some queues")
     return None

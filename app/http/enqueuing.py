@@ -65,7 +65,7 @@ def _draft(job: NewJob, idempotency_key: str | None = None) -> Draft:
 def check_payload_size(payload: bytes) -> None:
     """Return if the payload, as compact JSON in UTF-8, is not too long. Raises: TooLarge."""
     if len(payload) > MAX_PAYLOAD_BYTES:
-        raise TooLarge(f"payload is {len(payload)} bytes long as JSON; it may be {MAX_PAYLOAD_BYTES}")
+        raise TooLarge(f"payload has {len(payload)} bytes as JSON; at most {MAX_PAYLOAD_BYTES} are allowed")
 
 
 def enqueuing() -> Enqueuing:

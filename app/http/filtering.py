@@ -69,7 +69,8 @@ def _check_no_secret(payload: Mapping[str, str], kinds: list[str] | None, by: Ca
         raise Invalid(
             {
                 f"{PREFIX}{path}": [
-                    "Is secret in a kind: name kinds in which it is not, or use a key with the scope admin."
+                    "Is secret in some kind: add a filter for kinds in which it is not secret, or use a key with"
+                    " the scope admin."
                 ]
                 for path in secret
             }

@@ -87,7 +87,9 @@ class Keyring:
             if now < self._tried.get(key_id, now):
                 return None
             if (wait := self._guesses.wait(address)) and not self._is_id(key_id, now):
-                raise RateLimited(math.ceil(wait), "too many wrong API keys come from this address")
+                raise RateLimited(
+                    math.ceil(wait), "too many wrong API keys from this address: wait before you try again"
+                )
         key = self._look_up(key_id, known, now)
         if key is not None and key.is_opened_by(token):
             return key

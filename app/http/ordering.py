@@ -33,7 +33,7 @@ def check_action(action: OperationAction) -> None:
 def check_order(order: Order) -> None:
     """Return if there may be jobs that the order means. Raises: Invalid."""
     if order.meant.possible_statuses == []:
-        raise Invalid({"filter": [f"No job that it means can be acted on by {order.action}."]})
+        raise Invalid({"filter": [f"No job that matches can be acted on by {order.action}."]})
 
 
 def preview(conn: Connection, order: Order) -> Preview:

@@ -71,8 +71,8 @@ class QueueNames:
         """Return the details of the error for a refused item."""
         return {
             "queue": [
-                f"Is new, and there may be no more: an API key may use {self._per_key} queues, and all together"
-                f" {self._in_all}, within an hour and while they have jobs."
+                f"Is a new queue, and the limit is reached: {self._per_key} queues per API key and {self._in_all}"
+                " in total, counting those with jobs and those used in the last hour."
             ]
         }
 

@@ -69,15 +69,15 @@ class ForeignPage(Forbidden):
 
     def __init__(self) -> None:
         super().__init__(
-            "another site's page has sent this, as the header Sec-Fetch-Site or Origin says: only requests with an API"
-            " key may come from one"
+            "the header Sec-Fetch-Site or Origin says that a page of another site sent this request: such requests"
+            " need an API key"
         )
 
 
 class RateLimited(Refusal):
     """Too much was asked for in this time. Units: seconds until it may be asked again."""
 
-    def __init__(self, seconds: int, message: str = "this API key has used up its rate for now") -> None:
+    def __init__(self, seconds: int, message: str = "this API key has reached its rate limit") -> None:
         self.seconds = seconds
         super().__init__(message, Retry_After=str(seconds))
 

@@ -9,7 +9,7 @@ from haulier.domain.job import JobStatus
 
 
 class HaulierError(Exception):
-    """Haulier cannot do what was asked."""
+    """Haulier cannot carry out the request."""
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or self.__class__.__doc__)
@@ -20,7 +20,7 @@ class ConfigError(HaulierError):
 
 
 class SchemaMismatch(HaulierError):
-    """The database's schema does not fit this program."""
+    """The schema of the database does not match this program."""
 
 
 class JobNotFound(HaulierError):
@@ -34,23 +34,21 @@ class QueueNotFound(HaulierError):
     """There is no such queue."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(
-            f"queue {name} not found: it has no live job, is not paused, and nothing came or ended in it lately"
-        )
+        super().__init__(f"queue {name} not found: it has no live or recent jobs and is not paused")
 
 
 class ErrorGroupNotFound(HaulierError):
     """There is no such group of errors."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"error {name} not found: no attempt that failed with it is counted any more")
+        super().__init__(f"error group {name} not found: no failed attempt of it is counted any more")
 
 
 class WorkerNotFound(HaulierError):
     """There is no such worker."""
 
     def __init__(self, worker_id: UUID) -> None:
-        super().__init__(f"worker {worker_id} not found: none with this id lives, nor has ended lately")
+        super().__init__(f"worker {worker_id} not found: no running or recently ended worker has this id")
 
 
 class InvalidTransition(HaulierError):
@@ -68,14 +66,14 @@ class NotRetryable(HaulierError):
 
 
 class JobChanged(HaulierError):
-    """Somebody else has changed the job meanwhile; nothing was done."""
+    """The job has changed in the meantime; nothing was done."""
 
     def __init__(self, job_id: UUID) -> None:
-        super().__init__(f"job {job_id} was changed by somebody else meanwhile; nothing was done: look at it again")
+        super().__init__(f"job {job_id} has changed in the meantime; nothing was done: read it again")
 
 
 class PauseInThePast(HaulierError):
-    """Nothing can be paused until a time that has come."""
+    """The end of the pause must be in the future."""
 
 
 class ScheduleNotFound(HaulierError):
@@ -86,40 +84,42 @@ class ScheduleNotFound(HaulierError):
 
 
 class ScheduleBusy(HaulierError):
-    """A job of the schedule is live, and the schedule lets no other run beside it."""
+    """A job of the schedule is live, and the schedule allows only one."""
 
     def __init__(self, name: str, job_id: UUID) -> None:
-        super().__init__(f"schedule {name} cannot run now: its job {job_id} is live, and its overlap is not allow")
+        super().__init__(
+            f"schedule {name} cannot run now: its job {job_id} has not ended, and its overlap is not `allow`"
+        )
 
 
 class ScheduleOfFile(HaulierError):
-    """The schedule came from schedules.toml, which would put it back."""
+    """The schedule comes from schedules.toml, which would restore it."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"schedule {name} came from schedules.toml: change it there")
+        super().__init__(f"schedule {name} comes from schedules.toml: change it there")
 
 
 class ScheduleOfApi(HaulierError):
-    """schedules.toml names schedules that it has not made."""
+    """schedules.toml names schedules that were created through the API."""
 
     def __init__(self, names: Sequence[str]) -> None:
         named = f"schedules {', '.join(names)} were" if names[1:] else f"schedule {names[0]} was"
         super().__init__(
-            f"{named} made by the API, and not from a file: delete there what the file is to make"
-            f" (`haulier schedules delete {names[0]}`), or give it another name in the file; nothing was changed"
+            f"{named} created through the API, not from a file; nothing was changed. Delete it there (`haulier"
+            f" schedules delete {names[0]}`) or rename it in the file"
         )
 
 
 class ScheduleBehind(HaulierError):
-    """Too many ticks of the schedule are still to be decided."""
+    """Too many ticks of the schedule are still undecided."""
 
     def __init__(self, name: str) -> None:
         self.schedule = name
-        super().__init__(f"schedule {name} has thousands of ticks to be decided first, which goes on: try again")
+        super().__init__(f"schedule {name} has thousands of overdue ticks, which workers are deciding first: try again")
 
 
 class TooManyPauses(HaulierError):
-    """A thousand queues are paused, and no more may be: each claim reads them all."""
+    """1,000 queues are paused, which is the limit: resume one first."""
 
 
 class OperationNotFound(HaulierError):
@@ -137,39 +137,41 @@ class OperationConflict(HaulierError):
 
 
 class TooManyOperations(HaulierError):
-    """100 operations, or 20 of this API key, are not over: cancel some, or wait for their end."""
+    """100 operations, or 20 of this API key, have not ended, which is the limit: cancel some or wait."""
 
 
 class PreviewNotKept(HaulierError):
-    """No preview of this action and filter is kept that was made then."""
+    """There is no stored preview with this action, filter and as_of."""
 
 
 class KeyNotFound(HaulierError):
-    """There is no such API key, or it is no longer good."""
+    """There is no such API key, or it is revoked or expired."""
 
     def __init__(self, key_id: str) -> None:
-        super().__init__(f"there is no API key {key_id} that is good")
+        super().__init__(f"API key {key_id} does not exist, or is revoked or expired")
 
 
 class KeyExists(HaulierError):
-    """There is an API key of this id."""
-
-    def __init__(self, key_id: str) -> None:
-        super().__init__(f"the API key {key_id} was made before; its secret was shown then, and is kept nowhere")
-
-
-class KeyRotated(HaulierError):
-    """The API key has another secret than whoever wants to rotate it has seen."""
+    """An API key with this id exists already."""
 
     def __init__(self, key_id: str) -> None:
         super().__init__(
-            f"the API key {key_id} has been given another secret meanwhile, which was shown then: to rotate it once"
-            " more ends the secret before that one"
+            f"the API key {key_id} exists already; its secret was shown when it was created and is not stored"
+        )
+
+
+class KeyRotated(HaulierError):
+    """The API key has been rotated in the meantime."""
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(
+            f"the API key {key_id} has been rotated in the meantime, and that answer showed the new secret; rotating"
+            " it again ends the older of its two secrets"
         )
 
 
 class TooFewAttempts(HaulierError):
-    """The job has used as many attempts already, or more."""
+    """The job has already used this many attempts."""
 
 
 class KeysNotAllowed(HaulierError):
@@ -177,17 +179,17 @@ class KeysNotAllowed(HaulierError):
 
     def __init__(self, command: str) -> None:
         super().__init__(
-            f"the database role of this service may not write API keys: run `python -m haulier keys {command}` with the"
-            " owner's DATABASE_URL, or apply grants.sql with -v web_makes_keys=yes"
+            f"the database role of this service may not write API keys: run `python -m haulier keys {command}` with"
+            " the owner's DATABASE_URL, or allow it by grants.sql with -v web_makes_keys=yes"
         )
 
 
 class DatabaseUnavailable(HaulierError):
-    """The database cannot be reached, or did not answer in time; whether the statement took effect is unknown."""
+    """The database cannot be reached or did not answer in time. The statement may have taken effect."""
 
 
 class TooManyConnections(DatabaseUnavailable):
-    """The database takes no further connection."""
+    """The database accepts no more connections."""
 
 
 class JobCutOff(DatabaseUnavailable):
@@ -212,21 +214,21 @@ class Refusal(HaulierError):
 
 
 class StatementRefused(Refusal):
-    """The database refuses a statement, and may go on to: a right is missing, for one."""
+    """The database refuses a statement, for instance because a right is missing."""
 
 
 class RowRefused(StatementRefused):
-    """A constraint or a trigger of the database refuses the row, and may accept others."""
+    """A constraint or a trigger of the database refuses the row."""
 
 
 class RefusedForNow(Refusal, DatabaseUnavailable):
-    """The database cannot do this now, for a reason that may pass by itself, such as a deadlock or a full disk."""
+    """The database cannot do this now, for instance because of a deadlock or a full disk."""
 
     may_pass = True
 
 
 class Locked(RefusedForNow):
-    """Somebody holds a lock for longer than was waited for it; nothing was done."""
+    """Another transaction holds the lock for too long; nothing was done."""
 
 
 class JobRefused(Refusal):
@@ -247,7 +249,7 @@ class JobRefused(Refusal):
 
 
 class ReadOnly(DatabaseUnavailable):
-    """The database takes no writes."""
+    """The database is read-only."""
 
 
 def reason(error: BaseException) -> str:

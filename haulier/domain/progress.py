@@ -25,7 +25,7 @@ def plain_number(name: str, number: object) -> float:
         raise TypeError(f"progress: {name} must be a number, not {type(number).__name__}")
     # NaN is in no range.
     if not 0 <= number <= MOST_EXACT:
-        raise ValueError(f"progress: {name} must be from 0 to 2**53, and is not")
+        raise ValueError(f"progress: {name} must be from 0 to 2**53")
     # A member of an Enum writes itself as its name, which would have the words of all jobs refused.
     return float(number)
 

@@ -13,7 +13,7 @@ from haulier.domain.text import count, number
 # something that the database does not know. Units: seconds.
 STUCK_SECONDS = 10.0
 # What a worker says of a job whose kind it does not know, when it gives the job back; and how that begins.
-UNKNOWN_KIND = "no worker that took it knows the kind '{}'; it is offered again every {:g} s"
+UNKNOWN_KIND = "no worker that claimed it knows the kind '{}'; workers try again every {:g} s"
 GIVEN_BACK = UNKNOWN_KIND.partition(" '")[0]
 
 
@@ -107,10 +107,10 @@ class Waiting:
     def _before_it_is_claimed(self) -> Iterator[Reason]:
         workers = self.workers
         if not self.is_due:
-            yield Reason(Code.NOT_DUE, f"its time has not come{self._why_later()}", until=self.run_at)
+            yield Reason(Code.NOT_DUE, f"it is not due yet{self._why_later()}", until=self.run_at)
         if self._is_held_by_its_pause:
             end = "until then" if self.paused_until else "until it is resumed"
-            message = f"an operator has paused the queue {self.queue}: no job of it starts {end}"
+            message = f"an operator has paused the queue {self.queue}: its jobs do not start {end}"
             link = f"/queues/{self.queue}"
             yield Reason(Code.QUEUE_PAUSED, message, self.paused_since, self.paused_until, link)
         if not workers.serving:
@@ -120,7 +120,7 @@ class Waiting:
             yield Reason(Code.NO_WORKER_KNOWS_KIND, f"{who} knows the kind {self.kind}", link="/workers")
         if self.locked_by is not None:
             holder = f"process {self.locked_by} of the server" if self.locked_by else "a prepared transaction"
-            message = f"an open transaction has locked its row, so that claims pass over it: {holder}"
+            message = f"an open transaction has locked its row, so workers skip it: {holder}"
             yield Reason(Code.LOCKED, message)
 
     @property
@@ -131,21 +131,21 @@ class Waiting:
     def _why_later(self) -> str:
         if self.is_given_back:
             return f": a worker that does not know the kind {self.kind} gave it back"
-        return ": it waits between two attempts" if self.is_retrying else ""
+        return ": it waits for its next attempt" if self.is_retrying else ""
 
     def _nobody_serves(self) -> str:
         workers = self.workers
         if not workers.live:
-            return "no worker lives"
+            return "no worker is running"
         if workers.live_serving:
-            return f"each worker that serves the queue {self.queue} is quiet or stops"
+            return f"all workers that serve the queue {self.queue} are quiet or stopping"
         return f"no live worker serves the queue {self.queue}"
 
     def _of_its_turn(self, whole: bool) -> Iterator[Reason]:
         if self.is_suspect and not self.workers.idle:
             message = (
-                "its worker process has died under it, so it is to run alone: it waits until a worker that serves its"
-                " queue runs nothing else"
+                "its worker process died while running it, so it must run alone: it waits until a worker that serves"
+                " its queue runs nothing else"
             )
             yield Reason(Code.ALONE, message, link="/workers")
         if self.is_due and self.workers.fit and self._is_behind():
@@ -163,15 +163,15 @@ class Waiting:
         is_more = ahead >= self.most
         jobs = f"more than {number(self.most - 1)} due jobs" if is_more else count(ahead, "due job")
         is_busy = not self.is_suspect and not self.workers.free
-        threads = "every thread of the workers that serve its queue is busy; " if is_busy else ""
-        rate = "" if self.per_minute is None else f"; {number(self.per_minute)} of its queue ended in the last minute"
-        return f"{threads}{jobs}{'' if whole else ' of its queue'} may start before it{rate}"
+        threads = "all threads of the workers that serve its queue are busy; " if is_busy else ""
+        ended = "" if self.per_minute is None else count(self.per_minute, "job")
+        rate = f"; {ended} of its queue ended in the last minute" if ended else ""
+        return f"{threads}{jobs}{'' if whole else ' of its queue'} may start first{rate}"
 
     def _unknown(self) -> Iterator[Reason]:
         if self.due_seconds < STUCK_SECONDS:
             return
         failing = self.workers.without_scans
-        whose = count(failing, "worker that its", "workers that their")
-        scans = f", and of {whose} looks for new jobs fail" if failing else ""
-        message = f"it is due, a thread is free, and the database knows of nothing that keeps it{scans}"
+        scans = f"; {count(failing, 'worker')} cannot look for new jobs" if failing else ""
+        message = f"it is due, a thread is free, and the database shows no reason{scans}"
         yield Reason(Code.UNKNOWN, f"{message}: see the workers' logs", since=self.run_at, link="/workers")

@@ -42,5 +42,5 @@ def warn_missing(kinds: Iterable[Kind], config: Config) -> list[str]:
     if config.ephemeral_disk and config.executor == "real":
         for name, url in (("SMTP_URL", config.smtp_url), ("STORAGE_URL", config.storage_url)):
             if (url or "").startswith("file:"):
-                warnings.append(f"{name} is a file: URL, and this platform's disk is lost at every restart")
+                warnings.append(f"{name} is a file: URL, but the disk of this platform is lost at every restart")
     return warnings

@@ -47,7 +47,7 @@ def parse(url: str, name: str = "DATABASE_URL") -> dict[str, str]:
         return dict(psycopg2.extensions.parse_dsn(url))
     except psycopg2.ProgrammingError:
         # Not "from error": libpq's message may quote the password.
-        raise ConfigError(f"{name} cannot be read as a connection string") from None
+        raise ConfigError(f"{name} is not a valid connection string") from None
 
 
 def server_process(conn: Connection) -> int:

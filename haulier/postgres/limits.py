@@ -30,12 +30,12 @@ def too_many(conn: Connection, needed: int, *, beside_others: bool = True) -> st
     try:
         found = limits(conn)
     except (HaulierError, psycopg2.Error) as error:
-        log.debug("the limits of connections cannot be read: %s", error)
+        log.debug("the connection limits cannot be read: %s", error)
         return None
     for limit in found:
         others = limit.open if beside_others else 0
         if needed + others > limit.most:
-            beside = f" beside the {others} that are open" if others else ""
+            beside = f" in addition to the {others} open now" if others else ""
             return f"up to {needed} database connections{beside} are more than the {limit.most} of {limit.whose}"
     return None
 
@@ -50,7 +50,7 @@ def limits(conn: Connection) -> list[Limit]:
         for name, whose in (
             ("role", f"the role {found['role']}"),
             ("database", f"the database {found['database']}"),
-            ("server", "the server (max_connections, less those reserved)"),
+            ("server", "the server (max_connections minus reserved connections)"),
         )
         if found[f"of_{name}"] is not None
     ]

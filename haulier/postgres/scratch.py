@@ -48,11 +48,11 @@ def create_database(server_url: str, name: str) -> str:
         ddl(conn, "create_database", identifier=name)
     except sqlstate.InsufficientPrivilege as error:
         raise ScratchRefused(
-            f"this needs a database of its own, {name}, and the role of DATABASE_URL may not create one:"
-            f" ALTER ROLE … CREATEDB, or unset DATABASE_URL to use an embedded PostgreSQL"
+            f"this needs to create the database {name}, and the role of DATABASE_URL may not create one: run ALTER"
+            " ROLE … CREATEDB, or unset DATABASE_URL to use an embedded PostgreSQL"
         ) from error
     except sqlstate.ObjectInUse as error:
-        raise ScratchRefused(f"the database {name} is in use: another one of these runs on the same server") from error
+        raise ScratchRefused(f"the database {name} is in use: another run uses it on the same server") from error
     finally:
         close(conn)
     return url_of(server_url, name)

@@ -13,7 +13,7 @@ class PauseQueue(Schema):
     class Meta:
         unknown = RAISE
 
-    until = moment("Null: until it is resumed.", load_default=None, allow_none=True)
+    until = moment("When the pause ends. Null: when somebody resumes it.", load_default=None, allow_none=True)
 
 
 class QuietWorker(Schema):
@@ -22,7 +22,7 @@ class QuietWorker(Schema):
     class Meta:
         unknown = RAISE
 
-    quiet = Flag(required=True, metadata=about("True: it claims no more; false: it claims again."))
+    quiet = Flag(required=True, metadata=about("True: claim no more jobs. False: claim jobs again."))
 
 
 class MuteErrors(Schema):
@@ -31,7 +31,7 @@ class MuteErrors(Schema):
     class Meta:
         unknown = RAISE
 
-    muted_until = moment("Null: no longer.", required=True, allow_none=True)
+    muted_until = moment("When the mute ends. Null: unmute now.", required=True, allow_none=True)
 
 
 class BatchOptions(Schema):
@@ -40,5 +40,5 @@ class BatchOptions(Schema):
     atomic = fields.String(
         load_default="true",
         validate=validate.OneOf(["true", "false"]),
-        metadata=about("`true`: all or nothing. `false`: each job by itself."),
+        metadata=about("`true`: store all jobs or none. `false`: store or refuse each job separately."),
     )

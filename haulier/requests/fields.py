@@ -33,7 +33,7 @@ class Time(fields.Field[datetime]):
 
     default_error_messages = {
         "invalid": "Must be an RFC 3339 time with an offset, such as 2026-11-24T09:30:00Z.",
-        "query": "Must be an RFC 3339 time with an offset, such as 2026-11-24T09:30:00Z; in a URL + is written %2B.",
+        "query": "Must be an RFC 3339 time with an offset, such as 2026-11-24T09:30:00Z; in a URL, write + as %2B.",
     }
 
     def _serialize(self, value: datetime | None, attr: str | None, obj: object, **_: object) -> str | None:
@@ -85,7 +85,7 @@ class IdempotencyKey(fields.String):
 class Cursor(fields.Field[tuple[datetime, UUID]]):
     """Where a page of a list ended; loads as (created_at, id) of its last job."""
 
-    default_error_messages = {"invalid": "Must be what Next-Cursor said, unchanged."}
+    default_error_messages = {"invalid": "Must be the value of Next-Cursor, unchanged."}
 
     def _deserialize(self, value: str, attr: str | None, data: object, **_: object) -> tuple[datetime, UUID]:
         try:
@@ -97,7 +97,7 @@ class Cursor(fields.Field[tuple[datetime, UUID]]):
 class ErrorId(fields.Field[int]):
     """The id of an error group, 16 hex digits; loads as a number."""
 
-    default_error_messages = {"invalid": "Must be the id of a group of errors: 16 hex digits."}
+    default_error_messages = {"invalid": "Must be the id of an error group: 16 hex digits."}
 
     def _deserialize(self, value: str, attr: str | None, data: object, **_: object) -> int:
         try:
@@ -130,9 +130,9 @@ class Tags(fields.List[Any]):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Any]:
         if isinstance(value, list) and len(value) > MAX_TAGS:
-            raise ValidationError(f"There may be at most {MAX_TAGS}.")
+            raise ValidationError(f"Must have at most {MAX_TAGS} tags.")
         tags = super()._deserialize(value, attr, data, **kwargs)
-        again = {place: ["Is given twice."] for place, each in enumerate(tags) if each in tags[:place]}
+        again = {place: ["Duplicate tag."] for place, each in enumerate(tags) if each in tags[:place]}
         if again:
             raise ValidationError(again)
         return tags
@@ -181,7 +181,7 @@ def tag() -> fields.String:
 
 def searched(most: int, description: str) -> fields.String:
     """Return a field of a filter for a text of at most `most` characters."""
-    fits = Pattern(TEXT, f"Must be a text of at most {most} characters, without NUL.")
+    fits = Pattern(TEXT, f"Must be a string of at most {most} characters, without NUL.")
     return fields.String(validate=[validate.Length(min=1, max=most), fits], metadata=about(description))
 
 
@@ -201,7 +201,7 @@ def page_limit() -> QueryInteger:
     return QueryInteger(
         1,
         MAX_LIMIT,
-        f"How many at most; beyond 1 to {MAX_LIMIT} the nearer end counts.",
+        f"Page size, 1 to {MAX_LIMIT}. A value outside this range counts as the nearest limit.",
         clamped=True,
         load_default=DEFAULT_LIMIT,
     )
@@ -209,15 +209,17 @@ def page_limit() -> QueryInteger:
 
 def page_cursor(more: str = "") -> Cursor:
     """Return the field for the place where a page begins, in a list by time."""
-    described = about(f"The header Next-Cursor of the page before.{more}", type="string", pattern=CURSOR_PATTERN)
+    described = about(
+        f"The value of the header Next-Cursor of the previous page.{more}", type="string", pattern=CURSOR_PATTERN
+    )
     return Cursor(metadata=described)
 
 
 def name_cursor(pattern: str) -> fields.String:
     """Return the field for the place where a page begins, in a list by names or ids of this pattern."""
     return fields.String(
-        validate=Pattern(pattern, "Must be what Next-Cursor said, unchanged."),
-        metadata=about("The header Next-Cursor of the page before."),
+        validate=Pattern(pattern, "Must be the value of Next-Cursor, unchanged."),
+        metadata=about("The value of the header Next-Cursor of the previous page."),
     )
 
 

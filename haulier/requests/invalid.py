@@ -70,11 +70,11 @@ MAX_MESSAGE = 1000
 
 
 class Malformed(HaulierError):
-    """The body is not JSON that this API takes."""
+    """The body is not JSON that this API accepts."""
 
 
 class TooLarge(HaulierError):
-    """The request is longer than this API takes."""
+    """The request is larger than this API accepts."""
 
 
 class Invalid(HaulierError):
@@ -88,8 +88,8 @@ class Invalid(HaulierError):
     ) -> None:
         self.details, more = shown(details, most)
         self.left_out = left_out + more
-        said = cut(message or f"the request does not fit: {explain(self.details)}", MAX_MESSAGE)
-        super().__init__(f"{said} ({self.left_out} more faults are not shown)" if self.left_out else said)
+        said = cut(message or f"the request is invalid: {explain(self.details)}", MAX_MESSAGE)
+        super().__init__(f"{said} ({self.left_out} more errors are not shown)" if self.left_out else said)
 
     def shortened(self, most: int) -> Invalid:
         """Return the same error with fewer faults."""

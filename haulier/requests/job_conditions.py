@@ -35,8 +35,9 @@ MAX_NAMES = 20
 MAX_OFFSET = 10_000
 # Which filters each order of a list needs and allows.
 BESIDE = {
-    JobOrder.DUE: "Is an order of one queue's waiting jobs: give one queue, status=queued and status=retrying alone.",
-    JobOrder.STARTED: "Is an order of running jobs: give status=running, and at most kind, queue and worker.",
+    JobOrder.DUE: "Sorts the waiting jobs of one queue: give one queue and both status=queued and status=retrying,"
+    " nothing else.",
+    JobOrder.STARTED: "Sorts running jobs: give status=running and, if needed, kind, queue and worker, nothing else.",
 }
 
 
@@ -48,34 +49,44 @@ class JobConditions(Schema):
     status = Several(
         fields.Enum(JobStatus, by_value=True, metadata={"x-component": "JobStatus"}),
         MAX_NAMES,
-        metadata=about("Only jobs in this state; given more than once: in any of these."),
+        metadata=about("Only jobs in this state. May be repeated: any of these states."),
     )
-    kind = Several(name(), MAX_NAMES, metadata=about(f"Only jobs of this kind, or any of up to {MAX_NAMES}."))
-    queue = Several(name(), MAX_NAMES, metadata=about(f"Only jobs of this queue, or any of up to {MAX_NAMES}."))
+    kind = Several(
+        name(),
+        MAX_NAMES,
+        metadata=about(f"Only jobs of this kind. May be repeated up to {MAX_NAMES} times: any of these kinds."),
+    )
+    queue = Several(
+        name(),
+        MAX_NAMES,
+        metadata=about(f"Only jobs of this queue. May be repeated up to {MAX_NAMES} times: any of these queues."),
+    )
     tag = Several(
-        tag(), MAX_NAMES, metadata=about(f"Only jobs with this tag, or any of up to {MAX_NAMES}; case matters.")
+        tag(),
+        MAX_NAMES,
+        metadata=about(
+            f"Only jobs with this tag, case-sensitive. May be repeated up to {MAX_NAMES} times: any of these tags."
+        ),
     )
     error = ErrorId(
         metadata=about(
-            "Only jobs that have failed for good with this group of errors, or are to be tried again after it.",
+            "Only jobs that failed permanently with an error of this group, or will be retried after one.",
             type="string",
             pattern=ID_PATTERN,
         )
     )
     worker = fields.UUID(
-        metadata=about(
-            "Only jobs that this worker runs, or that ended with an attempt of its.", **{"x-component": "JobId"}
-        )
+        metadata=about("Only jobs that this worker runs, or whose last attempt it ran.", **{"x-component": "JobId"})
     )
     key = fields.String(
         validate=Pattern(IDEMPOTENCY_KEY_PATTERN, BAD_IDEMPOTENCY_KEY),
-        metadata=about("Only jobs with this idempotency key, whichever API key sent them."),
+        metadata=about("Only jobs with this idempotency key, sent with any API key."),
     )
-    attempts_min = QueryInteger(0, MAX_MAX_ATTEMPTS, "Only jobs of which so many attempts were charged.")
-    finished_after = moment("Only jobs that ended later than this.")
-    finished_before = moment("Only jobs that ended before this.")
-    created_after = moment("Only jobs created later than this.")
-    created_before = moment("Only jobs created before this.")
+    attempts_min = QueryInteger(0, MAX_MAX_ATTEMPTS, "Only jobs with at least this many charged attempts.")
+    finished_after = moment("Only jobs that ended after this time.")
+    finished_before = moment("Only jobs that ended before this time.")
+    created_after = moment("Only jobs created after this time.")
+    created_before = moment("Only jobs created before this time.")
 
 
 class ListJobs(JobConditions):
@@ -85,19 +96,20 @@ class ListJobs(JobConditions):
     offset = QueryInteger(
         0,
         MAX_OFFSET,
-        "How many to skip; `cursor` is faster, does not slip and has no end.",
+        "Number of jobs to skip. Prefer `cursor`: it is faster, has no upper limit, and skips or repeats no job when"
+        " new jobs arrive.",
         error_messages={
-            "range": "Must be from {least} to {most}; further on, give as cursor what Next-Cursor of a page says."
+            "range": "Must be from {least} to {most}. To read further, set cursor to the Next-Cursor of a page."
         },
     )
-    cursor = page_cursor(" Not beside `offset`.")
+    cursor = page_cursor(" Cannot be combined with `offset`.")
 
     sort = fields.String(
         validate=validate.OneOf([str(order) for order in JobOrder]),
         metadata=about(
-            "The first jobs in another order than newest first; no page follows. `due`: as workers take them, beside"
-            " one `queue` and both `status=queued` and `status=retrying`, and nothing else. `started`: what has run"
-            " longest first, beside `status=running`, and perhaps `kind`, `queue` and `worker`."
+            "Another order than newest first, for one page only. `due`: the order in which workers claim jobs;"
+            " requires one `queue`, `status=queued` and `status=retrying`, and allows no other filter. `started`:"
+            " longest running first; requires `status=running` and allows `kind`, `queue` and `worker`."
         ),
     )
 
@@ -127,17 +139,15 @@ class OperationFilter(JobConditions.from_dict(_in_json(), name="JsonConditions")
     class Meta:
         unknown = RAISE
 
-    all = Flag(
-        validate=validate.Equal(True), metadata=about("Every job, said on purpose; nothing else may stand beside it.")
-    )
+    all = Flag(validate=validate.Equal(True), metadata=about("Every job. Cannot be combined with other conditions."))
 
     @validates_schema
     def _all_alone(self, data: Mapping[str, Any], **_: object) -> None:
         empty = [field for field, value in data.items() if value == []]
         if empty:
-            raise ValidationError({field: ["Must name one at least."] for field in empty})
+            raise ValidationError({field: ["Must have at least one value."] for field in empty})
         if "all" in data and len(data) > 1:
-            raise ValidationError("Must stand alone.", "all")
+            raise ValidationError("Cannot be combined with other conditions.", "all")
 
 
 # In a query these are lists or texts by themselves; in JSON there may be anything in their place.
@@ -157,7 +167,7 @@ def without_payload(asked: Mapping[str, Json]) -> tuple[dict[str, Json], dict[st
     given = {field: value for field, value in asked.items() if value is not None}
     payload = {field: given.pop(field) for field in list(given) if field.startswith(PREFIX)}
     odd = {field: ["Must be a list."] for field in _LISTS & given.keys() if not isinstance(given[field], list)}
-    odd |= {field: ["Must be a text."] for field in _TEXTS & given.keys() if not isinstance(given[field], str)}
+    odd |= {field: ["Must be a string."] for field in _TEXTS & given.keys() if not isinstance(given[field], str)}
     if odd:
         raise Invalid(odd)
     return given, payload
@@ -167,7 +177,7 @@ def payload_conditions(given: Iterable[tuple[str, list[Json]]]) -> dict[str, str
     """Return the text that each place of a payload must have, by its path. Raises: Invalid."""
     conditions = {field: values for field, values in given if field.startswith(PREFIX)}
     if len(conditions) > MAX_PATHS:
-        raise Invalid({"_schema": [f"At most {MAX_PATHS} places of the payload may be asked about."]})
+        raise Invalid({"_schema": [f"At most {MAX_PATHS} conditions on the payload are allowed."]})
     faults = {field: [fault] for field, values in conditions.items() if (fault := _fault(field, values))}
     if faults:
         raise Invalid(faults)
@@ -177,11 +187,11 @@ def payload_conditions(given: Iterable[tuple[str, list[Json]]]) -> dict[str, str
 def _fault(field: str, values: list[Json]) -> str | None:
     path = field.removeprefix(PREFIX)
     if len(values) > 1:
-        return "Given more than once."
+        return "Must be given only once."
     if not isinstance(values[0], str):
-        return "Must be a text."
+        return "Must be a string."
     if not all(path.split(".")) or len(path) > MAX_PATH or "\0" in path:
-        return f"After payload. must stand the names of fields, with dots between them, at most {MAX_PATH} characters."
+        return f"Must be payload. and a path of field names separated by dots, at most {MAX_PATH} characters."
     if len(values[0]) > MAX_TEXT or "\0" in values[0]:
-        return f"Must be a text of at most {MAX_TEXT} characters, without NUL."
+        return f"Must be a string of at most {MAX_TEXT} characters, without NUL."
     return None

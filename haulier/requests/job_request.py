@@ -40,15 +40,15 @@ from haulier.requests.invalid import invalid, load, messages_of
 
 
 def _max_attempts(**options: Any) -> fields.Integer:
-    return whole(1, MAX_MAX_ATTEMPTS, "How many attempts may fail before the job has.", **options)
+    return whole(1, MAX_MAX_ATTEMPTS, "Number of failed attempts after which the job fails permanently.", **options)
 
 
 def _priority(**options: Any) -> fields.Integer:
-    return whole(MIN_PRIORITY, MAX_PRIORITY, "Higher runs first.", **options)
+    return whole(MIN_PRIORITY, MAX_PRIORITY, "Jobs with a higher priority run first.", **options)
 
 
 def _queue(**options: Any) -> fields.String:
-    return name(metadata=about("The queue that the job waits in."), **options)
+    return name(metadata=about("Queue of the job."), **options)
 
 
 class JobSettings(PayloadSchema):
@@ -59,15 +59,17 @@ class JobSettings(PayloadSchema):
         # Each application makes a class for each kind; marshmallow's registry would keep them all.
         register = False
 
-    run_at = moment("Not before this time; one that has passed counts as now. Not beside `delay_seconds`.")
+    run_at = moment("Earliest start. A past time counts as now. Cannot be combined with `delay_seconds`.")
     delay_seconds = Number(
         validate=validate.Range(0, MAX_DELAY_SECONDS),
-        metadata=about("Not before so many seconds from now. Not beside `run_at`."),
+        metadata=about("Seconds from now to the earliest start. Cannot be combined with `run_at`."),
     )
     timeout_seconds = whole(
-        1, MAX_TIMEOUT_SECONDS, "How long an attempt may run; absent: the kind's own. A timeout is a failed attempt."
+        1,
+        MAX_TIMEOUT_SECONDS,
+        "Time limit of one attempt, in seconds. Absent: the kind's default. A timeout counts as a failed attempt.",
     )
-    tags = Tags(metadata=about("Words by which jobs are found; none twice.", uniqueItems=True))
+    tags = Tags(metadata=about("Labels for finding jobs, without duplicates.", uniqueItems=True))
 
 
 class JobOptions(JobSettings):
@@ -79,7 +81,7 @@ class JobOptions(JobSettings):
     max_attempts = _max_attempts(load_default=DEFAULT_MAX_ATTEMPTS)
     idempotency_key = fields.String(
         validate=Pattern(IDEMPOTENCY_KEY_PATTERN, BAD_IDEMPOTENCY_KEY),
-        metadata=about("As the header Idempotency-Key, which goes before it."),
+        metadata=about("Same as the header Idempotency-Key, which takes precedence."),
     )
     queue = _queue(load_default=DEFAULT_QUEUE)
     priority = _priority(load_default=0)
@@ -92,8 +94,8 @@ class IdempotencyHeader(Schema):
         data_key="Idempotency-Key",
         validate=Pattern(IDEMPOTENCY_KEY_PATTERN, BAD_IDEMPOTENCY_KEY),
         metadata=about(
-            "1 to 255 visible ASCII characters, such as `order-4711-receipt`. The same key and request again give the"
-            " job that the first made.",
+            "1 to 255 visible ASCII characters, such as `order-4711-receipt`. Repeating a request with the same key"
+            " returns the job that the first request created.",
             pattern=r'^(?!""$)[!-~]{1,255}$',
         ),
     )
@@ -110,8 +112,7 @@ class JobChanges(JobSettings):
     priority = _priority()
     payload = fields.Dict(
         metadata=about(
-            "In the place of the present one, whole. A field that its kind keeps secret, and that reads `•••`, may be"
-            " sent back like that: the secret stays.",
+            "Replaces the whole payload. Send a secret field back as `•••` to keep its value.",
             **ANY_FIELDS,
         )
     )
@@ -167,7 +168,7 @@ class Unknown(validate.Validator):
         """Raise: ValidationError."""
         # Only a well-formed name is quoted: anything else may be a mebibyte long.
         shown = f"kind {value!r}" if re.fullmatch(NAME_PATTERN, value) else "such kind"
-        raise ValidationError(f"There is no {shown} here. Known: {self.known}.")
+        raise ValidationError(f"There is no {shown} here. Known kinds: {self.known}.")
 
 
 class CreateJobRequest:

@@ -28,25 +28,25 @@ class CreateKey(PayloadSchema):
     name = fields.String(
         required=True,
         validate=Pattern(NAME_OF_KEY, "Must be 1 to 100 characters on one line."),
-        metadata=about("Whose it is, for people."),
+        metadata=about("A name that says who uses the key."),
     )
     scopes = fields.List(
         fields.String(validate=validate.OneOf([str(scope) for scope in Scope])),
         required=True,
         validate=validate.Length(min=1, max=len(Scope)),
-        metadata=about("What it may do; `admin`: all."),
+        metadata=about("What the key may do. `admin` includes all scopes."),
     )
     queues = fields.List(
         name_field(),
         validate=validate.Length(min=1, max=MAX_QUEUES),
-        metadata=about("The queues whose jobs it may touch; absent: every one."),
+        metadata=about("Queues that the key may use. Absent: all queues."),
     )
     rate_limit = Number(
         validate=validate.Range(MIN_RATE, MAX_RATE),
-        metadata=about("How many requests a second it may make; absent: any number."),
+        metadata=about("Requests per second. Absent: no limit."),
     )
     days = Number(
-        validate=validate.Range(MIN_DAYS, MAX_DAYS), metadata=about("For how long it is good; absent: for ever.")
+        validate=validate.Range(MIN_DAYS, MAX_DAYS), metadata=about("Days until the key expires. Absent: never.")
     )
 
 
@@ -59,7 +59,7 @@ class RotateKey(PayloadSchema):
     hours = Number(
         load_default=DEFAULT_HOURS,
         validate=validate.Range(0, MAX_HOURS),
-        metadata=about("For how long the old secret is good."),
+        metadata=about("Hours for which the old secret stays valid."),
     )
 
 

@@ -66,7 +66,7 @@ class ListOperations(Schema):
     status = Several(
         fields.Enum(OperationStatus, by_value=fields.String),
         len(OperationStatus),
-        metadata=about("Only those in this state; given more than once: in any of these."),
+        metadata=about("Only operations in this state. May be repeated: any of these states."),
     )
     limit = page_limit()
     cursor = page_cursor()
@@ -75,27 +75,29 @@ class ListOperations(Schema):
 class ListAudit(Schema):
     """Which entries to list."""
 
-    job = fields.UUID(metadata=about("Only what was done to this job.", **{"x-component": "JobId"}))
-    actor = searched(MAX_ACTOR, "Only what was done with the API key of this id; or by `env`, or `cli`.")
+    job = fields.UUID(metadata=about("Only actions on this job.", **{"x-component": "JobId"}))
+    actor = searched(MAX_ACTOR, "Only actions by this actor: the id of an API key, `env` or `cli`.")
     action = Several(
         fields.String(validate=validate.OneOf([str(act) for act in Act])),
         len(Act),
-        metadata=about("Only such acts; given more than once: any of these."),
+        metadata=about("Only this action. May be repeated: any of these actions."),
     )
     target = searched(
         MAX_TARGET,
-        "Only what was done to this: an API key, a group of errors, a worker or an operation by its id, a queue or a"
-        " schedule by its name.",
+        "Only actions on this target: the id of an API key, error group, worker or operation, or the name of a queue"
+        " or schedule.",
     )
-    after = moment("Only what was done later than this.")
-    before = moment("Only what was done before this.")
+    after = moment("Only actions after this time.")
+    before = moment("Only actions before this time.")
     limit = page_limit()
     cursor = page_cursor()
 
 
 def _span(default: str) -> fields.String:
     return fields.String(
-        load_default=default, validate=validate.OneOf(list(SPANS)), metadata=about("How long a time, up to now.")
+        load_default=default,
+        validate=validate.OneOf(list(SPANS)),
+        metadata=about("Length of the period that ends now."),
     )
 
 
@@ -104,7 +106,7 @@ class AskStats(Schema):
 
     span = _span("1h")
     queue = name(metadata=about("Only jobs of this queue."))
-    kind = name(metadata=about("Only jobs of this kind; any well-formed name."))
+    kind = name(metadata=about("Only jobs of this kind. Unknown kinds are accepted."))
 
 
 class AskError(Schema):
@@ -116,8 +118,8 @@ class AskError(Schema):
 class ListErrors(AskError):
     """Which groups to list."""
 
-    kind = name(metadata=about("Only errors of this kind; any well-formed name."))
-    queue = name(metadata=about("Only what failed in this queue."))
-    text = searched(MAX_TEXT, "Only errors whose text holds this, in any case.")
+    kind = name(metadata=about("Only errors of this kind. Unknown kinds are accepted."))
+    queue = name(metadata=about("Only errors in this queue."))
+    text = searched(MAX_TEXT, "Only errors whose text or example contains this. Case does not matter.")
     limit = page_limit()
     cursor = page_cursor()

@@ -24,12 +24,15 @@ class OperationChanges(Schema):
     class Meta:
         unknown = RAISE
 
-    queue = name(metadata=about("The queue that they then wait in."))
+    queue = name(metadata=about("New queue of the jobs."))
     priority = JobChanges._declared_fields["priority"]
-    run_at = moment("They become due then; a time that has passed counts as now. Not beside `delay_seconds`.")
+    run_at = moment("When the jobs become due. A past time counts as now. Cannot be combined with `delay_seconds`.")
     delay_seconds = Number(
         validate=validate.Range(0, MAX_DELAY_SECONDS),
-        metadata=about("They become due so many seconds after their turn has come; 0: now. Not beside `run_at`."),
+        metadata=about(
+            "Seconds until a job becomes due, counted from when the operation changes it. 0: at once."
+            " Cannot be combined with `run_at`."
+        ),
     )
 
 
@@ -42,34 +45,38 @@ class StartOperation(Schema):
     action = fields.Enum(OperationAction, by_value=True, required=True)
     filter = fields.Nested(OperationFilter, required=True)
     as_of = moment(
-        "That of a preview of this action and filter: only jobs that it counted, and that are as they were then."
+        "`as_of` of a preview with the same action and filter. The operation then acts only on jobs that the preview"
+        " counted and that have not changed since."
     )
-    dry_run = Flag(load_default=False, metadata=about("Only say which jobs those are."))
-    changes = fields.Nested(OperationChanges, metadata=about("For `change` alone, which needs them."))
+    dry_run = Flag(load_default=False, metadata=about("Only report which jobs match."))
+    changes = fields.Nested(OperationChanges, metadata=about("Required for `change`, not allowed otherwise."))
     spread_seconds = whole(
         0,
         MAX_SPREAD_SECONDS,
-        "The jobs become due evenly over so long; for `retry`, and a `change` of when they are due.",
+        "Spread the due times of the jobs evenly over this many seconds. Only for `retry`, and for a `change` of the"
+        " due time.",
         load_default=0,
     )
     starts_in_seconds = Number(
         load_default=DEFAULT_WAIT_SECONDS,
         validate=validate.Range(0, MAX_WAIT_SECONDS),
-        metadata=about("Until then nothing is done, and it can be cancelled."),
+        metadata=about("Seconds until the operation starts. It can be cancelled before it has changed anything."),
     )
 
     @validates_schema
     def _fits(self, data: Mapping[str, Any], **_: object) -> None:
         action, changes = data["action"], data.get("changes") or {}
         if (action is OperationAction.CHANGE) != bool(changes):
-            raise ValidationError("A change needs some, and nothing else has any.", "changes")
+            raise ValidationError("Required if action is change, not allowed otherwise.", "changes")
         if "run_at" in changes and "delay_seconds" in changes:
             raise ValidationError({"changes": {"delay_seconds": ["Give run_at or delay_seconds, not both."]}})
         when = {"run_at", "delay_seconds"} & set(changes)
         if data["spread_seconds"] and action is not OperationAction.RETRY and not when:
-            raise ValidationError("Only a retry, or a change of when jobs are due, can be spread.", "spread_seconds")
+            raise ValidationError(
+                "Only allowed for retry, or for a change of run_at or delay_seconds.", "spread_seconds"
+            )
         if data["dry_run"] and "as_of" in data:
-            raise ValidationError("A preview is of now.", "as_of")
+            raise ValidationError("Cannot be combined with dry_run: a preview always shows the current state.", "as_of")
 
 
 _START = StartOperation()
@@ -89,7 +96,7 @@ def read_operation(data: Json) -> tuple[dict[str, Any], dict[str, Json]]:
     asked = load(_START, given)
     conditions = asked["filter"]
     if not conditions and not payload:
-        raise Invalid({"filter": ['Must say which jobs are meant; {"all": true} says: every one.']})
+        raise Invalid({"filter": ['Must have at least one condition; {"all": true} means every job.']})
     if conditions.pop("all", None) and payload:
-        raise Invalid({"filter": {"all": ["Must stand alone."]}})
+        raise Invalid({"filter": {"all": ["Cannot be combined with other conditions."]}})
     return asked, payload

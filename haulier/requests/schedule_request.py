@@ -45,17 +45,17 @@ class TimetableRequest(PayloadSchema):
         unknown = RAISE
 
     cron = fields.String(
-        validate=[validate.Length(min=1, max=MAX_CRON), Pattern(TEXT, "Must not hold NUL.")],
+        validate=[validate.Length(min=1, max=MAX_CRON), Pattern(TEXT, "Must not contain NUL.")],
         metadata=about(
-            "Five fields: minute, hour, day of the month, month, day of the week; or @hourly, @daily and the like. Not"
-            " beside `every_seconds`."
+            "Five fields: minute, hour, day of the month, month, day of the week; or @hourly, @daily and the like."
+            " Cannot be combined with `every_seconds`."
         ),
     )
-    every_seconds = whole(1, MAX_EVERY_SECONDS, "Every so many seconds. Not beside `cron`.")
+    every_seconds = whole(1, MAX_EVERY_SECONDS, "Interval in seconds. Cannot be combined with `cron`.")
     time_zone = fields.String(
         load_default="UTC",
-        validate=[validate.Length(min=1, max=MAX_ZONE), Pattern(TEXT, "Must not hold NUL.")],
-        metadata=about("By whose clocks `cron` goes, such as `Europe/Berlin`."),
+        validate=[validate.Length(min=1, max=MAX_ZONE), Pattern(TEXT, "Must not contain NUL.")],
+        metadata=about("Time zone of `cron`, such as `Europe/Berlin`."),
     )
 
 
@@ -65,41 +65,45 @@ class PutSchedule(TimetableRequest):
     job = fields.Dict(
         required=True,
         metadata=about(
-            "The job, as in `POST /jobs`, without `run_at`, `delay_seconds` and `idempotency_key`.", **ANY_FIELDS
+            "The job to enqueue, as in `POST /jobs`, without `run_at`, `delay_seconds` and `idempotency_key`.",
+            **ANY_FIELDS,
         ),
     )
     overlap = fields.String(
         load_default=str(Overlap.ALLOW),
         validate=validate.OneOf([str(each) for each in Overlap]),
         metadata=about(
-            "While a job of the schedule is live: `allow` a tick to fire, `skip` it, or have one wait for that job"
-            " (`queue_one`)."
+            "What a tick does while a job of the schedule is live: `allow` fires it, `skip` skips it, `queue_one` lets"
+            " one tick wait for that job to end."
         ),
     )
     missed = fields.String(
         load_default=str(Missed.LAST),
         validate=validate.OneOf([str(each) for each in Missed]),
         metadata=about(
-            "Ticks that could not fire within 60 s, since no worker ran: `skip` them, fire the `last` one, or `all` up"
-            " to `missed_max` within `missed_within_seconds`."
+            "Which ticks to make up if no worker fired them within 60 s: `skip` none, `last` only the last one, `all`"
+            " up to `missed_max` of the last `missed_within_seconds`."
         ),
     )
-    missed_max = whole(1, MAX_MISSED, f"With `all` alone; {DEFAULT_MISSED_MAX} unless given.")
+    missed_max = whole(1, MAX_MISSED, f"Only with `missed: all`. Default: {DEFAULT_MISSED_MAX}.")
     missed_within_seconds = whole(
-        1, MAX_MISSED_WITHIN_SECONDS, f"With `all` alone; {DEFAULT_MISSED_WITHIN_SECONDS} unless given."
+        1, MAX_MISSED_WITHIN_SECONDS, f"Only with `missed: all`. Default: {DEFAULT_MISSED_WITHIN_SECONDS}."
     )
     jitter_seconds = whole(
-        0, MAX_JITTER_SECONDS, "Fire up to so much later, each tick by a time of its own.", load_default=0
+        0,
+        MAX_JITTER_SECONDS,
+        "Delay each tick by a random time of up to this many seconds. The delay of a tick never changes.",
+        load_default=0,
     )
-    paused = Flag(metadata=about("Whether it is paused; absent: as it is."))
-    paused_until = moment("When it fires again; with `paused` alone.")
+    paused = Flag(metadata=about("Whether the schedule is paused. Absent: unchanged."))
+    paused_until = moment("When the pause ends. Only with `paused: true`.")
 
 
 class PreviewSchedule(TimetableRequest):
     """Which ticks to show; null counts as absent."""
 
-    after = moment("Only ticks later than this; absent: than now.", data_key="from")
-    count = whole(1, MAX_PREVIEWED, "So many at most.", load_default=10)
+    after = moment("Only ticks after this time. Absent: after now.", data_key="from")
+    count = whole(1, MAX_PREVIEWED, "Maximum number of ticks.", load_default=10)
 
 
 class PauseSchedule(PayloadSchema):
@@ -108,7 +112,7 @@ class PauseSchedule(PayloadSchema):
     class Meta:
         unknown = RAISE
 
-    until = moment("Null: until it is resumed.")
+    until = moment("When the pause ends. Null: when somebody resumes it.")
 
 
 class ScheduleRequest(NamedTuple):
@@ -128,7 +132,7 @@ def check_name(name: str) -> None:
     if not re.fullmatch(NAME_PATTERN, name):
         raise ValidationError(BAD_NAME)
     if name in TAKEN_NAMES:
-        raise ValidationError(f"A schedule cannot be called {name}.")
+        raise ValidationError(f"{name} is reserved and cannot name a schedule.")
 
 
 def read_schedule(data: Json, jobs: CreateJobRequest) -> ScheduleRequest:
@@ -139,9 +143,9 @@ def read_schedule(data: Json, jobs: CreateJobRequest) -> ScheduleRequest:
     if not faults.keys() & {"cron", "every_seconds", "time_zone"}:
         faults |= _faults_of_timetable(asked)
     if asked.get("missed") != Missed.ALL:
-        faults |= {field: ["Only where missed is all."] for field in _BOUNDS if asked.get(field) is not None}
+        faults |= {field: ["Only allowed if missed is all."] for field in _BOUNDS if asked.get(field) is not None}
     if asked.get("paused_until") is not None and not asked.get("paused"):
-        faults |= {"paused_until": ["Only where paused is true."]}
+        faults |= {"paused_until": ["Only allowed if paused is true."]}
     if faults or job is None:
         raise ValidationError(faults)
     pause = None if asked.get("paused") is None else Pause(asked["paused"], asked.get("paused_until"))
@@ -173,7 +177,9 @@ def _read_job(job: Json, jobs: CreateJobRequest) -> tuple[NewJob | None, dict[st
     """Return the job of a schedule, or what is wrong with it; neither if it is no object, which the schema reports."""
     if not isinstance(job, dict):
         return None, {}
-    given = {field: ["A schedule's job cannot have it."] for field in NOT_OF_A_SCHEDULE if job.get(field) is not None}
+    given = {
+        field: ["Not allowed in the job of a schedule."] for field in NOT_OF_A_SCHEDULE if job.get(field) is not None
+    }
     try:
         read = jobs.read({field: value for field, value in job.items() if field not in given})
     except ValidationError as error:

@@ -127,7 +127,7 @@ class _Window:
             if self._is_last or not (error.msg.startswith("Unterminated") or error.pos > len(self._part) - _EDGE):
                 raise json.JSONDecodeError(error.msg, self._text, self._start + error.pos) from None
         if self._start == start:
-            raise TooLarge(f"{self._what} is too long at [{index}]: a job may be {self._size} bytes long")
+            raise TooLarge(f"{self._what} is too long at [{index}]: a job may have at most {self._size} bytes")
         self._move(start)
         return self.scan(start, index)
 
@@ -142,7 +142,7 @@ def _scan(text: str, start: int, what: str, place: str = "") -> tuple[Json, int]
     may_be_unstorable = text.find("\\u", start, end) >= 0 and _UNSTORABLE_ESCAPE.search(text, start, end)
     if (_hooks.has_refused or may_be_unstorable) and (fault := _first_fault(value)):
         path, reason = fault
-        raise Malformed(f"{what} is refused at {(place + path).removeprefix('.') or 'its top'}: {reason}")
+        raise Malformed(f"{what} is refused at {(place + path).removeprefix('.') or 'the top level'}: {reason}")
     return value, end
 
 
@@ -188,7 +188,7 @@ class _Hooks(threading.local):
         # The length first: reading many digits takes quadratic time, and Python refuses more than 4,300.
         if len(digits) <= 20 and LEAST_INTEGER <= (number := int(digits)) <= MOST_INTEGER:
             return number
-        return self.fault("the integer has more than 64 bits")
+        return self.fault("the integer needs more than 64 bits")
 
     def real(self, digits: str) -> float | int | _Fault:
         number = float(digits)
@@ -206,7 +206,7 @@ class _Hooks(threading.local):
             return found
         counts = Counter(key for key, _ in pairs)
         twice = next(key for key, count in counts.items() if count > 1)
-        return self.fault(f"the key {_quoted(twice)} is given twice")
+        return self.fault(f"the key {_quoted(twice)} is duplicated")
 
 
 _hooks = _Hooks()
@@ -238,9 +238,9 @@ def _reason(value: Json) -> str | None:
     if isinstance(value, _Fault):
         return value.reason
     if isinstance(value, str) and _UNSTORABLE.search(value):
-        return "the string holds NUL or half of a surrogate pair"
+        return "the string contains NUL or half of a surrogate pair"
     if isinstance(value, dict) and (bad := next(filter(_UNSTORABLE.search, value), None)):
-        return f"the key {_quoted(bad)} holds NUL or half of a surrogate pair"
+        return f"the key {_quoted(bad)} contains NUL or half of a surrogate pair"
     return None
 
 

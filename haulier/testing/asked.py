@@ -36,13 +36,17 @@ def find_kind(kind: str | Handler, kinds: Mapping[str, Kind]) -> Kind:
     if isinstance(kind, str):
         if kind not in kinds:
             raise UnknownKind(
-                f"no kind is called {kind!r}: import the module that makes it known, or name it in"
-                f" settings={{'HAULIER_KINDS': …}}; known are {', '.join(kinds)}"
+                f"there is no kind {kind!r}: import the module that defines it, or name that in"
+                f" settings={{'HAULIER_KINDS': …}}; known kinds are {', '.join(kinds)}"
             )
         return kinds[kind]
     names = [name for name, each in known().items() if each.run is kind]
     if len(names) != 1:
-        what = f"is the handler of {' and '.join(names)}: give one of these names" if names else "is not under @kind"
+        what = (
+            f"is the handler of several kinds: pass one of the names {' or '.join(names)}"
+            if names
+            else ("is not decorated with @kind")
+        )
         raise UnknownKind(f"{getattr(kind, '__name__', kind)} {what}")
     return kinds[names[0]]
 
@@ -55,9 +59,9 @@ def as_stored(kind: Kind, payload: Mapping[str, Json] | None) -> dict[str, Json]
         try:
             stored.update(json.loads(json.dumps({name: value}, allow_nan=False)))
         except (TypeError, ValueError, RecursionError) as error:
-            raise PayloadRefused(f"the payload does not fit {kind.name}: {name}: {error}") from error
+            raise PayloadRefused(f"the payload is invalid for {kind.name}: {name}: {error}") from error
     try:
         kind.load(stored)
     except ValidationError as error:
-        raise PayloadRefused(f"the payload does not fit {kind.name}: {explain(error.messages)}") from error
+        raise PayloadRefused(f"the payload is invalid for {kind.name}: {explain(error.messages)}") from error
     return stored

@@ -100,7 +100,7 @@ def perform(  # noqa: PLR0913  # each is one thing that a handler may depend on
     Raises: PayloadRefused, which names the field; UnknownKind; ConfigError; NeverEnds.
     """
     if not 1 <= attempt <= max_attempts:
-        raise ValueError(f"attempt {attempt} of {max_attempts}: give max_attempts as well")
+        raise ValueError(f"attempt {attempt} of {max_attempts}: pass a larger max_attempts as well")
     config = config_of(settings)
     found = find_kind(kind, load_kinds(config))
     job = first_run(found.name, as_stored(found, payload))._replace(
@@ -167,8 +167,8 @@ def _run(kind: Kind, context: FakeContext) -> Performed:
     outcome = run_one(replace(kind, run=noting), context)
     if context.looks > MOST_LOOKS:
         raise NeverEnds(
-            f"the handler of {kind.name} has looked {MOST_LOOKS:,} times whether it is to stop: let it be asked to, by"
-            f" cancel_after or cancel_at, or give the kind a timeout"
+            f"the handler of {kind.name} checked {MOST_LOOKS:,} times whether it should stop: pass cancel_after or"
+            " cancel_at, or give the kind a timeout"
         )
     return _performed(context, outcome, raised[-1] if raised else None)
 

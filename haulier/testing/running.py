@@ -136,6 +136,6 @@ class RunningWorker:
         what = f"the job {job.id} ({job.kind}) is {job.status}, attempts: {job.attempts} of {job.max_attempts}"
         last_error = f"; last_error: {job.last_error}" if job.last_error else ""
         if not self._thread.is_alive():
-            raise NotEnded(f"the worker has ended, its log says why; {what}{last_error}")
+            raise NotEnded(f"the worker has ended (see its log); {what}{last_error}")
         if time.monotonic() > deadline:
-            raise NotEnded(f"not within {within:g} s: {what}, due at {job.run_at:%H:%M:%S} UTC{last_error}")
+            raise NotEnded(f"not done within {within:g} s: {what}, due at {job.run_at:%H:%M:%S} UTC{last_error}")

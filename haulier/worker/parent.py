@@ -44,14 +44,14 @@ class Parent(Processes):
     def _say_what_it_takes(self) -> None:
         config = self._config
         log.info(
-            "Haulier %s: starting %d worker processes, with up to %d database connections together",
+            "Haulier %s: starting %d worker processes, with up to %d database connections in total",
             # Here, before the processes are forked, and so once for all of them.
             version(),
             config.worker_processes,
             config.worker_processes * config.worker_connections,
         )
         if others := [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]:
-            log.warning("the import of the kinds started threads, which the worker processes lack: %s", others)
+            log.warning("importing the kinds started threads, which do not exist in the worker processes: %s", others)
 
     def ended(self, child: Child) -> None:
         """Drop the gauges of a child that has ended; its counts stay."""
@@ -61,7 +61,7 @@ class Parent(Processes):
     def lose(self, child: Child, code: int) -> None:
         """Replace a child that died; stop all if its settings or the schema do not fit."""
         if code in (STOPPED, INTERRUPTED):
-            log.info("%s was told to stop, and gets no successor", child)
+            log.info("%s was told to stop and is not replaced", child)
         elif code == UNFIT:
             self.stop(1)
         else:
@@ -77,7 +77,7 @@ class Parent(Processes):
             log.critical("%s", error)
             code = UNFIT
         except BaseException:
-            log.critical("the worker process ends by an error, which is a bug", exc_info=True)
+            log.critical("the worker process ends because of an error, which is a bug", exc_info=True)
         finally:
             if os.getppid() != self._pid and self._counts is not None:
                 self._counts.remove()
@@ -93,5 +93,5 @@ class Parent(Processes):
 
     def _stop_with_parent(self) -> None:
         os.read(self._lifeline[0], 1)
-        log.warning("the parent process is gone: stopping")
+        log.warning("the parent process has ended: stopping")
         os.kill(os.getpid(), signal.SIGTERM)

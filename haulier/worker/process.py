@@ -163,8 +163,8 @@ class Worker:
     def _log_start(self) -> None:
         config = self.config
         log.info(
-            "Haulier %s, with up to %d database connections, however many threads;"
-            " one more for housekeeping, now and then, or to count",
+            "Haulier %s, with up to %d database connections for any number of threads, and one more for"
+            " housekeeping or counting",
             version(),
             config.worker_connections,
         )
@@ -200,10 +200,10 @@ class Worker:
             self.shutdown.stopping.wait(TICK_SECONDS)
             self._look()
             if dead := self.threads.dead():
-                log.critical("the thread %s has died, which is a bug: the process is to be replaced", dead.name)
+                log.critical("the thread %s has died, which is a bug: the process will be replaced", dead.name)
                 return True
             if self.timeouts.stuck:
-                log.error("a thread is stuck: the process drains and is to be replaced")
+                log.error("a thread is stuck: the process drains and will be replaced")
                 return True
         return False
 
@@ -255,7 +255,7 @@ class Worker:
         self.link.beat_wanted.set()
         self.threads.join(JOIN_SECONDS)
         if self.threads.heartbeat.is_alive() and (left := len(self.supply.held)):
-            log.error("could not give back %d jobs, which will be rescued", left)
+            log.error("could not give back %d jobs: another worker will rescue them", left)
         if self._stop_metrics is not None:
             self._stop_metrics()
         if not self._owns_process:

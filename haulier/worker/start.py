@@ -40,7 +40,7 @@ def main() -> int:
 def run(config: Config) -> int:
     """Work, in this process or as the parent of several, and return the exit code."""
     if "WORKER_PROCESSES" in config.reduced:
-        message = "WORKER_PROCESSES is reduced to %d by DB_CONNECTION_LIMIT"
+        message = "WORKER_PROCESSES reduced to %d because of DB_CONNECTION_LIMIT"
         logging.getLogger(__name__).warning(message, config.worker_processes)
     metrics_port = MetricsPort.open(config, shared=config.worker_processes > 1)
     # Not at the top: this import makes the metrics, and `MetricsPort.open` decides where their values are kept.

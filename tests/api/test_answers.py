@@ -203,7 +203,7 @@ def test_a_database_that_takes_no_writes_is_not_healthy(make_app: Callable[..., 
     reading = client.get("/jobs")
 
     assert [(answer.status_code, answer.json["error"]) for answer in answers] == [(503, "unavailable")] * 2
-    assert answers[0].json["message"] == "The database takes no writes."
+    assert answers[0].json["message"] == "The database is read-only."
     assert reading.status_code == 200
 
 
@@ -222,7 +222,7 @@ def test_too_many_connections_are_503(make_app: Callable[..., Flask], migrated_d
             cursor.execute(f"DROP ROLE {role}")
 
     assert (answer.status_code, answer.json["error"]) == (503, "unavailable")
-    assert answer.json["message"] == "The database takes no further connection."
+    assert answer.json["message"] == "The database accepts no more connections."
 
 
 def test_a_job_is_shown_as_its_schema_would_show_it(conn: Connection) -> None:

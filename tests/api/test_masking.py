@@ -75,7 +75,7 @@ def test_refuses_a_mask_that_stands_for_nothing(
         return secretive.patch(secret_job, json={"payload": {**MASKED, **more}}, headers=operator)
 
     assert not_refused(change, rows) == []
-    assert "Hides no secret" in change(rows[0][0]).text
+    assert "There is no stored secret" in change(rows[0][0]).text
     assert stored(sql, secret_job.removeprefix("/jobs/")) == SECRETS
     assert change({"logins": []}).status_code == 200
 

@@ -130,7 +130,7 @@ def test_say_that_the_database_refuses_its_job_and_when_it_is_tried_again() -> N
     [reason] = found.reasons()
 
     assert (reason.code, reason.since, reason.until) == (ScheduleCode.REFUSED, at(10), at(13))
-    assert reason.message.endswith("2 times in a row, and it is tried again: no such customer")
+    assert reason.message.endswith("2 times in a row and workers will try again: no such customer")
     # A pause skips its ticks, whatever the database says; and without workers nothing is tried.
     assert codes(unfired(12, looked_for=13, refused=refused, paused_since=at(11))) == [PAUSED]
     assert codes(unfired(12, looked_for=13, refused=refused, workers=0)) == [ScheduleCode.REFUSED, NO_WORKER]

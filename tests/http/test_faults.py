@@ -35,7 +35,7 @@ def test_names_up_to_a_hundred_faults_and_how_many_more_there_are(client: FlaskC
         assert answer.status_code == 422
         details = answer.json["details"]["payload"]
         more = details.pop("_schema", None)
-        assert more == (None if count <= 100 else [f"{count - 100} more fields are not known."])
+        assert more == (None if count <= 100 else [f"{count - 100} more unknown fields."])
         assert len(details) == min(count, 100)
         assert set(details) <= {f"x{n}" for n in range(count)}
         assert len(answer.data) < 20_000
@@ -86,7 +86,7 @@ def test_of_a_batch_a_hundred_jobs_are_explained_with_ten_faults_each(
     assert atomic.status_code == 422
     assert list(atomic.json["details"]) == [str(index) for index in range(1, 101)]
     assert [sentences(atomic.json["details"][index]) for index in ("2", "4")] == [MAX_ITEM_FAULTS, 3]
-    assert "103 more jobs were not looked at" in atomic.json["message"]
+    assert "103 more jobs were not checked" in atomic.json["message"]
     found = each.json["items"]
     refused = [item for item in found if item["status"] != 201]
     assert [item["index"] for item in found] == list(range(len(items) + 1))
@@ -94,10 +94,10 @@ def test_of_a_batch_a_hundred_jobs_are_explained_with_ten_faults_each(
     assert ["details" in item for item in refused] == [True] * 100 + [False] * 102
     assert {item["error"] for item in refused} == {"validation", "malformed"}
     assert [sentences(found[index]["details"]) for index in (2, 4)] == [MAX_ITEM_FAULTS, 3]
-    assert ["(40 more faults are not shown)" in said["message"] for said in (found[2], found[4], few.json)] == [
+    assert ["(40 more errors are not shown)" in said["message"] for said in (found[2], found[4], few.json)] == [
         True, False, True
     ]  # fmt: skip
-    assert "first 100 jobs" in refused[150]["message"]
+    assert "first 100 refused jobs" in refused[150]["message"]
     assert (refused[-1]["status"], each.json["unexplained"]) == (400, 102)
     assert count_jobs() == 3
     # It neither lacks nor adds a field, nor says it in another order.

@@ -81,7 +81,7 @@ def test_port_of_another_protocol_is_refused_unless_it_is_named(resolves):
     address = ipaddress.ip_address("8.8.8.8")
 
     for port in (22, 25, 110, 465, 587, 6667, 10080):
-        with pytest.raises(Fail, match=f"mail.example is refused: port {port} is another protocol's"):
+        with pytest.raises(Fail, match=f"mail.example is refused: port {port} belongs to another protocol"):
             fetch(f"http://mail.example:{port}/")
         assert guard((f"mail.example:{port}",)).permits("mail.example", port, address)
         assert guard((f"8.8.8.0/24:{port}",)).permits("mail.example", port, address)

@@ -221,5 +221,5 @@ def test_status_of_source_and_target_decides(resize, receiver):
 
 
 def test_missing_storage_is_final_and_named(resize):
-    with pytest.raises(Fail, match="resize_image needs STORAGE_URL, which is not set"):
+    with pytest.raises(Fail, match="resize_image needs a target, or STORAGE_URL, which is not set"):
         resize(picture(9, 9), settings={"storage_url": None})

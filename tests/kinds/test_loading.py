@@ -34,7 +34,7 @@ def test_kind_of_a_teams_own_is_named_by_haulier_kinds(own_kinds, monkeypatch):
     assert run("greet", {"name": "Ann"}, kinds=("example_kind",)) == {"greeting": "Hello, Ann!"}
     with pytest.raises(Fail, match="nobody to greet"):
         run("greet", {"name": "nobody"}, kinds=("example_kind",))
-    with pytest.raises(Fail, match="the payload does not fit greet: name: Missing data .* nam: Unknown field."):
+    with pytest.raises(Fail, match="the payload is invalid for greet: name: Missing data .* nam: Unknown field."):
         run("greet", {"nam": "Ann"}, kinds=("example_kind",))
 
 
@@ -66,7 +66,7 @@ def test_module_that_cannot_be_imported_stops_the_process_with_its_name(tmp_path
 
 def test_name_that_is_none_is_refused(own_kinds):
     for name in ("", "Greet", "1greet", "greet me", "greet\n", "g" * 65, "ünder"):
-        with pytest.raises(ConfigError, match="is not a kind's name"):
+        with pytest.raises(ConfigError, match="is not a valid name for a kind"):
             kind(name, schema=Schema)
 
 
@@ -107,8 +107,8 @@ def test_start_warns_of_missing_settings_short_secrets_and_files_on_a_disk_that_
         "WEBHOOK_SECRET not set: every webhook_delivery job will fail",
     ]
     assert warnings_of(heroku) == [
-        "SMTP_URL is a file: URL, and this platform's disk is lost at every restart",
-        "STORAGE_URL is a file: URL, and this platform's disk is lost at every restart",
+        "SMTP_URL is a file: URL, but the disk of this platform is lost at every restart",
+        "STORAGE_URL is a file: URL, but the disk of this platform is lost at every restart",
     ]
     assert warnings_of(complete) == []
     [short] = warnings_of(replace(complete, webhook_secret="whsec_dGVzdA=="))
@@ -117,16 +117,16 @@ def test_start_warns_of_missing_settings_short_secrets_and_files_on_a_disk_that_
 
 def test_payload_that_json_cannot_carry_is_final():
     for payload, complaint in (
-        ({"text": "a\x00b"}, "text: Must not hold a NUL"),
-        ({"text": "a\ud800b"}, "text: Holds half of a surrogate pair"),
-        ({"te\udfffxt": "a"}, "Holds half of a surrogate pair"),
-        ({"text": ["\x00"]}, "text: Must not hold a NUL"),
-        ({"text": float("nan")}, "Is not JSON"),
-        ({"text": "a", "sentences": float("inf")}, "Is not JSON"),
-        ({"text": {"a": {"b": object()}}}, "Is not JSON"),
-        ({"text": b"bytes"}, "Is not JSON"),
+        ({"text": "a\x00b"}, "text: Must not contain a NUL"),
+        ({"text": "a\ud800b"}, "text: Must not contain half of a surrogate pair"),
+        ({"te\udfffxt": "a"}, "Must not contain half of a surrogate pair"),
+        ({"text": ["\x00"]}, "text: Must not contain a NUL"),
+        ({"text": float("nan")}, "Must be JSON"),
+        ({"text": "a", "sentences": float("inf")}, "Must be JSON"),
+        ({"text": {"a": {"b": object()}}}, "Must be JSON"),
+        ({"text": b"bytes"}, "Must be JSON"),
     ):
-        with pytest.raises(Fail, match="the payload does not fit summarize_text: ") as caught:
+        with pytest.raises(Fail, match="the payload is invalid for summarize_text: ") as caught:
             run("summarize_text", payload)
 
         assert complaint in str(caught.value)
@@ -139,7 +139,7 @@ def test_payload_that_is_no_object_or_nested_without_end_is_final():
     context = a_context("summarize_text")
     for payload in (None, [], "x", 5):
         context.job = context.job._replace(payload=payload)
-        with pytest.raises(Fail, match="the payload does not fit summarize_text"):
+        with pytest.raises(Fail, match="the payload is invalid for summarize_text"):
             perform(context)
     nested: Any = []
     for _ in range(100_000):

@@ -101,7 +101,7 @@ def test_takes_the_seconds_of_headers_alone_in_any_case_of_letters():
 
     assert Retry.after({"retry-AFTER": "30"}).seconds == 30
     assert Retry.after(message).seconds == 30
-    assert str(Retry.after({})) == "asked to be tried again later"
+    assert str(Retry.after({})) == "the handler asked for a retry"
 
 
 def test_keeps_the_class_and_the_text_that_it_is_given():

@@ -112,7 +112,7 @@ def test_header_cannot_be_injected(mailbox):
         for field in ("to", "subject", "cc", "bcc", "reply_to"):
             for value in (f"a@b.c{line_break}Bcc: x@y.z", f"{line_break}a@b.c", f"a@b.c{line_break}"):
                 error = error_of(send, mailbox, **{field: value})
-                if not error.startswith(f"Fail: the payload does not fit send_email: {field}: Must"):
+                if not error.startswith(f"Fail: the payload is invalid for send_email: {field}: Must"):
                     offenders.append((field, value, error))
 
     assert offenders == []

@@ -41,7 +41,7 @@ endings = st.one_of(
     st.sampled_from([Ending(Outcome.fail("timed out after 1 s", 0.0)), Ending(Outcome.fail_for_good("no address"))]),
     whiles.map(lambda delay: Ending(Outcome.snooze(delay))),
     whiles.map(lambda delay: Ending(Outcome.release(delay))),
-    whiles.map(lambda delay: Ending(Outcome.release(delay, why="no worker that took it knows the kind"))),
+    whiles.map(lambda delay: Ending(Outcome.release(delay, why="no worker that claimed it knows the kind"))),
     st.sampled_from([Ending(Outcome.release()), Ending(Outcome.give_back())]),
 )
 unkeyed = st.builds(

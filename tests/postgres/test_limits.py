@@ -72,7 +72,7 @@ def test_names_the_limit_of_the_role_before_it_is_met(limited: Limited, said: Sa
 
     assert said(dsn, 6, 3) is None
     assert said(dsn, 6, 4) == (
-        f"up to 6 database connections beside the 4 that are open are more than the 9 of the role {role}"
+        f"up to 6 database connections in addition to the 4 open now are more than the 9 of the role {role}"
     )
     assert said(dsn, 6, 4, beside_others=False) is None
     assert said(dsn, 10, beside_others=False) is not None
@@ -84,7 +84,7 @@ def test_names_the_limit_of_a_shared_database(limited: Limited, said: Said, fres
 
     # With the superuser's of this test.
     assert said(dsn, 6, 2) is None
-    assert "beside the 4 that are open are more than the 9 of the database" in str(said(dsn, 6, 3))
+    assert "in addition to the 4 open now are more than the 9 of the database" in str(said(dsn, 6, 3))
     assert said(fresh_database, 30) is None
 
 
@@ -135,11 +135,11 @@ def test_migrate_web_and_worker_name_the_setting_to_lower(limited: Limited, supe
 
     needs = "up to 12 database connections are more than the 10 of the role"
     assert (migrated.returncode, migrated.stderr.count("\n")) == (0, 1)
-    assert f"haulier: one web and one worker: {needs}" in migrated.stderr
+    assert f"haulier: with one web and one worker process, {needs}" in migrated.stderr
     assert "lower WEB_CONCURRENCY, WEB_THREADS or WORKER_PROCESSES" in migrated.stderr
-    assert web.count("up to 10 database connections beside the 2 that are open") == 1
+    assert web.count("up to 10 database connections in addition to the 2 open now") == 1
     assert "lower WEB_CONCURRENCY or WEB_THREADS" in web
-    assert worker.count("up to 5 database connections beside the 7 that are open") == 1
+    assert worker.count("up to 5 database connections in addition to the 7 open now") == 1
     assert "lower WORKER_PROCESSES" in worker
 
 

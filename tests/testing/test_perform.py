@@ -38,7 +38,11 @@ def endings_of(outcome: Performed) -> list[str]:
 def test_reports_how_the_handler_ended():
     for way, ending, error in (
         ("returns", "succeeded", None),
-        ("returns_what_is_not_json", "failed", "the handler's result is not JSON: Object of type object is not JSON"),
+        (
+            "returns_what_is_not_json",
+            "failed",
+            "the handler's result is not JSON: Object of type object is not JSON",
+        ),
         ("returns_too_much", "failed", "the handler's result is 70002 bytes long; 65536 are stored at most"),
         ("raises", "retried", "ValueError: no luck (kinds_to_test.py:"),
         ("exits", "retried", "SystemExit: 3 (kinds_to_test.py:"),
@@ -114,11 +118,15 @@ def test_takes_a_kind_by_name_by_handler_or_from_a_set_module(own_kinds, tmp_pat
 def test_says_that_a_kind_is_not_known(own_kinds):
     kind("test.twice", schema=PayloadSchema)(patient)
 
-    with pytest.raises(UnknownKind, match=r"no kind is called 'test.way': .*HAULIER_KINDS.* known are .*test.ways"):
+    with pytest.raises(
+        UnknownKind, match=r"there is no kind 'test.way': .*HAULIER_KINDS.* known kinds are .*test.ways"
+    ):
         perform("test.way")
-    with pytest.raises(UnknownKind, match="endings_of is not under @kind"):
+    with pytest.raises(UnknownKind, match="endings_of is not decorated with @kind"):
         perform(endings_of)  # type: ignore[arg-type]
-    with pytest.raises(UnknownKind, match="patient is the handler of test.patient and test.twice"):
+    with pytest.raises(
+        UnknownKind, match="patient is the handler of several kinds: pass one of the names test.patient or test.twice"
+    ):
         perform(patient)
 
 
@@ -128,7 +136,7 @@ def test_refuses_a_payload_that_does_not_fit_and_names_the_field():
         ({"way": "returns", "weigh": 1}, "weigh: Unknown field."),
         ({"way": datetime(2026, 1, 1, tzinfo=UTC)}, "way: Object of type datetime is not JSON serializable"),
     ):
-        with pytest.raises(PayloadRefused, match="the payload does not fit test.ways: ") as caught:
+        with pytest.raises(PayloadRefused, match="the payload is invalid for test.ways: ") as caught:
             perform(ways, payload)
 
         assert complaint in str(caught.value)
@@ -192,7 +200,7 @@ def test_gives_the_job_back_when_the_worker_stops():
 
 
 def test_says_that_a_handler_waits_for_ever():
-    with pytest.raises(NeverEnds, match="test.patient has looked 1,000,000 times .* cancel_after or cancel_at"):
+    with pytest.raises(NeverEnds, match="test.patient checked 1,000,000 times .* cancel_after or cancel_at"):
         perform("test.patient")
 
 
@@ -228,7 +236,7 @@ def test_gives_what_the_handler_said_of_its_progress_in_order():
     assert outcome.progress == [(0, None, None), (1, 2, None), (2.5, 2, "n" * 199 + "…")]
     assert perform(naps).progress == []
     assert wrong.retried
-    assert (wrong.error or "").startswith("ValueError: progress: done must be from 0 to 2**53, and is not (")
+    assert (wrong.error or "").startswith("ValueError: progress: done must be from 0 to 2**53 (")
     assert wrong.progress == [(1, 2, None)]
 
 

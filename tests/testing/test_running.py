@@ -119,9 +119,9 @@ def test_takes_what_a_job_may_have_and_refuses_what_it_may_not(worker):
     worker.cancel(job)
     assert worker.get(job).status is JobStatus.CANCELLED
     # As the API does.
-    with pytest.raises(PayloadRefused, match="the payload does not fit test.ways: way: Missing data"):
+    with pytest.raises(PayloadRefused, match="the payload is invalid for test.ways: way: Missing data"):
         worker.run(ways)
-    with pytest.raises(UnknownKind, match="no kind is called 'test.way'"):
+    with pytest.raises(UnknownKind, match="there is no kind 'test.way'"):
         worker.enqueue("test.way")
 
 
@@ -129,10 +129,10 @@ def test_says_what_a_job_waits_for_that_does_not_end_in_time(worker):
     job = worker.enqueue(ways, {"way": "retries"}, delay_seconds=60)
 
     with pytest.raises(
-        NotEnded, match=rf"not within 0.1 s: the job {job.id} \(test.ways\) is queued, attempts: 0 of 3"
+        NotEnded, match=rf"not done within 0.1 s: the job {job.id} \(test.ways\) is queued, attempts: 0 of 3"
     ):
         worker.wait(job, within=0.1)
-    with pytest.raises(NotEnded, match=rf"not within 0.1 s: the job {job.id}"):
+    with pytest.raises(NotEnded, match=rf"not done within 0.1 s: the job {job.id}"):
         worker.wait_for_all(within=0.1)
     worker.cancel(job)
 
@@ -142,9 +142,7 @@ def test_says_that_the_worker_has_ended(postgres):
     kinds_to_test.enough.clear()
 
     with running_worker(settings, database_url=postgres) as worker:
-        with pytest.raises(
-            NotEnded, match="the worker has ended, its log says why; .* timed out after 1 s, and did not"
-        ):
+        with pytest.raises(NotEnded, match="the worker has ended .see its log.; .* timed out after 1 s and did not"):
             worker.run("test.deaf")
         kinds_to_test.enough.set()
 

@@ -180,7 +180,7 @@ def test_a_worker_paused_past_its_lease_changes_nothing_when_it_wakes(
     told = eventually(lambda: [line for line in paused.log.splitlines() if "was declared dead" in line])
     (tmp_path / "go").touch()
 
-    assert f"LEASE_SECONDS is 3; in their handlers: t.deaf {slow.id})" in told[0]
+    assert f"LEASE_SECONDS is 3; running: t.deaf {slow.id})" in told[0]
     slow = finished(slow)
     assert (slow.status, slow.attempt) == (JobStatus.SUCCEEDED, 2)
     eventually(lambda: "lost the claim" in paused.log)

@@ -97,7 +97,7 @@ def test_a_thread_that_gets_no_connection_does_not_hold_up_the_others(spawn_work
         finished(job)
 
     assert time.monotonic() - began < AT_ONCE
-    assert worker.log.count("takes no further connection") <= 3
+    assert worker.log.count("accepts no more connections") <= 3
     assert "the database is away" not in worker.log
 
 

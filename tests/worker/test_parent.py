@@ -70,7 +70,7 @@ def test_two_processes_share_work_until_both_are_stopped(spawn_family, start_job
     # A process that was asked to stop itself is not replaced.
     jobs = start_jobs(4, "t.note", {"seconds": 1})
     os.kill(stopping, signal.SIGTERM)
-    eventually(lambda: f"(pid {stopping}) was told to stop, and gets no successor" in parent.log)
+    eventually(lambda: f"(pid {stopping}) was told to stop and is not replaced" in parent.log)
     succeed(*jobs, enqueue("t.note"))
     assert (born(parent), is_alive(other), parent.popen.poll()) == ([stopping, other], True, None)
 
@@ -114,7 +114,7 @@ def test_replaces_a_process_with_a_stuck_thread(spawn_family, start_job, ledger,
     parent = spawn_family(STUCK_SECONDS=0.2, SHUTDOWN_SECONDS=2)
     job = start_job("t.deaf", {"file": str(tmp_path / "never")}, timeout_seconds=1, max_attempts=1)
 
-    eventually(lambda: "left with exit code 1" in parent.log)
+    eventually(lambda: "exited with code 1" in parent.log)
 
     [entry] = ledger.entries("start", job)
     assert entry.pid not in replaced(parent, 3)[2:]
@@ -152,7 +152,7 @@ def test_is_not_put_out_by_processes_that_stop_a_moment_before_it_is_told(spawn_
     parent = spawn_family()
 
     os.kill(born(parent)[0], signal.SIGINT)
-    eventually(lambda: "gets no successor" in parent.log)
+    eventually(lambda: "is not replaced" in parent.log)
     for pid in (born(parent)[1], parent.pid):
         os.kill(pid, signal.SIGINT)
 
@@ -199,7 +199,7 @@ def test_takes_a_signal_to_a_process_just_born_for_that_process_alone(spawn_fami
     parent = spawn_family(wait=False, TEST_DIES_AT_ONCE="SIGTERM")
 
     assert parent.wait() == 0
-    assert parent.log.count("was told to stop, and gets no successor") == 2
+    assert parent.log.count("was told to stop and is not replaced") == 2
     assert "stopping 2 worker processes" not in parent.log
 
 
@@ -207,12 +207,12 @@ def test_starts_a_process_that_dies_at_once_ever_later_and_says_so_in_one_line(s
     parent = spawn_family(WORKER_PROCESSES=2, wait=False, TEST_DIES_AT_ONCE="SIGKILL")
 
     began = time.monotonic()
-    eventually(lambda: parent.log.count("its successor comes in 4 s") == 2)
+    eventually(lambda: parent.log.count("it is replaced in 4 s") == 2)
 
     assert time.monotonic() - began > 2
     lines = [line.split(" ", 3)[-1] for line in parent.log.splitlines() if "was killed by SIGKILL" in line]
-    pauses = Counter(re.sub(r"^.* after \d\.\d s; its successor", "", line) for line in lines)
-    assert pauses == {" comes in 1 s": 2, " comes in 2 s": 2, " comes in 4 s": 2}
+    pauses = Counter(re.sub(r"^.* after \d\.\d s; it is replaced", "", line) for line in lines)
+    assert pauses == {" in 1 s": 2, " in 2 s": 2, " in 4 s": 2}
     # Also while there is nobody to pass it on to.
     parent.terminate()
     assert parent.wait() == 0
@@ -223,7 +223,7 @@ def test_leaves_with_1_if_the_schema_does_not_fit(spawn_family, fresh_database):
     parent = spawn_family(DATABASE_URL=fresh_database, wait=False)
 
     assert parent.wait() == 1
-    assert "CRITICAL haulier.worker.parent: the database holds no Haulier schema" in parent.log
+    assert "CRITICAL haulier.worker.parent: the database has no Haulier schema" in parent.log
     assert len(born(parent)) == 2
 
 
@@ -264,7 +264,7 @@ def test_adds_up_the_metrics_of_its_processes_also_of_the_dead(
     assert_all_beat(text)
 
     os.kill(born(parent)[2], signal.SIGTERM)
-    eventually(lambda: "gets no successor" in parent.log)
+    eventually(lambda: "is not replaced" in parent.log)
     assert metric(free_port, "worker_threads") == 2
     parent.terminate()
     assert parent.wait() == 0
@@ -276,6 +276,8 @@ def test_says_what_the_connection_limit_leaves_and_which_threads_the_kinds_start
     parent = spawn_family(**limited, TEST_THREAD_AT_IMPORT=1, wait=False)
     replaced(parent, 2)
 
-    assert "WORKER_PROCESSES is reduced to 2 by DB_CONNECTION_LIMIT" in parent.log
-    assert "starting 2 worker processes, with up to 10 database connections together" in parent.log
-    assert "the import of the kinds started threads, which the worker processes lack: ['of-a-kind']" in parent.log
+    assert "WORKER_PROCESSES reduced to 2 because of DB_CONNECTION_LIMIT" in parent.log
+    assert "starting 2 worker processes, with up to 10 database connections in total" in parent.log
+    assert (
+        "importing the kinds started threads, which do not exist in the worker processes: ['of-a-kind']" in parent.log
+    )

@@ -111,7 +111,7 @@ def test_keeps_no_prepared_statement_that_another_client_would_find(database, en
 def test_a_worker_knows_that_it_is_not_woken_and_looks(spawn_worker, free_port, metric, wake_ups, latency, sleepers):
     worker = spawn_worker(DATABASE_DIRECT_URL="", WORKER_METRICS_PORT=free_port, POLL_SECONDS=0.2)
 
-    eventually(lambda: "no notification comes through DATABASE_URL, as behind a pool" in worker.log)
+    eventually(lambda: "no notifications arrive through DATABASE_URL, probably because of a pool" in worker.log)
     latency()
     took = [latency() for _ in range(20)]
 
@@ -182,7 +182,7 @@ def test_no_connection_of_the_pool_listens_once_workers_have_asked(spawn_worker,
         assert worker.wait() == 0
     for _ in range(3):
         worker = spawn_worker(DATABASE_DIRECT_URL="")
-        eventually(lambda worker=worker: "no notification comes through" in worker.log)
+        eventually(lambda worker=worker: "no notifications arrive through" in worker.log)
         worker.kill()
 
     listening = dict(on_twenty(database, "SELECT pg_backend_pid(), ARRAY(SELECT pg_listening_channels())"))

@@ -126,9 +126,9 @@ def test_stops_in_time_while_the_database_is_away(proxy, spawn_worker, start_job
 def test_refuses_to_start_in_one_line_that_quotes_no_password(spawn_worker, fresh_database):
     unreadable = "postgres://u:sword%fish@127.0.0.1/x"
     refusals = [
-        ("DATABASE_URL", fresh_database, "the database holds no Haulier schema: run `python -m haulier migrate`"),
-        ("DATABASE_URL", unreadable, "DATABASE_URL cannot be read as a connection string"),
-        ("DATABASE_DIRECT_URL", unreadable, "DATABASE_DIRECT_URL cannot be read as a connection string"),
+        ("DATABASE_URL", fresh_database, "the database has no Haulier schema: run `python -m haulier migrate`"),
+        ("DATABASE_URL", unreadable, "DATABASE_URL is not a valid connection string"),
+        ("DATABASE_DIRECT_URL", unreadable, "DATABASE_DIRECT_URL is not a valid connection string"),
         ("DATABASE_URL", "", "DATABASE_URL is not set"),
     ]
     workers = [spawn_worker(**{setting: url}, wait=False) for setting, url, _ in refusals]
@@ -158,9 +158,9 @@ def test_serves_its_metrics_and_goes_on_if_the_port_is_busy(spawn_worker, enqueu
 
     second = spawn_worker(WORKER_METRICS_PORT=free_port)
     first.terminate()
-    eventually(lambda: "another process has it" in second.log)
+    eventually(lambda: "another process uses the port" in second.log)
 
-    assert second.log.count("another process has it") == 1
+    assert second.log.count("another process uses the port") == 1
     finished(enqueue("t.note"))
     first.wait()
 
@@ -173,7 +173,7 @@ def test_takes_the_next_free_metrics_port_if_none_was_asked_for(spawn_worker):
 
         worker = spawn_worker(WORKER_METRICS_PORT="")
 
-        [port] = re.findall(r"WARNING .* metrics at 127\.0\.0\.1:(\d+), since another process has 9091", worker.log)
+        [port] = re.findall(r"WARNING .* metrics at 127\.0\.0\.1:(\d+), because another process uses 9091", worker.log)
         assert "worker_threads" in requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
 
 

@@ -31,29 +31,37 @@ View = TypeVar("View")
 
 JSON_TYPE = "application/json"
 
-LOCATION = {"Location": {"description": "The job's path.", "schema": {"type": "string", "format": "uri-reference"}}}
+LOCATION = {"Location": {"description": "Path of the job.", "schema": {"type": "string", "format": "uri-reference"}}}
 REPLAYED = {
     "Idempotent-Replayed": {
-        "description": "`true`: nothing was enqueued, this is the job that the key stands for.",
+        "description": "`true`: the idempotency key is known, so this is the existing job and nothing was enqueued.",
         "schema": {"type": "string", "enum": ["true"]},
     }
 }
-RETRY_AFTER = {"Retry-After": {"description": "Try again after so many seconds.", "schema": {"type": "string"}}}
+RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait before trying again.", "schema": {"type": "string"}}}
 NEXT_LINK = {"Link": {"description": '`<…>; rel="next"`; absent on the last page.', "schema": {"type": "string"}}}
 LOOKED_BACK_TO = {
     "Looked-Back-To": {
-        "description": "Given where the look ended before the page was full: older jobs may match too.",
+        "description": "Set if the search stopped early: older items than this were not searched.",
         "schema": {"type": "string", "format": "date-time"},
     }
 }
 NEXT_CURSOR = {
-    "Next-Cursor": {"description": "The `cursor` of the next page; absent on the last.", "schema": {"type": "string"}}
+    "Next-Cursor": {
+        "description": "The `cursor` of the next page; absent on the last page.",
+        "schema": {"type": "string"},
+    }
 }
 NEXT_PAGE = {**NEXT_LINK, **NEXT_CURSOR}
-REQUEST_ID = {"X-Request-Id": {"description": "The id sent along, or one made here.", "schema": {"type": "string"}}}
+REQUEST_ID = {
+    "X-Request-Id": {"description": "The id that the client sent, or a generated one.", "schema": {"type": "string"}}
+}
 
 WWW_AUTHENTICATE = {
-    "WWW-Authenticate": {"description": "`Bearer`, and what is wrong with the key.", "schema": {"type": "string"}}
+    "WWW-Authenticate": {
+        "description": "`Bearer`, and the reason why the key was refused.",
+        "schema": {"type": "string"},
+    }
 }
 # The headers of error answers, by status.
 HEADERS = {401: WWW_AUTHENTICATE, 429: RETRY_AFTER, 503: RETRY_AFTER}
@@ -63,8 +71,8 @@ AUTH_STATUSES = (401, 403, 429)
 SECURITY_SCHEME = {
     "type": "http",
     "scheme": "bearer",
-    "description": "An API key: `hlr_…`, or what `HAULIER_API_KEY` says. On the machine itself none is needed until"
-    " there is one.",
+    "description": "An API key: `hlr_…`, or the value of `HAULIER_API_KEY`. On the machine itself, no key is needed"
+    " until the first one exists.",
 }
 
 JOB_REQUEST = {"$ref": "#/components/schemas/CreateJobRequest"}
@@ -94,8 +102,8 @@ BOTH_TIMES = {
 DESCRIPTION = """\
 Durable background jobs over HTTP, on the Postgres you already run.
 
-`201` means that the job is committed. It then runs **at least once**: make handlers idempotent. `null` counts as
-absent in every optional field of a request; unknown fields are refused.
+`201` means that the job is committed. It then runs **at least once**, so make handlers idempotent. In optional fields
+of a request, `null` means absent. Unknown fields are refused.
 """
 
 _JOB = "job 0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11"
@@ -104,17 +112,17 @@ _VIOLATES = 'new row for relation "job" violates check constraint "order_has_a_c
 # Status, name, message and, for 422, details of an example for each error.
 ERROR_EXAMPLES: list[tuple[int, str, str, Json]] = [
     (400, "malformed", "the body is not JSON: Expecting value, at line 1, column 10", None),
-    (401, "unauthorized", "this call needs an API key, as Authorization: Bearer <key>", None),
+    (401, "unauthorized", "this call needs an API key: send it as Authorization: Bearer <key>", None),
     (403, "forbidden", "this API key lacks the scope operate", None),
     (404, "not_found", f"{_JOB} not found", None),
     (405, "method_not_allowed", "method not allowed", None),
     (409, "conflict", f"invalid state transition for {_JOB}: cannot cancel when status=succeeded", None),
-    (413, "too_large", "the body may be 1048576 bytes long", None),
+    (413, "too_large", "the body is too long: at most 1048576 bytes are allowed", None),
     (415, "unsupported_media_type", f"the body's Content-Type must be {JSON_TYPE}, in UTF-8 and not compressed", None),
-    (422, "validation", f"the request does not fit: payload.to: {_MISSING}", {"payload": {"to": [_MISSING]}}),
-    (422, "idempotency_mismatch", "The idempotency key stands for another request.", error_responses.MISMATCHED),
+    (422, "validation", f"the request is invalid: payload.to: {_MISSING}", {"payload": {"to": [_MISSING]}}),
+    (422, "idempotency_mismatch", "The idempotency key was used for a different request.", error_responses.MISMATCHED),
     (422, "refused_by_database", _VIOLATES, {"_schema": [_VIOLATES]}),
-    (429, "rate_limited", "this API key has used up its rate for now", None),
+    (429, "rate_limited", "this API key has reached its rate limit", None),
     (500, "internal", "internal server error", None),
     (503, "unavailable", "The database cannot be reached.", None),
 ]
@@ -183,7 +191,7 @@ def make_api(app: Flask, kinds: Mapping[str, Kind], create_job: CreateJobRequest
     plugin.converter.add_attribute_function(write_only)  # type: ignore[no-untyped-call]
     schemas = api.spec.components.schema
     schemas("AnyJson", ANY_JSON)
-    schemas("JobId", {"type": "string", "format": "uuid", "description": "A UUIDv7, made by the database."})
+    schemas("JobId", {"type": "string", "format": "uuid", "description": "A UUIDv7 that the database generates."})
     schemas(
         "JobKind",
         {
@@ -242,7 +250,7 @@ def _open_filter(schema: dict[str, Any]) -> None:
         "type": "string",
         "maxLength": 1000,
         "pattern": TEXT,
-        "description": "Of `payload.<path>`: only jobs with this text at that place of the payload; up to five places.",
+        "description": "`payload.<path>`: only jobs with this string at this path of the payload; up to five paths.",
     }
     schema["minProperties"] = 1
     for field in schema["properties"].values():

@@ -14,32 +14,32 @@ from .response_schemas import ResponseSchema, always, instant
 
 
 class ActionResponse(ResponseSchema):
-    """What somebody did to one thing."""
+    """One action of somebody on one target."""
 
     id = fields.String(required=True)
-    at = instant("When it was done.")
+    at = instant("When the action happened.")
     actor = fields.String(
         **always(
-            "The id of the API key; `env`: the key of the setting HAULIER_API_KEY; `cli`: `python -m haulier`; null: a"
-            " caller who needed no key.",
+            "The id of an API key; `env`: the key in the setting HAULIER_API_KEY; `cli`: `python -m haulier`; null:"
+            " a caller without a key.",
             nullable=True,
         )
     )
     # Not an enum: a newer release beside this one may write others.
     action = fields.String(**always(f"One of {', '.join(f'`{act}`' for act in Act)}."))
-    job_id = fields.UUID(**always("The job that it was done to; it may be gone from the history.", nullable=True))
-    key_id = fields.String(**always("The API key that it was done to.", nullable=True))
+    job_id = fields.UUID(**always("The job acted on. It may no longer be kept.", nullable=True))
+    key_id = fields.String(**always("The API key acted on.", nullable=True))
     target = fields.String(
         **always(
-            "What else it was done to: a group of errors, a worker or an operation by its id, a queue or a schedule by"
-            " its name.",
+            "Any other target: the id of an error group, worker or operation, or the name of a queue or schedule.",
             nullable=True,
         )
     )
     details = fields.Raw(
         **always(
-            "With what changed; null if the action says all. `changes`: each changed field of the job, `old` and"
-            " `new`; of a payload of over 16 KiB `old_bytes` or `new_bytes` in its place.",
+            "Details of the action; null: none. `changes` has `old` and `new` of each changed field of the job. A"
+            " payload"
+            " over 16 KiB is replaced by `old_bytes` or `new_bytes`.",
             nullable=True,
             anyOf=[ANY_FIELDS, {"type": "null"}],
         )

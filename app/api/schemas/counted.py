@@ -35,47 +35,46 @@ class Counts(ResponseSchema):
 
     arrived = _count("Jobs created.")
     succeeded = _count()
-    failed = _count("Jobs that failed for good.")
+    failed = _count("Jobs that failed permanently.")
     cancelled = _count()
 
 
 class Figures(Counts):
     """What came and ended, and how long it took."""
 
-    attempts = _count("Attempts of the jobs that ended.")
-    wait_seconds = fields.Nested(Percentiles, **always("From due to the start of the last run."))  # fmt: skip
-    run_seconds = fields.Nested(Percentiles, **always("The last run."))
+    attempts = _count("Total attempts of the jobs that ended.")
+    wait_seconds = fields.Nested(Percentiles, **always("Time from due to the start of the last run."))  # fmt: skip
+    run_seconds = fields.Nested(Percentiles, **always("Duration of the last run."))
 
 
 class StatsStep(Figures):
     """A step of the series. The live jobs are as last counted in it; null: they were not, or there had been none."""
 
-    at = instant("When it began.")
-    due = _count("Waiting jobs that were due.", allow_none=True)
+    at = instant("When the step began.")
+    due = _count("Due jobs.", allow_none=True)
     running = _count(allow_none=True)
-    oldest_due_seconds = _seconds("How long the first of the due jobs had been due.")
+    oldest_due_seconds = _seconds("How long the oldest due job had been due.")
 
 
 class StatsResponse(ResponseSchema):
     """The figures of a span of time."""
 
     span = fields.String(required=True, validate=validate.OneOf(list(SPANS)))
-    step_seconds = _count("How long a step of the series is.")
+    step_seconds = _count("Length of one step of the series.")
     as_of = instant(
-        "Up to when it is counted; null: nothing is, since no worker with `COUNTING=on` has run.", nullable=True
+        "Time of the last count; null: nothing has been counted, because no worker with `COUNTING=on` has run.",
+        nullable=True,
     )
     totals = fields.Nested(Figures, required=True)
     series = fields.List(fields.Nested(StatsStep), **always("Oldest first."))
-    counted_at = instant(
-        "When the live jobs were counted; null: they were not, and the figures below are null.", nullable=True
-    )
+    counted_at = instant("When the live jobs were counted; null: never, and the fields below are null.", nullable=True)
     waiting = _count("Queued and retrying jobs.", allow_none=True, attribute="live.waiting")
-    due = _count("Of these, those whose time has come.", allow_none=True, attribute="live.due")
-    deferred = _count("Of these, those whose time has not come.", allow_none=True, attribute="live.deferred")
+    due = _count("Waiting jobs that are due.", allow_none=True, attribute="live.due")
+    deferred = _count("Waiting jobs that are not due yet.", allow_none=True, attribute="live.deferred")
     running = _count(allow_none=True, attribute="live.running")
     oldest_due_seconds = fields.Float(
         attribute="live.oldest_due_seconds",
-        **always("How long the first of the due jobs has been due; null: none is.", nullable=True),
+        **always("How long the oldest due job has been due; null: no job is due.", nullable=True),
     )
 
 
@@ -83,15 +82,15 @@ class QueueResponse(ResponseSchema):
     """A queue. The figures of its jobs are null if they have not been counted."""
 
     name = fields.String(required=True)
-    paused = fields.Boolean(**always("No job of it starts."))
-    paused_until = instant("When the pause ends by itself; null: not, or there is none.", nullable=True)
+    paused = fields.Boolean(**always("Whether the queue is paused."))
+    paused_until = instant("When the pause ends by itself; null: never, or the queue is not paused.", nullable=True)
     counted_at = instant("When the live jobs were counted.", nullable=True)
     waiting = _count("Queued and retrying jobs.", allow_none=True, attribute="live.waiting")
-    due = _count("Of these, those whose time has come.", allow_none=True, attribute="live.due")
-    deferred = _count("Of these, those whose time has not come.", allow_none=True, attribute="live.deferred")
+    due = _count("Waiting jobs that are due.", allow_none=True, attribute="live.due")
+    deferred = _count("Waiting jobs that are not due yet.", allow_none=True, attribute="live.deferred")
     running = _count(allow_none=True, attribute="live.running")
     oldest_due_seconds = fields.Float(
         attribute="live.oldest_due_seconds",
-        **always("How long the first of the due jobs has been due; null: none is.", nullable=True),
+        **always("How long the oldest due job has been due; null: no job is due.", nullable=True),
     )
-    last_minute = fields.Nested(Counts, **always("What came and ended in the last minute counted."))
+    last_minute = fields.Nested(Counts, **always("Jobs that arrived and ended in the last counted minute."))

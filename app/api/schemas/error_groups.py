@@ -12,17 +12,17 @@ from .response_schemas import ResponseSchema, always, amount, instant
 class ErrorStepResponse(ResponseSchema):
     """A step of the series."""
 
-    at = instant("When it began.")
-    failed = amount("Attempts after which their job had failed for good.")
-    retried = amount("Attempts after which their job was to be tried again.")
+    at = instant("When the step began.")
+    failed = amount("Attempts after which the job failed permanently.")
+    retried = amount("Attempts after which the job was to be retried.")
 
 
 class ErrorsOfQueueResponse(ResponseSchema):
     """What failed in one queue."""
 
     queue = fields.String(**always("Its name."))
-    failed = amount("Attempts in the span after which their job had failed for good.")
-    retried = amount("Attempts in the span after which their job was to be tried again.")
+    failed = amount("Attempts in the span after which the job failed permanently.")
+    retried = amount("Attempts in the span after which the job was to be retried.")
 
 
 class ErrorGroupResponse(ResponseSchema):
@@ -30,20 +30,26 @@ class ErrorGroupResponse(ResponseSchema):
 
     id = fields.String(attribute="name", **always("16 hex digits.", pattern=ID_PATTERN))
     kind = fields.String(required=True, metadata={"x-component": "JobKind"})
-    text = fields.String(**always("The error, with `…` for what differs."))
+    text = fields.String(**always("The error text, with `…` in place of varying parts."))
     example = fields.String(
-        **always("The first error, whole; null: its job is in a queue that the key may not see.", nullable=True)
+        **always(
+            "The full text of the first error; null: its job is in a queue that the key may not see.", nullable=True
+        )
     )
-    example_job = fields.UUID(**always("Whose error that was; it may be gone from the history.", nullable=True))
-    first_seen = instant("When the first attempt failed with it.")
-    last_seen = instant("When the last one did: to the minute, and in the course of a day less exactly, up to an hour.")
-    failed = amount("Attempts in the span after which their job had failed for good.")
-    retried = amount("Attempts in the span after which their job was to be tried again.")
-    muted_until = instant("Until when an operator does not want to hear of it.", nullable=True)
+    example_job = fields.UUID(**always("The job with the first error. It may no longer be kept.", nullable=True))
+    first_seen = instant("When an attempt first failed with this error.")
+    last_seen = instant(
+        "When an attempt last failed with this error: exact to the minute at first, to the hour after a day."
+    )
+    failed = amount("Attempts in the span after which the job failed permanently.")
+    retried = amount("Attempts in the span after which the job was to be retried.")
+    muted_until = instant("Until when an operator has muted the group; null: not muted.", nullable=True)
     series = fields.List(fields.Nested(ErrorStepResponse), **always("Oldest first."))
 
 
 class OneErrorResponse(ErrorGroupResponse):
     """A group of failed attempts, and the queues in which they failed."""
 
-    queues = fields.List(fields.Nested(ErrorsOfQueueResponse), **always("Those in which most failed, 20 at most."))
+    queues = fields.List(
+        fields.Nested(ErrorsOfQueueResponse), **always("The queues with the most failures, at most 20.")
+    )

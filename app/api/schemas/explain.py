@@ -17,10 +17,10 @@ class WaitReason(ResponseSchema):
     """A reason for which a job waits."""
 
     code: fields.Field[Any] = fields.Enum(Code, by_value=True, **always("For programs."))
-    message = fields.String(**always("One sentence, for people."))
-    since = instant("Since when; null: not known.", nullable=True)
-    until = instant("Until when; null: not known.", nullable=True)
-    link = fields.String(**always("The path of a call that shows more, or null.", nullable=True))
+    message = fields.String(**always("One sentence for humans."))
+    since = instant("When this began; null: unknown.", nullable=True)
+    until = instant("When this ends; null: unknown.", nullable=True)
+    link = fields.String(**always("Path of a call with more details, or null.", nullable=True))
 
 
 class ScheduleReason(WaitReason):
@@ -33,7 +33,8 @@ class ScheduleExplainResponse(ResponseSchema):
     """Why a schedule does not fire."""
 
     reasons = fields.List(
-        fields.Nested(ScheduleReason), **always("All that keeps it from firing just now; empty: it fires at once.")
+        fields.Nested(ScheduleReason),
+        **always("Everything that keeps the schedule from firing now; empty: it fires at once."),
     )
 
 
@@ -42,11 +43,16 @@ class JobRun(ResponseSchema):
 
     worker_id = fields.UUID(required=True)
     worker = fields.String(
-        **always("Its host and process id; null: it was declared dead, and another takes the job over.", nullable=True)
+        **always(
+            "Host and process id of the worker; null: it was declared dead, and another worker will take the job over.",
+            nullable=True,
+        )
     )
-    lease_ends = instant("When the worker is declared dead, unless it beats; null: it was.", nullable=True)
+    lease_ends = instant(
+        "When the worker is declared dead unless it sends a heartbeat; null: it was declared dead.", nullable=True
+    )
     since = instant("When the job was claimed.")
-    deadline = instant("The earliest time at which the run times out; null: never, or not known here.", nullable=True)
+    deadline = instant("The earliest time at which the run times out; null: never, or unknown.", nullable=True)
 
 
 class ExplainResponse(ResponseSchema):
@@ -55,6 +61,8 @@ class ExplainResponse(ResponseSchema):
     status = fields.Enum(JobStatus, by_value=True, required=True, metadata={"x-component": "JobStatus"})
     reasons = fields.List(
         fields.Nested(WaitReason),
-        **always("All that keeps a waiting job from starting; empty: it starts at once, runs or has ended."),
+        **always(
+            "Everything that keeps a waiting job from starting; empty: it starts at once, is running or has ended."
+        ),
     )
-    run = fields.Nested(JobRun, **always("Who runs it; null: it does not run.", nullable=True))
+    run = fields.Nested(JobRun, **always("The current run; null: the job is not running.", nullable=True))

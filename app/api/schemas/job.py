@@ -17,9 +17,9 @@ class JobError(ResponseSchema):
     """One failed attempt."""
 
     attempt = fields.Integer(required=True)
-    started_at = fields.String(allow_none=True, metadata=about("When it began.", format="date-time"))
-    at = fields.String(**always("When it had failed.", format="date-time"))
-    worker = fields.String(allow_none=True, metadata=about("The host and process id of its worker; null: not known."))
+    started_at = fields.String(allow_none=True, metadata=about("When the attempt began.", format="date-time"))
+    at = fields.String(**always("When the attempt failed.", format="date-time"))
+    worker = fields.String(allow_none=True, metadata=about("Host and process id of the worker; null: unknown."))
     error = fields.String(required=True)
 
 
@@ -27,7 +27,7 @@ class JobProgress(ResponseSchema):
     """How far a running job has come, as its handler last said."""
 
     done = fields.Float(required=True)
-    total = fields.Float(**always("Null: not known.", nullable=True))
+    total = fields.Float(**always("Null: unknown.", nullable=True))
     note = fields.String(**always("At most 200 characters.", nullable=True))
     at = fields.String(required=True, metadata={"format": "date-time"})
 
@@ -38,28 +38,31 @@ class JobResponse(ResponseSchema):
     id = fields.UUID(required=True, metadata={"x-component": "JobId"})
     kind = fields.String(required=True, metadata={"x-component": "JobKind"})
     status = fields.String(required=True, metadata={"x-component": "JobStatus"})
-    attempts = fields.Integer(**always("Charged attempts: 1 during and after a first run.", minimum=0))
-    max_attempts = fields.Integer(**always("A failed run with `attempts` this high is final."))
+    attempts = fields.Integer(
+        **always("Number of attempts that count against `max_attempts`: 1 during and after the first run.", minimum=0)
+    )
+    max_attempts = fields.Integer(**always("The job fails permanently if a run fails and `attempts` has reached this."))
     last_error = fields.String(
         **always(
-            "Of the last failed attempt, or that no worker that took it knows its kind. At most 4 KiB, kept for good.",
+            "Error of the last failed attempt, or a note that no worker that claimed the job knows its kind. At"
+            " most 4 KiB; kept even if the job succeeds later.",
             nullable=True,
         )
     )
-    payload = fields.Raw(**always("As it was given.", **ANY_FIELDS))
+    payload = fields.Raw(**always("The payload as it was sent.", **ANY_FIELDS))
     run_at = instant("When the job is or was due.")
     created_at = instant("When the job was accepted.")
     updated_at = instant("When the job last changed.")
     idempotency_key = fields.String(required=True, allow_none=True)
     queue = fields.String(required=True)
     priority = fields.Integer(required=True)
-    tags = fields.List(fields.String(), **always("As they were given; [] where none were."))
-    timeout_seconds = fields.Integer(**always("Null: the kind's own.", nullable=True))
+    tags = fields.List(fields.String(), **always("The tags as they were sent."))
+    timeout_seconds = fields.Integer(**always("Time limit of one attempt; null: the kind's default.", nullable=True))
     cancel_requested = fields.Boolean(required=True)
     started_at = instant("When the last attempt began.", nullable=True)
     finished_at = instant("When the job ended.", nullable=True)
-    copy_of = fields.UUID(**always("The job that this is a copy of; it may be gone from the history.", nullable=True))
-    result = fields.Raw(**always("What the handler returned: any JSON, at most 64 KiB."))
+    copy_of = fields.UUID(**always("The job that this one was copied from. It may no longer be kept.", nullable=True))
+    result = fields.Raw(**always("Return value of the handler: any JSON, at most 64 KiB."))
     errors = fields.Raw(
         **always(
             "The last 20 failed attempts, oldest first.", type="array", items={"$ref": "#/components/schemas/JobError"}
@@ -68,20 +71,21 @@ class JobResponse(ResponseSchema):
 
     progress = fields.Raw(
         **always(
-            "What the running handler last said, a second old or so. Null where it has said nothing or none runs.",
+            "Progress as last reported by the handler, about a second old. Null: the job is not running, or its"
+            " handler has reported nothing.",
             nullable=True,
             anyOf=[{"$ref": "#/components/schemas/JobProgress"}, {"type": "null"}],
         )
     )
     worker_id = fields.UUID(
         **always(
-            "The worker that runs it or, once it has ended, ran its last attempt. Null: it waits, or was cancelled"
-            " while it waited.",
+            "The worker that runs the job or ran its last attempt. Null: the job is waiting, or was cancelled while"
+            " it waited.",
             nullable=True,
         )
     )
-    schedule = fields.String(**always("The schedule whose tick has enqueued it; null: none has.", nullable=True))
-    scheduled_for = instant("The tick of that schedule.", nullable=True)
+    schedule = fields.String(**always("The schedule that enqueued the job; null: none did.", nullable=True))
+    scheduled_for = instant("The tick that enqueued the job.", nullable=True)
 
     def printed(self, shown: Any) -> bytes:
         """Return a job, or many, as JSON; marshmallow's own way would take ten times as long."""

@@ -18,7 +18,7 @@ MOST_KINDS = 100
 
 
 def _matched() -> fields.Integer:
-    return fields.Integer(**always("How many jobs it is about."))
+    return fields.Integer(**always("Number of matching jobs."))
 
 
 def _matched_is() -> fields.Enum[MatchedIs]:
@@ -26,8 +26,7 @@ def _matched_is() -> fields.Enum[MatchedIs]:
         MatchedIs,
         by_value=True,
         **always(
-            "`exact`; `about`: as a worker has counted them lately; `more_than`: a look that took too long ended before"
-            " it had counted all."
+            "`exact`; `about`: the last count of a worker; `more_than`: counting took too long and stopped early."
         ),
     )
 
@@ -37,14 +36,16 @@ class PreviewResponse(ResponseSchema):
 
     matched = _matched()
     matched_is = _matched_is()
-    as_of = instant("When this was so. An operation with this `as_of`, within a day, acts on no other job.")
-    by_kind = fields.Dict(keys=fields.String(), values=fields.Integer(), **always("How many were counted of each."))
-    first = fields.List(fields.Nested(JobResponse), **always("The newest of them, up to five."))
+    as_of = instant("Time of the preview. An operation started with this `as_of` within a day acts only on these jobs.")
+    by_kind = fields.Dict(
+        keys=fields.String(), values=fields.Integer(), **always("Number of matching jobs of each kind.")
+    )
+    first = fields.List(fields.Nested(JobResponse), **always("The newest matching jobs, at most five."))
     open_operations = fields.List(
         fields.UUID(),
         **always(
-            "Operations that are waiting or running and may act on jobs of the same queues and kinds, newest first, up"
-            " to 50. A job that one of them changes is skipped."
+            "Waiting or running operations that may act on jobs of the same queues and kinds, newest first, at most"
+            " 50. Jobs that one of them changes are skipped."
         ),
     )
 
@@ -67,26 +68,31 @@ class OperationResponse(ResponseSchema):
 
     id = fields.UUID(required=True)
     action = fields.Enum(OperationAction, by_value=True, required=True)
-    filter = fields.Raw(**always("As it was given.", **ANY_FIELDS))
-    changes = fields.Raw(**always("As they were given; {} where there are none.", **ANY_FIELDS))
+    filter = fields.Raw(**always("The filter as it was sent.", **ANY_FIELDS))
+    changes = fields.Raw(**always("The changes as they were sent; {} if there are none.", **ANY_FIELDS))
     queues = fields.List(
         fields.String(),
-        **always("Those of the API key that started it, in which alone it acts; null: every queue.", nullable=True),
+        **always(
+            "The queues in which the operation acts: those of the API key that started it; null: all queues.",
+            nullable=True,
+        ),
     )
     spread_seconds = fields.Integer(required=True)
-    actor = fields.String(**always("Who started it: as in the record (`GET /audit`).", nullable=True))
+    actor = fields.String(**always("Who started it, as `actor` in `GET /audit`.", nullable=True))
     status = fields.Enum(OperationStatus, by_value=True, required=True)
-    as_of = instant("When the jobs were as they have to be.")
+    as_of = instant("The operation skips jobs that have changed since this time.")
     matched = _matched()
     matched_is = _matched_is()
-    done = fields.Integer(**always("How many jobs it was done to."))
-    skipped = fields.Integer(**always("How many were skipped: changed since `as_of`, or locked for too long."))
-    failed = fields.Integer(**always("How many the database refused to change."))
-    created_at = instant("When it was asked for.")
-    starts_at = instant("When it may begin.")
-    started_at = instant("When it began.", nullable=True)
-    finished_at = instant("When it ended: done, cancelled or failed.", nullable=True)
-    error = fields.String(**always("Why it has failed, or its last try; null: nothing is wrong.", nullable=True))
+    done = fields.Integer(**always("Number of jobs changed."))
+    skipped = fields.Integer(
+        **always("Number of jobs skipped: they changed after `as_of`, or were locked for too long.")
+    )
+    failed = fields.Integer(**always("Number of jobs that the database refused to change."))
+    created_at = instant("When the operation was requested.")
+    starts_at = instant("When the operation may start.")
+    started_at = instant("When the operation started.", nullable=True)
+    finished_at = instant("When the operation ended: done, cancelled or failed.", nullable=True)
+    error = fields.String(**always("Why the operation, or its last try, failed; null: no error.", nullable=True))
 
     def printed(self, shown: Any) -> bytes:
         """Return an Operation, or many, as JSON."""

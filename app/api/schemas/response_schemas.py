@@ -42,8 +42,8 @@ class CountResponse(ResponseSchema):
     """How many jobs there are."""
 
     count = fields.Integer(required=True, attribute="jobs")
-    is_exact = fields.Boolean(**always("Whether these are all of them; else there may be more."))
-    at = instant("When there were so many.")
+    is_exact = fields.Boolean(**always("True if the count is exact; false: there may be more."))
+    at = instant("Time of the count.")
 
 
 class CancelResponse(ResponseSchema):
@@ -51,7 +51,7 @@ class CancelResponse(ResponseSchema):
 
     status = fields.String(
         validate=validate.OneOf(["cancelled", "pending"]),
-        **always("`cancelled`: it will not run. `pending`: it is running and was asked to stop."),
+        **always("`cancelled`: the job will not run. `pending`: it is running and was asked to stop."),
     )
     job_id = fields.UUID(required=True, metadata={"x-component": "JobId"})
 
@@ -59,9 +59,9 @@ class CancelResponse(ResponseSchema):
 class BatchItem(ResponseSchema):
     """One job of a batch that was stored."""
 
-    index = fields.Integer(**always("Its place in the request, from 0."))
+    index = fields.Integer(**always("Position in the request, starting at 0."))
     id = fields.UUID(required=True, metadata={"x-component": "JobId"})
-    replayed = fields.Boolean(**always("Its idempotency key was known: this is the job of then."))
+    replayed = fields.Boolean(**always("The idempotency key was known: this is the existing job."))
 
 
 class BatchResponse(ResponseSchema):
@@ -75,8 +75,8 @@ class BatchResponse(ResponseSchema):
 class BatchOutcome(ResponseSchema):
     """The answer about one job of a batch that is not atomic: an id, or an error."""
 
-    index = fields.Integer(**always("Its place in the request, from 0."))
-    status = fields.Integer(**always("As POST /jobs would have answered."))
+    index = fields.Integer(**always("Position in the request, starting at 0."))
+    status = fields.Integer(**always("Status that POST /jobs would have answered."))
     id = fields.UUID(metadata={"x-component": "JobId"})
     error = fields.String()
     message = fields.String()
@@ -88,7 +88,7 @@ class BatchOutcomes(ResponseSchema):
 
     items = fields.List(fields.Nested(BatchOutcome), required=True)
     unexplained = fields.Integer(
-        metadata=about("How many jobs were refused without `details`: those after the first 100. Absent for none.")
+        metadata=about("Number of refused jobs without `details`: those after the first 100. Absent if there are none.")
     )
 
 
@@ -104,9 +104,7 @@ class KindResponse(ResponseSchema):
 
     kind = fields.String(required=True, metadata={"x-component": "JobKind"})
     payload_schema = fields.Raw(**always("JSON Schema of the payload.", **ANY_FIELDS))
-    timeout_seconds = fields.Integer(
-        **always("How long an attempt may run unless the job says; null: for ever.", nullable=True)
-    )
+    timeout_seconds = fields.Integer(**always("Default time limit of one attempt; null: none.", nullable=True))
     retry = fields.Nested(RetryRule, required=True)
 
 
@@ -114,18 +112,18 @@ class HealthResponse(ResponseSchema):
     """The answer of a healthy service."""
 
     status = fields.String(required=True, validate=validate.Equal("ok"))
-    version = fields.String(metadata=about("Of the program. GET /health/live does not say it.", example="1.0.0"))
+    version = fields.String(metadata=about("Version of the program. Absent from GET /health/live.", example="1.0.0"))
     warnings = fields.List(
-        fields.String(), metadata={"description": "What an operator should look at; absent where there is nothing."}
+        fields.String(), metadata={"description": "Problems that an operator should look at; absent if there are none."}
     )
 
 
 class ErrorBody(ResponseSchema):
     """The body of every error."""
 
-    error = fields.String(**always("What kind of error, for programs.", example="not_found"))
-    message = fields.String(**always("One sentence, for people."))
+    error = fields.String(**always("The error code, for programs.", example="not_found"))
+    message = fields.String(**always("One sentence for humans."))
     details = fields.Raw(
-        metadata=about("On 422: the input's own shape, with a list of sentences at each fault.", **ANY_FIELDS)
+        metadata=about("Only for 422: mirrors the input, with a list of messages at each invalid field.", **ANY_FIELDS)
     )
-    request_id = fields.String(**always("As the header X-Request-Id and in the service's log."))
+    request_id = fields.String(**always("Same as the header X-Request-Id, and as in the log of the service."))

@@ -13,40 +13,47 @@ from .response_schemas import ResponseSchema, always, instant
 class TimelineStep(ResponseSchema):
     """One step of what happened to a job."""
 
-    at = instant("When it was; of `waited`: when the wait began.")
+    at = instant("Time of the step. For `waited`: when the wait began.")
     # Not enums: acts of a newer release beside this one have names of their own.
     what = fields.String(
         **always(
-            f"One of {', '.join(f'`{what}`' for what in What)}; or an act of an operator, as `GET /audit` names it."
+            f"One of {', '.join(f'`{what}`' for what in What)}; or an operator's action, named as in `GET /audit`."
         )
     )
     why = fields.String(
-        **always(f"Of `waited`, what came before it: one of {', '.join(f'`{why}`' for why in Why)}.", nullable=True)
+        **always(
+            f"Only for `waited`: the reason for the wait, one of {', '.join(f'`{why}`' for why in Why)}.", nullable=True
+        )
     )
     by = fields.String(
         **always(
-            "Who did it, as `actor` of `GET /audit`; of `enqueued` the API key, if that sent an idempotency key."
-            " Null: nobody, not known, or hidden from this API key.",
+            "Who did it, as `actor` in `GET /audit`. For `enqueued`: the API key, if the request had an idempotency"
+            " key. Null: nobody, unknown, or hidden from this API key.",
             nullable=True,
         )
     )
-    worker = fields.String(**always("Of a run: the host and process id of its worker, if known.", nullable=True))
-    attempt = fields.Integer(**always("Of a run: its number among the attempts.", nullable=True))
-    error = fields.String(**always("Of `failed`: why.", nullable=True))
+    worker = fields.String(**always("Only for runs: host and process id of the worker, if known.", nullable=True))
+    attempt = fields.Integer(**always("Only for runs: number of the attempt.", nullable=True))
+    error = fields.String(**always("Only for `failed`: the error.", nullable=True))
     seconds = fields.Float(
         **always(
-            "How long the run that ended, or the wait, took; null: not known, or it still waits.",
+            "Duration of the finished run or wait. Null while it lasts, or if unknown.",
             nullable=True,
             minimum=0,
         )
     )
-    due_at = instant("Of the last `waited`: when the job was or is due.", nullable=True)
-    count = fields.Integer(**always("Of `runs_not_kept`: how many there were besides.", nullable=True, minimum=1))
-    schedule = fields.String(**always("Of `enqueued`: the schedule whose tick did it; null: none.", nullable=True))
-    scheduled_for = instant("Of `enqueued`: that tick; null: none did it.", nullable=True)
+    due_at = instant("Only for the last `waited`: when the job was or is due.", nullable=True)
+    count = fields.Integer(
+        **always("Only for `runs_not_kept`: number of runs that are not kept.", nullable=True, minimum=1)
+    )
+    schedule = fields.String(
+        **always("Only for `enqueued`: the schedule that enqueued the job; null: none did.", nullable=True)
+    )
+    scheduled_for = instant("Only for `enqueued`: the tick that enqueued the job; null: none did.", nullable=True)
     late_seconds = fields.Float(
         **always(
-            "Of `enqueued`: how long after the tick that was, its jitter included; null: no tick did it.", nullable=True
+            "Only for `enqueued`: delay after the tick, including jitter; null: no tick enqueued the job.",
+            nullable=True,
         )
     )
 

@@ -93,7 +93,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         longer = getattr(self.wsgi, "longer_bodies", None)
         if longer is None:
             # An operator has wrapped the application in a WSGI callable of their own.
-            self.log.warning("the application does not say for which routes a body may be longer than 1 MiB: for none")
+            self.log.warning("the application does not say which routes accept bodies over 1 MiB, so none does")
         else:
             self._longer = longer
 
@@ -122,7 +122,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
         """Answer an invalid request, unless an answer has begun: a second would be read as that to the next request."""
         if isinstance(client, Outbox) and client.has_begun:
-            self.log.warning("an answer broke off: %s", exc)
+            self.log.warning("a response broke off: %s", exc)
         else:
             super().handle_error(req, client, addr, exc)
 
@@ -179,7 +179,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         now = time.monotonic()
         if now >= self._tell_at:
             self._tell_at = now + TELL_SECONDS
-            self.log.warning("a connection could not be taken: %s", error.strerror)
+            self.log.warning("a connection could not be accepted: %s", error.strerror)
         freed = sum(self._make_room() for _ in range(SPARE_CONNECTIONS))
         if not freed:
             self._accept_at = now + LOOK_SECONDS

@@ -78,8 +78,8 @@ def address() -> str:
     return f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
 
 
-FIRST_KEY = "Set HAULIER_API_KEY, or run `python -m haulier keys create`"
-BEFORE_A_PROXY = "make a key before a proxy or tunnel leads here (`python -m haulier keys create`)"
+FIRST_KEY = "Set HAULIER_API_KEY or run `python -m haulier keys create`"
+BEFORE_A_PROXY = "create a key before you put a proxy or tunnel in front (`python -m haulier keys create`)"
 
 
 def on_starting(server: Any) -> None:
@@ -97,7 +97,7 @@ def on_starting(server: Any) -> None:
             close(conn)
     except DatabaseUnavailable as error:
         # Start all the same: requests answer 503 until the outage ends, and each process checks the schema itself.
-        server.log.warning("the database cannot be reached yet (%s): requests answer 503", error.__cause__ or error)
+        server.log.warning("the database cannot be reached yet (%s): requests get 503", error.__cause__ or error)
     except HaulierError as error:
         stop(error)
     workers, threads = settings.web_concurrency, settings.web_threads
@@ -107,13 +107,13 @@ def on_starting(server: Any) -> None:
     if excess:
         server.log.warning("%s: lower WEB_CONCURRENCY or WEB_THREADS", excess)
     if "WEB_THREADS" in settings.reduced:
-        server.log.warning("WEB_THREADS is reduced to %d by DB_CONNECTION_LIMIT", threads)
+        server.log.warning("WEB_THREADS reduced to %d because of DB_CONNECTION_LIMIT", threads)
     if settings.auth == "off":
-        server.log.warning("AUTH=off: anyone who reaches %s may enqueue, read and cancel jobs", address())
+        server.log.warning("AUTH=off: anyone who can reach %s may enqueue, read and cancel jobs", address())
     elif has_no_key and settings.is_loopback:
-        server.log.warning("there is no API key yet: every program of this machine may call; %s", BEFORE_A_PROXY)
+        server.log.warning("there is no API key yet: every program on this machine may call; %s", BEFORE_A_PROXY)
     elif has_no_key:
-        server.log.warning("there is no API key yet: every call is answered 401. %s", FIRST_KEY)
+        server.log.warning("there is no API key yet: every call gets 401. %s", FIRST_KEY)
 
 
 def _empty_metrics() -> None:

@@ -43,7 +43,7 @@ class RequestLimit:
                 self._changed.notify()
             elif self._has_all_of_one(caller):
                 raise RateLimited(
-                    AGAIN_SECONDS, "this caller has as many slow requests under way as it may have at once"
+                    AGAIN_SECONDS, "too many slow requests of this caller are running: wait for one to end"
                 )
             else:
                 raise TooBusy

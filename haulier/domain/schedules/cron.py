@@ -96,17 +96,17 @@ def _spelled(fields: str) -> str:
 def parse_cron(text: str) -> Cron:
     """Return the expression. Raises: InvalidCron if the text is not an expression, or never fires."""
     if len(text) > MAX_CRON:
-        raise InvalidCron(f"Longer than {MAX_CRON} characters.")
+        raise InvalidCron(f"Must have at most {MAX_CRON} characters.")
     written = " ".join(text.split())
     if written.startswith("@"):
         if written not in NAMED:
-            raise InvalidCron(f"Of the names that begin with @ there are {', '.join(NAMED)}.")
+            raise InvalidCron(f"Unknown name; known are {', '.join(NAMED)}.")
         return Cron(written, NAMED[written])
     fields = written.split()
     if len(fields) != 5:
-        raise InvalidCron("Needs five fields: minute, hour, day of the month, month, day of the week.")
+        raise InvalidCron("Must have five fields: minute, hour, day of the month, month, day of the week.")
     if strange := [field for field in fields if not _FIELD.fullmatch(field)]:
-        raise InvalidCron(f"A field holds letters, digits, and * , - / # alone, which {strange[0]!r} does not.")
+        raise InvalidCron(f"The field {strange[0]!r} is invalid: only letters, digits and * , - / # are allowed.")
     cron = Cron(written, written)
     try:
         first = next(CronSim(written, _SOME_TIME), None)

@@ -9,8 +9,11 @@ from typing import NamedTuple
 from haulier.domain.schedules.cron import SECOND
 from haulier.domain.schedules.schedule import Timetable
 
-SKIPPED = "Clocks skip the time that is meant: it fires when they go on."
-FIRST, SECOND_TIME = "Clocks show this time twice: the first time.", "Clocks show this time twice: the second time."
+SKIPPED = "The clocks skip this time: the tick fires right after the gap."
+FIRST, SECOND_TIME = (
+    "The clocks show this time twice: this is the first.",
+    "The clocks show this time twice: this is the second.",
+)
 
 
 class Preview(NamedTuple):

@@ -109,9 +109,9 @@ def timetable(
     try:
         where = zone(time_zone)
     except UnknownZone:
-        raise InvalidSchedule("time_zone", "Not the name of a time zone, such as Europe/Berlin.") from None
+        raise InvalidSchedule("time_zone", "Must be the name of a time zone, such as Europe/Berlin.") from None
     if (cron is None) == (every_seconds is None):
-        raise InvalidSchedule("cron", "Exactly one of cron and every_seconds is needed.")
+        raise InvalidSchedule("cron", "Give either cron or every_seconds.")
     if cron is not None:
         try:
             return Timetable(where, cron=parse_cron(cron))

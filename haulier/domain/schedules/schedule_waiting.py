@@ -62,30 +62,30 @@ class Unfired:
         refused = self.schedule.refused
         if refused is not None and not self._passes(following):
             times = count(refused.times, "time")
-            message = f"the database refused its job {times} in a row, and it is tried again: {refused.message}"
+            message = f"the database refused its job {times} in a row and workers will try again: {refused.message}"
             yield Reason(ScheduleCode.REFUSED, message, since=refused.since, until=refused.until)
 
     def _of_time(self, following: Due | None) -> Iterator[Reason]:
         if self.schedule.decided_to - self.now > CLOCK_DIFFERENCE:
             message = (
-                "the database's clock was ahead and has been set back: its ticks up to then are decided, and none is"
-                " decided twice; to let it fire before, delete it and make it again"
+                "the clock of the database was ahead and has been set back: ticks up to that time are already decided"
+                " and do not fire again. To fire earlier, delete the schedule and create it again"
             )
             yield Reason(ScheduleCode.CLOCK_SET_BACK, message, until=self.schedule.decided_to)
         if following is not None and following.fires_at > self.now:
-            jitter = ", later than the tick by its jitter" if following.fires_at > following.at else ""
-            yield Reason(ScheduleCode.NOT_DUE, f"its next tick is not due{jitter}", until=following.fires_at)
+            jitter = "; its jitter delays it" if following.fires_at > following.at else ""
+            yield Reason(ScheduleCode.NOT_DUE, f"its next tick is not due yet{jitter}", until=following.fires_at)
 
     def _of_state(self, following: Due | None) -> Iterator[Reason]:
         schedule = self.schedule
         if self._passes(following):
-            message = "an operator has paused it: its ticks pass, and do not fire later"
+            message = "an operator has paused it: ticks during the pause are skipped"
             yield Reason(ScheduleCode.PAUSED, message, schedule.paused_since, schedule.paused_until)
         if self.live_job is None:
             return
         link = f"/jobs/{self.live_job}"
         if schedule.pending_at is not None:
-            message = f"a tick waits until the job {self.live_job} ends; ticks behind it are skipped"
+            message = f"a tick waits until the job {self.live_job} ends; later ticks are skipped meanwhile"
             yield Reason(ScheduleCode.OVERLAP, message, since=schedule.pending_at, link=link)
         elif schedule.rule.overlap is not Overlap.ALLOW:
             becomes = "waits" if schedule.rule.overlap is Overlap.QUEUE_ONE else "is skipped"
@@ -103,10 +103,10 @@ class Unfired:
         if since is None:
             return
         if not self.workers:
-            message = "no worker that could fire it is running: start one"
+            message = "no worker is running that could fire it: start one"
             yield Reason(ScheduleCode.NO_WORKER, message, since=since, link="/workers")
         elif (self.now - max(since, self.looked_for)).total_seconds() >= STUCK_SECONDS:
-            message = "it is due, workers live, and the database knows of nothing that keeps it: see the workers' logs"
+            message = "it is due, workers are running, and the database shows no reason: see the workers' logs"
             yield Reason(ScheduleCode.UNKNOWN, message, since=since, link="/workers")
 
     def _due_since(self, following: Due | None) -> datetime | None:

@@ -23,8 +23,8 @@ MAX_JUNK = 64 * 1024
 
 # One part: its sort and its length. Units: bytes.
 Part = tuple[str, int]
-NOTE, EXIF, PIXELS = "comments and other notes", "Exif notes", "pieces of pixels"
-BLOCK, JUNK = "blocks of notes", "what belongs to no segment"
+NOTE, EXIF, PIXELS = "comments and other metadata", "Exif notes", "pieces of pixel data"
+BLOCK, JUNK = "metadata blocks", "data outside segments"
 _LIMITS = {
     EXIF: (MAX_EXIF_PARTS, MAX_EXIF),
     PIXELS: (MAX_PIXEL_PARTS, None),

@@ -75,22 +75,22 @@ class ResizeImage(PayloadSchema):
             "examples": ["https://example.com/cat.jpg"],
         },
     )
-    width = Whole(1, MAX_SIDE, "Pixels. Absent: follows from height, or stays.", example=640)
-    height = Whole(1, MAX_SIDE, "Pixels. Absent: follows from width, or stays.", example=480)
+    width = Whole(1, MAX_SIDE, "Pixels. Absent: follows from height, or stays unchanged.", example=640)
+    height = Whole(1, MAX_SIDE, "Pixels. Absent: follows from width, or stays unchanged.", example=480)
     fit = fields.String(
         load_default="contain",
         validate=validate.OneOf(("contain", "cover", "stretch")),
         metadata={
-            "description": "Given both sides: contain fits the whole image inside them, cover fills them and cuts off "
-            "what is beyond, stretch ignores the proportions."
+            "description": "With both width and height: contain fits the whole image inside, cover fills the area"
+            " and crops the rest, stretch ignores the proportions."
         },
     )
     format = fields.String(
         validate=validate.OneOf(FORMATS),
-        metadata={"description": "Absent: the source's, or png if the source is none of these."},
+        metadata={"description": "Absent: the format of the source, or png if the source has another format."},
     )
-    quality = Whole(1, 100, "Of jpeg and webp; png has none.", load_default=85)
-    target = http_url("A presigned URL to PUT the image to, instead of keeping it in STORAGE_URL.")
+    quality = Whole(1, 100, "Only for jpeg and webp.", load_default=85)
+    target = http_url("A presigned URL to PUT the image to, instead of storing it in STORAGE_URL.")
 
 
 def check_settings(config: Config) -> str | None:
@@ -109,7 +109,7 @@ READS = ("storage_url", "AWS_*", "AZURE_*", "FSSPEC_*", "GCSFS_*", "GOOGLE_*")
 def resize_image(context: JobContext, payload: dict[str, Json]) -> Json:
     """Fetch, scale and store the image; a source that is no image or too big fails the job for good."""
     if not payload.get("target") and not context.settings.storage_url:
-        raise Fail("resize_image needs STORAGE_URL, which is not set, or a target")
+        raise Fail("resize_image needs a target, or STORAGE_URL, which is not set")
     source = _fetch(context, payload["source"])
     context.raise_if_cancelled()
     with _counted_warnings():
@@ -143,7 +143,7 @@ def _fetch(context: JobContext, source: str) -> bytes:
     if scheme == "file":
         root = storage_root(context.settings.storage_url or "")
         if root is None:
-            raise Fail("source: file: needs a STORAGE_URL that is a file: URL, too")
+            raise Fail("source: a file: URL needs STORAGE_URL to be a file: URL, too")
         return read_inside(root, source, MAX_SOURCE)
     with Deadline(context, SECONDS, "fetching the source") as deadline:
         return download(deadline, source, MAX_SOURCE)

@@ -91,7 +91,7 @@ class SendEmail(PayloadSchema):
         required=True,
         validate=[_is_formed_as_address, _has_no_encoded_word, validate.Length(max=MAX_ADDRESS)],
         metadata={
-            "description": "The recipient: any local@domain.",
+            "description": "The recipient, as local@domain.",
             "examples": ["ann@example.com"],
             "not": NO_ENCODED_WORD,
         },
@@ -102,10 +102,10 @@ class SendEmail(PayloadSchema):
         metadata={"description": "The subject, on one line.", "examples": ["Your invoice"]},
     )
     body = free_text("The text.", required=True, example="Dear Ann, …")
-    html = free_text("The same as HTML, for programs that show it.", example="<p>Dear Ann, …</p>")
-    cc = Addresses("Further recipients, named in the mail.")
-    bcc = Addresses("Further recipients, named to nobody.")
-    reply_to = Addresses("Where answers are to go.")
+    html = free_text("The body as HTML.", example="<p>Dear Ann, …</p>")
+    cc = Addresses("Further recipients, visible to all.")
+    bcc = Addresses("Further recipients, hidden from the others.")
+    reply_to = Addresses("Address for replies.")
 
 
 def check_settings(config: Config) -> None:

@@ -71,12 +71,12 @@ class SummarizeText(PayloadSchema):
     """The payload of summarize_text."""
 
     text = free_text(
-        "The text to shorten.", required=True, least=1, example="The ship came in. It was late. Nobody minded."
+        "The text to summarize.", required=True, least=1, example="The ship came in. It was late. Nobody minded."
     )
-    sentences = Whole(1, 50, "How many sentences the summary may have.", load_default=3)
+    sentences = Whole(1, 50, "Maximum number of sentences in the summary.", load_default=3)
     language = fields.String(
         validate=validate.OneOf(sorted(STOP_WORDS)),
-        metadata={"description": "The text's language; absent: found out from its commonest words."},
+        metadata={"description": "Language of the text. Absent: detected from its most common words."},
     )
 
 

@@ -42,7 +42,7 @@ class Headers(fields.Dict):
 
     def __init__(self) -> None:
         super().__init__(
-            keys=fields.String(validate=Pattern(HEADER_NAME, "Is not a header's name.")),
+            keys=fields.String(validate=Pattern(HEADER_NAME, "Must be a valid header name.")),
             values=fields.String(
                 validate=[
                     Pattern(HEADER_VALUE, "Must be printable ASCII on one line."),
@@ -50,7 +50,7 @@ class Headers(fields.Dict):
                 ]
             ),
             metadata={
-                "description": "Further headers. Those of the connection, of framing, and `webhook-*` are refused.",
+                "description": "Further headers. Connection and framing headers and `webhook-*` are refused.",
                 "examples": [{"Authorization": "Bearer 4f9c"}],
                 "maxProperties": MAX_HEADERS,
                 "anyOf": [{"propertyNames": {"pattern": HEADER_NAME}}],
@@ -141,5 +141,5 @@ def _keys(secrets: str) -> list[bytes]:
         except ValueError:
             keys.append(b"")
     if not all(keys):
-        raise ConfigError("WEBHOOK_SECRET must be whsec_ followed by base64 (several are divided by spaces)")
+        raise ConfigError("WEBHOOK_SECRET must be whsec_ followed by base64; separate several by spaces")
     return keys

@@ -104,7 +104,7 @@ class Retry(Exception):
 def _said(response: object) -> str:
     # Never its URL, nor its reason, which the other side has written.
     status = getattr(response, "status_code", getattr(response, "status", None))
-    return f"answered {status}" if isinstance(status, int) else "asked to be tried again later"
+    return f"answered {status}" if isinstance(status, int) else "the handler asked for a retry"
 
 
 class Fail(Exception):

@@ -79,7 +79,7 @@ class PayloadSchema(Schema):
             error.__traceback__ = None
             if not more:
                 raise
-            messages = {**error.normalized_messages(), "_schema": [f"{more} more fields are not known."]}  # type: ignore[no-untyped-call]
+            messages = {**error.normalized_messages(), "_schema": [f"{more} more unknown fields."]}  # type: ignore[no-untyped-call]
         raise ValidationError(messages)
 
     def _with_few_unknown(self, data: Any) -> tuple[Any, int]:
@@ -198,7 +198,7 @@ class Whole(fields.Integer):
 def free_text(description: str, *, required: bool = False, least: int = 0, example: str | None = None) -> fields.String:
     """Return a field for text of any length that Postgres can store."""
     about = {"description": description, **({"examples": [example]} if example else {})}
-    checks: list[Any] = [Pattern(TEXT, "Must not hold a NUL character.")]
+    checks: list[Any] = [Pattern(TEXT, "Must not contain a NUL character.")]
     if least:
         checks.append(validate.Length(min=least))
     return fields.String(required=required, validate=checks, metadata=about)
@@ -233,11 +233,11 @@ def check_storable(payload: Json) -> None:
     except RecursionError:
         raise ValidationError("Is nested too deeply.") from None
     except UnicodeEncodeError:
-        raise ValidationError({_where(payload): ["Holds half of a surrogate pair, which is not text."]}) from None
+        raise ValidationError({_where(payload): ["Must not contain half of a surrogate pair."]}) from None
     except (TypeError, ValueError):
-        raise ValidationError("Is not JSON.") from None
+        raise ValidationError("Must be JSON.") from None
     if r"\u0000" in written and (field := _where(payload)) is not None:
-        raise ValidationError({field: ["Must not hold a NUL character."]})
+        raise ValidationError({field: ["Must not contain a NUL character."]})
 
 
 def _is_plain(payload: Json) -> bool:

@@ -71,7 +71,7 @@ class Kind:
         try:
             payload = self.load(context.job.payload)
         except ValidationError as error:
-            raise Fail(f"the payload does not fit {self.name}: {explain(error.messages)}") from error
+            raise Fail(f"the payload is invalid for {self.name}: {explain(error.messages)}") from error
         return self.run(context, payload)
 
 
@@ -93,7 +93,7 @@ def kind(  # noqa: PLR0913  # each is one thing that an author may say of a kind
 ) -> Callable[[Handler], Handler]:
     """Register the decorated function of (context, payload) as the handler of this kind."""
     if not re.fullmatch(NAME_PATTERN, name):
-        raise ConfigError(f"{name!r} is not a kind's name ({NAME_PATTERN})")
+        raise ConfigError(f"{name!r} is not a valid name for a kind ({NAME_PATTERN})")
 
     def register(run: Handler) -> Handler:
         if name in _kinds and _kinds[name].run.__module__ != run.__module__:

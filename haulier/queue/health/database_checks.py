@@ -51,22 +51,22 @@ THRESHOLDS: Mapping[str, Threshold] = {
 }
 
 EFFECTS: Mapping[str, str] = {
-    "transactions": "Vacuum cannot remove rows that an open transaction may still see: each claim reads more of them.",
-    "prepared_transactions": "It keeps its locks and its snapshot, also over a restart: vacuum removes nothing since.",
-    "slots": "The server keeps its log for whoever used the slot, until its disk is full and nothing can be stored.",
-    "standbys": "Vacuum cannot remove rows that a query on a standby may still see: each claim reads more of them.",
-    "vacuum": "Each claim reads past the dead rows: jobs start ever later.",
+    "transactions": "Vacuum keeps dead rows that the open transaction may still see, so each claim reads more of them.",
+    "prepared_transactions": "It keeps its locks and its snapshot, even across a restart, so dead rows pile up.",
+    "slots": "The server keeps its write-ahead log for the slot until the disk is full and nothing can be stored.",
+    "standbys": "Vacuum keeps dead rows that a query on a standby may still see, so each claim reads more of them.",
+    "vacuum": "Each claim has to skip the dead rows, so jobs start later and later.",
     "bloat": "Claims and lists read more pages than they need to.",
-    "partitions_ahead": "Without a partition for the present time no job can end; jobs that end wait for one.",
-    "partitions_behind": "Ended jobs are kept for longer than RETENTION_DAYS, and the disk fills.",
-    "size": "None by itself.",
-    "connections": "Once they are used up, enqueuing answers 503, and workers cannot claim.",
-    "wraparound": "Beyond 2 billion the server takes no more writes: no job can be enqueued, claimed or settled.",
-    "locks": "Whoever waits holds up its jobs or its requests for as long.",
-    "wake_ups": "Jobs start up to POLL_SECONDS late.",
-    "statistics": "The server may choose slow plans for lists and look-ups of jobs.",
-    "numbers": "GET /stats, GET /queues and the metrics of queues are old. Jobs run as ever.",
-    "schedules": "Jobs of schedules are enqueued late, or not at all where `missed` says so.",
+    "partitions_ahead": "Without a partition for the current time, jobs cannot end: they wait until one is made.",
+    "partitions_behind": "Finished jobs are kept longer than RETENTION_DAYS, and the disk fills up.",
+    "size": "None.",
+    "connections": "When none is left, requests get 503 and workers cannot claim jobs.",
+    "wraparound": "At 2 billion the server stops accepting writes: jobs can no longer be enqueued, start or end.",
+    "locks": "The jobs or requests of the waiting process are delayed.",
+    "wake_ups": "Jobs may start up to POLL_SECONDS late.",
+    "statistics": "The server may choose slow plans for lists and searches.",
+    "numbers": "GET /stats, GET /queues and queue metrics are out of date. Jobs run normally.",
+    "schedules": "Scheduled jobs are enqueued late, or skipped if the schedule's `missed` says so.",
 }
 
 
@@ -93,7 +93,7 @@ def check_database(
     Raises: DatabaseUnavailable.
     """
     [server] = rows(conn, "server_version")
-    hint = f"Let the role of the API see it: {server['remedy']}"
+    hint = f"Allow the role of the API to read this: {server['remedy']}"
     looks: Mapping[str, Callable[[Connection], Found]] = {
         **_LOOKS,
         "partitions_behind": partial(_partitions_behind, retention_days=retention_days),
@@ -106,7 +106,7 @@ def check_database(
     return Checkup(utc(server["at"]), server["version"], checks)
 
 
-NO_TIME = Found(None, "", "Ask again.", "no time was left for it", is_late=True)
+NO_TIME = Found(None, "", "Try again.", "there was no time left for this check", is_late=True)
 
 
 def _look(conn: Connection, look: Callable[[Connection], Found], hint: str, seconds: float | None) -> Found:
@@ -134,62 +134,62 @@ def _ask(conn: Connection, name: str, **parameters: Any) -> Row | None:
 
 def _transactions(conn: Connection) -> Found:
     row = _ask(conn, "open_transactions") or {"seconds": None, "hidden": 0}
-    hidden = _hidden(row, "session of another role does", "sessions of other roles do")
+    hidden = _hidden(row, "session of another role hides its", "sessions of other roles hide their")
     if row["seconds"] is None:
         return Found(0.0, "no transaction is open", "", hidden)
-    what = f"process {row['pid']} of the server ({row['application_name'] or 'without a name'}, {row['state']})"
+    what = f"server process {row['pid']} ({row['application_name'] or 'without a name'}, {row['state']})"
     message = f"a transaction has been open for {_time(row['seconds'])}: {what}"
     return Found(row["seconds"], message, f"Commit or end it: {row['remedy']}", hidden)
 
 
 def _hidden(row: Row, one: str, many: str) -> str | None:
-    return f"{count(row['hidden'], one, many)} not show theirs to this role" if row["hidden"] else None
+    return f"{count(row['hidden'], one, many)} transactions from this role" if row["hidden"] else None
 
 
 def _prepared(conn: Connection) -> Found:
     row = _ask(conn, "prepared_transactions")
     if row is None:
-        return Found(0.0, "no transaction is prepared", "")
-    fix = f"End it as its owner, or commit it in the same way: {row['remedy']}"
+        return Found(0.0, "there are no prepared transactions", "")
+    fix = f"Roll it back as its owner, or commit it: {row['remedy']}"
     return Found(row["seconds"], f"{row['gid']} has been prepared for {_time(row['seconds'])}", fix)
 
 
 def _slots(conn: Connection) -> Found:
     row = _ask(conn, "idle_slots")
     if row is None:
-        return Found(0.0, "each replication slot is in use", "")
+        return Found(0.0, "all replication slots are in use", "")
     # Before PostgreSQL 17 nobody knows since when: then it counts as long.
     seconds = THRESHOLDS["slots"].warn if row["seconds"] is None else row["seconds"]
     since = "" if row["seconds"] is None else f" for {_time(row['seconds'])}"
-    kept = "" if row["bytes"] is None else f", and {size(row['bytes'])} of the log are kept for it"
-    fix = f"Start the standby or the consumer that used it, or drop it: {row['remedy']}"
-    return Found(seconds, f"nobody has used the slot {row['slot_name']}{since}{kept}", fix)
+    kept = "" if row["bytes"] is None else f"; the server keeps {size(row['bytes'])} of write-ahead log for it"
+    fix = f"Start the standby or consumer that uses it, or drop it: {row['remedy']}"
+    return Found(seconds, f"the slot {row['slot_name']} has been unused{since}{kept}", fix)
 
 
 def _standbys(conn: Connection) -> Found:
     row = _ask(conn, "standby_snapshots") or {"name": None, "hidden": 0}
-    hidden = _hidden(row, "standby does", "standbys do")
+    hidden = _hidden(row, "standby hides its", "standbys hide their")
     if row["name"] is None:
         return Found(0.0, "no standby holds a snapshot", "", hidden)
     old = count(row["transactions"], "transaction")
     message = f"{row['name'] or 'a standby without a name'} holds a snapshot that is {old} old"
-    fix = f"End the oldest query there, or set hot_standby_feedback = off. To find it: {row['remedy']}"
+    fix = f"End the oldest query on the standby, or set hot_standby_feedback = off. To find it: {row['remedy']}"
     return Found(row["transactions"], message, fix, hidden)
 
 
 def _vacuum(conn: Connection) -> Found:
     row = _ask(conn, "dead_rows")
     if row is None:
-        return Found(None, "", "", "the server keeps no figures of the tables")
+        return Found(None, "", "", "the server has no statistics about the tables")
     bad = THRESHOLDS["vacuum"].bad
     if not row["is_on"]:
         return Found(bad, "autovacuum is off", f"Turn it on: {row['remedy_for_all']}")
     if row["is_off_here"]:
         return Found(bad, f"autovacuum is off for haulier.{row['name']}", f"Turn it on: {row['remedy_here']}")
     dead = row["dead"] if row["dead"] > row["live"] else 0
-    fix = f"End the oldest transaction, if there is one (see transactions); then {row['remedy']}"
-    beside = count(row["live"], "live one")
-    return Found(dead, f"haulier.{row['name']} has {count(row['dead'], 'dead row')} beside {beside}", fix)
+    fix = f"End the oldest transaction (see the check transactions), then {row['remedy']}"
+    beside = count(row["live"], "live row")
+    return Found(dead, f"haulier.{row['name']} has {count(row['dead'], 'dead row')} and {beside}", fix)
 
 
 def _bloat(conn: Connection) -> Found:
@@ -201,37 +201,37 @@ def _bloat(conn: Connection) -> Found:
         return Found(THRESHOLDS["bloat"].warn, message, f"Drop it: {row['remedy']}")
     if row["times"] is None:
         return Found(None, "", row["remedy"], "the widths of the columns cannot be seen")
-    message = f"{row['name']} is some {row['times']:.0f} times as large as its live rows"
+    message = f"{row['name']} is about {row['times']:.0f} times as large as its live rows"
     return Found(row["times"], message, row["remedy"])
 
 
 def _partitions_ahead(conn: Connection) -> Found:
     days = days_ahead(conn)
-    fix = "Run `haulier migrate`, or start a worker. If one runs, its log says why housekeeping fails."
-    return Found(days, f"the partitions of the history reach {days:.1f} days ahead", fix)
+    fix = "Run `haulier migrate` or start a worker. If a worker is running, its log says why housekeeping fails."
+    return Found(days, f"history partitions exist for the next {days:.1f} days", fix)
 
 
 def _partitions_behind(conn: Connection, *, retention_days: int) -> Found:
     row = _ask(conn, "oldest_partition", retention_days=retention_days)
     if row is None or row["late"] <= 0:
-        return Found(0.0, "no partition has outlived RETENTION_DAYS", "")
-    fix = "End who reads the history for hours, and see a worker's log: it drops partitions once an hour."
-    return Found(row["late"], f"{row['name']} should have been dropped {row['late']:.1f} partitions ago", fix)
+        return Found(0.0, "no history partition is older than RETENTION_DAYS", "")
+    fix = "End transactions that read the history for hours. Workers drop partitions hourly; their logs say why not."
+    return Found(row["late"], f"{row['name']} is overdue for dropping by {row['late']:.1f} partitions", fix)
 
 
 def _size(conn: Connection) -> Found:
     row = _ask(conn, "sizes") or {"bytes": 0, "history": 0}
-    message = f"the tables have {size(row['bytes'])}, of which {size(row['history'] or 0)} are history"
+    message = f"the tables take {size(row['bytes'])}, of which {size(row['history'] or 0)} are history"
     return Found(row["bytes"], message, "")
 
 
 def _connections(conn: Connection) -> Found:
     found = limits(conn)
     if not found:
-        return Found(None, "", "See SHOW POOLS of the pool.", "a pool is in between, and hides the server's limits")
+        return Found(None, "", "Run SHOW POOLS in the pooler.", "a connection pooler hides the limits of the server")
     worst = max(found, key=lambda limit: (limit.open + 1) / max(limit.most, 1))
     percent = 100 * (worst.open + 1) / max(worst.most, 1)
-    fix = "Lower DB_CONNECTION_LIMIT, WEB_CONCURRENCY or WORKER_PROCESSES, or put a pool in between."
+    fix = "Lower DB_CONNECTION_LIMIT, WEB_CONCURRENCY or WORKER_PROCESSES, or use a connection pooler."
     return Found(
         percent, f"{number(worst.open + 1)} of the {number(worst.most)} connections of {worst.whose} are used", fix
     )
@@ -246,22 +246,22 @@ def _wraparound(conn: Connection) -> Found:
 def _locks(conn: Connection) -> Found:
     row = _ask(conn, "waits_for_locks")
     if row is None:
-        return Found(0.0, "nobody waits for a lock", "")
-    blockers = ", ".join(map(str, row["blockers"])) or "nobody that is left"
-    fix = f"End who holds it, unless that is about to end: {row['remedy']}"
-    message = f"process {row['pid']} of the server has waited {_time(row['seconds'])} for a lock of {blockers}"
+        return Found(0.0, "no process waits for a lock", "")
+    blockers = ", ".join(map(str, row["blockers"])) or "a process that has ended"
+    fix = f"End the process that holds the lock, unless it is about to finish: {row['remedy']}"
+    message = f"server process {row['pid']} has waited {_time(row['seconds'])} for a lock held by {blockers}"
     return Found(row["seconds"], message, fix)
 
 
 def _wake_ups(conn: Connection) -> Found:
     waits = {"asleep": ASLEEP_SECONDS, "due_for": DUE_SECONDS}
     row = _ask(conn, "unheard_sleepers", **waits, **scan(suspect=False, seconds=LOOK_SECONDS)) or {"workers": 0}
-    fix = "Set DATABASE_DIRECT_URL, past a pool in transaction mode; else see the workers' logs."
+    fix = "If a pooler in transaction mode is in use, set DATABASE_DIRECT_URL. Otherwise see the workers' logs."
     if not row["workers"]:
-        return Found(0.0, "no worker sleeps while jobs of its queues are due", fix)
-    asleep = count(row["workers"], "worker sleeps", "workers sleep")
+        return Found(0.0, "no worker is idle while jobs of its queues are due", fix)
+    asleep = count(row["workers"], "worker is", "workers are")
     whose = "its" if row["workers"] == 1 else "their"
-    return Found(row["workers"], f"{asleep} while jobs of {whose} queues are due", fix)
+    return Found(row["workers"], f"{asleep} idle while jobs of {whose} queues are due", fix)
 
 
 def _statistics(conn: Connection) -> Found:
@@ -277,23 +277,23 @@ def _statistics(conn: Connection) -> Found:
 def _numbers(conn: Connection) -> Found:
     row = _ask(conn, "age_of_numbers")
     if row is None:
-        return Found(0.0, "nothing has been counted: no worker with COUNTING=on has run", "")
-    who = "see the workers' logs" if row["workers"] else "start a worker: none lives"
-    return Found(row["seconds"], f"jobs are counted up to {_time(row['seconds'])} ago", f"Set COUNTING=on, or {who}.")
+        return Found(0.0, "nothing has been counted yet: no worker with COUNTING=on has run", "")
+    who = "see the workers' logs" if row["workers"] else "start a worker: none is running"
+    return Found(row["seconds"], f"the last count is {_time(row['seconds'])} old", f"Set COUNTING=on, or {who}.")
 
 
 def _schedules(conn: Connection) -> Found:
     found = overdue(conn)
     if not found.schedules:
-        return Found(found.oldest_seconds, "no tick of a schedule is overdue", "")
+        return Found(found.oldest_seconds, "no tick is overdue", "")
     many = f"{number(MOST_OVERDUE)} or more schedules have"
     have = many if found.schedules >= MOST_OVERDUE else count(found.schedules, "schedule has", "schedules have")
-    message = f"{have} overdue ticks, the oldest for {_time(found.oldest_seconds)}"
+    message = f"{have} overdue ticks, the oldest by {_time(found.oldest_seconds)}"
     if found.refused:
         message += f"; the database refuses the jobs of {number(found.refused)} of them"
     if not found.workers:
-        return Found(found.oldest_seconds, message, "Start a worker: none that fires schedules lives.")
-    fix = "See the workers' logs, which name the schedules; GET /schedules/{name}/explain says why one does not fire."
+        return Found(found.oldest_seconds, message, "Start a worker: none is running that fires schedules.")
+    fix = "See GET /schedules/{name}/explain, and the workers' logs, which name the schedules."
     return Found(found.oldest_seconds, message, fix)
 
 

@@ -110,7 +110,10 @@ def check_writes(conn: Connection) -> None:
     with suppress(_Undone, RowRefused), translated(), transaction_of(conn, "try_to_enqueue", **limits):
         raise _Undone
     if days_ahead(conn) <= 0:
-        raise DatabaseUnavailable("History has no partition for now, so no job can end: a worker has to make one.")
+        raise DatabaseUnavailable(
+            "History has no partition for the current time, so jobs cannot end. Start a"
+            " worker or run `haulier migrate`."
+        )
 
 
 class _Undone(Exception):

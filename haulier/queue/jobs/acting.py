@@ -40,7 +40,7 @@ def acted(
     except sqlstate.CheckViolation as error:
         if error.diag.table_name != "audit" or error.diag.constraint_name != "done_to_one_thing":
             raise
-        raise RowRefused(f"a trigger drops job {job_id}") from error
+        raise RowRefused(f"a trigger dropped job {job_id}") from error
     return done[0] if done else None
 
 

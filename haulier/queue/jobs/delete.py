@@ -1,4 +1,4 @@
-"""Delete a job that has ended."""
+"""Delete a finished job."""
 
 from __future__ import annotations
 

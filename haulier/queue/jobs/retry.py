@@ -33,7 +33,7 @@ def retry(
     except sqlstate.UniqueViolation as error:
         if error.diag.constraint_name != "job_pkey":
             raise
-        raise NotRetryable(job_id, "there is another job with its id") from error
+        raise NotRetryable(job_id, "another job has the same id") from error
     if back:
         return job_of(back)
     job = visible(conn, job_id, queues)

@@ -142,7 +142,9 @@ def write_pairs(conn: Connection, name: str, find_pairs: str, parameters: Row) -
     except Refusal as refused:
         if is_slow(refused, began_at):
             raise
-        log.warning("the database refuses %s for some queues, whose numbers are left out: %s", name, reason(refused))
+        log.warning(
+            "the database refuses %s for some queues, which are left out of the numbers: %s", name, reason(refused)
+        )
     pairs = [
         row["pair"]
         for row in rows(conn, find_pairs, seconds=LIVE_SECONDS, json_as_text=False, **parameters, pairs=None)

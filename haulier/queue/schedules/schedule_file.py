@@ -84,8 +84,8 @@ def _apply(conn: Connection, wanted: Mapping[str, Rule], retention_days: int) ->
             return steps
     except sqlstate.LockNotAvailable:
         raise Locked(
-            f"somebody migrates, applies a file or holds a schedule for more than {MIGRATE_LOCK_SECONDS:.0f} s;"
-            " nothing was changed: apply it again"
+            "another process migrates, applies a file or holds a lock on a schedule for more than"
+            f" {MIGRATE_LOCK_SECONDS:.0f} s; nothing was changed: run the command again"
         ) from None
 
 

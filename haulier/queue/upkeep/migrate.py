@@ -20,7 +20,7 @@ MIGRATE_LOCK_SECONDS = 30.0
 
 COMMAND = "python -m haulier migrate"
 ANEW = (
-    f"It cannot be migrated: make it anew with `DROP SCHEMA haulier CASCADE`, which deletes all jobs, and `{COMMAND}`"
+    f"It cannot be migrated: drop it with `DROP SCHEMA haulier CASCADE`, which deletes all jobs, then run `{COMMAND}`"
 )
 
 
@@ -53,7 +53,7 @@ def migrate(conn: Connection, *, retention_days: int, schema: Schema = SCHEMA) -
     check_schema(conn, schema)
     made = ensure_partitions(conn, retention_days=retention_days)
     version = f"schema version {stored_version(conn)}"
-    did = f"applied {version}" if taken else f"{version} was up to date"
+    did = f"applied {version}" if taken else f"{version} is up to date"
     return f"{did}; {len(made)} history partitions made"
 
 
@@ -89,9 +89,13 @@ def _naming_who_is_in_the_way(conn: Connection, step: Step) -> Iterator[None]:
         if not _is_present(conn):
             raise Locked(_holder_of_empty_database(conn)) from None
         users = rows(conn, "oldest_user_of_tables", names=[*step.tables, "schema_version"])
-        by = f"process {users[0]['pid']} has used {_tables(step)} for longest" if users else "whoever held it has gone"
+        by = (
+            f"server process {users[0]['pid']} has used {_tables(step)} longest"
+            if users
+            else ("the process that held it has ended")
+        )
         raise Locked(
-            f"{step.name} did not get a lock in time: {by}. What came before it stays done: run `{COMMAND}` again"
+            f"{step.name} did not get a lock in time: {by}. The steps before it are done. Run `{COMMAND}` again"
         ) from None
 
 
@@ -103,8 +107,8 @@ def _holder_of_empty_database(conn: Connection) -> str | None:
     for holder in rows(conn, "holder_of_empty_database"):
         pid = holder["pid"]
         return (
-            f"process {pid} of the database holds the advisory lock by which first migrations take turns, and has for"
-            f" {MIGRATE_LOCK_SECONDS:.0f} s: end it with `SELECT pg_terminate_backend({pid})`, and migrate again"
+            f"server process {pid} has held the advisory lock for first migrations for {MIGRATE_LOCK_SECONDS:.0f}"
+            f" s: end it with `SELECT pg_terminate_backend({pid})`, then migrate again"
         )
     return None
 
@@ -128,18 +132,21 @@ def check_schema(conn: Connection, schema: Schema = SCHEMA) -> None:
     """Return if this program fits the database. Raises: SchemaMismatch, with what to do."""
     stored = _stored(conn)
     if stored is None:
-        raise SchemaMismatch(f"the database holds no Haulier schema: run `{COMMAND}`")
+        raise SchemaMismatch(f"the database has no Haulier schema: run `{COMMAND}`")
     if stored.version < schema.version:
         raise SchemaMismatch(
-            f"the database has schema version {stored.version}, this program needs {schema.version}: run `{COMMAND}`"
+            f"the database has schema version {stored.version}, but this program needs {schema.version}: run"
+            f" `{COMMAND}`"
         )
     if stored.compatible_from > schema.version:
         raise SchemaMismatch(
-            f"the database has schema version {stored.version}, which works with programs from schema version "
-            f"{stored.compatible_from} on, and this program has {schema.version}: deploy a newer release"
+            f"the database has schema version {stored.version}, which needs a program of schema version"
+            f" {stored.compatible_from} or newer; this program has {schema.version}: deploy a newer release"
         )
     if stored.is_of_another_build(schema):
-        raise SchemaMismatch(f"another development build made the database's schema, which has changed since. {ANEW}")
+        raise SchemaMismatch(
+            f"the schema of the database was made by another development build and has changed since. {ANEW}"
+        )
 
 
 def stored_version(conn: Connection) -> int | None:
@@ -158,7 +165,7 @@ def _stored(conn: Connection) -> _Stored | None:
     for row in rows(conn, "schema_version"):
         stored = _Stored(**row)
         if not stored.is_known:
-            raise SchemaMismatch(f"a development build from before version 1 made the database's schema. {ANEW}")
+            raise SchemaMismatch(f"the schema of the database was made by a development build before version 1. {ANEW}")
         return stored
     return None
 
@@ -168,8 +175,8 @@ def _is_present(conn: Connection) -> bool:
     # In another one some text cannot be stored, or what is stored cannot be read.
     if found["encoding"] != "UTF8":
         raise SchemaMismatch(
-            f"the database has the encoding {found['encoding']}, and Haulier needs a database with encoding UTF8:"
-            " make one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+            f"the database has the encoding {found['encoding']}, but Haulier needs UTF8: create one with CREATE"
+            " DATABASE … ENCODING 'UTF8' TEMPLATE template0"
         )
     return bool(found["present"])
 
@@ -198,7 +205,7 @@ def _described(step: Step) -> Iterator[str]:
     for table, how in step.locks.items():
         yield f"    locks {table}: {how}"
     if not step.locks:
-        yield "    locks no table that is there"
+        yield "    locks no existing table"
 
 
 def _partitions(conn: Connection, retention_days: int) -> list[str]:

@@ -62,7 +62,7 @@ def _add(conn: Connection, retention_days: int) -> list[str]:
         return [str(added["name"])] if added["name"] else []
     except sqlstate.CheckViolation as error:
         raise HistoryBlocked(
-            "haulier.finished_job has a DEFAULT partition, and in it rows of days that can have no partition therefore:"
+            "haulier.finished_job has a DEFAULT partition, whose rows keep their days from getting a partition:"
             ' see docs/database.md, "Days ahead"'
         ) from error
 
@@ -103,8 +103,9 @@ class _Sweep:
         default = next((found for found in present if found["is_default"]), None)
         if default is not None:
             log.warning(
-                "haulier.finished_job has a DEFAULT partition, %s.%s: what ends in it is never dropped, and others are"
-                ' detached only while nobody reads the history. See docs/database.md, "Days ahead"',
+                "haulier.finished_job has a DEFAULT partition, %s.%s: its rows are never dropped, and other"
+                    " partitions are"
+                ' dropped only while no query reads the history. See docs/database.md, "Days ahead"',
                 default["schema"], default["name"],
             )  # fmt: skip
         attached = [found for found in present if not found["detaching"] and not found["is_default"]]
@@ -131,7 +132,7 @@ class _Sweep:
         except PostgresError as error:
             if self._conn.closed:
                 raise
-            log.info("partition %s of the history cannot be dropped now: %s", table, str(error).strip())
+            log.info("history partition %s cannot be dropped now: %s", table, str(error).strip())
             self._problems.append(error)
             return None
 
@@ -194,14 +195,16 @@ def with_history(conn: Connection, write: Callable[[], T]) -> T:
     except sqlstate.CheckViolation as error:
         if not lacks_partition(error) or not conn.autocommit:
             raise
-        log.warning("history had no partition for now: making it")
+        log.warning("history has no partition for the current time: making one")
     try:
         ensure_partitions(conn, retention_days=1)
     except sqlstate.InsufficientPrivilege as denied:
         # A role of the API's own has no right to make partitions. A worker's has it, and makes them.
-        raise DatabaseUnavailable("History has no partition for now, and a worker has to make one.") from denied
+        raise DatabaseUnavailable(
+            "History has no partition for the current time: a worker has to make one."
+        ) from denied
     except (PostgresError, HistoryBlocked) as error:
-        raise DatabaseUnavailable("History has no partition for now, and none could be made.") from error
+        raise DatabaseUnavailable("History has no partition for the current time, and making one failed.") from error
     try:
         return write()
     except sqlstate.CheckViolation as error:
@@ -216,7 +219,8 @@ def _why_there_is_none(conn: Connection) -> str:
             users = rows(conn, "oldest_user_of_table", table=found["table"])
             by = f" for process {users[0]['pid']}, which reads the history" if users else ""
             return (
-                f"History has no partition for now: the detach of {found['schema']}.{found['name']} is pending, and"
-                f' waits{by}. See docs/database.md, "Days ahead".'
+                f"History has no partition for the current time: the detach of"
+                f" {found['schema']}.{found['name']} still waits{by}."
+                ' See docs/database.md, "Days ahead".'
             )
-    return "History has no partition for now."
+    return "History has no partition for the current time."

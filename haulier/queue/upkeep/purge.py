@@ -126,4 +126,4 @@ def purge_rows(conn: Connection, name: str, at_once: int | None = None, **parame
 
 def _warn(refusals: Sequence[Refusal], name: str) -> None:
     if refusals:
-        log.warning("the database refuses %s for %d rows, which stay: %s", name, len(refusals), reason(refusals[0]))
+        log.warning("the database refuses %s for %d rows, which are kept: %s", name, len(refusals), reason(refusals[0]))

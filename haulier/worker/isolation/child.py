@@ -34,7 +34,7 @@ END_SECONDS = 5.0
 # How long to wait for the exit code after the socket was closed: longer than the reaper takes to end.
 LAST_SECONDS = 2.0
 PAUSE_SECONDS = 0.002
-NONSENSE = "said something that makes no sense"
+NONSENSE = "sent an invalid message"
 
 
 class ChildDied(Exception):
@@ -112,12 +112,12 @@ class Child:
             while (message := self.receive(0.1)) is None:
                 if not is_wanted():
                     # The child cannot be kept: its late "ready" would be taken for the answer to a job.
-                    raise ChildDied("was not ready when the job was to stop")
+                    raise ChildDied("was not ready when the job had to stop")
                 if time.monotonic() > until:
                     raise ChildDied(f"was not ready within {START_SECONDS:g} s")
         except ChildDied as error:
             if exit_code(self._process) == CANNOT_FORK:
-                raise OSError("it cannot be forked") from error
+                raise OSError("forking failed") from error
             raise
         if refused := message.get("refused"):
             raise ChildDied(f"cannot run {self.kind}: {refused}")
@@ -199,7 +199,7 @@ class Child:
             return None
         [length] = LENGTH.unpack_from(self._buffer)
         if length > LONGEST_MESSAGE:
-            raise ChildDied("said something too long")
+            raise ChildDied("sent a message that is too long")
         end = LENGTH.size + length
         if len(self._buffer) < end:
             return None

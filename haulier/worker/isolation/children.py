@@ -140,7 +140,7 @@ class Children:
                 asked_at = time.monotonic()
                 child.stop(reason)
             if time.monotonic() - asked_at >= self._grace:
-                raise ChildDied("was killed, as it did not stop")
+                raise ChildDied("was killed because it did not stop")
         return message
 
     def _child(self, kind: Kind, *, may_be_used: bool) -> Child:

@@ -50,7 +50,7 @@ class RefusalLog:
         """Name a job at which this statement has failed."""
         if self._may_name(job_id):
             log.error(
-                "the database refuses to %s job %s, which is tried again later and ever more rarely: %s",
+                "the database refuses to %s job %s, retrying with growing pauses: %s",
                 statement,
                 job_id,
                 reason(error),
@@ -169,5 +169,7 @@ class Refused:
                 return
             self._full_logged_at = now
         log.error(
-            "the database refuses to %s %d jobs: nothing is claimed until that is over", self._statement, len(self)
+            "the database refuses to %s %d jobs: this worker claims no jobs until it accepts them",
+            self._statement,
+            len(self),
         )

@@ -40,7 +40,7 @@ class Outage:
             self._said_at, self._is_said = now, True
         cause = reason(error)
         if isinstance(error, TooManyConnections):
-            log.warning("the database takes no further connection, trying again: %s", cause)
+            log.warning("the database accepts no more connections, trying again: %s", cause)
         elif isinstance(error, Refusal):
             log.error("the database refuses a statement, trying again: %s", cause)
         else:

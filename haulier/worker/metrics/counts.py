@@ -30,48 +30,50 @@ class Distribution(Histogram):
         self._sum.inc(sum(values))
 
 
-COMPLETED = Counter("worker_jobs_completed", "Runs that ended, by the outcome that was settled", ["kind", "outcome"])
-STARTED = Counter("worker_jobs_started", "Runs that began", ["kind"])
-DURATION = Distribution("worker_job_duration_seconds", "Time a handler took", ["kind"], buckets=DURATIONS)
+COMPLETED = Counter("worker_jobs_completed", "Runs that ended, by stored outcome", ["kind", "outcome"])
+STARTED = Counter("worker_jobs_started", "Runs that started", ["kind"])
+DURATION = Distribution("worker_job_duration_seconds", "Duration of handlers", ["kind"], buckets=DURATIONS)
 QUEUE_WAIT = Distribution(
     "worker_queue_wait_seconds", "Time from a job being due to its claim", ["kind"], buckets=DURATIONS
 )
-CLAIMS = Counter("worker_claims", "Claims sent to the database, with or without a job in the answer")
-CLAIM_SIZE = Distribution("worker_claim_size_jobs", "Jobs that a claim brought", buckets=(0, 1, 2, 5, 10, 50, 100, 500))
+CLAIMS = Counter("worker_claims", "Claims sent to the database, including those that got no job")
+CLAIM_SIZE = Distribution("worker_claim_size_jobs", "Jobs per claim", buckets=(0, 1, 2, 5, 10, 50, 100, 500))
 LEASES_LOST = Counter(
-    "worker_leases_lost", "Results that came after the claim was no longer ours; they changed nothing"
+    "worker_leases_lost", "Results that arrived after the worker had lost its claim; they changed nothing"
 )
 RESCUED = Counter("worker_jobs_rescued", "Jobs taken from dead workers")
 UNKNOWN_KIND = Counter("worker_jobs_of_unknown_kind", "Jobs given back because this worker does not know their kind")
 REFUSED = Counter(
-    "worker_jobs_refused", "Jobs that the database refused to claim, settle or rescue; each try counts", ["statement"]
+    "worker_jobs_refused", "Times that the database refused to claim, settle or rescue a job", ["statement"]
 )
-TICKS = Counter("worker_ticks", "Ticks of schedules that were decided, by what became of each", ["outcome"])
+TICKS = Counter("worker_ticks", "Decided ticks of schedules, by outcome", ["outcome"])
 TICKS_LATE = Distribution(
     "worker_ticks_late_seconds", "Time from a tick being due to its firing", buckets=(*DURATIONS, 3600, 86_400)
 )
-STRANGERS = Counter("worker_jobs_given_back", "Jobs in this worker's name that it did not hold, given back")
+STRANGERS = Counter("worker_jobs_given_back", "Jobs given back because the answer to their claim was lost")
 # `_gauges` of haulier/worker/assembly.py has the function that returns the value of each gauge.
 # Of several processes, numbers of jobs and threads are added up, and the highest age counts; dead ones count no more.
-RUNNING = Gauge("worker_jobs_running", "Jobs that this worker holds now", multiprocess_mode="livesum")
+RUNNING = Gauge("worker_jobs_running", "Jobs that this worker holds", multiprocess_mode="livesum")
 THREADS = Gauge("worker_threads", "Threads that can run a job", multiprocess_mode="livesum")
 STUCK = Gauge(
-    "worker_stuck_threads", "Threads whose job went on past its timeout and grace", multiprocess_mode="livesum"
+    "worker_stuck_threads",
+    "Threads whose job still runs after its timeout and grace period",
+    multiprocess_mode="livesum",
 )
-BEAT_AGE = Gauge("worker_beat_age_seconds", "Time since the last heartbeat that succeeded", multiprocess_mode="livemax")
+BEAT_AGE = Gauge("worker_beat_age_seconds", "Time since the last successful heartbeat", multiprocess_mode="livemax")
 POLLING = Gauge(
     "worker_polling",
-    "0 while notifications wake this worker; 1 while it finds work by looking alone",
+    "0 while notifications wake this worker; 1 while it only polls",
     multiprocess_mode="livemax",
 )
 THROUGH_DIRECT_URL = Gauge(
     "worker_through_direct_url",
-    "1 if this worker is woken, or tries to be, by way of DATABASE_DIRECT_URL; 0 if not",
+    "1 if this worker listens, or tries to, through DATABASE_DIRECT_URL; 0 if not",
     multiprocess_mode="livemax",
 )
 LISTEN_AGE = Gauge(
     "worker_listen_age_seconds",
-    "Time since the listener last went round with a good connection",
+    "Time since the listener last had a good connection",
     multiprocess_mode="livemax",
 )
 HOUSEKEEPING_AGE = Gauge(
@@ -79,12 +81,12 @@ HOUSEKEEPING_AGE = Gauge(
 )
 SCANS_FAILING = Gauge(
     "worker_scans_failing_seconds",
-    "For how long the looks for jobs that are new to this worker have failed; 0: the last one succeeded",
+    "How long looking for new jobs has failed; 0: the last try succeeded",
     multiprocess_mode="livemax",
 )
 POLL_AGE = Gauge(
     "worker_poll_age_seconds",
-    "Time since a claim was last answered, or no thread was free to claim",
+    "Time since the last answered claim; 0 while no thread is free",
     multiprocess_mode="livemax",
 )
 

@@ -89,7 +89,7 @@ class PortServer(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
         """Log what went wrong with a scrape, unless the client has only left."""
         if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
-            log.exception("a scrape of the metrics failed")
+            log.exception("serving the metrics failed")
 
     def service_actions(self) -> None:
         """End the connections that last too long; `serve_forever` calls this all the time."""
@@ -101,7 +101,7 @@ class PortServer(ThreadingHTTPServer):
     def _displace(self) -> None:
         _end(next(iter(self._open)))
         if not self._room.wait_for(lambda: len(self._open) < self._most, ROOM_SECONDS):
-            raise BlockingIOError("every connection is in use")
+            raise BlockingIOError("all connections are in use")
 
 
 def _end(scraper: socket.socket) -> None:

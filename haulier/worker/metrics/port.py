@@ -93,10 +93,13 @@ def _listen(config: Config) -> socket.socket | None:
             and config.metrics_port_may_move
             and (listening := _next_free(host, port, family))
         ):
-            message = "metrics at %s:%d, since another process has %d (WORKER_METRICS_PORT gives each worker its own)"
+            message = (
+                "metrics at %s:%d, because another process uses %d (set WORKER_METRICS_PORT to give each"
+                " worker its own)"
+            )
             log.warning(message, host, listening.getsockname()[1], port)
             return listening
-        reason = "another process has it" if error.errno == errno.EADDRINUSE else error.strerror
+        reason = "another process uses the port" if error.errno == errno.EADDRINUSE else error.strerror
         log.warning("no metrics at %s:%d: %s (WORKER_METRICS_PORT=0 turns them off)", host, port, reason)
         return None
 

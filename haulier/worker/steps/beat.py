@@ -73,7 +73,9 @@ class Beat:
             with translated():
                 claims.introduce(conn, worker_id, kinds=sorted(self.kinds))
         except Refusal as error:
-            sparing.warning(f"the database refuses this worker's version and kinds: {reason(error)}", about="kinds")
+            sparing.warning(
+                f"the database refuses to store this worker's version and kinds: {reason(error)}", about="kinds"
+            )
         else:
             self.introduced.set()
 
@@ -91,8 +93,8 @@ class Beat:
         held = self.held.all()
         jobs = [running.job for running in held if running.began_at is not None and not running.has_ended]
         log.warning(
-            "this worker was declared dead and gives up its %d jobs: it registers anew"
-            " (silent for %.1f s, LEASE_SECONDS is %g; in their handlers: %s)",
+            "this worker was declared dead and gives up its %d jobs; it registers again (silent for %.1f s,"
+            " LEASE_SECONDS is %g; running: %s)",
             len(held),
             lease.beat_age,
             self.config.lease_seconds,

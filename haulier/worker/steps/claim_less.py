@@ -42,7 +42,7 @@ class SmallerClaims:
                 try:
                     return self.calls.claim([], replace(request, claim_id=claims.new_claim(), limit=limit))
                 except Refusal as error:
-                    log.debug("a claim of %d jobs is refused: %s", limit, error)
+                    log.debug("the database refuses a claim of %d jobs, claiming fewer: %s", limit, error)
                     # Each of these claims has waited for something; there is no time for another.
                     if time.monotonic() > until or self.stopping.is_set():
                         raise

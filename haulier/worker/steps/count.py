@@ -69,7 +69,7 @@ class Counting:
             self._try(error_counts.fold)
             late = self._try(counts.recount_next)
             if isinstance(late, counts.Late) and any(late):
-                log.info("counted late: %d jobs arrived and %d ended in transactions that had begun long before", *late)
+                log.info("counted late: %d jobs arrived and %d ended in long transactions", *late)
         return max(counted.next_in + MARGIN_SECONDS - (time.monotonic() - began_at), MARGIN_SECONDS)
 
     def _count_live(self) -> None:
@@ -100,5 +100,5 @@ class Counting:
             if isinstance(error, DatabaseUnavailable) and not isinstance(error, Refusal):
                 self.outage.failed(error)
             else:
-                self._log.warning(f"the numbers could not be counted, which is tried again: {reason(error)}")
+                self._log.warning(f"counting failed and will be retried: {reason(error)}")
             return error

@@ -52,7 +52,7 @@ def _run(kind: Kind, context: JobContext, elsewhere: Perform | None) -> Outcome:
     # `_call` has caught what the handler raised; this is what follows from it: a delay that is no number, a back-off
     # that raises.
     except BaseException as error:
-        log.exception("the way in which a handler ended makes no sense")
+        log.exception("the handler ended in an invalid way")
         return Outcome.fail(f"{type(error).__name__}: {describe(error)}", delay=ODD_DELAY_SECONDS)
     finally:
         unbind(token)
@@ -66,7 +66,7 @@ def _call(kind: Kind, context: JobContext) -> Outcome:
     except JobCancelled:
         # A requested cancel is on the row, where it overrules this release; a shutdown or a lost lease charges nothing.
         if context.stop_reason is None:
-            return failed_attempt(kind, job, "the handler raised JobCancelled, though nobody asked it to stop")
+            return failed_attempt(kind, job, "the handler raised JobCancelled, but it was not asked to stop")
         return Outcome.release()
     except Snooze as snooze:
         return Outcome.snooze(delay_of(snooze.seconds))

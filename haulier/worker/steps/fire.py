@@ -88,7 +88,7 @@ class Firing:
             except Refusal as error:
                 if self._apart == 1:
                     raise
-                log.debug("the schedules that are due are fired apart from each other: %s", reason(error))
+                log.debug("firing due schedules one by one because of an error: %s", reason(error))
                 # Perhaps one of them takes all the time of a statement, or waits for a lock.
                 self._apart = 1 if self._apart or isinstance(error, RefusedForNow) else APART
         if not fired.failed and not fired.has_more:
@@ -104,4 +104,4 @@ class Firing:
         self._stuck |= dict.fromkeys(fired.stuck, time.monotonic() + STUCK_SECONDS)
         for name, why in fired.failed.items():
             # Not when it is tried again: then the message would differ, and be logged more than once a minute.
-            self._log.warning(f"the schedule {name} cannot fire, and is tried again: {why}", about=name)
+            self._log.warning(f"the schedule {name} cannot fire and will be retried: {why}", about=name)

@@ -75,7 +75,7 @@ class Operating:
             self.outage.pause()
             return True
         except Exception:
-            log.exception("operations cannot be worked off; trying again in %.0f s", BUG_PAUSE_SECONDS)
+            log.exception("operations cannot be carried out; trying again in %.0f s", BUG_PAUSE_SECONDS)
             self.closing.wait(BUG_PAUSE_SECONDS)
             return False
         took, self._has_taken = time.monotonic() - self._began_at, is_done is not None

@@ -141,6 +141,4 @@ class Failures:
             self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
             self._paused_until = now + self._pause
             pause = self._pause
-        log.warning(
-            "the database refuses to count failed attempts, which is tried again in %.0f s: %s", pause, reason(error)
-        )
+        log.warning("the database refuses to count failed attempts, trying again in %.0f s: %s", pause, reason(error))

@@ -81,7 +81,9 @@ class Rescuer:
                 return claims.bury(conn)
         except Refusal as error:
             # Take the orphans of other workers, which have no row any more, all the same.
-            sparing.warning(f"the database refuses to declare workers dead, tried again: {reason(error)}", about="bury")
+            sparing.warning(
+                f"the database refuses to declare workers dead, trying again: {reason(error)}", about="bury"
+            )
             return []
 
     def _take(self, conn: Connection, buried: set[UUID], *, of_all: bool) -> tuple[int, bool]:

@@ -148,7 +148,7 @@ class Calls:
 
     def doubt(self, ended: Sequence[Ended], error: Refusal) -> None:
         """Leave a batch to the settler, because the database refuses a part of it and other runs must not wait."""
-        log.debug("a batch of %d outcomes is refused: %s", len(ended), error)
+        log.debug("the database refuses a batch of %d outcomes, storing them one by one: %s", len(ended), error)
         mark_unsure(ended)
         self.supply.buffer.doubt(ended)
 
@@ -177,7 +177,7 @@ def mark_unsure(ended: Sequence[Ended]) -> None:
 
 # How long one outcome may wait for its row's lock while the others wait for it. A cancel holds it for a few ms.
 ROW_SECONDS = 0.2
-NOT_STORED = "the outcome of the run could not be stored; the worker's log has why"
+NOT_STORED = "the outcome of the run could not be stored: see the worker's log"
 # A failure with NOT_STORED may replace the outcome of a run. A release is not one.
 MADE_BY_A_RUN = (Verb.COMPLETE, Verb.FAIL, Verb.SNOOZE)
 

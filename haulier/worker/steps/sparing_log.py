@@ -31,7 +31,9 @@ class SparingLog:
         if left_out is None:
             self._log.debug("%s", message, extra=extra, stacklevel=2)
         elif left_out:
-            self._log.warning("%s (and %d more since this was last said)", message, left_out, extra=extra, stacklevel=2)
+            self._log.warning(
+                "%s (and %d more since this was last logged)", message, left_out, extra=extra, stacklevel=2
+            )
         else:
             self._log.warning("%s", message, extra=extra, stacklevel=2)
 

@@ -44,7 +44,7 @@ class Timeouts:
     def _give_up(self, running: HeldJob) -> None:
         """Give up the claim of a job whose thread cannot be stopped; the fence makes that safe."""
         job, timeout = running.job, running.timeout
-        error = f"timed out after {timeout} s, and did not stop within another {self.stuck_seconds:g} s"
+        error = f"timed out after {timeout} s and did not stop within another {self.stuck_seconds:g} s"
         running.has_ended = True
         self.buffer.add(Ended(running, failed_attempt(self.kinds[job.kind], job, error)))
         self.stuck += 1

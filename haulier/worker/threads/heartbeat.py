@@ -84,7 +84,7 @@ class Heartbeat(threading.Thread):
                     outage.pause()
                 except Exception:
                     lease.missed()
-                    log.exception("the heartbeat's round failed; trying again in %.0f s", BUG_PAUSE_SECONDS)
+                    log.exception("the heartbeat failed; trying again in %.0f s", BUG_PAUSE_SECONDS)
                     closing.wait(BUG_PAUSE_SECONDS)
                 else:
                     if not self._has_failed:

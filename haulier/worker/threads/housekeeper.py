@@ -91,7 +91,9 @@ class Housekeeper(threading.Thread):
             self.database.close()
         dropped = self._try_to(self._drop_expired)
         if made or dropped or forgotten:
-            log.info("tidied: partitions made %s, dropped %s; %d idempotency keys forgotten", made, dropped, forgotten)
+            log.info(
+                "housekeeping: partitions created %s, dropped %s; %d idempotency keys deleted", made, dropped, forgotten
+            )
         is_done = None not in (made, forgotten, *purged, dropped)
         if is_done:
             self.tidied_at = time.monotonic()
@@ -110,13 +112,13 @@ class Housekeeper(threading.Thread):
             return do()
         except Locked:
             # Not an outage: another transaction reads the history, and dropping old partitions can wait.
-            log.info("the history is in use: what is left to tidy is tried again in %.0f s", RETRY_SECONDS)
+            log.info("the history is in use: housekeeping continues in %.0f s", RETRY_SECONDS)
         except HistoryBlocked as error:
             # Only an operator can help.
             log.error("%s", error)
         except Refusal as error:
             log.error(
-                "the database refuses a task of housekeeping, tried again in %.0f s: %s", RETRY_SECONDS, reason(error)
+                "the database refuses a task of housekeeping, trying again in %.0f s: %s", RETRY_SECONDS, reason(error)
             )
         except DatabaseUnavailable as error:
             self.outage.failed(error)

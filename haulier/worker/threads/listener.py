@@ -66,7 +66,10 @@ class Listener(threading.Thread):
                 if conn is not None:
                     close(conn)
             if went_deaf:
-                self._complain("no notification comes through %s, as behind a pool in transaction mode", self._setting)
+                self._complain(
+                    "no notifications arrive through %s, probably because of a pooler in transaction mode",
+                    self._setting,
+                )
                 self._wait_without_listening(DEAF_PAUSE_SECONDS)
 
     def _listen(self, conn: Connection) -> bool:
@@ -98,7 +101,7 @@ class Listener(threading.Thread):
         # An INSERT before this moment may have found no sleeper to wake.
         self.link.bell.ring()
         if self._complaint is not None:
-            log.warning("notifications come through %s again", self._setting)
+            log.warning("notifications arrive through %s again", self._setting)
             self._complaint = None
 
     def _answer(self, knock: Knock, conn: Connection) -> None:
@@ -135,7 +138,7 @@ class Listener(threading.Thread):
         """Log once what is wrong, and what it means."""
         if complaint != self._complaint:
             poll = self.config.poll_seconds
-            log.warning(f"{complaint}: an idle worker finds jobs by looking, every %g s", *details, poll)
+            log.warning(f"{complaint}: idle workers poll every %g s", *details, poll)
             self._complaint = complaint
 
     def _wait_without_listening(self, seconds: float) -> None:

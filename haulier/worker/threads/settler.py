@@ -62,7 +62,7 @@ class Settler(threading.Thread):
             outage.failed(error)
             outage.pause()
         except Exception:
-            log.exception("the settler's round failed; trying again in %.0f s", BUG_PAUSE_SECONDS)
+            log.exception("settling failed; trying again in %.0f s", BUG_PAUSE_SECONDS)
             self.shutdown.closing.wait(BUG_PAUSE_SECONDS)
 
     def _make_round_trip(self, *, giving_back: bool) -> None:

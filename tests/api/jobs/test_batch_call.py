@@ -168,5 +168,5 @@ def test_names_what_is_malformed_before_what_does_not_fit(client: FlaskClient, c
         answer = client.post(f"/jobs/batch{query}", data=body, content_type="application/json")
 
         assert (answer.status_code, answer.json["error"]) == (400, "malformed")
-        assert answer.json["message"] == 'the body is refused at [201]: the key "a" is given twice'
+        assert answer.json["message"] == 'the body is refused at [201]: the key "a" is duplicated'
     assert count_jobs() == 0

@@ -37,8 +37,8 @@ def test_gives_each_reason_with_its_code_its_sentence_and_where_to_look(client: 
 
     assert answer.status_code == 200
     nothing = {"since": None, "until": None, "link": None}
-    not_due = {"code": "not_due", "message": "its time has not come", "until": job["run_at"]}
-    unserved = {"code": "no_worker_for_queue", "message": "no worker lives", "link": "/workers"}
+    not_due = {"code": "not_due", "message": "it is not due yet", "until": job["run_at"]}
+    unserved = {"code": "no_worker_for_queue", "message": "no worker is running", "link": "/workers"}
     assert answer.json == {
         "status": "queued", "reasons": [{**nothing, **not_due}, {**nothing, **unserved}], "run": None
     }  # fmt: skip
@@ -65,7 +65,7 @@ def test_counts_only_the_jobs_of_the_keys_queues(closed: FlaskClient, make_key: 
 
     first = [closed.get(f"{own}/explain", headers=who).json["reasons"][0]["message"] for who in (anyone, limited)]
 
-    assert first == ["3 due jobs may start before it", "1 due job of its queue may start before it"]
+    assert first == ["3 due jobs may start first", "1 due job of its queue may start first"]
 
 
 def test_the_pages_name_each_code_in_the_order_of_reasons() -> None:

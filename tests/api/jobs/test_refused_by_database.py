@@ -67,7 +67,7 @@ def test_names_the_refused_jobs_of_a_batch_and_stores_none(
 
         assert (answer.status_code, answer.json["error"]) == (422, SLUG)
         assert answer.json["details"] == {"1": ["not this one"], "3": ["not this one"]}
-        assert answer.json["message"] == "the database refuses 2 of 5 jobs: not this one"
+        assert answer.json["message"] == "the database refuses 2 of 5 jobs, so none was stored: not this one"
         assert count_jobs() == 0
     assert client.post("/jobs/batch", json=items).status_code == 201
 

@@ -216,16 +216,16 @@ def test_a_preview_shows_what_clocks_do_and_stores_nothing(client: FlaskClient, 
         {
             "scheduled_at": "2026-03-29T01:00:00.000000Z",
             "local": "2026-03-29T03:00:00+02:00",
-            "note": "Clocks skip the time that is meant: it fires when they go on.",
+            "note": "The clocks skip this time: the tick fires right after the gap.",
         }
     ]
     autumn = preview(**{"from": "2026-10-24T12:00:00Z"}, count=2)
     assert [(each["local"], each["note"]) for each in autumn] == [
-        ("2026-10-25T02:30:00+02:00", "Clocks show this time twice: the first time."),
+        ("2026-10-25T02:30:00+02:00", "The clocks show this time twice: this is the first."),
         ("2026-10-26T02:30:00+01:00", None),
     ]
     hourly = preview(cron="0 * * * *", **{"from": "2026-10-25T00:30:00Z"}, count=2)
-    assert [each["note"] for each in hourly] == ["Clocks show this time twice: the second time.", None]
+    assert [each["note"] for each in hourly] == ["The clocks show this time twice: this is the second.", None]
     every = preview(cron=None, every_seconds=90, **{"from": "2026-01-01T00:00:00Z"}, count=10)
     assert [each["scheduled_at"][11:19] for each in every] == [
         *("00:01:30", "00:03:00", "00:04:30", "00:06:00", "00:07:30"),
@@ -312,7 +312,7 @@ def test_says_why_and_until_when_a_refused_schedule_waits(client: FlaskClient, c
     assert shown["refused"]["since"] < shown["refused"]["until"]
     assert shown["refused"] == listed["refused"]
     assert [reason["code"] for reason in reasons] == ["refused", "no_worker"]
-    assert reasons[0]["message"].endswith("1 time in a row, and it is tried again: no such customer")
+    assert reasons[0]["message"].endswith("1 time in a row and workers will try again: no such customer")
     assert (reasons[0]["since"], reasons[0]["until"]) == (shown["refused"]["since"], shown["refused"]["until"])
     assert client.post(f"{PATH}/run").status_code == 201
     assert client.get(PATH).json["refused"] is None
@@ -328,7 +328,7 @@ def test_counts_a_refused_schedule_as_overdue_while_it_waits(client: FlaskClient
     client.post(f"{PATH}/pause")
     paused = overdue(conn)
 
-    assert check["message"].startswith("1 schedule has overdue ticks, the oldest for 70 s; the database refuses")
+    assert check["message"].startswith("1 schedule has overdue ticks, the oldest by 70 s; the database refuses")
     assert "haulier_overdue_schedules 1.0" in metrics
     assert (paused.schedules, paused.refused) == (0, 0)
 

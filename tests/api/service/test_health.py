@@ -29,7 +29,9 @@ from tests.web.world import make_world
 
 DUE = "INSERT INTO haulier.job (kind, payload, queue, run_at) VALUES ('a', '{}', 'slow', now() - interval '1 minute')"
 WELL = {"status": "ok", "version": version()}
-UNSERVED = "due jobs wait in queues that no live worker serves: see WORKER_QUEUES, and haulier_due_jobs_unserved"
+UNSERVED = (
+    "due jobs wait in queues that no live worker serves: check WORKER_QUEUES and the metric haulier_due_jobs_unserved"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +82,7 @@ def test_warns_of_due_jobs_that_no_live_worker_serves_when_it_looks(
     assert before == meanwhile == WELL
     assert unserved == {**WELL, "warnings": [UNSERVED]}
     assert "slow" not in UNSERVED
-    assert asked(client) == {**WELL, "warnings": ["due jobs wait, and no worker lives"]}
+    assert asked(client) == {**WELL, "warnings": ["due jobs wait, and no worker is running"]}
 
 
 def test_is_well_if_the_look_takes_too_long_or_is_refused(

@@ -46,7 +46,7 @@ def test_it_ends_with_one_line_if_it_cannot_serve(run_gunicorn: Run, database: s
     reasons = [
         (None, {}, "haulier: DATABASE_URL is not set"),
         (database, {"HAULIER_KINDS": "no_such_module"}, "no_such_module"),
-        (fresh_database, {}, "haulier: the database holds no Haulier schema: run `python -m haulier migrate`"),
+        (fresh_database, {}, "haulier: the database has no Haulier schema: run `python -m haulier migrate`"),
     ]
     for dsn, settings, reason in reasons:
         with run_gunicorn(dsn, wait=False, **settings) as server:
@@ -86,9 +86,9 @@ def test_off_loopback_it_says_whether_it_starts_closed_or_open(
 ) -> None:
     secret = "5" * 64
     starts: list[tuple[dict[str, str], list[int], str]] = [
-        ({}, [401, 401, 401], "there is no API key yet: every call is answered 401"),
+        ({}, [401, 401, 401], "there is no API key yet: every call gets 401"),
         ({"HAULIER_API_KEY": secret}, [401, 200, 401], ""),
-        ({"AUTH": "off"}, [200, 200, 200], "AUTH=off: anyone who reaches 0.0.0.0:"),
+        ({"AUTH": "off"}, [200, 200, 200], "AUTH=off: anyone who can reach 0.0.0.0:"),
     ]
     for settings, statuses, warning in starts:
         with off_loopback(run_gunicorn, database, **settings) as (url, closed):
@@ -101,7 +101,7 @@ def test_off_loopback_it_says_whether_it_starts_closed_or_open(
         assert [warning in line for line in log.splitlines() if "WARNING" in line] == [True] * bool(warning)
         assert secret not in log
     [warned] = [line for line in server.log.read_text().partition("Booting")[0].splitlines() if "WARNING" in line]
-    assert "there is no API key yet: every program of this machine may call" in warned
+    assert "there is no API key yet: every program on this machine may call" in warned
 
 
 def test_reads_a_chunked_body_and_answers_413_before_a_longer_one_has_come(server: Server) -> None:

@@ -150,7 +150,7 @@ def test_payload_that_is_refused_is_final_and_names_the_field():
     offenders = []
     for kind, payload, field in REFUSED:
         error = error_of(run, kind, payload, smtp_url="smtp://127.0.0.1:1")
-        if not re.match(rf"Fail: the payload does not fit {kind}: {field}[.:]", error):
+        if not re.match(rf"Fail: the payload is invalid for {kind}: {field}[.:]", error):
             offenders.append((kind, payload, error))
 
     assert offenders == []

@@ -113,7 +113,7 @@ def test_neither_rotates_nor_revokes_what_is_no_longer_good(make, conn):
     api_keys.revoke(conn, revoked.id, actor="cli")
 
     for key_id in ("nobody", revoked.id, expired.id):
-        with pytest.raises(KeyNotFound, match=f"there is no API key {key_id}"):
+        with pytest.raises(KeyNotFound, match=f"API key {key_id} does not exist"):
             api_keys.rotate(conn, key_id, overlap=DAY, actor="cli")
     for key_id in ("nobody", revoked.id):
         with pytest.raises(KeyNotFound):

@@ -92,7 +92,7 @@ def test_finds_nothing_in_a_healthy_database(checked):
     assert all(check.message and check.effect == EFFECTS[check.name] for check in found.checks)
     # Numbers as people read them, however large: sizes with their units, and thousands apart.
     messages = {check.name: check.message for check in found.checks}
-    assert re.fullmatch(r"the tables have \d+ [kM]B, of which \d+ (bytes|[kM]B) are history", messages["size"])
+    assert re.fullmatch(r"the tables take \d+ [kM]B, of which \d+ (bytes|[kM]B) are history", messages["size"])
     assert [text for text in messages.values() if re.search(r"\d{5}", text)] == []
 
 
@@ -118,7 +118,7 @@ def test_names_a_transaction_that_is_idle_and_how_to_end_it(checked, rival, begi
 
     pid = idle.info.backend_pid
     assert check.state is CheckState.BAD
-    assert check.message.endswith(f": process {pid} of the server (nightly report, idle in transaction)")
+    assert check.message.endswith(f": server process {pid} (nightly report, idle in transaction)")
     assert check.fix == f"Commit or end it: SELECT pg_terminate_backend({pid});"
 
 
@@ -143,7 +143,7 @@ def test_names_an_abandoned_slot_and_how_to_drop_it(checked, run):
     check = only(checked, "slots")
 
     run("SELECT pg_drop_replication_slot('old_standby')")
-    assert (check.state, "nobody has used the slot old_standby" in check.message) == (CheckState.BAD, True)
+    assert (check.state, "the slot old_standby has been unused" in check.message) == (CheckState.BAD, True)
     assert check.fix.endswith("SELECT pg_drop_replication_slot('old_standby');")
 
 
@@ -193,7 +193,7 @@ def test_says_that_a_partition_should_have_been_dropped(archive):
 
     check = checks(archive.conn)["partitions_behind"]
 
-    assert (check.state, check.message.startswith("of_long_ago should have been dropped")) == (CheckState.BAD, True)
+    assert (check.state, check.message.startswith("of_long_ago is overdue for dropping")) == (CheckState.BAD, True)
 
 
 def test_says_that_the_connections_are_used_up_and_what_to_lower(checked, rival):
@@ -224,7 +224,7 @@ def test_names_the_process_that_waits_for_a_lock_and_its_holder(checked, rival):
         finally:
             sql_on(holder)("ROLLBACK")
 
-    assert found.message.startswith(f"process {pid} of the server has waited")
+    assert found.message.startswith(f"server process {pid} has waited")
     assert found.fix.endswith(f"SELECT pg_terminate_backend({holder.info.backend_pid});")
 
 
@@ -238,8 +238,8 @@ def test_says_that_workers_sleep_while_jobs_are_due(checked, run):
     check = only(checked, "wake_ups")
 
     run("TRUNCATE haulier.job, haulier.worker CASCADE")
-    assert (another.state, another.message) == (CheckState.OK, "no worker sleeps while jobs of its queues are due")
-    assert (check.state, check.message) == (CheckState.WARN, "1 worker sleeps while jobs of its queues are due")
+    assert (another.state, another.message) == (CheckState.OK, "no worker is idle while jobs of its queues are due")
+    assert (check.state, check.message) == (CheckState.WARN, "1 worker is idle while jobs of its queues are due")
 
 
 def test_says_that_the_numbers_are_old(checked, run):
@@ -248,8 +248,8 @@ def test_says_that_the_numbers_are_old(checked, run):
     check = only(checked, "numbers")
 
     run("TRUNCATE haulier.counting")
-    assert (check.state, check.message) == (CheckState.WARN, "jobs are counted up to 60 min ago")
-    assert check.fix == "Set COUNTING=on, or start a worker: none lives."
+    assert (check.state, check.message) == (CheckState.WARN, "the last count is 60 min old")
+    assert check.fix == "Set COUNTING=on, or start a worker: none is running."
 
 
 @pytest.mark.parametrize("has_worker", [False, True])
@@ -263,8 +263,8 @@ def test_says_that_ticks_are_overdue_and_whether_a_worker_lives(checked, run, ha
     check = only(checked, "schedules")
 
     run("TRUNCATE haulier.schedule, haulier.worker CASCADE")
-    assert (check.state, check.message) == (CheckState.BAD, "1 schedule has overdue ticks, the oldest for 7 min")
-    assert check.fix.startswith("See the workers' logs" if has_worker else "Start a worker: none that fires")
+    assert (check.state, check.message) == (CheckState.BAD, "1 schedule has overdue ticks, the oldest by 7 min")
+    assert check.fix.startswith("See GET /schedules" if has_worker else "Start a worker: none is running")
 
 
 def test_names_an_index_that_a_failed_reindex_left_over(archive):
@@ -291,7 +291,7 @@ def test_counts_dead_rows_that_outnumber_the_live(checked, run):
     run("VACUUM haulier.idempotency")
     run("ALTER SYSTEM RESET autovacuum_naptime")
     run("SELECT pg_reload_conf()")
-    assert found.message == "haulier.idempotency has 1,200 dead rows beside 0 live ones"
+    assert found.message == "haulier.idempotency has 1,200 dead rows and 0 live rows"
     assert found.fix.endswith("then VACUUM haulier.idempotency;")
 
 
@@ -310,7 +310,7 @@ def test_says_what_a_role_may_not_see_and_does_not_guess(server, run, rival):
 
     transactions, wake_ups = found["transactions"], found["wake_ups"]
     assert transactions.state is wake_ups.state is CheckState.UNKNOWN
-    assert "do not show theirs to this role" in transactions.message
-    assert transactions.fix == 'Let the role of the API see it: GRANT pg_read_all_stats TO "poor one";'
+    assert "hide their transactions from this role" in transactions.message
+    assert transactions.fix == 'Allow the role of the API to read this: GRANT pg_read_all_stats TO "poor one";'
     assert wake_ups.message == "could not be read: permission denied for table sleeper"
     assert found["connections"].state is CheckState.OK

@@ -53,7 +53,7 @@ def test_loses_no_job_that_a_trigger_drops_on_its_way(enqueue, conn, sql, act):
     sql("CREATE FUNCTION public.drop_it() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$")
     sql(f"CREATE TRIGGER drop_it BEFORE INSERT ON haulier.{into} FOR EACH ROW EXECUTE FUNCTION public.drop_it()")
     try:
-        with pytest.raises(RowRefused, match=f"a trigger drops job {job.id}"):
+        with pytest.raises(RowRefused, match=f"a trigger dropped job {job.id}"):
             getattr(jobs, act)(conn, job.id)
     finally:
         sql("DROP FUNCTION public.drop_it CASCADE")
@@ -222,13 +222,13 @@ def test_does_not_mix_with_a_cancel_or_delete_at_that_moment(failed, at_once, sq
 def test_refuses_a_job_whose_id_another_one_has_live_or_ended(failed, claim, settle, sql, conn):
     ended = failed()
     sql("INSERT INTO haulier.job (id, kind, payload) VALUES (%s, 'mail', '{}') RETURNING 1", ended.id)
-    with pytest.raises(NotRetryable, match="there is another job with its id"):
+    with pytest.raises(NotRetryable, match="another job has the same id"):
         jobs.retry(conn, ended.id)
     assert sql("SELECT status FROM haulier.jobs ORDER BY status") == [("failed_permanent",), ("queued",)]
 
     assert settle(claim(), Outcome.fail_for_good("no")) is JobStatus.FAILED_PERMANENT
 
-    with pytest.raises(NotRetryable, match="there is another job with its id"):
+    with pytest.raises(NotRetryable, match="another job has the same id"):
         jobs.retry(conn, ended.id)
     assert sql("SELECT count(*) FROM haulier.jobs WHERE id = %s", ended.id) == [(2,)]
     sql("INSERT INTO haulier.job (id, kind, payload) VALUES (%s, 'mail', '{}') RETURNING 1", ended.id)

@@ -91,7 +91,7 @@ def test_does_nothing_if_the_api_makes_such_a_schedule_meanwhile(database, sql):
             begun("COMMIT")
 
     assert isinstance(raised[0], ScheduleOfApi)
-    assert "schedule nightly was made by the API" in str(raised[0])
+    assert "schedule nightly was created through the API" in str(raised[0])
     assert sql("SELECT name, source FROM haulier.schedule") == [("nightly", "api")]
     assert sql("SELECT 1 FROM haulier.audit") == []
 
@@ -109,7 +109,7 @@ def test_a_call_of_the_api_waits_and_finds_that_it_is_the_files(database, conn, 
             cursor.execute("COMMIT")
 
     assert isinstance(raised[0], ScheduleOfFile)
-    assert str(raised[0]) == "schedule nightly came from schedules.toml: change it there"
+    assert str(raised[0]) == "schedule nightly comes from schedules.toml: change it there"
     assert sql("SELECT job ->> 'kind', source FROM haulier.schedule") == [("mail", "file")]
 
 
@@ -136,7 +136,7 @@ def test_gives_up_if_others_hold_the_ticks_that_are_due(conn, sql, monkeypatch):
 def test_takes_turns_with_a_migration_and_says_so_if_that_lasts(holding, conn, monkeypatch):
     monkeypatch.setattr(schedule_file, "MIGRATE_LOCK_SECONDS", 0.2)
     with holding("LOCK TABLE haulier.schema_version IN SHARE ROW EXCLUSIVE MODE"):
-        with pytest.raises(Locked, match="nothing was changed: apply it again"):
+        with pytest.raises(Locked, match="nothing was changed: run the command again"):
             apply(conn, {"nightly": rule()})
         # Nobody waits to look.
         assert [step.action for step in plan_file(conn, {"nightly": rule()})] == [Action.CREATE]

@@ -300,7 +300,9 @@ def test_goes_through_all_of_them_and_names_those_that_it_cannot_compute(conn, s
     done = recompute.recompute(conn)
 
     assert done.corrected == ["s0", "s1", "s4"]
-    assert done.failed == dict.fromkeys(("s2", "s3"), "time_zone: Not the name of a time zone, such as Europe/Berlin.")
+    assert done.failed == dict.fromkeys(
+        ("s2", "s3"), "time_zone: Must be the name of a time zone, such as Europe/Berlin."
+    )
 
 
 def test_waits_for_nobody_who_has_a_schedule(holding, conn, sql):

@@ -33,8 +33,8 @@ def test_not_due_says_until_when_and_whether_it_waits_between_two_attempts(yard)
     yard.claim(party)
     yard.settle(party.runs, Outcome.fail("no luck", delay=30.0))
 
-    assert yard.reasons(late) == [Reason(Code.NOT_DUE, "its time has not come", until=late.run_at)]
-    assert yard.says(job) == [(Code.NOT_DUE, "its time has not come: it waits between two attempts")]
+    assert yard.reasons(late) == [Reason(Code.NOT_DUE, "it is not due yet", until=late.run_at)]
+    assert yard.says(job) == [(Code.NOT_DUE, "it is not due yet: it waits for its next attempt")]
 
 
 def test_queue_paused_says_since_when_and_until_when(yard, sql):
@@ -51,7 +51,7 @@ def test_queue_paused_says_since_when_and_until_when(yard, sql):
     started = yard.starts(job)
     sql("UPDATE haulier.pause SET until = now() - interval '1 s'")
 
-    message = "an operator has paused the queue default: no job of it starts"
+    message = "an operator has paused the queue default: its jobs do not start"
     code, link = Code.QUEUE_PAUSED, "/queues/default"
     assert without_end == Reason(code, f"{message} until it is resumed", since=since, link=link)
     assert for_an_hour == Reason(code, f"{message} until then", since=since, until=until, link=link)
@@ -95,11 +95,11 @@ def test_no_worker_for_queue_says_why_none_takes_it(yard, sql):
     def so(said: str) -> list[tuple[Code, str]]:
         return [(Code.NO_WORKER_FOR_QUEUE, said)]
 
-    assert without == with_a_dead_one == so("no worker lives")
+    assert without == with_a_dead_one == so("no worker is running")
     assert with_another == so("no live worker serves the queue mail")
     for how in ("quiet = true", "quiet = false, stopping = true"):
         sql(f"UPDATE haulier.worker SET {how} WHERE id = %s", party.id)
-        assert yard.says(job) == so("each worker that serves the queue mail is quiet or stops")
+        assert yard.says(job) == so("all workers that serve the queue mail are quiet or stopping")
         assert not yard.starts(job)
 
 
@@ -112,7 +112,7 @@ def test_no_worker_knows_kind_if_none_that_serves_its_queue_does(yard):
     unknown = (Code.NO_WORKER_KNOWS_KIND, "no worker that serves its queue knows the kind hook")
     assert yard.says(job) == [unknown]
     assert not yard.starts(job)
-    not_due = "its time has not come: a worker that does not know the kind hook gave it back"
+    not_due = "it is not due yet: a worker that does not know the kind hook gave it back"
     assert yard.says(job) == [(Code.NOT_DUE, not_due), unknown]
 
 
@@ -143,7 +143,7 @@ def test_behind_says_how_many_come_before_if_every_thread_is_busy(yard):
     yard.job(priority=-1)
     yard.job(queue="bulk", delay=timedelta(hours=1))
 
-    message = "every thread of the workers that serve its queue is busy; 3 due jobs may start before it"
+    message = "all threads of the workers that serve its queue are busy; 3 due jobs may start first"
     assert yard.says(yard.job()) == [(Code.BEHIND, message)]
 
 
@@ -159,7 +159,7 @@ def test_behind_says_how_many_of_the_queue_end_in_a_minute(yard, sql):
 
     [reason] = yard.reasons(yard.job())
 
-    assert reason.message.endswith("; 0 due jobs may start before it; 7 of its queue ended in the last minute")
+    assert reason.message.endswith("; 0 due jobs may start first; 7 jobs of its queue ended in the last minute")
 
 
 def test_behind_counts_the_queues_of_its_workers_or_only_its_own(yard):
@@ -169,9 +169,9 @@ def test_behind_counts_the_queues_of_its_workers_or_only_its_own(yard):
 
     explained = explain(yard.conn, yard.job(queue="mail").id, timeouts={}).waiting
 
-    assert [reason.message for reason in explained.reasons()] == ["3 due jobs may start before it"]
+    assert [reason.message for reason in explained.reasons()] == ["3 due jobs may start first"]
     [limited] = explained.reasons(whole=False)
-    assert limited.message == "1 due job of its queue may start before it"
+    assert limited.message == "1 due job of its queue may start first"
 
 
 def test_behind_counts_no_further_than_it_says(yard, sql):
@@ -180,7 +180,7 @@ def test_behind_counts_no_further_than_it_says(yard, sql):
 
     [reason] = yard.reasons(yard.job())
 
-    assert reason.message == f"more than {MOST_AHEAD - 1:,} due jobs may start before it"
+    assert reason.message == f"more than {MOST_AHEAD - 1:,} due jobs may start first"
 
 
 def test_unknown_if_a_job_is_long_due_and_nothing_is_known_to_keep_it(yard, sql):
@@ -194,8 +194,8 @@ def test_unknown_if_a_job_is_long_due_and_nothing_is_known_to_keep_it(yard, sql)
     [reason] = yard.reasons(job)
 
     assert [each.code for each in without] == [reason.code] == [Code.UNKNOWN]
-    assert "of 1 worker that its looks for new jobs fail" in reason.message
-    assert "their looks" not in without[0].message
+    assert "1 worker cannot look for new jobs" in reason.message
+    assert "cannot look" not in without[0].message
 
 
 def test_unknown_and_not_behind_if_threads_are_free_and_nothing_moves(yard, sql):

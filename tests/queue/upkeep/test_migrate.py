@@ -32,7 +32,7 @@ from tests.rivals import at_the_same_moment, beside, connected
 from tests.servers import oldest_server
 
 APPLIED = "applied schema version 3; history partitions made"
-UP_TO_DATE = "schema version 3 was up to date; history partitions made"
+UP_TO_DATE = "schema version 3 is up to date; history partitions made"
 INSERT = "INSERT INTO haulier.job (kind, payload) VALUES ('mail', '{\"n\": 1}')"
 WAITS = "SELECT 1 FROM pg_stat_activity WHERE application_name = %s AND wait_event_type = 'Lock'"
 
@@ -171,8 +171,8 @@ def test_gives_up_soon_if_a_table_is_in_use_and_goes_on_later(version_1, fresh_d
         migrated(version_1, schema)
 
     assert str(raised.value) == (
-        f"002_1_label.sql did not get a lock in time: process {pid} has used haulier.job for"
-        " longest. What came before it stays done: run `python -m haulier migrate` again"
+        f"002_1_label.sql did not get a lock in time: server process {pid} has used haulier.job longest."
+        " The steps before it are done. Run `python -m haulier migrate` again"
     )
     assert version_of(version_1) == 1
     migrated(version_1, schema)
@@ -222,7 +222,7 @@ def test_takes_a_schema_that_psql_applied_as_its_own(fresh_database):
 
         check_schema(conn)
 
-        assert migrate(conn, retention_days=30).startswith("schema version 1 was up to date;")
+        assert migrate(conn, retention_days=30).startswith("schema version 1 is up to date;")
 
 
 def test_comments_and_spaces_change_no_fingerprint(tmp_path):
@@ -262,7 +262,7 @@ def other_database(request, postgres, direct):
 def test_is_refused_by_migrate_and_by_every_process(other_database):
     with closing(connect(other_database)) as conn, conn.cursor() as cursor:
         for refused in (lambda: migrate(conn, retention_days=30), lambda: check_schema(conn)):
-            with pytest.raises(SchemaMismatch, match="Haulier needs a database with encoding UTF8"):
+            with pytest.raises(SchemaMismatch, match="Haulier needs UTF8"):
                 refused()
 
         cursor.execute("SELECT count(*) FROM pg_namespace WHERE nspname = 'haulier'")

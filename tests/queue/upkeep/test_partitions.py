@@ -121,7 +121,7 @@ def test_settling_goes_on_without_a_partition_for_now(archive, lose, caplog):
 
     assert settled == {job.id: JobStatus.SUCCEEDED}
     assert search.get(archive.conn, job.id).result == "done"
-    assert "history had no partition" in caplog.text
+    assert "history has no partition" in caplog.text
     assert days_ahead(archive.conn) >= 7
 
 

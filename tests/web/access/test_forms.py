@@ -137,7 +137,7 @@ FORMS: dict[tuple[str, str], tuple[dict[str, Any], Wrong]] = {
         {**TIMED, "payload": json.dumps(EMAIL), "name": "made", "tags": "a, b"},
         (
             ("name", "No", "Must begin with"),
-            ("name", "new", "cannot be called new"),
+            ("name", "new", "is reserved"),
             ("cron", "every day", ""),
             ("time_zone", "Nowhere/None", "time zone"),
             ("kind", "", ""),

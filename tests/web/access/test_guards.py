@@ -174,7 +174,7 @@ def test_refuses_a_key_that_has_used_up_its_rate(site: Flask, enter: Enter, sql)
         answer = hasty.make(next(call for call in calls if call.rule == "/ui"))
 
     assert found == all_are(429, calls)
-    assert (int(answer.headers["Retry-After"]) > 50, "used up its rate" in answer.text) == (True, True)
+    assert (int(answer.headers["Retry-After"]) > 50, "reached its rate limit" in answer.text) == (True, True)
 
 
 def test_takes_one_rate_for_the_api_the_dashboard_and_the_sign_in(site: Flask, enter: Enter, sql) -> None:

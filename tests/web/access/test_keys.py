@@ -74,7 +74,7 @@ def test_rotates_a_key_once_and_revokes_it_by_its_name(
     assert found
     assert [found.key.is_opened_by(token) for token in (old, shown(rotated.text))] == [True, True]
     assert (rotated.status_code, faults(read(rotated.text))) == (200, [])
-    assert ("another secret meanwhile" in again.text, at_once.status_code, second.status_code) == (True, 409, 200)
+    assert ("rotated in the meantime" in again.text, at_once.status_code, second.status_code) == (True, 409, 200)
     assert (revoked.status_code, revoked.headers["Location"]) == (303, LIST)
     assert sql("SELECT revoked_at IS NOT NULL FROM haulier.api_key WHERE id = %s", key.id) == [(True,)]
     assert sql("SELECT count(*) FROM haulier.audit WHERE action = 'rotate_key'") == [(2,)]

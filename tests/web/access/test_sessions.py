@@ -235,7 +235,7 @@ def test_needs_no_key_on_a_machine_without_any(make_site: MakeSite, signed_in: S
     assert "everyone who can reach this service" in page.text
     assert from_elsewhere.status_code == 403
     brought = [neighbour.get(path, X_Forwarded_For="1.2.3.4") for path in ("/ui", "/ui/sign-in", "/ui/nowhere")]
-    assert [(each.status_code, "make an API key" in each.text) for each in brought] == [(401, True)] * 3
+    assert [(each.status_code, "create an API key" in each.text) for each in brought] == [(401, True)] * 3
     assert saved.status_code == 303
     door_of(app).keyring._any_until = 0.0
     assert neighbour.get("/ui/settings").status_code == 303

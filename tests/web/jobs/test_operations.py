@@ -158,7 +158,7 @@ def test_starts_one_operation_if_the_form_is_sent_twice(browser: Browser, job: U
     page = previewed(browser, "cancel", MAIL)
     sql("DELETE FROM haulier.preview")
     gone = browser.refused(page, LIST).text
-    assert ("No preview of this action" in gone, "Cancel 1" in gone) == (True, True)
+    assert ("There is no stored preview" in gone, "Cancel 1" in gone) == (True, True)
 
 
 def test_waits_ten_seconds_in_which_it_can_be_taken_back(

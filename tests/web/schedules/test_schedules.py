@@ -58,7 +58,7 @@ def test_previews_the_next_times_and_marks_those_that_clocks_move(browser: Brows
     page = browser.refused(browser.page(NEW), NEW, 200, **{**FIELDS, "do": "preview", "cron": "30 2 * 3 0"})
 
     assert "not saved yet" in page.text
-    assert "Clocks skip the time that is meant" in page.text
+    assert "The clocks skip this time" in page.text
     assert "+01:00" in page.text or "+02:00" in page.text
     assert sql("SELECT count(*) FROM haulier.schedule") == [(0,)]
 

@@ -51,7 +51,7 @@ def answers_its_own(children: Children) -> None:
 def makes_no_sense(children: Children, doubtful: Outcome) -> None:
     """Check that the outcome is a failure for what the child said, and that the next job gets its own."""
     assert doubtful.verb is Verb.FAIL
-    assert "makes no sense" in doubtful.error
+    assert "invalid message" in doubtful.error
     answers_its_own(children)
 
 

@@ -25,7 +25,7 @@ FAILED, DIED = JobStatus.FAILED_PERMANENT, "the process that ran this job "
 ENDS = {
     "returns": (JobStatus.SUCCEEDED, ""),
     "raises": (FAILED, "ValueError: no luck"),
-    "exits": (FAILED, DIED + "left with exit code 7"),
+    "exits": (FAILED, DIED + "exited with code 7"),
     "crashes": (FAILED, DIED + "was killed by SIGSEGV"),
     "is killed": (FAILED, DIED + "was killed by SIGKILL"),
     "times out": (FAILED, "timed out after 1 s"),

@@ -79,7 +79,7 @@ def test_a_payload_that_does_not_fit_is_final(worker):
     job = worker.run("i.ends", {"what": 1})
 
     assert (job.status, job.attempts) == (JobStatus.FAILED_PERMANENT, 1)
-    assert job.last_error.startswith("the payload does not fit i.ends: ")
+    assert job.last_error.startswith("the payload is invalid for i.ends: ")
 
 
 def test_what_a_handler_logs_carries_its_job(worker):

@@ -252,5 +252,5 @@ def test_health_says_when_looks_fail_though_claims_succeed(super_conn, roles, sp
     app.extensions["haulier"].database.close()
 
     assert well == {"status": "ok", "version": version()}
-    assert "fail in 1 workers" in warned[0]
+    assert "1 worker cannot look for new jobs" in warned[0]
     assert "haulier_workers_without_scans 1.0" in gauges

@@ -101,8 +101,8 @@ def test_finds_jobs_by_looking_if_no_notification_comes(
 
     worker = spawn_worker(DATABASE_DIRECT_URL=elsewhere, WORKER_METRICS_PORT=free_port, POLL_SECONDS=0.2)
 
-    eventually(lambda: "no notification comes through DATABASE_DIRECT_URL" in worker.log)
-    assert "looking, every 0.2 s" in worker.log
+    eventually(lambda: "no notifications arrive through DATABASE_DIRECT_URL" in worker.log)
+    assert "poll every 0.2 s" in worker.log
     looks = {**LISTENS, "wake_ups": "polling", "through": "DATABASE_DIRECT_URL"}
     eventually(lambda: health_of(free_port) == (200, looks))
     assert metric(free_port, "worker_polling") == 1

@@ -74,7 +74,7 @@ def test_survives_a_handler_that_misbehaves(spawn_worker, enqueue, finished):
     assert [job.attempts for job in ended.values()] == [1, 1, 2, 2, 2, 2, 2]
     assert [job.attempts for job in others] == [1, 1]
     assert others[0].last_error == "t.needs needs SMTP_URL, which is not set"
-    assert others[1].last_error.startswith("the payload does not fit t.ends: ")
+    assert others[1].last_error.startswith("the payload is invalid for t.ends: ")
     assert finished(enqueue("t.note")).status == JobStatus.SUCCEEDED
     assert worker.popen.poll() is None
 
@@ -115,7 +115,7 @@ def test_gives_a_job_of_an_unknown_kind_back_without_blame(worker):
     job = search.get(worker.conn, job.id)
     assert (job.status, job.attempts, job.attempt) == (JobStatus.QUEUED, 0, 1)
     assert timedelta(seconds=50) < job.run_at - job.created_at < timedelta(seconds=70)
-    assert job.last_error == "no worker that took it knows the kind 't.nobody_knows'; it is offered again every 60 s"
+    assert job.last_error == "no worker that claimed it knows the kind 't.nobody_knows'; workers try again every 60 s"
     assert job.errors == []
 
 
@@ -163,7 +163,7 @@ def test_gives_up_the_claim_of_a_stuck_thread_and_has_itself_replaced(
 
     job = finished(job)
     assert job.status == JobStatus.FAILED_PERMANENT
-    assert job.last_error == "timed out after 1 s, and did not stop within another 0.5 s"
+    assert job.last_error == "timed out after 1 s and did not stop within another 0.5 s"
     assert worker.wait() == 1
     assert finished(other).status == JobStatus.SUCCEEDED
 
@@ -245,4 +245,4 @@ def test_gives_up_once_what_does_not_stop(buffer):
     assert asked == (False, 0)
     assert (deaf.has_ended, looked_after.stuck) == (True, 1)
     assert given_up.outcome.verb is Verb.FAIL
-    assert given_up.outcome.error == "timed out after 30.0 s, and did not stop within another 0 s"
+    assert given_up.outcome.error == "timed out after 30.0 s and did not stop within another 0 s"

@@ -133,7 +133,7 @@ def test_an_error_of_any_sort_ends_the_turn_and_not_the_thread(operating, monkey
 
     made.work()
 
-    assert "operations cannot be worked off" in caplog.text
+    assert "operations cannot be carried out" in caplog.text
 
 
 def test_the_next_one_is_forgotten_once_it_was_due():

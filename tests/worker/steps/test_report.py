@@ -100,7 +100,7 @@ def test_logs_a_warning_once_a_minute_with_the_number_left_out(sparing, warned, 
             sparing.warning("lost", about="mail")
         clock.now += QUIET_SECONDS
 
-    assert warned() == ["lost", "lost (and 49999 more since this was last said)", "lost"]
+    assert warned() == ["lost", "lost (and 49999 more since this was last logged)", "lost"]
 
 
 def test_leaves_nothing_out_at_debug_and_names_the_line_that_warned(sparing, warned, caplog):

@@ -35,7 +35,7 @@ def test_are_counted_while_jobs_run_and_what_no_longer_lives_is_forgotten(spawn_
     eventually(lambda: sql(COUNTED) == [(20, 20)], within=WITHIN)
     eventually(lambda: sql("SELECT count(*) FROM haulier.depth") == [(0,)], within=WITHIN)
     assert in_numbers(conn) == {("default", "t.note", 20, 20, 0, 0, 20)}
-    assert "could not be counted" not in process.log
+    assert "counting failed" not in process.log
     process.terminate()
     assert process.wait() == 0
     assert sql(WHO) == []

@@ -120,8 +120,8 @@ def guard(entries: tuple[str, ...]) -> Guard:
         except ValueError:
             if not re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", host) or _ends_in_a_number(host):
                 raise ConfigError(
-                    f"OUTBOUND_ALLOW_PRIVATE: {entry!r} is not a network such as 10.0.0.0/8, an address, or a host's "
-                    "name, with or without :port"
+                    f"OUTBOUND_ALLOW_PRIVATE: {entry!r} must be a network such as 10.0.0.0/8, an address or a host"
+                    " name, with or without :port"
                 ) from None
             names.add((host, port))
     return Guard(tuple(networks), frozenset(names))
@@ -142,7 +142,7 @@ def resolve(host: str, port: int, allowed: Guard, deadline: Deadline) -> list[So
     if not permitted:
         verb = "is" if _is_address(host) else "resolves to"
         kind = next(filter(None, (refusal(address) for address, _, _ in judged)), None)
-        what = f"it {verb} {kind} address" if kind else f"port {port} is another protocol's"
+        what = f"it {verb} {kind} address" if kind else f"port {port} belongs to another protocol"
         raise Fail(f"{host} is refused: {what}, and OUTBOUND_ALLOW_PRIVATE does not allow it")
     return permitted
 
@@ -165,7 +165,7 @@ def _look_up(host: str, port: int, deadline: Deadline) -> list[SocketAddress]:
     while not done.wait(min(POLL_SECONDS, deadline.left())):
         pass
     if errors and isinstance(errors[0], ValueError):
-        raise Fail(f"{host[:100]} is not a host's name")
+        raise Fail(f"{host[:100]} is not a valid host name")
     if errors:
         raise Retry(f"the name {host} cannot be resolved: {getattr(errors[0], 'strerror', None) or errors[0]}")
     return [(family, where) for family, _, _, _, where in answers[0]]

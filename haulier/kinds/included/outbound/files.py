@@ -17,7 +17,7 @@ def local_path(url: str) -> Path:
     parts = urlsplit(url)
     path = unquote(parts.path)
     if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not path or "\x00" in path:
-        raise ValueError(f"{url!r} is not a file: URL of this machine")
+        raise ValueError(f"{url!r} is not a file: URL on this machine")
     return Path(path)
 
 
@@ -49,7 +49,7 @@ def read_inside(root: Path, url: str, limit: int) -> bytes:
     try:
         path = local_path(url)
     except ValueError:
-        raise Fail("source: not a file: URL of this machine") from None
+        raise Fail("source: must be a file: URL on this machine") from None
     base = root.resolve()
     if path.is_absolute():
         path = next(
@@ -66,7 +66,7 @@ def read_inside(root: Path, url: str, limit: int) -> bytes:
         raise Fail(f"source: the file cannot be opened: {error.strerror}") from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise Fail("source: not a plain file")
+        raise Fail("source: must be a regular file")
     with os.fdopen(descriptor, "rb") as file:
         content = file.read(limit + 1)
     if len(content) > limit:

@@ -65,7 +65,7 @@ class Url:
         except (LocationParseError, ValueError):
             raise Fail("the URL is malformed") from None
         if parts.scheme not in ("http", "https") or not parts.host or parts.port == 0:
-            raise Fail("the URL is not one of http:// or https:// with a host")
+            raise Fail("the URL must begin with http:// or https:// and have a host")
         return cls(
             scheme=parts.scheme,
             host=parts.host.strip("[]"),
@@ -169,7 +169,7 @@ def _onward(url: str, answer: HttpResponse) -> str:
     try:
         return urljoin(url, answer.headers.get("location", ""))
     except ValueError:
-        raise Fail(f"{answer.summary}: it redirects to what is no URL") from None
+        raise Fail(f"{answer.summary}: it redirects to an invalid URL") from None
 
 
 def expect_success(answer: HttpResponse) -> None:
@@ -273,4 +273,4 @@ def _what(error: Exception) -> str:
         return str(error)
     if isinstance(error, ReadTimeoutError):
         return "timed out"
-    return "the answer broke off" if isinstance(error, IncompleteRead | ProtocolError) else "the answer is not HTTP"
+    return "the response broke off" if isinstance(error, IncompleteRead | ProtocolError) else "the response is not HTTP"

@@ -37,7 +37,7 @@ class SmtpServer:
     def parse(cls, url: str) -> SmtpServer:
         """Return the server. Raises: ConfigError, which does not show the URL, since it may hold a password."""
         wrong = ConfigError(
-            "SMTP_URL must be smtp://, smtps:// or smtp+starttls://, then user:password@host:port, or file:/folder"
+            "SMTP_URL must be smtp://, smtps:// or smtp+starttls:// with user:password@host:port, or file:/folder"
         )
         try:
             parts = urlsplit(url)
@@ -140,9 +140,9 @@ def _smtp_errors() -> Iterator[None]:
     except smtplib.SMTPAuthenticationError as error:
         raise _failure(error.smtp_code, error.smtp_error, "refused the user or password of SMTP_URL") from error
     except smtplib.SMTPResponseException as error:
-        raise _failure(error.smtp_code, error.smtp_error, "refused the conversation") from error
+        raise _failure(error.smtp_code, error.smtp_error, "refused the connection") from error
     except smtplib.SMTPNotSupportedError as error:
-        raise Fail(f"the SMTP server lacks what SMTP_URL asks for: {error}") from error
+        raise Fail(f"the SMTP server does not support what SMTP_URL asks for: {error}") from error
     except (OSError, smtplib.SMTPException) as error:
         text = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise Retry(f"the SMTP server cannot be reached: {text[:200]}") from error
