@@ -2,13 +2,13 @@
 
 PYTHON ?= python3
 VENV := .venv/bin/python
-# Each has an embedded PostgreSQL of its own.
+# Each process starts its own embedded PostgreSQL.
 TEST_PROCESSES ?= 4
 
-# Where it is set, each of the thousand processes that tests start compiles all of Haulier.
+# If it is set, each of the 1,000 processes that the tests start compiles all of Haulier.
 unexport PYTHONDONTWRITEBYTECODE
 
-# With the peers and plots, once `make bench-setup` has run; what is missing is skipped.
+# With peers and plots after `make bench-setup`; missing ones are skipped.
 BENCH_PYTHON = $(if $(wildcard .venv-bench/bin/python),.venv-bench/bin/python,$(VENV))
 
 .DEFAULT_GOAL := help
@@ -17,7 +17,7 @@ BENCH_PYTHON = $(if $(wildcard .venv-bench/bin/python),.venv-bench/bin/python,$(
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1:/p' Makefile | while IFS=: read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
 
-demo: venv ## see one real job of each kind run (ONCE=1: and leave then)
+demo: venv ## run one real job of each kind (ONCE=1: exit afterwards)
 	@exec $(VENV) -m haulier.local demo
 
 run: venv ## run the API and a worker, on DATABASE_URL or an embedded PostgreSQL
@@ -26,25 +26,25 @@ run: venv ## run the API and a worker, on DATABASE_URL or an embedded PostgreSQL
 psql: venv ## open psql on the database of `make run`, or on DATABASE_URL
 	@exec $(VENV) -m haulier.local psql
 
-test: venv ## run the tests, but for those that have a target of their own
+test: venv ## run all tests except those with their own target
 	$(VENV) -m pytest -n $(TEST_PROCESSES) --dist worksteal -m "not slow and not browser and not clients and not alerts"
 
-test-slow: venv ## run the tests that take long, of which `make test` runs a short form
+test-slow: venv ## run the slow tests, of which `make test` runs short forms
 	$(VENV) -m pytest -n $(TEST_PROCESSES) --dist worksteal -m slow
 
 test-browser: venv ## run the tests that drive Chromium
 	tools/install-chromium
 	$(VENV) -m pytest -m browser
 
-screenshots: venv ## take the pictures of the dashboard anew, in Chromium
+screenshots: venv ## retake the screenshots of the dashboard in Chromium
 	tools/install-chromium
 	SCREENSHOTS=retake $(VENV) -m pytest tests/browser/test_screenshots.py
 
-test-clients: venv ## run clients of other languages, and those that generators make of the OpenAPI document
+test-clients: venv ## test clients in other languages and clients generated from the OpenAPI document
 	tools/install-clients
 	$(VENV) -m pytest -m clients
 
-test-alerts: venv ## check the alerts of ops/ by promtool, and that each fires where it should
+test-alerts: venv ## check the alerts in ops/ with promtool, and that each fires when it should
 	tools/install-promtool
 	$(VENV) -m pytest -m alerts
 
@@ -55,33 +55,33 @@ test-pgbouncer: venv ## run the tests through a PgBouncer in transaction mode
 race: venv ## run the races with 20,000 jobs
 	SIMULATED_JOBS=20000 $(VENV) -m pytest tests/worker/test_races.py --timeout 900
 
-model: venv ## drive the queue in any order, beside a model of it (EXAMPLES=2000 SEED=1)
+model: venv ## compare the queue with a model in random orders of calls (EXAMPLES=2000 SEED=1)
 	MODEL_EXAMPLES=$(or $(EXAMPLES),2000) MODEL_SEED=$(or $(SEED),1) $(VENV) -m pytest tests/model
 
-isolation: venv ## let the database refuse every statement of a worker with every error (ERRORS=5: with so many of 17)
+isolation: venv ## let the database refuse every worker statement with every error (ERRORS=5: only 5 of 17 errors)
 	@rm -f tests/isolation/results.json
 	@ISOLATION_LONG=$(or $(ERRORS),17) $(VENV) -m pytest -n $(TEST_PROCESSES) tests/isolation; ended=$$?; \
 	$(VENV) -m tests.isolation.report && exit $$ended
 
-fuzz: venv ## resize images and send mails that were mutated at random, by a seed (IMAGES=100000 MAILS=10000 SEED=1)
+fuzz: venv ## resize images and send mails with random mutations (IMAGES=100000 MAILS=10000 SEED=1)
 	FUZZ_IMAGES=$(or $(IMAGES),100000) FUZZ_MAILS=$(or $(MAILS),10000) FUZZ_SEED=$(or $(SEED),1) \
 	$(VENV) -m pytest -s --timeout 0 tests/kinds/test_image_fuzz.py tests/hostile/test_hostile_mails.py
 
-chaos: venv ## break everything by a plan for a while, and hold the tables against a ledger (MINUTES=20 SEED=1; DRAW=1: only draw)
+chaos: venv ## inject planned faults and compare the tables with a ledger (MINUTES=20 SEED=1; DRAW=1: only redraw the report)
 	@exec $(BENCH_PYTHON) -m lab.chaos $(if $(DRAW),draw,run) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
-soak: venv ## run 500 jobs a second for long, and see what grows (MINUTES=30; DYNO=1: under `haulier all`)
+soak: venv ## run 500 jobs a second and watch for growth (MINUTES=30; DYNO=1: under `haulier all`)
 	@exec $(BENCH_PYTHON) -m lab.chaos soak --minutes $(or $(MINUTES),30) $(if $(DYNO),--dyno)
 
-bench: venv ## measure, beside the raw limit and the peers (ONLY="drain post" REPETITIONS=5 SCALE=1; DRAW=1: only draw)
+bench: venv ## run the benchmarks, with peers and the limit of Postgres (ONLY="drain post" REPETITIONS=5 SCALE=1; DRAW=1: only redraw)
 	@exec $(BENCH_PYTHON) -m lab.bench $(ONLY) $(if $(REPETITIONS),--repetitions $(REPETITIONS)) $(if $(SCALE),--scale $(SCALE)) $(if $(CONTENDERS),--contenders $(CONTENDERS)) $(if $(DRAW),--draw)
 
-bench-setup: venv ## install the peers that `make bench` measures, as far as this machine has what they need
+bench-setup: venv ## install the peers for `make bench`, if this machine has what they need
 	@lab/bench/peers/setup
 
-check: lint test ## everything that has to hold before a commit
+check: lint test ## run all checks that a commit must pass
 
-audit: venv ## look for known vulnerabilities of what is pinned (fails with 2 where nothing can be checked)
+audit: venv ## check the pinned packages for known vulnerabilities (exits with 2 if it cannot check)
 	@$(VENV) tools/audit.py
 
 lint: venv ## check format, style, types and layers
@@ -91,7 +91,7 @@ lint: venv ## check format, style, types and layers
 	$(VENV) -m pytest -q tests/architecture
 	@$(VENV) tools/audit.py --if-reachable
 
-format: venv ## put the code into the house's format
+format: venv ## format the code
 	$(VENV) -m ruff format .
 	$(VENV) -m ruff check --fix .
 
@@ -101,7 +101,7 @@ schema: ## build schema.sql and grants.sql from haulier/schema
 lock: ## pin the newest versions that setup.cfg allows (needs uv)
 	tools/lock
 
-dist: venv ## build the wheel and the sdist into dist/, the same bytes from the same sources
+dist: venv ## build wheel and sdist into dist/, reproducibly
 	@$(VENV) tools/dist.py
 
 clean: ## remove .venv and caches

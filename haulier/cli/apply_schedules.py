@@ -33,20 +33,20 @@ WOULD = {"create": "would create", "change": "would change", "remove": "would re
 
 @click.group("schedules", cls=ClientGroup)
 def schedules() -> None:
-    """See, make and steer what is enqueued by the clock."""
+    """List, create, change, pause and run schedules."""
 
 
 @server_command("apply", example="haulier schedules apply schedules.toml --dry-run")
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
-@click.option("--dry-run", is_flag=True, help="Only say what it would do.")
-@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each schedule.")
+@click.option("--dry-run", is_flag=True, help="Only print what would change.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per schedule.")
 @pass_invocation
 def apply(invocation: Invocation, file: Path, dry_run: bool, as_json: bool) -> None:
-    """Make the schedules of a file, change them, and remove those that it no longer has.
+    """Create, change and remove schedules as a file says.
 
-    It works on the database of DATABASE_URL, with the rights of `haulier migrate`, in one transaction: all of the file
-    or nothing. What the API has made is left alone; a file that names it is refused. An equal schedule stays as it is,
-    and so does a pause.
+    It works on the database of DATABASE_URL, needs the rights of `haulier migrate`, and applies the whole file or
+    nothing. Schedules that a former version of the file created are removed if the file no longer has them. Schedules
+    created through the API are left alone, and a file that names one is refused. Pauses stay.
     """
     if as_json:
         invocation.given["as_json"] = True
@@ -74,7 +74,7 @@ def _kinds(invocation: Invocation, config: Config) -> Mapping[str, Kind] | None:
     try:
         return load_kinds(config)
     except ConfigError as error:
-        invocation.terminal.warn(f"{error}: neither kinds nor payloads are checked")
+        invocation.terminal.warn(f"{error}: kinds and payloads are not checked")
         return None
 
 

@@ -30,9 +30,9 @@ STEPS = """\
 @click.command("init", cls=Command, example="haulier init shop")
 @click.argument("folder", metavar="[DIR]", default=".", type=click.Path(path_type=Path))
 def init(folder: Path) -> None:
-    """Write a Procfile, a kind of job with its test, and .env.example.
+    """Create a Procfile, .env.example, and a kind of job with its test.
 
-    They go into DIR, or into this folder; files that are there already are left alone.
+    The files go into DIR, or into the current folder. Existing files are left alone.
     """
     line = requirement(version())
     try:
@@ -44,7 +44,7 @@ def init(folder: Path) -> None:
         raise ConfigError(f"cannot write {error.filename}: {error.strerror}") from None
     wheel = folder / line.removesuffix("[server]")
     if line.startswith("./") and not wheel.exists():
-        print(f"needs  {wheel}: copy the wheel that you have installed to there")
+        print(f"needs  {wheel}: copy the wheel that you installed to this path")
     print(f"\nThe next three steps{_where(folder)}:\n{STEPS}")
 
 

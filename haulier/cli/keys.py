@@ -69,28 +69,30 @@ def _named(_: click.Context, __: click.Parameter, given: str) -> str:
     return given
 
 
-SCOPES = _Words("|".join(Scope), f"must be some of {', '.join(Scope)}")
-QUEUES = _Words(NAME_PATTERN, "must be names of queues, divided by commas")
+SCOPES = _Words("|".join(Scope), f"must be one or more of {', '.join(Scope)}")
+QUEUES = _Words(NAME_PATTERN, "must be names of queues, separated by commas")
 RATE, DAYS, HOURS = _Number(MIN_RATE, MAX_RATE), _Number(MIN_DAYS, MAX_DAYS), _Number(0, MAX_HOURS)
 
 
 @click.group("keys", cls=ClientGroup)
 def keys() -> None:
-    """Make, list, rotate and revoke API keys."""
+    """Create, list, rotate and revoke API keys."""
 
 
 EXAMPLE = "haulier keys create --name shop --scopes enqueue,read --queues mail --days 90"
 
 
 @command("create", example=EXAMPLE)
-@click.option("--name", required=True, callback=_named, help="Whose it is, for people.")
-@click.option("--scopes", required=True, type=SCOPES, help=f"What it may do: some of {','.join(Scope)} (admin: all).")
-@click.option("--queues", type=QUEUES, help="The queues whose jobs it may touch; every one by default.")
-@click.option("--rate", type=RATE, help="How many requests a second it may make; any number by default.")
-@click.option("--days", type=DAYS, help="For how long it is good; for ever by default.")
+@click.option("--name", required=True, callback=_named, help="A name that says who uses the key.")
+@click.option(
+    "--scopes", required=True, type=SCOPES, help=f"Scopes, separated by commas: {','.join(Scope)} (admin: all)."
+)
+@click.option("--queues", type=QUEUES, help="Queues that the key may use, separated by commas; all by default.")
+@click.option("--rate", type=RATE, help="Requests per second; no limit by default.")
+@click.option("--days", type=DAYS, help="Days until the key expires; never by default.")
 @pass_invocation
 def create(invocation: Invocation, /, **asked: Any) -> None:
-    """Make a key; the key itself is printed once, and kept nowhere."""
+    """Create an API key. It is printed once and is not stored."""
     if _is_on_database(invocation):
         on_database("keys", lambda conn: _create(conn, asked))
     else:
@@ -100,7 +102,7 @@ def create(invocation: Invocation, /, **asked: Any) -> None:
 @command("list", example="haulier keys list")
 @pass_invocation
 def list_keys(invocation: Invocation) -> None:
-    """Show every key, but for its secret."""
+    """List all API keys, without their secrets."""
     if _is_on_database(invocation):
         on_database("keys", lambda conn: _list(conn, invocation.terminal))
     else:
@@ -109,10 +111,12 @@ def list_keys(invocation: Invocation) -> None:
 
 @command("rotate", example="haulier keys rotate k3xq0v9a2b7c --hours 1")
 @click.argument("key_id", metavar="ID")
-@click.option("--hours", type=HOURS, default=24.0, show_default=True, help="For how long the old one is good.")
+@click.option(
+    "--hours", type=HOURS, default=24.0, show_default=True, help="Hours for which the old secret stays valid."
+)
 @pass_invocation
 def rotate(invocation: Invocation, key_id: str, hours: float) -> None:
-    """Give a key a new secret; the old one is good for a while longer."""
+    """Give an API key a new secret. The old one stays valid for a while."""
     if _is_on_database(invocation):
         on_database("keys", lambda conn: _rotate(conn, key_id, hours))
     else:
@@ -123,7 +127,7 @@ def rotate(invocation: Invocation, key_id: str, hours: float) -> None:
 @click.argument("key_id", metavar="ID")
 @pass_invocation
 def revoke(invocation: Invocation, key_id: str) -> None:
-    """End a key for good, within 5 s."""
+    """Revoke an API key. All web processes refuse it within 5 s."""
     if _is_on_database(invocation):
         on_database("keys", lambda conn: _revoke(conn, key_id))
     else:
@@ -140,7 +144,7 @@ def _is_on_database(invocation: Invocation) -> bool:
         return False
     require(click.get_current_context().command_path)
     if invocation.terminal.as_json:
-        raise click.UsageError("DATABASE_URL is set: --json goes with --url or --profile, which say which service")
+        raise click.UsageError("--json needs --url or --profile if DATABASE_URL is set")
     return True
 
 
@@ -152,7 +156,7 @@ def _create(conn: Connection, asked: dict[str, Any]) -> None:
     new = stored.NewKey(asked["name"], scopes, queues=asked["queues"], rate_limit=asked["rate"], lifetime=lifetime)
     key, token = stored.create(conn, new, actor=ACTOR)
     # To stderr: a program that reads the key from stdout gets nothing else.
-    print(f"made the API key {key.id}; it is shown this once:", file=sys.stderr)
+    print(f"created the API key {key.id}, which is shown only this once:", file=sys.stderr)
     print(token)
 
 
@@ -190,7 +194,11 @@ def _rotate(conn: Connection, key_id: str, hours: float) -> None:
     from haulier.queue.access import api_keys as stored
 
     token = stored.rotate(conn, key_id, overlap=timedelta(hours=hours), actor=ACTOR)
-    print(f"the API key {key_id} has a new secret, shown this once; the old: {hours:g} h more", file=sys.stderr)
+    print(
+        f"the API key {key_id} has a new secret, which is shown only this once; the old one stays valid for"
+        f" {hours:g} h:",
+        file=sys.stderr,
+    )
     print(token)
 
 

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 @server_command("migrate", example="haulier migrate --plan")
-@click.option("--plan", is_flag=True, help="Only say what it would do, and what it would lock.")
+@click.option("--plan", is_flag=True, help="Only print what it would do and which tables it would lock.")
 def migrate(plan: bool) -> None:
-    """Bring the schema up to this version; safe to repeat.
+    """Migrate the database schema to this version; safe to repeat.
 
-    It makes the partitions of the history, too.
+    It also creates the history partitions.
     """
     connected("migrate", _plan if plan else _migrate)
 
@@ -46,9 +46,9 @@ def correct_times(conn: Connection, stream: TextIO) -> None:
 
     done = recompute(conn)
     if done.corrected:
-        print(f"schedules whose next tick this release's time zones have moved: {len(done.corrected)}", file=stream)
+        print(f"schedules whose next tick moved because of new time zone data: {len(done.corrected)}", file=stream)
     for name, why in done.failed.items():
-        print(f"haulier: schedule {name} does not fire: {why}", file=sys.stderr)
+        print(f"haulier: the schedule {name} does not fire: {why}", file=sys.stderr)
 
 
 def _warn_of_limits(conn: Connection, config: Config) -> None:
@@ -60,4 +60,4 @@ def _warn_of_limits(conn: Connection, config: Config) -> None:
     # Not beside those that are open: the release that runs while this one is prepared is to go.
     if excess := too_many(conn, config.connections, beside_others=False):
         remedy = "lower WEB_CONCURRENCY, WEB_THREADS or WORKER_PROCESSES"
-        print(f"haulier: one web and one worker: {excess}: {remedy}", file=sys.stderr)
+        print(f"haulier: with one web and one worker process, {excess}: {remedy}", file=sys.stderr)

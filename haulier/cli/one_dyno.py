@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 def all_in_one() -> NoReturn:
     """Run web and worker together, for one small machine.
 
-    It replaces what dies, and stops both in order.
+    It restarts a process that dies, and stops both gracefully.
     """
     set_together()
     config = Config.from_env()
@@ -72,7 +72,7 @@ class OneDyno(Processes):
 
     def run(self) -> int:
         """Keep both running until stopped, and return the exit code: 0, 1, or 130 for a second SIGINT."""
-        log.info("starting web and worker, with up to %d database connections together", self._config.connections)
+        log.info("starting web and worker, with up to %d database connections in total", self._config.connections)
         adopt_orphans()
         code = super().run()
         self._end_orphans()
@@ -105,7 +105,7 @@ class OneDyno(Processes):
         early = self._early_deaths[child.place] + 1 if child.age < EARLY_SECONDS else 0
         self._early_deaths[child.place] = early
         if early == MOST_EARLY_DEATHS:
-            log.critical("%s %s, %d times in a row at its start: leaving with 1", child, how(code), early)
+            log.critical("%s %s, %d times in a row at its start: exiting with code 1", child, how(code), early)
             self.stop(1)
             return
         self.replace(child, code)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @server_command("recount", example="haulier recount")
 def recount() -> None:
-    """Count the jobs of the last 24 hours, and those that live, again.
+    """Recount the live jobs and those of the last 24 hours.
 
     It is safe to repeat.
     """
@@ -29,4 +29,4 @@ def _recount(conn: Connection) -> None:
         print("nothing has been counted yet: no worker with COUNTING=on has run")
     else:
         count_live(conn)
-        print(f"counted again: {late.arrived} arrivals and {late.ended} ends had been missed")
+        print(f"counted again: {late.arrived} missing arrivals and {late.ended} missing ends were added")

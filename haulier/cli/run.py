@@ -11,7 +11,7 @@ from haulier.cli.server import server_command
 def run() -> int:
     """Run API and worker on your own machine.
 
-    On DATABASE_URL; or, if haulier[local] is installed, on a Postgres of its own.
+    It uses the database of DATABASE_URL, or an embedded Postgres if haulier[local] is installed.
     """
     from haulier.local import run as local
 

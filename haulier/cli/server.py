@@ -26,7 +26,8 @@ class ServerCommand(Command):
         require(ctx.command_path)
         if ctx.ensure_object(Invocation).names_a_service:
             raise CommandError(
-                f"`{ctx.command_path}` works where DATABASE_URL says, and not by --url or --profile", Code.USAGE
+                f"`{ctx.command_path}` uses the database of DATABASE_URL, so --url and --profile do not apply",
+                Code.USAGE,
             )
         return super().invoke(ctx)
 
@@ -49,5 +50,5 @@ def require(command: str) -> None:
     """Return where the server's packages are installed. Raises: ConfigError."""
     if missing := next((name for name in PACKAGES if find_spec(name) is None), None):
         raise ConfigError(
-            f"`{command}` needs what the server needs ({missing} is not there): pip install 'haulier[server]'"
+            f"`{command}` needs the server packages ({missing} is missing): pip install 'haulier[server]'"
         )

@@ -23,22 +23,22 @@ _PAST = Instant(-1)
 
 @command("audit", example="haulier audit --action cancel --limit 5")
 @click.option("--limit", type=click.IntRange(1, MOST), default=50, show_default=True, metavar="N", help="How many.")
-@click.option("--job", metavar="ID", help="What was done to this job.")
-@click.option("--actor", metavar="KEY", help="What was done with the API key of this id; or by env, or cli.")
+@click.option("--job", metavar="ID", help="Only actions on this job.")
+@click.option("--actor", metavar="KEY", help="Only actions by this actor: the id of an API key, env or cli.")
 @click.option(
-    "--action", type=click.Choice([str(act) for act in Act]), metavar="ACT", multiple=True, help="Such acts alone."
+    "--action", type=click.Choice([str(act) for act in Act]), metavar="ACT", multiple=True, help="Only this action."
 )
 @click.option(
-    "--target", metavar="NAME", help="What was done to this queue or schedule; or to a key, worker, … of this id."
+    "--target", metavar="NAME", help="Only actions on this queue or schedule, or on the key, worker, … with this id."
 )
-@click.option("--after", type=_PAST, metavar="T", help="After this time, or within this duration.")
-@click.option("--before", type=_PAST, metavar="T", help="Before this time, or longer ago than this.")
+@click.option("--after", type=_PAST, metavar="T", help="Only actions after this time, or within this duration.")
+@click.option("--before", type=_PAST, metavar="T", help="Only actions before this time, or longer ago than this.")
 @pass_invocation
 def audit(invocation: Invocation, /, limit: int, **asked: Any) -> None:
     """Show what operators did, newest first.
 
-    When, who, what, to what, with what changed. From the database if DATABASE_URL is set and neither --url nor
-    --profile is given, and else over HTTP; all options but --limit are for HTTP.
+    Prints time, actor, action, target and changes. It reads the database if DATABASE_URL is set and neither --url nor
+    --profile is given; otherwise it uses HTTP. Options other than --limit need HTTP.
     """
     actions = [("action", each) for each in asked.pop("action")]
     query = [*actions, *((name, str(value)) for name, value in asked.items() if value is not None)]
@@ -47,9 +47,7 @@ def audit(invocation: Invocation, /, limit: int, **asked: Any) -> None:
         return
     require("haulier audit")
     if query or invocation.terminal.as_json:
-        raise click.UsageError(
-            "DATABASE_URL is set: --url or --profile says which service is asked for more than --limit"
-        )
+        raise click.UsageError("options other than --limit need --url or --profile if DATABASE_URL is set")
     on_database("audit", lambda conn: _show(conn, limit))
 
 

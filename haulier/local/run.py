@@ -35,7 +35,7 @@ def run(root: Path = CHECKOUT, command: str = "make run") -> int:
         say("Ctrl-C stops everything")
         while not signals.stop:
             supervisor.tick()
-        say("stopping; Ctrl-C once more does not wait for jobs")
+        say("stopping; press Ctrl-C again to stop without waiting for jobs")
     return 0
 
 
@@ -87,7 +87,7 @@ def only_one(command: str, root: Path = CHECKOUT) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise NotStarted(f"`{command}` already runs in this folder: stop it first") from None
+            raise NotStarted(f"`{command}` is already running in this folder: stop it first") from None
         yield
 
 
@@ -97,4 +97,4 @@ def refuse_occupied_port(environ: dict[str, str], command: str) -> None:
     if reason := why_not(config.host, config.port):
         free = next_free_port(config.host, config.port + 1)
         other = f"API_BIND_ADDR={config.host}:{free}" if os.environ.get("API_BIND_ADDR") else f"PORT={free}"
-        raise NotStarted(f"cannot listen on port {config.port}: {reason}. Another: {other} {command}")
+        raise NotStarted(f"cannot listen on port {config.port}: {reason}. To use another port: {other} {command}")

@@ -80,7 +80,7 @@ class Restarted:
                 return
             if now - self._since > STEADY_SECONDS:
                 self._delay = FIRST_DELAY_SECONDS
-            say(f"{self.name} ended with exit code {code}; starting it again in {self._delay:g} s")
+            say(f"{self.name} ended with exit code {code}; restarting in {self._delay:g} s")
             self._start_at = now + self._delay
             self._delay = min(2 * self._delay, LAST_DELAY_SECONDS)
         elif now >= self._start_at:

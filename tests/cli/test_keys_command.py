@@ -36,7 +36,7 @@ def test_prints_a_new_key_once_and_by_itself(run, conn):
     [key] = api_keys.list_keys(conn)
     assert TOKEN.fullmatch(made.stdout.removesuffix("\n"))
     assert key.is_opened_by(made.stdout.strip())
-    assert made.stderr == f"made the API key {key.id}; it is shown this once:\n"
+    assert made.stderr == f"created the API key {key.id}, which is shown only this once:\n"
     assert (key.name, key.scopes, key.queues) == ("shop", {Scope.ENQUEUE, Scope.READ}, {"mail"})
     assert (key.rate_limit, (key.expires_at - key.created_at).days) == (50, 90)
     assert [(each.actor, each.action) for each in audit_log.list_actions(conn, limit=5)] == [("cli", "create_key")]
@@ -68,7 +68,7 @@ def test_rotates_a_key_and_says_for_how_long_the_old_one_is_good(run, conn):
     second = rotated.stdout.strip()
     found = api_keys.find(conn, key.id)
     assert [found.key.is_opened_by(token) for token in (first, second)] == [True, True]
-    assert "1.5 h more" in rotated.stderr
+    assert "stays valid for 1.5 h" in rotated.stderr
     assert 5390 < found.seconds <= 5400
     assert re.search(r"  good, its old secret until [-\d]+ [:\d]+$", run("list").stdout.splitlines()[1])
     with conn.cursor() as cursor:
@@ -83,7 +83,10 @@ def test_revokes_a_key_and_not_twice(run, conn):
     once, twice = run("revoke", key.id), run("revoke", key.id)
 
     assert (once.exit_code, once.stdout) == (0, f"revoked the API key {key.id} (shop)\n")
-    assert (twice.exit_code, twice.stderr) == (1, f"haulier: there is no API key {key.id} that is good\n")
+    assert (twice.exit_code, twice.stderr) == (
+        1,
+        f"haulier: API key {key.id} does not exist, or is revoked or expired\n",
+    )
     revoked, made = run("--limit", "5", command="audit").stdout.splitlines()
     assert revoked.split()[2:5] == ["cli", "revoke_key", key.id]
     assert revoked.endswith('  {"name": "shop"}')
@@ -94,7 +97,7 @@ def test_makes_no_key_with_invalid_options(run, conn):
     reasons = {
         (): "--name",
         ("--name", "shop"): "--scopes",
-        ("--name", "shop", "--scopes", "root"): "must be some of enqueue, read, operate, admin",
+        ("--name", "shop", "--scopes", "root"): "must be one or more of enqueue, read, operate, admin",
         ("--name", "shop", "--scopes", ","): "must not be empty",
         ("--name", "", "--scopes", "read"): "1 to 100 characters",
         ("--name", "a\nb", "--scopes", "read"): "1 to 100 characters",
@@ -114,4 +117,4 @@ def test_says_in_a_line_that_the_schema_is_missing(run, fresh_database):
     refused = run("list", url=fresh_database)
 
     assert refused.exit_code == 1
-    assert refused.stderr == "haulier: the database holds no Haulier schema: run `python -m haulier migrate`\n"
+    assert refused.stderr == "haulier: the database has no Haulier schema: run `python -m haulier migrate`\n"

@@ -62,8 +62,10 @@ def test_refuses_the_database_of_a_development_build_in_a_line_and_changes_nothi
 
         assert [(each.returncode, each.stdout) for each in done] == [(1, "")] * 2
         assert {each.stderr for each in done} == {
-            "haulier: a development build from before version 1 made the database's schema. It cannot be migrated: make"
-            " it anew with `DROP SCHEMA haulier CASCADE`, which deletes all jobs, and `python -m haulier migrate`\n"
+            "haulier: the schema of the database was made by a development build before version 1. It cannot be"
+            " migrated:"
+            " drop it with `DROP SCHEMA haulier CASCADE`, which deletes all jobs, then run `python -m haulier"
+            " migrate`\n"
         }
 
 
@@ -73,8 +75,8 @@ def test_names_the_setting_that_cannot_be_read_and_quotes_nothing():
     pooled = run("migrate", DATABASE_URL=unreadable)
 
     assert (direct.returncode, pooled.returncode) == (1, 1)
-    assert direct.stderr == "haulier: DATABASE_DIRECT_URL cannot be read as a connection string\n"
-    assert pooled.stderr == "haulier: DATABASE_URL cannot be read as a connection string\n"
+    assert direct.stderr == "haulier: DATABASE_DIRECT_URL is not a valid connection string\n"
+    assert pooled.stderr == "haulier: DATABASE_URL is not a valid connection string\n"
 
 
 @pytest.mark.direct("a command goes past the pool")
@@ -89,7 +91,7 @@ def test_recount_counts_what_was_missed_and_says_how_much(database, conn, monkey
     count_all(conn, begin(conn))
     store(conn, [Made("default", "mail", "queued", 2000), Made("bulk", "mail", "queued", 20_000)])
 
-    assert recount() == "counted again: 2 arrivals and 0 ends had been missed"
+    assert recount() == "counted again: 2 missing arrivals and 0 missing ends were added"
 
     assert in_numbers(conn) == in_tables(conn)
-    assert recount() == "counted again: 0 arrivals and 0 ends had been missed"
+    assert recount() == "counted again: 0 missing arrivals and 0 missing ends were added"

@@ -130,8 +130,8 @@ def test_answers_while_the_api_is_replaced_and_warns_of_a_missing_worker(start):
     os.kill(worker.pid, signal.SIGKILL)
     gone = eventually(lambda: (found := both.health().get("warnings")) != silent and found)
 
-    assert silent == ["the worker of `haulier all` does not beat: see its log"]
-    assert gone == ["the worker of `haulier all` is not running: it is being started again"]
+    assert silent == ["the worker of `haulier all` sends no heartbeat: see its log"]
+    assert gone == ["the worker of `haulier all` is not running: it is being restarted"]
     eventually(both.has_started)
 
 
@@ -290,8 +290,8 @@ def test_ends_with_1_if_a_process_keeps_dying_at_its_start(start, tmp_path, name
 
     log = both.log.read_text()
     assert log.count(f"started {name} (pid ") == 5
-    assert log.count("left with exit code 7 after") == 4
-    assert "left with exit code 7, 5 times in a row at its start: leaving with 1" in log
+    assert log.count("exited with code 7 after") == 4
+    assert "exited with code 7, 5 times in a row at its start: exiting with code 1" in log
     assert descendants(both.popen.pid) == []
 
 
@@ -318,7 +318,7 @@ def test_chooses_settings_that_suit_it_but_for_what_is_set(start, enqueue):
     eventually(lambda: f"s job_id={job.id}" in both.log.read_text())
 
     log = both.log.read_text()
-    assert "with up to 12 database connections together" in log
+    assert "with up to 12 database connections in total" in log
     assert "up to 6 database connections: 2 processes x 3 threads" in log
 
 
@@ -346,6 +346,6 @@ def test_needs_no_more_connections_than_a_plan_of_20_leaves_to_others(few_connec
     assert answered == {201}
     # Of web, at most 3; of the worker, with its housekeeping, at most 5.
     assert 3 < max(connections) <= 8
-    assert "with up to 9 database connections together" in both.log.read_text()
+    assert "with up to 9 database connections in total" in both.log.read_text()
     assert "up to 3 database connections: 1 processes x 3 threads" in both.log.read_text()
     eventually(lambda: sql("SELECT count(*) FROM haulier.jobs WHERE status = 'succeeded'") == [(jobs,)])

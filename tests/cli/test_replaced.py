@@ -46,7 +46,7 @@ def test_replaces_and_stops_worker_processes_and_says_what_log_was_lost(run_comm
     parent.is_replaced("worker")
 
     parent.read_on()
-    said = b"writes to this log were lost: the disk was full, or nobody read it"
+    said = b"writes to this log were lost: the disk was full, or the reader was too slow"
     # By the one that has just started, at the latest: nothing of its start can be read.
     eventually(lambda: finished(enqueue("t.note")) and said in parent.log)
     parent.stop()

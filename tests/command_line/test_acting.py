@@ -73,7 +73,9 @@ def test_asks_before_a_delete_if_the_profile_says_so(run: Run, fail: Fail, serve
     sure = run("jobs", "delete", failed, "--profile", "careful", "--yes")
 
     assert (asked.code, sure.code) == (2, 0)
-    assert asked.err == (f"haulier: Delete 1 jobs for good on {server.url}? Nobody can be asked here: --yes says so\n")
+    assert asked.err == (
+        f"haulier: Delete 1 jobs permanently on {server.url}? There is no terminal to ask on: use --yes to confirm\n"
+    )
 
 
 def test_does_nothing_if_it_is_not_clear_to_which_jobs(run: Run, job: str) -> None:

@@ -75,8 +75,8 @@ def test_asks_again_after_429_and_503_as_long_as_is_said(run: Run) -> None:
 
     assert (counted.code, counted.out) == (0, "7\n")
     assert [line.rsplit(";", 1)[1] for line in counted.err.splitlines()] == [
-        " trying again in 0 s",
-        " trying again in 0.01 s",
+        " retrying in 0 s",
+        " retrying in 0.01 s",
     ]
     assert (quiet.out, quiet.err) == ("7\n", "")
 
@@ -115,16 +115,16 @@ def test_says_that_a_service_cannot_be_reached(run: Run) -> None:
 def test_gives_up_at_the_deadline_although_bytes_keep_coming() -> None:
     with receiving(endless(b" ", 0.02, Content_Length="1000")) as slow:
         client = api.Api(api.Service(slow.url, lambda: None), note=lambda _: None)
-        with closing(client), pytest.raises(api.Unreachable, match="has not answered within 0.2 s"):
+        with closing(client), pytest.raises(api.Unreachable, match="did not answer within 0.2 s"):
             client.send(api.Call("GET", "/jobs/count", seconds=0.2))
 
 
 def test_says_that_another_program_answers(run: Run) -> None:
     answers: list[tuple[int, Any, dict[str, str], str]] = [
-        (404, b"<h1>Not here</h1>", {}, "answers 404, but not as Haulier does"),
-        (200, b"<h1>Welcome</h1>", {}, "answers 200, but not as Haulier does"),
-        (404, [], {}, "answers 404, but not as Haulier does"),
-        (308, b"", {"Location": "https://elsewhere.example/jobs"}, "leads to https://elsewhere.example/jobs"),
+        (404, b"<h1>Not here</h1>", {}, "answers 404, but not like Haulier"),
+        (200, b"<h1>Welcome</h1>", {}, "answers 200, but not like Haulier"),
+        (404, [], {}, "answers 404, but not like Haulier"),
+        (308, b"", {"Location": "https://elsewhere.example/jobs"}, "redirects to https://elsewhere.example/jobs"),
     ]
 
     for status, body, headers, said in answers:
@@ -174,8 +174,8 @@ def test_calls_no_invalid_url_and_quotes_no_password(run: Run) -> None:
         "https://": invalid,
         "https://jobs.example.com:x": invalid,
         "https://jobs\x1b.example.com": invalid,
-        "https://ann:secret@jobs.example.com": "--url: must have neither a password, nor ? nor #",
-        "https://jobs.example.com?key=secret": "--url: must have neither a password, nor ? nor #",
+        "https://ann:secret@jobs.example.com": "--url: must not contain a password, ? or #",
+        "https://jobs.example.com?key=secret": "--url: must not contain a password, ? or #",
     }
 
     assert not_refused(run, {("--url", url, "jobs", "list"): said for url, said in expected.items()}) == {}
@@ -188,7 +188,7 @@ def test_warns_each_time_that_the_way_is_not_encrypted(run: Run) -> None:
         warned = run("-q", "jobs", "count", HAULIER_URL=f"http://localhost.localdomain.invalid:{service.port}")
         local = run("jobs", "count", HAULIER_URL=f"http://localhost:{service.port}")
 
-    assert re.match(r"haulier: http://\S+ is not encrypted: whoever is on the way can read the key\n", warned.err)
+    assert re.match(r"haulier: http://\S+ is not encrypted: others on the network can read the key\n", warned.err)
     assert local.err == ""
 
 

@@ -39,7 +39,7 @@ def test_says_that_a_key_is_known(run: Run) -> None:
     first, again = (run("enqueue", "summarize_text", SUMMARY, "--key", "order-1") for _ in range(2))
 
     assert again.out == first.out
-    assert again.err == "haulier: the key order-1 is known: this is the job of then, queued\n"
+    assert again.err == "haulier: the idempotency key order-1 was used before: this is the existing job, queued\n"
 
 
 def test_waits_for_the_end_and_exits_with_its_code(run: Run, database: str) -> None:
@@ -58,7 +58,7 @@ def test_waits_for_the_end_and_exits_with_its_code(run: Run, database: str) -> N
     assert (done.code, failed.code, delayed.code) == (0, 7, 124)
     assert re.search(r"haulier: succeeded, ran \d+ ms\nhaulier: result: \{", done.err)
     assert (shown.json["status"], shown.err.split(",")[0]) == ("succeeded", "haulier: succeeded")
-    assert "haulier: failed for good, ran" in failed.err
+    assert "haulier: failed permanently, ran" in failed.err
     assert "SMTP_URL" in failed.err
     assert delayed.err == f"haulier: {delayed.out.strip()} is queued after 200 ms\n"
     assert watched.code == 0
@@ -79,7 +79,7 @@ def test_says_in_a_line_what_is_wrong_with_an_argument(run: Run) -> None:
         ("[1]",): "must be an object",
         (SUMMARY, "--delay", "soon"): "'soon' is not a duration such as 90s, 10m, 1h30m or 2d",
         (SUMMARY, "--at", "noon"): "'noon' is not a time such as 2026-12-01T09:00:00Z",
-        (SUMMARY, "--at", "1h", "--delay", "1h"): "--delay and --at: give one of them",
+        (SUMMARY, "--at", "1h", "--delay", "1h"): "give either --delay or --at",
         (SUMMARY, "--timeout", "1.5"): "--timeout: must be whole seconds",
         (SUMMARY, "--priority", "high"): "'high' is not a valid integer",
         (SUMMARY, "--colour"): "No such option",

@@ -59,7 +59,7 @@ def test_stores_every_line_once_however_often_it_is_started(run: Run, tmp_path: 
 
     assert (first.code, again.code, anew.code) == (0, 0, 0)
     assert summary(first.out) == summary(again.out) == [25, 25, 0, 0]
-    assert again.err == "haulier: 25 lines were stored before; going on at line 26\n"
+    assert again.err == "haulier: 25 lines were sent before; continuing at line 26\n"
     assert {name: anew.json[name] for name in ("lines", "stored", "known", "refused")} == {
         "lines": 25, "stored": 0, "known": 25, "refused": 0,
     }  # fmt: skip
@@ -85,7 +85,7 @@ def test_is_killed_five_times_and_stores_each_line_once(
 
     assert kills == 5
     assert last.code == 0, last.err
-    assert re.fullmatch(r"haulier: [\d,]+ lines were stored before; going on at line [\d,]+\n", last.err)
+    assert re.fullmatch(r"haulier: [\d,]+ lines were sent before; continuing at line [\d,]+\n", last.err)
     lines, stored, known, refused = summary(last.out)
     assert (lines, stored + known, refused) == (size, size, 0)
     assert texts() == sorted(f"Line {number}." for number in range(size))
@@ -129,8 +129,8 @@ def test_shows_the_first_ten_that_are_refused(run: Run, tmp_path: Path) -> None:
 
     assert done.code == 6
     assert len(done.err.splitlines()) == 11
-    assert done.err.startswith("haulier: line 1 is refused: ")
-    assert done.err.endswith("\nhaulier: 2 more lines are refused: --rejects FILE keeps all of them\n")
+    assert done.err.startswith("haulier: line 1 was refused: ")
+    assert done.err.endswith("\nhaulier: 2 more lines were refused: use --rejects FILE to keep all of them\n")
     assert "\x1b" not in done.err
 
 
@@ -175,8 +175,8 @@ def test_reads_lines_as_other_systems_write_them(run: Run, tmp_path: Path, texts
     done = run("enqueue", "--file", str(path))
 
     assert summary(done.out) == [4, 2, 0, 2]
-    assert "line 3 is refused: the line is longer than 200 bytes" in done.err
-    assert "line 4 is refused: the line is not an object of JSON in UTF-8" in done.err
+    assert "line 3 was refused: the line is longer than 200 bytes" in done.err
+    assert "line 4 was refused: the line is not a JSON object in UTF-8" in done.err
     assert texts() == ["Line 1.", "Line 2."]
 
 
@@ -184,15 +184,19 @@ def test_goes_on_from_stdin_under_the_name_of_the_run(run: Run, texts) -> None:
     four = "".join(f"{json.dumps(job(number))}\n" for number in range(4))
 
     unnamed = run("enqueue", "--file", "-", input=four)
-    name = re.match(r"haulier: this is the run ([0-9a-f]{16}): with --run \1 another start", unnamed.err)
+    name = re.match(
+        r"haulier: this is the run ([0-9a-f]{16}): if it is interrupted, start again with --run \1", unnamed.err
+    )
     again = run("enqueue", "--file", "-", "--run", name[1], input=four + json.dumps(job(4)))
     other = run("enqueue", "--file", "-", "--run", name[1], input=json.dumps(job(5)))
 
     assert summary(unnamed.out) == [4, 4, 0, 0]
-    assert again.err == "haulier: 4 lines were stored before; going on at line 5\n"
+    assert again.err == "haulier: 4 lines were sent before; continuing at line 5\n"
     assert summary(again.out) == [5, 5, 0, 0]
     assert other.code == 1
-    assert other.err.startswith(f"haulier: the first 5 lines are not those of the run {name[1]} before: take another")
+    assert other.err.startswith(
+        f"haulier: the first 5 lines differ from those sent before as the run {name[1]}: use another"
+    )
     assert len(texts()) == 5
 
 
@@ -212,7 +216,7 @@ def test_says_where_it_has_stopped(run: Run, server: Server, tmp_path: Path, tex
         stopped, going_on = (run("enqueue", "--file", file, HAULIER_URL=url) for _ in range(2))
 
     assert (stopped.code, going_on.code) == (4, 0)
-    assert stopped.err.startswith("haulier: stopped at line 1; the same command goes on from there\nhaulier: ")
+    assert stopped.err.startswith("haulier: stopped at line 1; run the same command to continue there\nhaulier: ")
     assert texts() == ["Line 1."]
     [note] = (home / ".local" / "state" / "haulier" / "runs").glob("*.json")
     assert note.stat().st_mode & 0o777 == 0o600
@@ -228,7 +232,9 @@ def test_is_interrupted_and_goes_on(start, process: Run, tmp_path: Path, sql: Sq
         code, said = interrupted.wait(PATIENCE), interrupted.stderr.read()
 
     assert code == 130
-    assert re.fullmatch(r"haulier: stopped at line [\d,]+; the same command goes on from there\n", said.strip() + "\n")
+    assert re.fullmatch(
+        r"haulier: stopped at line [\d,]+; run the same command to continue there\n", said.strip() + "\n"
+    )
     assert process(*args).code == 0
     assert len(texts()) == 3000
 
@@ -243,7 +249,7 @@ def test_lets_one_process_at_a_time_send_a_run(run: Run, start, sql: Sql) -> Non
         first.stdin.close()
         assert first.wait(PATIENCE) == 0
 
-    assert (second.code, second.err) == (1, "haulier: another process sends the run shared\n")
+    assert (second.code, second.err) == (1, "haulier: another process is sending the run shared\n")
 
 
 def test_says_that_a_file_changes_while_it_is_read(run: Run, tmp_path: Path, monkeypatch) -> None:
@@ -260,7 +266,7 @@ def test_says_that_a_file_changes_while_it_is_read(run: Run, tmp_path: Path, mon
     done = run("enqueue", "--file", str(path))
 
     assert done.code == 1
-    assert done.err == "haulier: the file has changed while it was read; 1 lines were sent\n"
+    assert done.err == "haulier: the file changed while it was read; 1 lines were sent\n"
 
 
 def test_says_in_a_line_what_is_wrong_and_touches_no_file(run: Run, tmp_path: Path) -> None:
@@ -268,9 +274,10 @@ def test_says_in_a_line_what_is_wrong_and_touches_no_file(run: Run, tmp_path: Pa
     expected: dict[tuple[str, ...], str] = {
         ("--file", "absent"): "cannot read absent: No such file or directory",
         ("--file", "-", "--run", "../x"): "--run: must be 1 to 64 letters",
-        ("mail", "--file", "-"): "--file: what a job is, its line says",
-        ("--file", "-", "--queue", "q"): "--file: what a job is, its line says",
-        ("--file", file, "--rejects", str(tmp_path / "." / "jobs")): "--rejects: is the same file as --file",
+        ("mail", "--file", "-"): "--file: each line says what the job is, so give no KIND and no options of a job",
+        ("--file", "-", "--queue", "q"): "--file: each line says what the job is, so give no KIND and no options of"
+        " a job",
+        ("--file", file, "--rejects", str(tmp_path / "." / "jobs")): "--rejects and --file must be different files",
         ("--file", "-", "--rejects", "absent/rejects", "--run", "r"): "cannot write absent/rejects: No such file",
         (): "Missing argument 'KIND'",
         ("mail", "--key", "two words"): "--key: must be 1 to 255 visible ASCII characters",

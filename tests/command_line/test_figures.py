@@ -29,8 +29,8 @@ def test_lists_shows_and_mutes_groups_of_errors(run: Run, fail: Fail) -> None:
     assert [row[-2:] for row in listed.rows] == [["–", "other\\x1b"], ["luck", "…"]]
     group = listed.rows[1][0]
     assert shown.out.startswith(f"mail  no luck …\n{group}  first 2")
-    assert "in 24h: 1 failed for good, 1 to be tried again  ▁▁" in shown.out
-    assert f"the first, job {job.id}:\n            no luck 1\n" in shown.out
+    assert "in 24h: 1 failed permanently, 1 to be retried  ▁▁" in shown.out
+    assert f"first error, job {job.id}:\n            no luck 1\n" in shown.out
     assert re.fullmatch(rf"{group}  muted until \S+Z\n", muted.out)
     assert unmuted.out == f"{group}  no longer muted\n"
     assert [each["id"] for each in run("errors", "list", "--queue", "bulk", "--json").lines] == [listed.rows[0][0]]

@@ -40,7 +40,7 @@ def test_exits_with_a_code_for_how_jobs_have_ended(run: Run, fail: Fail, job: st
     cancelled, both = run("jobs", "watch", job), run("jobs", "watch", job, failed)
 
     assert (waits.code, cancelled.code, both.code) == (124, 8, 7)
-    assert waits.err == f"haulier: 1 have not ended after 200 ms: {job}\n"
+    assert waits.err == f"haulier: not ended after 200 ms: {job}\n"
     assert r"no luck\x1b" in both.out
     assert both.out.count("\n") == 2
     assert run("jobs", "watch", ABSENT).code == 3

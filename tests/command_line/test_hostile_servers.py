@@ -148,4 +148,4 @@ def test_reads_no_answer_without_end(run: Run, monkeypatch: pytest.MonkeyPatch) 
         ended = run("jobs", "count", HAULIER_URL=server.url)
 
     assert ended.code == 5
-    assert "the answer is longer than 100,000 bytes" in ended.err
+    assert "the response is longer than 100,000 bytes" in ended.err

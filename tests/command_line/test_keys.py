@@ -36,8 +36,10 @@ def test_makes_lists_rotates_and_revokes_keys(keys: Run, run: Run) -> None:
     listed = keys("list")
     revoked, again = keys("revoke", key_id), keys("revoke", key_id)
 
-    assert made.err == f"made the API key {key_id}; it is shown this once:\n"
-    assert rotated.err == f"the API key {key_id} has a new secret, shown this once; the old: 1.5 h more\n"
+    assert made.err == f"created the API key {key_id}, which is shown only this once:\n"
+    assert rotated.err == (
+        f"the API key {key_id} has a new secret, which is shown only this once; the old one stays valid for 1.5 h:\n"
+    )
     assert TOKEN.fullmatch(rotated.out.strip())[1] == key_id
     [row] = listed.rows
     assert row[:5] == [key_id, "shop\\u202e", "enqueue,read", "mail", "50/s"]

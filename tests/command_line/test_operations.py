@@ -30,7 +30,7 @@ def test_previews_and_does_nothing(run: Run, ten: list[str]) -> None:
     as_json = run("jobs", "cancel", "--queue", "mail", "--all", "--dry-run", "--json").json
 
     assert preview.code == 0
-    assert re.match(r"7 jobs match: summarize_text 7, as of \S+; the newest of them:\nID ", preview.out)
+    assert re.match(r"7 jobs match: summarize_text 7, as of \S+; the newest:\nID ", preview.out)
     assert [row[0] for row in preview.rows[1:]] == ten[6:1:-1]
     assert (as_json["matched"], as_json["matched_is"]) == (7, "exact")
     assert waiting(run) == 10
@@ -63,8 +63,8 @@ def test_refuses_to_act_without_a_terminal_to_ask_in(run: Run, ten: list[str], s
 
     assert (refused.code, refused.out) == (2, "")
     assert refused.err == (
-        f"haulier: 7 jobs match: summarize_text 7. Cancel them on {server.url}? Nobody can be asked here: --yes says"
-        " so\n"
+        f"haulier: 7 jobs match: summarize_text 7. Cancel them on {server.url}? There is no terminal to ask on: use"
+        " --yes to confirm\n"
     )
     assert waiting(run) == 10
 
@@ -107,7 +107,7 @@ def test_stops_an_operation_and_goes_on_with_it(run: Run, ten: list[str]) -> Non
     whole = run("ops", "watch", started)
 
     assert stopped["status"] == "cancelled"
-    assert (half.code, half.out) == (6, "0 cancelled, then it was cancelled\n")
+    assert (half.code, half.out) == (6, "0 cancelled, then the operation was cancelled\n")
     assert resumed.code == 0
     assert (whole.code, whole.out) == (0, "7 cancelled\n")
 
@@ -118,7 +118,7 @@ def test_skips_what_has_changed_meanwhile_and_says_so(run: Run, ten: list[str]) 
 
     watched = run("ops", "watch", started)
 
-    assert (watched.code, watched.out) == (0, "5 cancelled, 2 skipped: they had changed meanwhile\n")
+    assert (watched.code, watched.out) == (0, "5 cancelled, 2 skipped because they had changed\n")
 
 
 def test_watches_what_its_key_may_not_do(run: Run, start, run_gunicorn, database: str, ten: list[str]) -> None:
@@ -140,7 +140,7 @@ def test_watches_what_its_key_may_not_do(run: Run, start, run_gunicorn, database
             out, _ = watching.communicate(timeout=PATIENCE)
 
     assert (refused.code, watching.returncode) == (4, 6)
-    assert out == "0 deleted, then it was cancelled\n"
+    assert out == "0 deleted, then the operation was cancelled\n"
 
 
 def test_says_at_ctrl_c_that_the_operation_goes_on(start, run: Run, sql: Sql) -> None:
@@ -155,5 +155,5 @@ def test_says_at_ctrl_c_that_the_operation_goes_on(start, run: Run, sql: Sql) ->
 
     [operation] = run("ops", "list", "--json").lines
     assert code == 130
-    assert said.strip() == f"haulier: the operation {operation['id']} goes on: haulier ops watch {operation['id']}"
+    assert said.strip() == f"haulier: the operation {operation['id']} continues: haulier ops watch {operation['id']}"
     assert run("ops", "watch", operation["id"]).out == "4,000 cancelled\n"

@@ -75,14 +75,15 @@ def test_goes_by_flags_then_the_environment_then_a_profile(config: Path, home: P
 
 def test_refuses_a_file_that_others_may_read_or_with_unknown_content(run: Run, config: Path) -> None:
     expected = {
-        (FILE, 0o640): "others may read or write",
-        (FILE, 0o602): "others may read or write",
+        (FILE, 0o640): "other users may read or write",
+        (FILE, 0o602): "other users may read or write",
         ("key = [", 0o600): "is not TOML in UTF-8",
         ("profiles = 1", 0o600): "profiles a table",
         ("[profiles.a]\nkey = 'k'", 0o600): "needs a url",
-        ("[profiles.a]\nurl = 'u'\ncolour = 1", 0o600): "has colour; it may have url, key, key_command, confirm",
+        ("[profiles.a]\nurl = 'u'\ncolour = 1", 0o600): "has an unknown field colour; known are url, key,"
+        " key_command, confirm",
         ("[profiles.a]\nurl = 'u'\nkey = 1", 0o600): "key must be a str",
-        ("[profiles.a]\nurl = 'u'\nkey = 'k'\nkey_command = 'c'", 0o600): "only one of them can be the key",
+        ("[profiles.a]\nurl = 'u'\nkey = 'k'\nkey_command = 'c'", 0o600): "has both a key and a key_command",
         ("default = 'b'\n[profiles.a]\nurl = 'https://a.example'", 0o600): "there is no profile b in",
     }
 
@@ -113,7 +114,7 @@ def test_keeps_a_working_key_in_a_file_that_others_cannot_read(run: Run, home: P
 
     path = home / ".config" / "haulier" / "config.toml"
     assert (made.code, made.out) == (0, "")
-    assert made.err == f"haulier: the profile here is in {path}; it is the default\n"
+    assert made.err == f"haulier: saved the profile here in {path}; it is the default\n"
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
     assert tomllib.loads(path.read_text()) == {
@@ -220,5 +221,5 @@ def test_takes_a_url_or_a_profile_and_not_both(run: Run, config: Path) -> None:
     )
 
     assert (both.code, unknown.code) == (2, 2)
-    assert both.err == "haulier: --url and --profile: give one of them; a profile has a URL of its own\n"
+    assert both.err == "haulier: give either --url or --profile: a profile has its own URL\n"
     assert unknown.err.startswith("haulier: there is no profile x in ")

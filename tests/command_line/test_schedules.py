@@ -63,22 +63,22 @@ def test_replaces_no_schedule_of_the_same_name(run: Run) -> None:
     again = run(*CREATE, "--every", "1h")
 
     assert (again.code, again.out) == (1, "")
-    assert "there is a schedule nightly already: `haulier schedules edit nightly` changes it" in again.err
+    assert "the schedule nightly exists already: change it with `haulier schedules edit nightly`" in again.err
     assert shown(run) == before
 
 
 def test_says_in_a_line_what_is_wrong_and_does_nothing(run: Run, sql: Sql) -> None:
     usage: dict[tuple[str, ...], str] = {
         CREATE: "give --cron or --every",
-        (*CREATE, *BERLIN, "--every", "1h"): "--cron and --every: give one of them",
+        (*CREATE, *BERLIN, "--every", "1h"): "give either --cron or --every",
         (*CREATE, "--every", "1.5s"): "--every: must be whole seconds",
         (*CREATE, "--every", "1m", "--missed-within", "0.5s"): "--missed-within: must be whole seconds",
         ("schedules", "create", "Nightly", "summarize_text", SUMMARY, *BERLIN): "must begin with a letter a-z",
-        ("schedules", "edit", "nightly"): "say what is to be different",
+        ("schedules", "edit", "nightly"): "give at least one change",
         ("schedules", "next"): "give the name of a schedule, --cron or --every",
-        ("schedules", "next", "nightly", "--every", "1h"): "go without the name of a schedule",
-        ("schedules", "pause", "nightly", "--for", "1h", "--until", "2099-01-01"): "give one of them",
-        ("schedules", "delete", "nightly"): "Nobody can be asked here: --yes says so",
+        ("schedules", "next", "nightly", "--every", "1h"): "give either the name of a schedule, or --cron",
+        ("schedules", "pause", "nightly", "--for", "1h", "--until", "2099-01-01"): "give either --for or --until",
+        ("schedules", "delete", "nightly"): "There is no terminal to ask on: use --yes to confirm",
     }
     refusals: dict[tuple[str, ...], str] = {
         (*CREATE, "--cron", "61 * * * *"): "refuses",
@@ -157,7 +157,7 @@ def test_says_what_changes_of_clocks_do_to_ticks(run: Run) -> None:
     people, programs = run(*asked), run(*asked, "--json")
 
     assert people.rows[0][:2] == ["2026-03-29T01:00:00.000000Z", "2026-03-29T03:00:00+02:00"]
-    assert people.out.splitlines()[1].endswith("Clocks skip the time that is meant: it fires when they go on.")
+    assert people.out.splitlines()[1].endswith("The clocks skip this time: the tick fires right after the gap.")
     assert [(each["local"], bool(each["note"])) for each in programs.lines] == [
         ("2026-03-29T03:00:00+02:00", True),
         ("2026-03-30T02:30:00+02:00", False),
@@ -179,7 +179,7 @@ def test_shows_the_ticks_that_a_schedule_will_have(run: Run) -> None:
     later = datetime.fromisoformat(often[2]) + timedelta(minutes=5)
     assert of("often", "--from", later.isoformat(), "--count", "3") == often[3:6]
     run("schedules", "pause", "often")
-    assert "often is paused: ticks within are skipped" in run("schedules", "next", "often").err
+    assert "often is paused: ticks during the pause are skipped" in run("schedules", "next", "often").err
 
 
 def test_completes_the_names_of_schedules(run: Run, server: Server, home: Any, monkeypatch: pytest.MonkeyPatch) -> None:

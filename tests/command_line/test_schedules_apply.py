@@ -147,8 +147,9 @@ def test_refuses_a_name_of_the_api_and_does_nothing_of_the_file(apply: Apply, ru
         refused.err
         == dry.err
         == (
-            "haulier: schedule nightly was made by the API, and not from a file: delete there what the file is to make"
-            " (`haulier schedules delete nightly`), or give it another name in the file; nothing was changed\n"
+            "haulier: schedule nightly was created through the API, not from a file; nothing was changed. Delete it"
+            " there"
+            " (`haulier schedules delete nightly`) or rename it in the file\n"
         )
     )
     assert rows_of(sql) == before
@@ -162,12 +163,12 @@ def test_names_each_fault_and_does_nothing_of_the_file(apply: Apply, sql: Sql, t
     assert sorted(refused.err.splitlines()[:-1]) == sorted(
         f"haulier: {file}: {fault}"
         for fault in (
-            "nightly: time_zone: Not the name of a time zone, such as Europe/Berlin.",
+            "nightly: time_zone: Must be the name of a time zone, such as Europe/Berlin.",
             "clean.up: job.payload.text: Missing data for required field.",
             "clean.up: job.payload.words: Unknown field.",
         )
     )
-    assert refused.err.splitlines()[-1] == f"haulier: {file} has 3 faults: nothing was changed"
+    assert refused.err.splitlines()[-1] == f"haulier: {file} has 3 errors: nothing was changed"
     assert sql("SELECT 1 FROM haulier.schedule") == []
 
 
@@ -176,7 +177,7 @@ def test_checks_no_payload_if_the_kinds_cannot_be_loaded(apply: Apply, sql: Sql)
 
     assert done.code == 0
     assert "no_such_module cannot be imported" in done.err
-    assert done.err.endswith(": neither kinds nor payloads are checked\n")
+    assert done.err.endswith(": kinds and payloads are not checked\n")
     assert sql("SELECT job ->> 'kind' FROM haulier.schedule") == [("of_the_team",)] * 2
 
 
@@ -207,7 +208,7 @@ def test_the_api_steers_a_schedule_of_the_file_and_changes_none(apply: Apply, ru
     again, differs = apply(FILE), apply(FILE.replace("30 2", "0 3"))
 
     assert (changed.code, deleted.code, ran.code) == (1, 1, 0)
-    assert "schedule nightly came from schedules.toml: change it there" in changed.err
+    assert "schedule nightly comes from schedules.toml: change it there" in changed.err
     assert again.out.endswith("left as it is: 2\n")
     assert "changed  nightly: cron" in differs.out
     shown = run("schedules", "show", "nightly", "--json").json
@@ -236,8 +237,8 @@ def test_an_empty_file_removes_nothing_and_an_empty_table_everything(apply: Appl
     alone = apply("[schedules]\n")
 
     assert (empty.code, missing.code, alone.code) == (1, 1, 0)
-    assert "There is no table [schedules]; alone it says that there are no schedules." in empty.err
-    assert "schedule: Unknown; a schedule is a table [schedules.NAME]." in missing.err
+    assert "The table [schedules] is missing. To remove all schedules, leave it empty." in empty.err
+    assert "schedule: Unknown. A schedule is a table [schedules.NAME]." in missing.err
     assert len(kept) == 2
     assert rows_of(sql) == []
 
@@ -254,6 +255,6 @@ def test_apply_and_migrate_correct_when_schedules_are_due_next(apply: Apply, run
         done = command()
 
         said = done.out + done.err
-        assert "schedules whose next tick this release's time zones have moved: 1" in said
-        assert "haulier: schedule lost does not fire: time_zone: Not the name of a time zone" in said
+        assert "schedules whose next tick moved because of new time zone data: 1" in said
+        assert "haulier: the schedule lost does not fire: time_zone: Must be the name of a time zone" in said
         assert sql(next_at) == right

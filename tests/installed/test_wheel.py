@@ -102,7 +102,7 @@ def test_says_what_the_server_needs_if_only_the_client_is_installed(alone, tmp_p
     for command, done in refused.items():
         assert done.returncode == 1
         assert done.stderr == (
-            f"haulier: `haulier {command}` needs what the server needs (psycopg2 is not there):"
+            f"haulier: `haulier {command}` needs the server packages (psycopg2 is missing):"
             " pip install 'haulier[server]'\n"
         )
     run([alone.haulier, "init", "here"], tmp_path, dict(os.environ))

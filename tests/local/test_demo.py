@@ -76,7 +76,7 @@ def test_an_occupied_port_is_passed_over_and_said(demo):
         shown = demo(PORT=str(port), ONCE="1")
 
         assert shown.wait(90) == 0, shown.output
-    assert f"port {port} is in use: taking " in shown.output
+    assert f"port {port} is in use: using " in shown.output
 
 
 @pytest.mark.slow

@@ -120,7 +120,10 @@ def test_the_next_one_waits_for_the_server_of_a_killed_owner(filled):
 def test_a_second_owner_is_refused_while_the_first_one_lives(filled, monkeypatch):
     monkeypatch.setattr(embedded, "START_SECONDS", 0.2)
     with owned(filled) as owner:
-        with pytest.raises(PostgresNotStarted, match="another process's server runs in"), running(filled, test=True):
+        with (
+            pytest.raises(PostgresNotStarted, match="another process runs a PostgreSQL server in"),
+            running(filled, test=True),
+        ):
             pass
 
         assert ask(owner.dsn, "SELECT 1") == [(1,)]
@@ -134,7 +137,10 @@ def test_no_second_server_starts_on_data_of_a_live_server(filled, monkeypatch):
         owner.wait()
 
         monkeypatch.setattr(embedded, "START_SECONDS", 0.3)
-        with pytest.raises(PostgresNotStarted, match="another process's server runs in"), running(filled, test=True):
+        with (
+            pytest.raises(PostgresNotStarted, match="another process runs a PostgreSQL server in"),
+            running(filled, test=True),
+        ):
             pass
 
         os.kill(server.pid, signal.SIGCONT)
@@ -166,7 +172,7 @@ def test_a_killed_initdb_or_an_absent_locale_is_no_obstacle(base):
 
 def test_a_server_that_cannot_start_says_why_and_leaves_the_data_alone(filled):
     for name, content, says in (
-        ("data/PG_VERSION", "9\n", "written by PostgreSQL 9, .* dump it"),
+        ("data/PG_VERSION", "9\n", "written by PostgreSQL 9, .* pg_dump"),
         ("data/postgresql.conf", "nonsense = yes\n", r"see .*postgres\.log"),
         ("s/mine", "", "not a private folder"),
     ):

@@ -108,7 +108,7 @@ def test_a_process_that_dies_is_started_again(shared):
 
     os.kill(first.pid, signal.SIGKILL)
 
-    running.says("worker ended with exit code 137; starting it again in 1 s")
+    running.says("worker ended with exit code 137; restarting in 1 s")
     assert eventually(lambda: programs(running, "haulier worker")) != [first]
 
 
@@ -126,7 +126,7 @@ def test_a_second_one_in_the_same_folder_is_refused_in_one_line(shared):
     second = shared.start()
 
     assert second.wait() == 1
-    assert second.output == "haulier: `make run` already runs in this folder: stop it first\n"
+    assert second.output == "haulier: `make run` is already running in this folder: stop it first\n"
 
 
 def test_a_wrong_setting_and_an_occupied_port_are_refused_in_one_line(haulier):
@@ -136,7 +136,9 @@ def test_a_wrong_setting_and_an_occupied_port_are_refused_in_one_line(haulier):
         assert (wrong.wait(), taken.wait()) == (1, 1)
 
     assert wrong.output.startswith("haulier: WORKER_THREADS='many': must be")
-    assert taken.output.startswith(f"haulier: cannot listen on port {port}: Address already in use. Another: PORT=")
+    assert taken.output.startswith(
+        f"haulier: cannot listen on port {port}: Address already in use. To use another port: PORT="
+    )
     assert taken.output.endswith(" make run\n")
     assert [refused.output.count("\n") for refused in (wrong, taken)] == [1, 1]
 
@@ -194,7 +196,7 @@ def test_psql_opens_the_database_that_is_set_or_says_what_to_do(haulier, tmp_pat
     assert "version " in done.stdout, done.stderr
     assert (none.returncode, none.stdout) == (1, "")
     assert none.stderr == (
-        "haulier: `make run` runs no PostgreSQL here: start it in another terminal, or set DATABASE_URL\n"
+        "haulier: no PostgreSQL of `make run` is running: start `make run` in another terminal, or set DATABASE_URL\n"
     )
 
 
@@ -202,5 +204,5 @@ def test_psql_says_what_to_do_if_there_is_none(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr("haulier.local.embedded.importlib.util.find_spec", lambda name: None)
 
-    with pytest.raises(NotStarted, match="install PostgreSQL's client"):
+    with pytest.raises(NotStarted, match="install the PostgreSQL client"):
         psql.client()

@@ -105,7 +105,7 @@ class Api:
                 if wait is None:
                     raise
                 failed += 1
-                self._note(f"{trouble}; trying again in {wait:g} s")
+                self._note(f"{trouble}; retrying in {wait:g} s")
                 self._woken.wait(wait)
 
     def _wait_before_another(self, call: Call, trouble: Refused | Unreachable, failed: int) -> float | None:
@@ -205,8 +205,8 @@ class Api:
         host, status = self.service.host, response.status_code
         if 300 <= status < 400:
             to = response.headers.get("Location", "elsewhere")
-            return Refused(f"{host} leads to {to}: give that as the URL", Code.UNREACHABLE, status=status)
-        said = f"{host} answers {status}, but not as Haulier does: is {self.service.url} right?"
+            return Refused(f"{host} redirects to {to}: use that as the URL", Code.UNREACHABLE, status=status)
+        said = f"{host} answers {status}, but not like Haulier: is the URL {self.service.url} right?"
         return _to_be_repeated(Refused(said, Code.UNREACHABLE, status=status), response)
 
     def _unreachable(self, error: BaseException, seconds: float) -> Unreachable:
@@ -214,7 +214,7 @@ class Api:
         names = {type(each).__name__ for each in causes}
         if names & {"ConnectTimeout", "ReadTimeout", "ReadTimeoutError", "ConnectTimeoutError", "TimeoutError"}:
             was_sent = not names & {"ConnectTimeout", "ConnectTimeoutError"}
-            return Unreachable(f"{host} has not answered within {seconds:g} s", was_sent=was_sent)
+            return Unreachable(f"{host} did not answer within {seconds:g} s", was_sent=was_sent)
         reason = next((each.strerror for each in causes if isinstance(each, OSError) and each.strerror), "")
         if "SSLError" in names or "InvalidURL" in names or "InvalidHeader" in names:
             said = f"{host} cannot be reached safely: {reason or 'TLS'}"
@@ -245,7 +245,7 @@ def _pieces(response: requests.Response, until: float) -> Iterator[bytes]:
         yield piece
         left -= len(piece)
         if left < 0:
-            raise OSError(EFBIG, f"the answer is longer than {MOST_BYTES:,} bytes")
+            raise OSError(EFBIG, f"the response is longer than {MOST_BYTES:,} bytes")
         if time.monotonic() > until:
             raise TimeoutError
 

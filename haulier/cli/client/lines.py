@@ -69,8 +69,8 @@ class Reader:
             pass
         if self.number < lines or self.digest != digest:
             raise CommandError(
-                f"the first {lines:,} lines are not those of the run {self._run} before: take another --run, or"
-                " --from-start to send all of them under it"
+                f"the first {lines:,} lines differ from those sent before as the run {self._run}: use another"
+                " --run, or --from-start to send all lines again"
             )
 
     def batches(self, most: int) -> Iterator[Batch]:
@@ -102,7 +102,7 @@ class Reader:
         try:
             return Line(self.number, text, keyed(text, f"{self._run}:{self.number}"))
         except (ValueError, RecursionError) as error:
-            return Line(self.number, text, b"", f"is not an object of JSON in UTF-8: {error}")
+            return Line(self.number, text, b"", f"is not a JSON object in UTF-8: {error}")
 
     def _read(self) -> tuple[bytes, bool] | None:
         """Return the next line, of which a very long one is cut, and whether it is."""

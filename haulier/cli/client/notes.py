@@ -52,7 +52,7 @@ class Notes:
                 # The kernel lets it go however this process ends.
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise CommandError(f"another process sends the run {self._run}") from None
+                raise CommandError(f"another process is sending the run {self._run}") from None
             yield
 
     def read(self) -> Note:

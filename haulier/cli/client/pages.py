@@ -42,8 +42,8 @@ class Listing:
         paging = [("limit", str(min(self._left, MOST_A_PAGE))), *([("cursor", cursor)] if cursor else [])]
         answer = self._api.get(self._path, [*self._query, *paging])
         if not isinstance(answer.body, list):
-            raise self._unusual("answers with no list")
+            raise self._unusual("did not answer with a list")
         return answer
 
     def _unusual(self, what: str) -> CommandError:
-        return CommandError(f"{self._api.service.host} {what}: is its URL right?", Code.UNREACHABLE)
+        return CommandError(f"{self._api.service.host} {what}: is the URL right?", Code.UNREACHABLE)

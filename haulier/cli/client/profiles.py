@@ -70,9 +70,9 @@ def read(path: Path) -> Profiles:
 
 def _check_private(path: Path, found: os.stat_result) -> None:
     if found.st_mode & OTHERS:
-        raise CommandError(f"others may read or write {path}, where keys are: chmod 600 {path}", Code.USAGE)
+        raise CommandError(f"{path} holds keys, but other users may read or write it: run chmod 600 {path}", Code.USAGE)
     if found.st_uid not in (os.geteuid(), 0):
-        raise CommandError(f"{path} belongs to somebody else", Code.USAGE)
+        raise CommandError(f"{path} belongs to another user", Code.USAGE)
 
 
 def _parsed(path: Path, text: str) -> Profiles:
@@ -87,14 +87,14 @@ def _profile(path: Path, name: str, table: Any) -> Profile:
     where = f"{path}: the profile {name}"
     types = {"url": str, "key": str, "key_command": str, "confirm": bool}
     if not isinstance(table, dict) or "url" not in table or not NAME.fullmatch(name):
-        raise CommandError(f"{where} needs a url, and a name of letters, digits, _ and -", Code.USAGE)
+        raise CommandError(f"{where} needs a url and a name made of letters, digits, _ and -", Code.USAGE)
     for field_name, value in table.items():
         if field_name not in types:
-            raise CommandError(f"{where} has {field_name}; it may have {', '.join(types)}", Code.USAGE)
+            raise CommandError(f"{where} has an unknown field {field_name}; known are {', '.join(types)}", Code.USAGE)
         if not isinstance(value, types[field_name]):
             raise CommandError(f"{where}: {field_name} must be a {types[field_name].__name__}", Code.USAGE)
     if "key" in table and "key_command" in table:
-        raise CommandError(f"{where} has a key and a key_command: only one of them can be the key", Code.USAGE)
+        raise CommandError(f"{where} has both a key and a key_command: remove one", Code.USAGE)
     return Profile(name, **table)
 
 
@@ -150,5 +150,5 @@ def _store(profiles: Profiles, text: str, expected: Mapping[str, Profile]) -> No
     except (CommandError, tomllib.TOMLDecodeError):
         is_right = False
     if not is_right:
-        raise CommandError(f"cannot change {path}, which is written in an unusual way: do it by hand", Code.USAGE)
+        raise CommandError(f"cannot change {path} because its format is unusual: edit it by hand", Code.USAGE)
     replace(path, text)

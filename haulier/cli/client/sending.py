@@ -108,5 +108,5 @@ def _asked(api: Api, sent: list[Line]) -> list[dict[str, Any]]:
     )
     items: list[dict[str, Any]] = answer.body["items"]
     if len(items) != len(sent):
-        raise CommandError(f"{api.service.host} has answered {len(items)} of {len(sent)} lines", Code.UNREACHABLE)
+        raise CommandError(f"{api.service.host} answered for {len(items)} of {len(sent)} lines", Code.UNREACHABLE)
     return items

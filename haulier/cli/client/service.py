@@ -48,7 +48,7 @@ class Service:
 def choose(variables: Mapping[str, str], *, url: str | None, profile: str | None) -> Service:
     """Return the service that these flags and variables name. Raises: CommandError."""
     if url is not None and profile is not None:
-        raise CommandError("--url and --profile: give one of them; a profile has a URL of its own", Code.USAGE)
+        raise CommandError("give either --url or --profile: a profile has its own URL", Code.USAGE)
     known = profiles.read(profiles.path_in(variables))
     if profile is not None:
         return _of_profile(known.named(profile), variables, comes_first=True)
@@ -94,9 +94,9 @@ def key_of(profile: Profile) -> str | None:
         # By a shell, as it is written; it may ask for a passphrase.
         done = subprocess.run(profile.key_command, shell=True, stdout=subprocess.PIPE, timeout=COMMAND_SECONDS)
     except (OSError, subprocess.TimeoutExpired):
-        raise CommandError(f"{where} has not ended within {COMMAND_SECONDS} s", Code.NO_KEY) from None
+        raise CommandError(f"{where} did not end within {COMMAND_SECONDS} s", Code.NO_KEY) from None
     if done.returncode:
-        raise CommandError(f"{where} ended with {done.returncode}", Code.NO_KEY)
+        raise CommandError(f"{where} ended with exit code {done.returncode}", Code.NO_KEY)
     lines = done.stdout.decode(errors="replace").split("\n", 1)
     return _checked(lines[0].strip(), where)
 
@@ -123,5 +123,5 @@ def check_url(given: str, where: str) -> str:
         raise CommandError(f"{where}: must be a URL such as https://jobs.example.com", Code.USAGE)
     # A password in a URL would be in the history of the shell and in lists of processes.
     if "@" in parts.netloc or parts.query or parts.fragment:
-        raise CommandError(f"{where}: must have neither a password, nor ? nor #", Code.USAGE)
+        raise CommandError(f"{where}: must not contain a password, ? or #", Code.USAGE)
     return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")

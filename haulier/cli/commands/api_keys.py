@@ -29,14 +29,19 @@ def create(invocation: Invocation, asked: dict[str, Any]) -> None:
         "days": asked["days"],
     }
     made = invocation.api.send(Call("POST", "/keys", body=body)).body
-    _print(invocation, made, f"made the API key {made['id']}; it is shown this once:")
+    _print(invocation, made, f"created the API key {made['id']}, which is shown only this once:")
 
 
 def rotate(invocation: Invocation, key_id: str, hours: float) -> None:
     """Give a key a new secret, and print it."""
     call = Call("POST", f"/keys/{quote(key_id, safe='')}/rotate", body={"hours": hours})
     made = invocation.api.send(call).body
-    _print(invocation, made, f"the API key {made['id']} has a new secret, shown this once; the old: {hours:g} h more")
+    _print(
+        invocation,
+        made,
+        f"the API key {made['id']} has a new secret, which is shown only this once; the old"
+        f" one stays valid for {hours:g} h:",
+    )
 
 
 def _print(invocation: Invocation, made: dict[str, Any], said: str) -> None:
@@ -76,7 +81,7 @@ def _state(terminal: Terminal, key: dict[str, Any]) -> str:
 
 
 def revoke(invocation: Invocation, key_id: str) -> None:
-    """End a key for good."""
+    """Revoke an API key."""
     revoked = invocation.api.send(Call("POST", f"/keys/{quote(key_id, safe='')}/revoke")).body
     said = f"revoked the API key {revoked['id']} ({revoked['name']})"
     invocation.terminal.show(revoked, lambda _: invocation.terminal.line(said))

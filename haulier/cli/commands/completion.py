@@ -14,7 +14,7 @@ SHELLS = ("bash", "zsh", "fish")
 @click.argument("shell", type=click.Choice(SHELLS))
 @pass_invocation
 def completion(invocation: Invocation, shell: str) -> None:
-    """Print what lets your shell complete commands.
+    """Print the completion script for your shell.
 
     bash: eval "$(haulier completion bash)" in ~/.bashrc. zsh: the same in ~/.zshrc, after compinit. fish: haulier
     completion fish > ~/.config/fish/completions/haulier.fish

@@ -17,10 +17,10 @@ TABLES = columns_of(
 @command("db", example="haulier db")
 @pass_invocation
 def db(invocation: Invocation) -> None:
-    """Show how the database is; if it is not well, what that does to jobs and what to do.
+    """Check the database: problems, their effect on jobs, and the fixes.
 
-    Then its tables, the largest first: rows and dead rows as the server estimates them, sizes, how often over the rows
-    would fit, and when vacuum and ANALYZE last came.
+    It also lists the tables, largest first: estimated rows and dead rows, sizes, bloat (size divided by the size that
+    the rows need), and the last VACUUM and ANALYZE.
     """
     found = invocation.api.get("/database").body
     invocation.terminal.show(found, lambda found: _people(invocation.terminal, found))

@@ -19,24 +19,28 @@ COLUMNS = columns_of("ID, KIND, FAILED, TO RETRY, FIRST, LAST, MUTED, ERROR", nu
 # So many queues of a group are named.
 MOST_QUEUES = 5
 span_option = click.option(
-    "--span", type=click.Choice(list(SPANS)), default="24h", show_default=True, help="How long a time, up to now."
+    "--span",
+    type=click.Choice(list(SPANS)),
+    default="24h",
+    show_default=True,
+    help="Length of the period that ends now.",
 )
 
 
 @click.group("errors", cls=ClientGroup)
 def errors() -> None:
-    """See what fails, in groups; mute a group."""
+    """List groups of similar errors; mute a group."""
 
 
 @command("list", example="haulier errors list --span 1h --kind mail")
 @span_option
-@click.option("--kind", metavar="KIND", shell_complete=completes("kinds"), help="Of jobs of this kind.")
-@click.option("--queue", metavar="Q", shell_complete=completes("queues"), help="Of what failed in this queue.")
-@click.option("--text", metavar="TEXT", help="With this in its text or its example, in any case.")
+@click.option("--kind", metavar="KIND", shell_complete=completes("kinds"), help="Only jobs of this kind.")
+@click.option("--queue", metavar="Q", shell_complete=completes("queues"), help="Only failures in this queue.")
+@click.option("--text", metavar="TEXT", help="Only groups with this in their text or example. Case does not matter.")
 @limit_option(50)
 @pass_invocation
 def list_errors(invocation: Invocation, /, limit: int, **asked: str | None) -> None:
-    """List groups of failed attempts, last seen first."""
+    """List groups of similar errors, last seen first."""
     query = [(name, value) for name, value in asked.items() if value is not None]
     show_list(invocation, "/errors", COLUMNS, error_row, limit=limit, query=query)
 
@@ -60,7 +64,7 @@ def error_row(terminal: Terminal, group: dict[str, Any]) -> list[Cell]:
 @span_option
 @pass_invocation
 def show(invocation: Invocation, given: str, span: str) -> None:
-    """Show a group of failed attempts: by its id, or by a part of its text or example that no other group has."""
+    """Show an error group, by its id or by a part of its text or example that no other group has."""
     api, terminal = invocation.api, invocation.terminal
     group = api.get(f"/errors/{error_id(api, given)}", [("span", span)]).body
 
@@ -74,12 +78,12 @@ def show(invocation: Invocation, given: str, span: str) -> None:
         terminal.line()
         series = words.spark([step["failed"] + step["retried"] for step in group["series"]])
         failed, retried = words.number(group["failed"]), words.number(group["retried"])
-        terminal.line(f"in {span}: {failed} failed for good, {retried} to be tried again  {series}")
+        terminal.line(f"in {span}: {failed} failed permanently, {retried} to be retried  {series}")
         for each in group["queues"][:MOST_QUEUES]:
             counts = [words.number(each[name]) for name in ("failed", "retried")]
-            terminal.line(f"  in {each['queue']}: {counts[0]} failed for good, {counts[1]} to be tried again")
+            terminal.line(f"  in {each['queue']}: {counts[0]} failed permanently, {counts[1]} to be retried")
         terminal.line()
-        terminal.line(f"the first, job {group['example_job'] or 'of another queue'}:")
+        terminal.line(f"first error, job {group['example_job'] or 'of another queue'}:")
         terminal.block("", group["example"] or words.NOTHING)
 
     terminal.show(group, people)
@@ -87,14 +91,14 @@ def show(invocation: Invocation, given: str, span: str) -> None:
 
 @command("mute", example='haulier errors mute "no luck" --for 8h')
 @click.argument("given", metavar="ID|TEXT")
-@click.option("--for", "seconds", type=Duration(), metavar="S", help="For this long; a day by default.")
-@click.option("--until", type=Instant(1), metavar="T", help="Until this time.")
-@click.option("--off", is_flag=True, help="No longer.")
+@click.option("--for", "seconds", type=Duration(), metavar="S", help="Duration; a day by default.")
+@click.option("--until", type=Instant(1), metavar="T", help="End time.")
+@click.option("--off", is_flag=True, help="Unmute.")
 @pass_invocation
 def mute(invocation: Invocation, given: str, seconds: float | None, until: str | None, off: bool) -> None:
-    """Mute a group of failed attempts: whoever shows groups may leave it out."""
+    """Mute an error group, so that the dashboard raises no notice for it."""
     if (seconds is not None) + (until is not None) + off > 1:
-        raise click.UsageError("--for, --until and --off: give one of them")
+        raise click.UsageError("give only one of --for, --until and --off")
     api, terminal = invocation.api, invocation.terminal
     end = datetime.now(UTC) + timedelta(seconds=86_400 if seconds is None else seconds)
     muted_until = None if off else until or end.isoformat().replace("+00:00", "Z")

@@ -18,21 +18,21 @@ from haulier.cli.terminal.output import Column
 
 
 @command("login", example="pass show haulier/local | haulier login --url http://127.0.0.1:8080 --profile local")
-@click.option("--default", "becomes_default", is_flag=True, help="Use this profile where none is named.")
-@click.option("--confirm", is_flag=True, help="Have every question name the URL, and deletes ask for its host.")
+@click.option("--default", "becomes_default", is_flag=True, help="Make this the default profile.")
+@click.option("--confirm", is_flag=True, help="Require that deletions are confirmed by typing the host of the URL.")
 @pass_invocation
 def login(invocation: Invocation, becomes_default: bool, confirm: bool) -> None:
-    """Try a key, and keep it in a profile.
+    """Check an API key and save it in a profile.
 
-    The key is asked for, or read from stdin; it is never an option, since others see those. The profile is called as
-    the host of the URL, unless --profile gives a name. The first one is the default.
+    Type the key when asked, or pipe it to stdin. It is not an option because other users of the machine can see those.
+    The profile is named after the host of the URL, or by --profile. The first profile is the default.
     """
     terminal = invocation.terminal
     known = files.read(files.path_in(invocation.variables))
     url, name = _what(invocation, known)
     service = Service(url, lambda: key)
     if service.is_plain:
-        terminal.warn(f"{url} is not encrypted: whoever is on the way can read the key")
+        terminal.warn(f"{url} is not encrypted: others on the network can read the key")
     key = _asked_key(service)
     # Every key may do this.
     with closing(Api(service, note=terminal.note)) as api:
@@ -42,7 +42,7 @@ def login(invocation: Invocation, becomes_default: bool, confirm: bool) -> None:
     is_default = becomes_default or known.default is None or known.default not in known.by_name
     files.write(known, Profile(name, url, key=key, confirm=keeps), is_default=is_default)
     said = "; it is the default" if is_default or known.default == name else ""
-    terminal.note(f"the profile {name} is in {known.path}{said}")
+    terminal.note(f"saved the profile {name} in {known.path}{said}")
 
 
 def _what(invocation: Invocation, known: Profiles) -> tuple[str, str]:
@@ -52,7 +52,7 @@ def _what(invocation: Invocation, known: Profiles) -> tuple[str, str]:
         given = known.by_name[name].url
     given = given or invocation.variables.get("HAULIER_URL")
     if given is None:
-        raise CommandError("login: give the service, as --url https://jobs.example.com", Code.USAGE)
+        raise CommandError("login: give the URL of the service, such as --url https://jobs.example.com", Code.USAGE)
     url = check_url(given, "--url")
     name = name or (urlsplit(url).hostname or "").replace(".", "-").replace(":", "-")
     if not NAME.fullmatch(name):
@@ -74,9 +74,10 @@ def _asked_key(service: Service) -> str:
 @command("logout", example="haulier logout --profile local")
 @pass_invocation
 def logout(invocation: Invocation) -> None:
-    """Forget a profile and its key.
+    """Delete a profile and its key from this machine.
 
-    The one that --profile names, or else the default. The key itself stays good: `haulier keys revoke` ends it.
+    It deletes the profile given by --profile, or the default one. The key itself stays valid: end it with `haulier
+    keys revoke`.
     """
     known = files.read(files.path_in(invocation.variables))
     name = invocation.given.get("profile") or invocation.variables.get("HAULIER_PROFILE") or known.default
@@ -84,7 +85,7 @@ def logout(invocation: Invocation) -> None:
         raise CommandError("logout: there is no default profile: give --profile", Code.USAGE)
     known.named(name)
     files.remove(known, name)
-    invocation.terminal.note(f"the profile {name} is no longer in {known.path}")
+    invocation.terminal.note(f"deleted the profile {name} from {known.path}")
 
 
 @command("profiles", example="haulier profiles")

@@ -20,20 +20,24 @@ from haulier.cli.terminal import words
 
 
 @command("ping", example="haulier ping -n 5")
-@click.option("-n", "times", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many times.")
-@click.option("--job", "kind", metavar="KIND", shell_complete=completes("kinds"), help="Run jobs of this kind.")
-@click.option("--payload", type=Payload(), help="What these jobs are given.")
+@click.option(
+    "-n", "times", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Number of round trips or jobs."
+)
+@click.option(
+    "--job", "kind", metavar="KIND", shell_complete=completes("kinds"), help="Measure jobs of this kind instead."
+)
+@click.option("--payload", type=Payload(), help="Payload of these jobs.")
 @pass_invocation
 def ping(invocation: Invocation, times: int, kind: str | None, payload: dict[str, Any] | None) -> None:
     """Measure round trips to the service and its database.
 
-    With --job it measures how long jobs take from being enqueued to their end, one after the other, by the service's
-    clock.
+    With --job it enqueues jobs one after the other and measures the time from enqueuing to their end, by the clock of
+    the service.
     """
     terminal = invocation.terminal
     if kind is None:
         if payload is not None:
-            raise click.UsageError("--payload is of --job")
+            raise click.UsageError("--payload needs --job")
         # The first one makes the connection.
         _round_trip(invocation)
         measure: Callable[[], float] = lambda: _round_trip(invocation)  # noqa: E731

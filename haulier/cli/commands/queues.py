@@ -24,16 +24,16 @@ LONG_DUE_SECONDS, FEW = 60, 100
 
 @click.group("queues", cls=ClientGroup)
 def queues() -> None:
-    """See how queues are; pause one."""
+    """List queues; pause and resume them."""
 
 
 @command("list", example="haulier queues list")
 @limit_option(200)
 @pass_invocation
 def list_queues(invocation: Invocation, limit: int) -> None:
-    """List the queues that have jobs, or were lately used.
+    """List the queues that have jobs or were used recently.
 
-    Figures are up to 20 s old; those a minute are of the last minute, and "empty in" is what they would lead to.
+    Figures are up to 20 s old. Rates are of the last minute, and "empty in" assumes that they continue.
     """
     show_list(invocation, "/queues", COLUMNS, queue_row, limit=limit)
 
@@ -101,7 +101,7 @@ def empty_in(terminal: Terminal, queue: dict[str, Any]) -> str:
 @pause_options
 @pass_invocation
 def pause(invocation: Invocation, name: str, until: str | None, end: str | None) -> None:
-    """Let no job of a queue start; what runs goes on, and what comes is stored."""
+    """Pause a queue: none of its jobs starts. Running jobs continue, and new jobs are stored."""
     pause_at(invocation, _path_of(name), until, end)
 
 
@@ -109,7 +109,7 @@ def pause(invocation: Invocation, name: str, until: str | None, end: str | None)
 @click.argument("name", metavar="Q", shell_complete=completes("queues"))
 @pass_invocation
 def resume(invocation: Invocation, name: str) -> None:
-    """Let the jobs of a queue start again."""
+    """Resume a queue."""
     steer(invocation, f"{_path_of(name)}/resume")
 
 

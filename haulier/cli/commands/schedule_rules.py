@@ -20,21 +20,25 @@ from haulier.domain.job import NAME_PATTERN
 
 OPTIONS = (
     click.option("--cron", metavar="EXPR", help='Five fields, as "0 2 * * *", or @daily and the like.'),
-    click.option("--every", type=Duration(), help="Every so long, instead of --cron."),
-    click.option("--zone", metavar="ZONE", help="By whose clocks --cron goes, as Europe/Berlin; UTC by default."),
+    click.option("--every", type=Duration(), help="Interval, instead of --cron."),
+    click.option("--zone", metavar="ZONE", help="Time zone of --cron, such as Europe/Berlin; UTC by default."),
     click.option(
         "--overlap",
         type=click.Choice(["allow", "skip", "queue_one"]),
-        help="What a tick does while a job of it is live; allow by default.",
+        help="What a tick does while a job of the schedule is live; allow by default.",
     ),
     click.option(
         "--missed",
         type=click.Choice(["skip", "last", "all"]),
-        help="Which ticks fire that no worker was there for; last by default.",
+        help="Which ticks to make up if no worker was running; last by default.",
     ),
-    click.option("--missed-max", type=int, metavar="N", help="With --missed all: so many at most."),
-    click.option("--missed-within", type=Duration(), help="With --missed all: those of so long a time."),
-    click.option("--jitter", type=Duration(), help="Fire up to so much later, each tick by a time of its own."),
+    click.option("--missed-max", type=int, metavar="N", help="With --missed all: at most this many."),
+    click.option("--missed-within", type=Duration(), help="With --missed all: only ticks of this last period."),
+    click.option(
+        "--jitter",
+        type=Duration(),
+        help="Delay each tick by a random time of up to this.",
+    ),
     *SETTINGS,
 )
 # Those that a name of the API's stands for as they are; and durations, in whole seconds.
@@ -54,7 +58,7 @@ def rule_options(act: Callable[..., Any]) -> Callable[..., Any]:
 def _rule(asked: dict[str, Any]) -> dict[str, Any]:
     """Return the options that were given, but for those of the job, as the API reads them. Raises: click.UsageError."""
     if asked["cron"] is not None and asked["every"] is not None:
-        raise click.UsageError("--cron and --every: give one of them")
+        raise click.UsageError("give either --cron or --every")
     found = {field: asked[option] for option, field in SAME.items()}
     found |= {field: whole(f"--{option.replace('_', '-')}", asked[option]) for option, field in SECONDS.items()}
     return {field: value for field, value in found.items() if value is not None}
@@ -78,12 +82,12 @@ def _checked_name(_: click.Context, __: click.Parameter, name: str) -> str:
 @click.argument("kind", metavar="KIND", shell_complete=completes("kinds"))
 @click.argument("payload", metavar="[JSON | -]", type=Payload(), required=False)
 @rule_options
-@click.option("--paused", is_flag=True, help="Begin with a pause, until it is resumed.")
+@click.option("--paused", is_flag=True, help="Create it paused.")
 @pass_invocation
 def create(invocation: Invocation, /, name: str, kind: str, payload: dict[str, Any] | None, **asked: Any) -> None:
-    """Make a schedule, which enqueues such a job each time.
+    """Create a schedule, which enqueues a job at set times.
 
-    JSON is the payload of the job, or - to read that from stdin.
+    JSON is the payload of the job; - reads it from stdin.
     """
     if asked["cron"] is None and asked["every"] is None:
         raise click.UsageError("give --cron or --every")
@@ -91,7 +95,7 @@ def create(invocation: Invocation, /, name: str, kind: str, payload: dict[str, A
     if asked["paused"]:
         body["paused"] = True
     if _is_there(invocation, name):
-        raise CommandError(f"there is a schedule {name} already: `haulier schedules edit {name}` changes it")
+        raise CommandError(f"the schedule {name} exists already: change it with `haulier schedules edit {name}`")
     _put(invocation, name, body)
 
 
@@ -107,19 +111,19 @@ def _is_there(invocation: Invocation, name: str) -> bool:
 
 @command("edit", example="haulier schedules edit nightly --cron '0 3 * * *' --priority 5")
 @schedule_name
-@click.option("--kind", metavar="KIND", shell_complete=completes("kinds"), help="Enqueue jobs of this kind.")
+@click.option("--kind", metavar="KIND", shell_complete=completes("kinds"), help="New kind of the job.")
 @payload_option
 @rule_options
 @pass_invocation
 def edit(invocation: Invocation, /, name: str, kind: str | None, payload: dict[str, Any] | None, **asked: Any) -> None:
-    """Change a schedule; what is not given stays as it is.
+    """Change a schedule. Options that are not given stay unchanged.
 
-    Ticks that are due fire as it was before.
+    Ticks that are already due fire by the old rule.
     """
     changes, of_job = _rule(asked), _job(asked)
     of_job |= {field: value for field, value in (("kind", kind), ("payload", payload)) if value is not None}
     if not changes and not of_job:
-        raise click.UsageError("say what is to be different, as --cron '0 3 * * *'")
+        raise click.UsageError("give at least one change, such as --cron '0 3 * * *'")
     found = invocation.api.get(path_of(name)).body
     body = {field: found[field] for field in RULE} | changes
     body["job"] = {**found["job"], **of_job}

@@ -71,7 +71,7 @@ def how(schedule: Mapping[str, Any]) -> str:
 @schedule_name
 @pass_invocation
 def show(invocation: Invocation, name: str) -> None:
-    """Show a schedule, its next ten ticks, and what became of the last ten."""
+    """Show a schedule, its next ten ticks and the outcome of the last ten."""
     schedule = invocation.api.get(path_of(name)).body
     invocation.terminal.show(schedule, lambda schedule: _show(invocation.terminal, schedule))
 
@@ -130,7 +130,7 @@ def _tick_row(terminal: Terminal, tick: dict[str, Any]) -> list[Cell]:
 @limit_option(50)
 @pass_invocation
 def list_ticks(invocation: Invocation, name: str, limit: int) -> None:
-    """List what became of the ticks of a schedule, newest first."""
+    """List the past ticks of a schedule with their outcomes, newest first."""
     show_list(invocation, path_of(name, "/ticks"), TICK_COLUMNS, _tick_row, limit=limit)
 
 
@@ -139,7 +139,7 @@ def list_ticks(invocation: Invocation, name: str, limit: int) -> None:
 @pause_options
 @pass_invocation
 def pause(invocation: Invocation, name: str, until: str | None, end: str | None) -> None:
-    """Let the ticks of a schedule pass; none of them fires later."""
+    """Pause a schedule. Ticks during the pause are skipped and do not fire later."""
     pause_at(invocation, path_of(name), until, end)
 
 
@@ -147,7 +147,7 @@ def pause(invocation: Invocation, name: str, until: str | None, end: str | None)
 @schedule_name
 @pass_invocation
 def resume(invocation: Invocation, name: str) -> None:
-    """Let a schedule fire again, from now on."""
+    """Resume a schedule."""
     steer(invocation, path_of(name, "/resume"))
 
 
@@ -155,7 +155,7 @@ def resume(invocation: Invocation, name: str) -> None:
 @schedule_name
 @pass_invocation
 def run(invocation: Invocation, name: str) -> None:
-    """Enqueue the job of a schedule now, also while that is paused, and print its id."""
+    """Enqueue the job of a schedule now, even if it is paused, and print the id of the job."""
     # Not sent again: that would make another job.
     made = invocation.api.send(Call("POST", path_of(name, "/run"))).body
     invocation.terminal.show(made, lambda made: invocation.terminal.line(made["job_id"]))
@@ -163,10 +163,10 @@ def run(invocation: Invocation, name: str) -> None:
 
 @command("delete", example="haulier schedules delete nightly --yes")
 @schedule_name
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @pass_invocation
 def delete(invocation: Invocation, name: str, yes: bool) -> None:
-    """Delete a schedule; what it has enqueued lives on."""
+    """Delete a schedule. Jobs already enqueued still run."""
     if not yes:
         ask(invocation, f"Delete the schedule {name}", is_final=True)
     # Not sent again: the answer to the second one would be that there is no such schedule.
@@ -182,16 +182,16 @@ haulier schedules next nightly
 haulier schedules next --cron "30 2 * * *" --zone Europe/Berlin --from 2026-03-28 --count 3""",
 )
 @click.argument("name", metavar="[NAME]", required=False, shell_complete=completes("schedules"))
-@click.option("--cron", metavar="EXPR", help="Five fields, or @daily and the like, in place of a schedule's.")
-@click.option("--every", type=Duration(), help="Every so long, in place of a schedule's.")
-@click.option("--zone", metavar="ZONE", help="By whose clocks --cron goes; UTC by default.")
-@click.option("--from", "after", type=Instant(1), metavar="T", help="After this time; now by default.")
+@click.option("--cron", metavar="EXPR", help="Five fields, or @daily and the like, instead of a schedule's name.")
+@click.option("--every", type=Duration(), help="Interval, instead of a schedule's name.")
+@click.option("--zone", metavar="ZONE", help="Time zone of --cron; UTC by default.")
+@click.option("--from", "after", type=Instant(1), metavar="T", help="Only ticks after this time; now by default.")
 @click.option("--count", type=click.IntRange(1, 100), default=10, show_default=True, metavar="N", help="How many.")
 @pass_invocation
 def next_ticks(invocation: Invocation, /, name: str | None, count: int, **asked: Any) -> None:
-    """Show when a schedule fires next, and what changes of clocks do to it.
+    """Show when a schedule fires next and how clock changes affect it.
 
-    Or when one would that is not there yet, by --cron or --every. Nothing is stored.
+    With --cron or --every it previews a schedule that does not exist yet. Nothing is stored.
     """
     terminal = invocation.terminal
     body = _timetable(asked) if name is None else _timetable_of(invocation, name, asked)
@@ -219,11 +219,11 @@ def _timetable(asked: dict[str, Any]) -> dict[str, Any]:
 def _timetable_of(invocation: Invocation, name: str, asked: dict[str, Any]) -> dict[str, Any] | None:
     """Return what to ask of the schedule's ticks; None if there is none to come."""
     if any(asked[given] is not None for given in ("cron", "every", "zone")):
-        raise click.UsageError("--cron, --every and --zone go without the name of a schedule")
+        raise click.UsageError("give either the name of a schedule, or --cron, --every and --zone")
     schedule = invocation.api.get(path_of(name)).body
     if schedule["paused"]:
         until = f" until {schedule['paused_until']}" if schedule["paused_until"] else ""
-        invocation.terminal.note(f"{name} is paused{until}: ticks within are skipped")
+        invocation.terminal.note(f"{name} is paused{until}: ticks during the pause are skipped")
     after = asked["after"]
     if schedule["cron"] is not None:
         body = {"cron": schedule["cron"], "time_zone": schedule["time_zone"], "from": after}

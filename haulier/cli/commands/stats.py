@@ -19,11 +19,11 @@ PERCENTILES = ("p50", "p95", "p99")
 
 @command("stats", example="haulier stats --span 24h --queue default")
 @span_option
-@click.option("--queue", metavar="Q", shell_complete=completes("queues"), help="Of this queue alone.")
-@click.option("--kind", metavar="KIND", shell_complete=completes("kinds"), help="Of this kind alone.")
+@click.option("--queue", metavar="Q", shell_complete=completes("queues"), help="Only this queue.")
+@click.option("--kind", metavar="KIND", shell_complete=completes("kinds"), help="Only this kind.")
 @pass_invocation
 def stats(invocation: Invocation, /, **asked: str | None) -> None:
-    """Show what came, how it ended, and how long it took."""
+    """Show statistics: arrivals, outcomes, wait times and run times."""
     query = [(name, value) for name, value in asked.items() if value is not None]
     found = invocation.api.get("/stats", query).body
     invocation.terminal.show(found, lambda found: _people(invocation.terminal, found))

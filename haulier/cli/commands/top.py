@@ -72,13 +72,13 @@ class View:
 
 
 @command("top", example="haulier top --every 5")
-@click.option("--every", type=Duration(), default=2.0, show_default=True, metavar="S", help="How often to ask.")
+@click.option("--every", type=Duration(), default=2.0, show_default=True, metavar="S", help="Refresh interval.")
 @pass_invocation
 def top(invocation: Invocation, every: float) -> None:
-    """Watch figures, queues, workers and errors.
+    """Watch statistics, queues, workers and errors.
 
-    Keys: q quits, p pauses, 1 shows queues, 2 workers, 3 errors, s sorts by another column. Without a terminal it
-    prints once and ends; with --json what GET /stats answers.
+    Keys: q quits, p pauses, 1 shows queues, 2 workers, 3 errors, s changes the sort column. Without a terminal it
+    prints once and ends. With --json it prints the answer of GET /stats.
     """
     view, terminal = View(), invocation.terminal
     if terminal.as_json:

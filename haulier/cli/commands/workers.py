@@ -22,7 +22,7 @@ worker_ids = click.argument("given", metavar="ID...", nargs=-1, type=Ids())
 
 @click.group("workers", cls=ClientGroup)
 def workers() -> None:
-    """See the workers; let one claim no more jobs."""
+    """List workers; stop one from claiming jobs."""
 
 
 @command("list", example="haulier workers list")
@@ -52,7 +52,7 @@ def worker_row(terminal: Terminal, worker: dict[str, Any]) -> list[Cell]:
 @worker_ids
 @pass_invocation
 def quiet(invocation: Invocation, given: list[list[str]]) -> int:
-    """Let workers claim no more jobs; what they run goes on."""
+    """Stop workers from claiming jobs. Running jobs continue."""
     return _set(invocation, flat(given), is_quiet=True)
 
 

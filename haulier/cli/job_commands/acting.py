@@ -33,13 +33,15 @@ class Chosen:
 
 CHOICES = (
     click.argument("given", metavar="[ID...]", nargs=-1, type=Ids()),
-    click.option("--all", "is_all", is_flag=True, help="All that the filter finds, as an operation."),
-    click.option("--everything", is_flag=True, help="With --all and no filter: every job."),
-    click.option("--dry-run", is_flag=True, help="With --all: only say which jobs those are."),
-    click.option("-y", "--yes", is_flag=True, help="Do not ask."),
-    click.option("--no-wait", is_flag=True, help="With --all: print the id of the operation, and leave it at work."),
+    click.option("--all", "is_all", is_flag=True, help="Act on all jobs that match the filter, by an operation."),
+    click.option("--everything", is_flag=True, help="With --all instead of a filter: every job."),
+    click.option("--dry-run", is_flag=True, help="With --all: only print which jobs match."),
+    click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation."),
+    click.option("--no-wait", is_flag=True, help="With --all: print the id of the operation and do not wait for it."),
 )
-spread_option = click.option("--spread", type=Duration(), help="With --all: due evenly over so long.")
+spread_option = click.option(
+    "--spread", type=Duration(), help="With --all: spread the due times evenly over this duration."
+)
 
 
 def choosing(act: Callable[..., Any]) -> Callable[..., Any]:
@@ -60,10 +62,10 @@ def _chosen(query: list[tuple[str, str]], given: list[list[str]], is_all: bool, 
     how = How(choice["dry_run"], choice["yes"], not choice["no_wait"])
     if is_all:
         if given:
-            raise click.UsageError("--all: give a filter, or ids without --all")
+            raise click.UsageError("give either ids, or --all and a filter")
         return Chosen([], query, choice["everything"], how)
     if query or choice["everything"] or choice["dry_run"] or choice["no_wait"]:
-        raise click.UsageError("a filter, --everything, --dry-run and --no-wait go with --all; ids go without")
+        raise click.UsageError("a filter, --everything, --dry-run and --no-wait need --all, which takes no ids")
     return Chosen(flat(given), query, False, how)
 
 
@@ -82,7 +84,7 @@ def do(invocation: Invocation, chosen: Chosen, act: Act) -> int:
     """Do it to the jobs that were chosen, and return the exit code. Raises: CommandError."""
     if chosen.ids:
         if act.spread:
-            raise click.UsageError("--spread goes with --all")
+            raise click.UsageError("--spread needs --all")
         return each_of(invocation, chosen.ids, act.call, act.message)
     query = with_error_found(invocation.api, chosen.query)
     order = Order(act.action, query, chosen.is_everything, act.changes or {}, int(act.spread or 0))
@@ -127,11 +129,11 @@ haulier jobs cancel --status queued --kind summarize_text --all --yes""",
 def cancel(invocation: Invocation, chosen: Chosen) -> int:
     """Cancel jobs.
 
-    One that waits is cancelled; one that runs is asked to stop. With - ids are read from stdin.
+    Waiting jobs are cancelled; running jobs are asked to stop. - reads ids from stdin.
     """
 
     def message(job: str, answer: Answer) -> str:
-        return f"{job}  {'cancelled' if answer.status == 200 else 'runs, and was asked to stop'}"
+        return f"{job}  {'cancelled' if answer.status == 200 else 'running, asked to stop'}"
 
     return do(invocation, chosen, Act("cancel", lambda job: Call("POST", f"/jobs/{job}/cancel", is_safe=True), message))
 
@@ -141,9 +143,9 @@ def cancel(invocation: Invocation, chosen: Chosen) -> int:
 @spread_option
 @pass_invocation
 def retry(invocation: Invocation, chosen: Chosen, spread: float | None) -> int:
-    """Queue jobs again that have failed for good, or were cancelled.
+    """Queue failed or cancelled jobs again.
 
-    They have a full budget of attempts again. With - ids are read from stdin.
+    They get all their attempts again. - reads ids from stdin.
     """
     call: Callable[[str], Call] = lambda job: Call("POST", f"/jobs/{job}/retry")  # noqa: E731
     return do(invocation, chosen, Act("retry", call, lambda job, _: f"{job}  queued again", spread=spread))
@@ -154,27 +156,27 @@ def retry(invocation: Invocation, chosen: Chosen, spread: float | None) -> int:
 @spread_option
 @pass_invocation
 def run_now(invocation: Invocation, chosen: Chosen, spread: float | None) -> int:
-    """Let jobs that wait for their time be due now."""
+    """Make waiting jobs due now."""
     changes = {"delay_seconds": 0}
     return do(invocation, chosen, Act("change", _change(changes), lambda job, _: f"{job}  due now", changes, spread))
 
 
 @command("move", example="haulier jobs move 01a2108e-9bc5-7bc3-a7c0-cbc0c5973a71 --to bulk")
 @choosing
-@click.option("--to", required=True, metavar="Q", shell_complete=completes("queues"), help="The queue to wait in.")
+@click.option("--to", required=True, metavar="Q", shell_complete=completes("queues"), help="The new queue.")
 @pass_invocation
 def move(invocation: Invocation, chosen: Chosen, to: str) -> int:
-    """Let jobs wait in another queue."""
+    """Move waiting jobs to another queue."""
     changes = {"queue": to}
     return do(invocation, chosen, Act("change", _change(changes), lambda job, _: f"{job}  in {to}", changes))
 
 
 @command("priority", example="haulier jobs priority 01a2108e-9bc5-7bc3-a7c0-cbc0c5973a71 --to 10")
 @choosing
-@click.option("--to", required=True, type=int, metavar="N", help="-100 to 100; higher first.")
+@click.option("--to", required=True, type=int, metavar="N", help="-100 to 100; higher runs first.")
 @pass_invocation
 def priority(invocation: Invocation, chosen: Chosen, to: int) -> int:
-    """Let jobs run before others, or after them."""
+    """Change the priority of waiting jobs."""
     changes = {"priority": to}
     return do(invocation, chosen, Act("change", _change(changes), lambda job, _: f"{job}  priority {to}", changes))
 
@@ -183,9 +185,9 @@ def priority(invocation: Invocation, chosen: Chosen, to: int) -> int:
 @choosing
 @pass_invocation
 def delete(invocation: Invocation, chosen: Chosen) -> int:
-    """Delete jobs that have ended, for good."""
+    """Delete finished jobs permanently."""
     if chosen.ids and invocation.service.confirm and not chosen.how.is_sure:
-        ask(invocation, f"Delete {len(chosen.ids)} jobs for good", is_final=True)
+        ask(invocation, f"Delete {len(chosen.ids)} jobs permanently", is_final=True)
     # Not sent again: the answer to the second one would be that there is no such job.
     act = Act("delete", lambda job: Call("DELETE", f"/jobs/{job}"), lambda job, _: f"{job}  deleted")
     return do(invocation, chosen, act)

@@ -12,7 +12,7 @@ from haulier.cli.parts.invocation import Invocation, command, pass_invocation
 from haulier.cli.parts.job_fields import fields_of, job_options
 from haulier.cli.parts.options import Ids, Payload, flat, job_ids
 
-payload_option = click.option("--payload", type=Payload(), help="In place of its payload; - reads it from stdin.")
+payload_option = click.option("--payload", type=Payload(), help="New payload; - reads it from stdin.")
 
 
 def _changes(asked: dict[str, Any]) -> dict[str, Any]:
@@ -26,10 +26,10 @@ def _changes(asked: dict[str, Any]) -> dict[str, Any]:
 @payload_option
 @pass_invocation
 def change(invocation: Invocation, /, given: list[list[str]], **asked: Any) -> int:
-    """Change jobs that wait."""
+    """Change waiting jobs."""
     changes = _changes(asked)
     if not changes:
-        raise click.UsageError("say what is to be different, as --priority 5")
+        raise click.UsageError("give at least one change, such as --priority 5")
     return each_of(
         invocation,
         flat(given),
@@ -44,7 +44,7 @@ def change(invocation: Invocation, /, given: list[list[str]], **asked: Any) -> i
 @payload_option
 @pass_invocation
 def copy(invocation: Invocation, /, given: list[str], **asked: Any) -> int:
-    """Enqueue a job like another, in whatever state that is, and print its id."""
+    """Enqueue a copy of a job in any state, and print its id."""
     [job_id] = flat([given])
     # Not sent again: that would make another copy.
     answer = invocation.api.send(Call("POST", f"/jobs/{job_id}/copy", body=_changes(asked)))

@@ -79,7 +79,7 @@ def _check_apart(file: BinaryIO, asked: Asked) -> None:
     if asked.path == STDIN or asked.rejects is None or not os.path.exists(asked.rejects):
         return
     if os.path.samestat(os.fstat(file.fileno()), os.stat(asked.rejects)):
-        raise click.UsageError("--rejects: is the same file as --file")
+        raise click.UsageError("--rejects and --file must be different files")
 
 
 def _source(invocation: Invocation, file: BinaryIO, asked: Asked) -> Source:
@@ -88,7 +88,9 @@ def _source(invocation: Invocation, file: BinaryIO, asked: Asked) -> Source:
     if asked.path == STDIN or not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         run = asked.run or secrets.token_hex(8)
         if asked.run is None:
-            invocation.terminal.warn(f"this is the run {run}: with --run {run} another start goes on after a break")
+            invocation.terminal.warn(
+                f"this is the run {run}: if it is interrupted, start again with --run {run} to continue"
+            )
         return Source(file, run)
     digest, size, lines = measure(file)
     file.seek(0)
@@ -112,8 +114,8 @@ class Sending:
         reader = Reader(self.source.file, self.source.run, size=self.source.size)
         if note.lines:
             reader.skip(note.lines, note.digest)
-            refused = f", but for {note.refused:,} that were refused" if note.refused else ""
-            terminal.note(f"{note.lines:,} lines were stored before{refused}; going on at line {note.lines + 1:,}")
+            refused = f" ({note.refused:,} of them refused)" if note.refused else ""
+            terminal.note(f"{note.lines:,} lines were sent before{refused}; continuing at line {note.lines + 1:,}")
         try:
             with Bar(terminal, "Enqueuing", self.source.lines) as bar:
                 bar.at(note.lines)
@@ -123,10 +125,10 @@ class Sending:
                     self.notes.write(note)
                     bar.at(note.lines)
         except (CommandError, KeyboardInterrupt):
-            terminal.warn(f"stopped at line {note.lines + 1:,}; the same command goes on from there{self._how()}")
+            terminal.warn(f"stopped at line {note.lines + 1:,}; run the same command to continue there{self._how()}")
             raise
         if self.source.digest not in (None, reader.digest):
-            raise CommandError(f"the file has changed while it was read; {note.lines:,} lines were sent")
+            raise CommandError(f"the file changed while it was read; {note.lines:,} lines were sent")
         return self._summary(reader.number)
 
     def _how(self) -> str:
@@ -173,7 +175,7 @@ class Rejects:
             entry = {"line": outcome.line.number, **reason, "job": _job(outcome.line.text)}
             self._file.write(f"{json.dumps(entry)}\n".encode())
         elif self._refused <= MOST_SAID:
-            self._terminal.warn(f"line {outcome.line.number:,} is refused: {reason.get('message')}")
+            self._terminal.warn(f"line {outcome.line.number:,} was refused: {reason.get('message')}")
 
     def kept(self) -> tuple[str, int]:
         """Return the file and how long it is, once all of it is written."""
@@ -186,7 +188,7 @@ class Rejects:
         """Say how many were not shown."""
         if self._file is None and self._refused > MOST_SAID:
             self._terminal.warn(
-                f"{self._refused - MOST_SAID:,} more lines are refused: --rejects FILE keeps all of them"
+                f"{self._refused - MOST_SAID:,} more lines were refused: use --rejects FILE to keep all of them"
             )
 
 

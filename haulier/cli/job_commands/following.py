@@ -26,13 +26,13 @@ MOST_A_TURN = 2000
 
 @command("watch", example="haulier jobs watch 01a2108e-9bc5-7bc3-a7c0-cbc0c5973a71")
 @job_ids
-@click.option("--wait", type=Duration(), default=FOR_EVER, metavar="S", help="For so long at most.")
+@click.option("--wait", type=Duration(), default=FOR_EVER, metavar="S", help="Stop after this duration.")
 @pass_invocation
 def watch(invocation: Invocation, given: list[list[str]], wait: float) -> Code:
-    """Show what happens to jobs until they have ended.
+    """Watch jobs until they have ended.
 
-    The exit code is 0 if all have succeeded, 7 if one has failed for good, 8 if one was cancelled, 124 if
-    one has not ended in time.
+    The exit code is 0 if all jobs succeeded, 7 if one failed permanently, 8 if one was cancelled, 124 if one did not
+    end in time.
     """
     until, pause, woken = time.monotonic() + wait, SOON, Event()
     left = flat(given)
@@ -50,9 +50,7 @@ def watch(invocation: Invocation, given: list[list[str]], wait: float) -> Code:
         if not left:
             return next((code for code in (Code.JOB_FAILED, Code.JOB_CANCELLED) if code in codes), Code.DONE)
         if time.monotonic() >= until:
-            raise CommandError(
-                f"{len(left)} have not ended after {words.duration(wait)}: {', '.join(left)}", Code.WAITED
-            )
+            raise CommandError(f"not ended after {words.duration(wait)}: {', '.join(left)}", Code.WAITED)
         woken.wait(min(pause, max(0.0, until - time.monotonic())))
         pause = min(pause * 1.5, LATER)
 
@@ -85,19 +83,24 @@ def _detail(job: Job) -> str:
 
 @command("tail", example="haulier jobs tail --kind summarize_text --for 1s")
 @filtered
-@click.option("--every", type=Duration(), default=1.0, show_default=True, metavar="S", help="How often to look.")
+@click.option("--every", type=Duration(), default=1.0, show_default=True, metavar="S", help="Polling interval.")
 @click.option(
-    "--for", "seconds", type=Duration(), default=FOR_EVER, metavar="S", help="For so long; else until Ctrl-C."
+    "--for",
+    "seconds",
+    type=Duration(),
+    default=FOR_EVER,
+    metavar="S",
+    help="Stop after this duration; by default on Ctrl-C.",
 )
 @pass_invocation
 def tail(invocation: Invocation, query: list[tuple[str, str]], every: float, seconds: float) -> None:
-    """Show what begins and ends, as it does.
+    """Show jobs as they start and end.
 
-    A job that runs for less than --every is seen at its end alone. Options that are marked * may be given more than
-    once: any of them will do.
+    A job shorter than --every is shown only when it ends. Options marked * may be repeated: a job matches if any of
+    the values does.
     """
     if any(name.startswith("finished_") for name, _ in query):
-        raise click.UsageError("--finished-after and --finished-before are of no use here")
+        raise click.UsageError("--finished-after and --finished-before cannot be used here")
     until, woken = time.monotonic() + seconds, Event()
     looking = Looking(invocation, with_error_found(invocation.api, query))
     while True:
@@ -141,7 +144,9 @@ class Looking:
         asked = [*self.query, ("finished_after", since.isoformat().replace("+00:00", "Z"))]
         found = list(Listing(self.invocation.api, "/jobs", asked, limit=MOST_A_TURN))
         if len(found) == MOST_A_TURN:
-            self.invocation.terminal.warn(f"more than {MOST_A_TURN:,} have ended: not all of them are shown")
+            self.invocation.terminal.warn(
+                f"more than {MOST_A_TURN:,} jobs ended since the last look: not all are shown"
+            )
         fresh = [job for job in found if self.ended.get(job["id"]) != job["finished_at"]]
         self.ended = {job["id"]: job["finished_at"] for job in found}
         return sorted(fresh, key=lambda job: str(job["finished_at"]))

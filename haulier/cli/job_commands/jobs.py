@@ -26,7 +26,7 @@ STATUSES_OF: Mapping[JobOrder, Sequence[JobStatus]] = {
 
 @click.group("jobs", cls=ClientGroup)
 def jobs() -> None:
-    """Find jobs; cancel, retry, change, delete them."""
+    """Find, cancel, retry, change and delete jobs."""
 
 
 @command("list", example="haulier jobs list --status failed --kind send_email --after 1h")
@@ -35,14 +35,14 @@ def jobs() -> None:
     "--sort",
     type=click.Choice([str(each) for each in JobOrder]),
     metavar="ORDER",
-    help="due: what of a --queue runs next; started: what has run longest. 200 at most.",
+    help="due: next to run in a --queue; started: longest running. 200 jobs at most.",
 )
 @limit_option(50)
 @pass_invocation
 def list_jobs(invocation: Invocation, query: list[tuple[str, str]], sort: str | None, limit: int) -> None:
     """List jobs, newest first.
 
-    Options that are marked * may be given more than once: any of them will do.
+    Options marked * may be repeated: a job matches if any of the values does.
     """
     wanted = with_error_found(invocation.api, query if sort is None else [*query, *_in_order(sort, query, limit)])
     show_list(invocation, "/jobs", JOB_COLUMNS, job_row, limit=limit, query=wanted)
@@ -51,7 +51,7 @@ def list_jobs(invocation: Invocation, query: list[tuple[str, str]], sort: str | 
 def _in_order(sort: str, query: list[tuple[str, str]], limit: int) -> list[tuple[str, str]]:
     """Return the order, and the statuses that go with it if none is asked for. Raises: click.UsageError."""
     if limit > MOST_A_PAGE:
-        raise click.UsageError(f"--sort: lists {MOST_A_PAGE} at most, and no page follows")
+        raise click.UsageError(f"--sort: lists at most {MOST_A_PAGE} jobs")
     of_order = [] if any(name == "status" for name, _ in query) else STATUSES_OF[JobOrder(sort)]
     return [("sort", sort), *(("status", str(each)) for each in of_order)]
 
@@ -60,7 +60,7 @@ def _in_order(sort: str, query: list[tuple[str, str]], limit: int) -> list[tuple
 @click.argument("given", metavar="ID", type=Ids())
 @pass_invocation
 def show(invocation: Invocation, given: list[str]) -> None:
-    """Show a job: what happened to it, and why it waits."""
+    """Show a job, its timeline, and why it waits."""
     [job_id] = flat([given])
     api, terminal = invocation.api, invocation.terminal
     job = api.get(f"/jobs/{job_id}").body
@@ -78,8 +78,8 @@ def show(invocation: Invocation, given: list[str]) -> None:
 def count(invocation: Invocation, query: list[tuple[str, str]]) -> None:
     """Count jobs.
 
-    "at least" stands before the number if there may be more. Options that are marked * may be given more than
-    once: any of them will do.
+    "at least" before the number means that there may be more. Options marked * may be repeated: a job matches if any
+    of the values does.
     """
     counted = invocation.api.get("/jobs/count", with_error_found(invocation.api, query)).body
 

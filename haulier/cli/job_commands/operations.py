@@ -32,7 +32,7 @@ SECONDS = 0.2
 WORDS = {
     "cancel": ("Cancel", "Cancelling", "cancelled"),
     "retry": ("Retry", "Retrying", "retried"),
-    "delete": ("Delete for good", "Deleting", "deleted"),
+    "delete": ("Permanently delete", "Deleting", "deleted"),
     "change": ("Change", "Changing", "changed"),
 }
 
@@ -59,10 +59,10 @@ class Order:
         """Return the filter as an object. Raises: click.UsageError for none, since it would mean every job."""
         if self.is_everything:
             if self.query:
-                raise click.UsageError("--everything: give no other filter beside it")
+                raise click.UsageError("--everything cannot be combined with a filter")
             return {"all": True}
         if not self.query:
-            raise click.UsageError("--all: say which jobs, as --status failed; --everything means every job")
+            raise click.UsageError("--all needs a filter, such as --status failed, or --everything for every job")
         return filter_in_json(self.query)
 
 
@@ -93,7 +93,7 @@ def carry_out(invocation: Invocation, order: Order, how: How) -> Code:
     try:
         operation = api.send(Call("POST", "/operations", body=begun)).body
     except (KeyboardInterrupt, Unreachable):
-        terminal.warn("it may have been started: haulier ops list")
+        terminal.warn("the operation may have started: see haulier ops list")
         raise
     if not how.waits:
         terminal.show(operation, lambda operation: terminal.line(operation["id"]))
@@ -110,7 +110,7 @@ def matched(preview: dict[str, Any]) -> str:
 
 
 def _show_preview(terminal: Terminal, preview: dict[str, Any]) -> None:
-    terminal.line(f"{matched(preview)}, as of {preview['as_of']}; the newest of them:")
+    terminal.line(f"{matched(preview)}, as of {preview['as_of']}; the newest:")
     terminal.table(JOB_COLUMNS, [job_row(terminal, job) for job in preview["first"]])
 
 
@@ -125,7 +125,7 @@ def watch_to_end(invocation: Invocation, operation: Operation) -> Code:
                 if operation["status"] not in OVER:
                     woken.wait(SECONDS)
     except (KeyboardInterrupt, CommandError):
-        terminal.warn(f"the operation {operation['id']} goes on: haulier ops watch {operation['id']}")
+        terminal.warn(f"the operation {operation['id']} continues: haulier ops watch {operation['id']}")
         raise
     terminal.show(operation, lambda operation: terminal.line(summary(operation)))
     is_whole = operation["status"] == "done" and not operation["failed"]
@@ -157,18 +157,18 @@ def summary(operation: Operation) -> str:
     """Return what an operation has done, in a sentence."""
     parts = [f"{words.number(operation['done'])} {WORDS[operation['action']][2]}"]
     if operation["skipped"]:
-        parts.append(f"{words.number(operation['skipped'])} skipped: they had changed meanwhile")
+        parts.append(f"{words.number(operation['skipped'])} skipped because they had changed")
     if operation["failed"]:
         parts.append(f"{words.number(operation['failed'])} refused by the database")
     if operation["status"] != "done":
         why = f": {operation['error']}" if operation["error"] else ""
-        parts.append(f"then it {'was cancelled' if operation['status'] == 'cancelled' else 'failed'}{why}")
+        parts.append(f"then the operation {'was cancelled' if operation['status'] == 'cancelled' else 'failed'}{why}")
     return ", ".join(parts)
 
 
 @click.group("ops", cls=ClientGroup)
 def ops() -> None:
-    """See operations, which act on all jobs of a filter; stop one, go on with it."""
+    """List, watch, cancel and resume operations, which act on all jobs that match a filter."""
 
 
 operation_id = click.argument("given", metavar="ID", type=Ids())
@@ -203,7 +203,7 @@ def operation_row(terminal: Terminal, operation: Operation) -> list[Cell]:
 @operation_id
 @pass_invocation
 def show(invocation: Invocation, given: list[str]) -> None:
-    """Show an operation, and how far it is."""
+    """Show an operation and its progress."""
     _show(invocation, invocation.api.get(f"/operations/{given[0]}").body)
 
 
@@ -211,9 +211,9 @@ def show(invocation: Invocation, given: list[str]) -> None:
 @operation_id
 @pass_invocation
 def watch(invocation: Invocation, given: list[str]) -> Code:
-    """Show how far an operation is until it is over.
+    """Watch an operation until it ends.
 
-    The exit code is 6 if it was cancelled, has failed, or was refused for some jobs.
+    The exit code is 6 if the operation was cancelled, failed, or was refused for some jobs.
     """
     return watch_to_end(invocation, invocation.api.get(f"/operations/{given[0]}").body)
 
@@ -222,7 +222,7 @@ def watch(invocation: Invocation, given: list[str]) -> Code:
 @operation_id
 @pass_invocation
 def cancel(invocation: Invocation, given: list[str]) -> None:
-    """Stop an operation; what it has done stays done."""
+    """Cancel an operation. Jobs already changed stay changed."""
     _show(invocation, invocation.api.send(Call("POST", f"/operations/{given[0]}/cancel")).body)
 
 
@@ -230,7 +230,7 @@ def cancel(invocation: Invocation, given: list[str]) -> None:
 @operation_id
 @pass_invocation
 def resume(invocation: Invocation, given: list[str]) -> None:
-    """Go on with an operation that was cancelled or has failed."""
+    """Continue a cancelled or failed operation."""
     _show(invocation, invocation.api.send(Call("POST", f"/operations/{given[0]}/resume")).body)
 
 

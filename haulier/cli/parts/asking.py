@@ -15,7 +15,7 @@ def ask(invocation: Invocation, what: str, *, is_final: bool = False) -> None:
     """Return if the answer is yes. Raises: CommandError for no, or if nobody can be asked."""
     service = invocation.service
     if not sys.stdin.isatty():
-        raise CommandError(f"{what} on {service.url}? Nobody can be asked here: --yes says so", Code.USAGE)
+        raise CommandError(f"{what} on {service.url}? There is no terminal to ask on: use --yes to confirm", Code.USAGE)
     if is_final and service.confirm:
         typed = click.prompt(
             visible(f"{what} on {service.url}? Type {service.host}"), default="", show_default=False, err=True

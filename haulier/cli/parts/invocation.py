@@ -63,7 +63,7 @@ class Invocation:
         """Return the service to be called. Raises: CommandError."""
         service = choose(self.variables, url=self.given.get("url"), profile=self.given.get("profile"))
         if service.is_plain:
-            self.terminal.warn(f"{service.url} is not encrypted: whoever is on the way can read the key")
+            self.terminal.warn(f"{service.url} is not encrypted: others on the network can read the key")
         return service
 
     @cached_property
@@ -87,7 +87,7 @@ def _misshapen(invocation: Invocation, error: Exception) -> Exception:
         for line in traceback.format_exception(error):
             for each in line.splitlines():
                 invocation.terminal.trace(each)
-    said = f"{api.service.host} answers, but not as Haulier {version()} does: is {api.service.url} right?"
+    said = f"{api.service.host} answers, but not like Haulier {version()}: is the URL {api.service.url} right?"
     return CommandError(said, Code.UNREACHABLE)
 
 
@@ -111,11 +111,11 @@ def shared_options() -> tuple[click.Parameter, ...]:
     """Return the options that every command takes, which stand before it or after it."""
     kept: dict[str, Any] = {"expose_value": False, "callback": _keep}
     return (
-        click.Option(["--profile"], metavar="NAME", help="Which profile.", shell_complete=_complete_profile, **kept),
-        click.Option(["--url"], metavar="URL", help="Which service, instead of a profile's.", **kept),
-        click.Option(["--json", "as_json"], is_flag=True, help="Print what the API answers, for programs.", **kept),
+        click.Option(["--profile"], metavar="NAME", help="Profile to use.", shell_complete=_complete_profile, **kept),
+        click.Option(["--url"], metavar="URL", help="URL of the service, instead of a profile.", **kept),
+        click.Option(["--json", "as_json"], is_flag=True, help="Print the answer of the API, for programs.", **kept),
         click.Option(["--color"], type=click.Choice(COLORS), help="Whether to use colours.", **kept),
-        click.Option(["-q", "--quiet"], is_flag=True, help="Say nothing of how things go.", **kept),
+        click.Option(["-q", "--quiet"], is_flag=True, help="Do not print progress.", **kept),
         click.Option(["-v", "--verbose"], is_flag=True, help="Show requests and answers, without the key.", **kept),
     )
 

@@ -12,20 +12,18 @@ from haulier.cli.parts.options import Duration, Instant, whole
 
 # Of a schedule's job too, whose time a tick decides.
 SETTINGS = (
-    click.option("--queue", metavar="Q", shell_complete=completes("queues"), help="In which queue."),
-    click.option("--priority", type=int, metavar="N", help="-100 to 100; higher first."),
+    click.option("--queue", metavar="Q", shell_complete=completes("queues"), help="Queue of the job."),
+    click.option("--priority", type=int, metavar="N", help="-100 to 100; higher runs first."),
     click.option(
-        "--max-attempts", type=int, metavar="N", help="After how many failed attempts it has failed for good."
+        "--max-attempts", type=int, metavar="N", help="Number of failed attempts after which the job fails permanently."
     ),
-    click.option("--timeout", type=Duration(), help="How long an attempt may run."),
-    click.option(
-        "--tag", "tags", multiple=True, metavar="TAG", help="By which it is found; may be given more than once."
-    ),
+    click.option("--timeout", type=Duration(), help="Time limit of one attempt."),
+    click.option("--tag", "tags", multiple=True, metavar="TAG", help="A label for finding the job; may be repeated."),
 )
 OPTIONS = (
     *SETTINGS,
-    click.option("--delay", type=Duration(), help="How long it is not to start; 0 for now."),
-    click.option("--at", "run_at", type=Instant(1), metavar="T", help="When it is to start, instead of --delay."),
+    click.option("--delay", type=Duration(), help="Delay until the job may start; 0 for now."),
+    click.option("--at", "run_at", type=Instant(1), metavar="T", help="Earliest start, instead of --delay."),
 )
 SAME = ("queue", "priority", "run_at", "max_attempts")
 
@@ -40,7 +38,7 @@ def job_options(act: Callable[..., Any]) -> Callable[..., Any]:
 def fields_of(asked: dict[str, Any]) -> dict[str, Any]:
     """Return the options that were given as the API reads them. Raises: click.UsageError."""
     if asked["delay"] is not None and asked["run_at"] is not None:
-        raise click.UsageError("--delay and --at: give one of them")
+        raise click.UsageError("give either --delay or --at")
     fields = {
         **{name: asked[name] for name in SAME},
         "delay_seconds": asked["delay"],

@@ -13,17 +13,17 @@ from haulier.cli.terminal.output import INDENT, Cell, Styled, Terminal, columns_
 WORDS = {
     "began": "attempt {number} began",
     "failed": "attempt {number} failed",
-    "failed_permanent": "failed for good",
+    "failed_permanent": "failed permanently",
     "put_back": "snoozed or given back",
-    "runs_not_kept": "{number} runs before are not kept",
-    "acts_not_kept": "what operators did before is not shown",
+    "runs_not_kept": "{number} earlier runs are not kept",
+    "acts_not_kept": "earlier actions of operators are not shown",
 }
 WHYS = {
-    "turn": "for its turn",
+    "turn": "for a worker",
     "back_off": "after a failure",
-    "snoozed": "as its handler asked",
-    "given_back": "since it was given back",
-    "not_known": "for a reason that is not kept",
+    "snoozed": "because its handler snoozed it",
+    "given_back": "because it was given back",
+    "not_known": "for an unknown reason",
 }
 JOB_COLUMNS = columns_of(
     "ID, STATUS, KIND, QUEUE, ATTEMPTS, CREATED, LAST ERROR", numbers="ATTEMPTS", long="LAST ERROR"
@@ -112,5 +112,5 @@ def _show_now(terminal: Terminal, job: dict[str, Any], explained: dict[str, Any]
         until = f" (until {reason['until']})" if reason.get("until") else ""
         terminal.line(f"{'waits':<{INDENT}}{reason['message']}{until}")
     if run := explained.get("run"):
-        deadline = f", until {run['deadline']} at most" if run.get("deadline") else ""
+        deadline = f", until {run['deadline']} at the latest" if run.get("deadline") else ""
         terminal.line(f"{'runs':<{INDENT}}on {run['worker'] or 'a worker that is gone'}{deadline}")

@@ -96,7 +96,7 @@ class Payload(click.ParamType[dict[str, Any]]):
         except (ValueError, RecursionError) as error:
             self.fail(f"is not JSON: {error}", param, ctx)
         if not isinstance(found, dict):
-            self.fail("must be an object, as {}", param, ctx)
+            self.fail("must be an object, such as {}", param, ctx)
         return found
 
 
@@ -111,7 +111,7 @@ class Condition(click.ParamType[tuple[str, str]]):
             return value
         path, equals, text = value.partition("=")
         if not path or not equals:
-            self.fail(f"{value!r} must be PATH=VALUE, as order.id=4711", param, ctx)
+            self.fail(f"{value!r} must be PATH=VALUE, such as order.id=4711", param, ctx)
         return path, text
 
 
@@ -139,26 +139,42 @@ def flat(given: Sequence[list[str]]) -> list[str]:
 
 job_ids = click.argument("given", metavar="ID...", nargs=-1, type=Ids())
 span_option = click.option(
-    "--span", type=click.Choice(list(SPANS)), default="1h", show_default=True, help="How long a time, up to now."
+    "--span",
+    type=click.Choice(list(SPANS)),
+    default="1h",
+    show_default=True,
+    help="Length of the period that ends now.",
 )
 
 # The filter, by the names of the API where they differ. Each may be given more than once but for the times and numbers.
 FILTER = {"after": "created_after", "before": "created_before"}
 _PAST = Instant(-1)
 _FILTER_OPTIONS = (
-    click.option("--status", type=click.Choice(list(STATUSES)), multiple=True, help="In this state. *"),
-    click.option("--kind", multiple=True, metavar="KIND", shell_complete=completes("kinds"), help="Of this kind. *"),
-    click.option("--queue", multiple=True, metavar="Q", shell_complete=completes("queues"), help="Of this queue. *"),
-    click.option("--tag", multiple=True, metavar="TAG", help="With this tag. *"),
-    click.option("--error", metavar="ID", help="That failed with this group of errors: its id, or a part of its text."),
-    click.option("--worker", metavar="ID", help="That this worker runs."),
-    click.option("--key", metavar="KEY", help="With this idempotency key."),
-    click.option("--after", type=_PAST, metavar="T", help="Created after this time, or within this duration."),
-    click.option("--before", type=_PAST, metavar="T", help="Created before this time, or longer ago than this."),
-    click.option("--finished-after", type=_PAST, metavar="T", help="Ended after this time."),
-    click.option("--finished-before", type=_PAST, metavar="T", help="Ended before this time."),
-    click.option("--attempts-min", type=click.IntRange(0), metavar="N", help="With so many attempts, or more."),
-    click.option("--payload", type=Condition(), multiple=True, help="With this value at that place of the payload. *"),
+    click.option("--status", type=click.Choice(list(STATUSES)), multiple=True, help="Only jobs in this state. *"),
+    click.option(
+        "--kind", multiple=True, metavar="KIND", shell_complete=completes("kinds"), help="Only jobs of this kind. *"
+    ),
+    click.option(
+        "--queue", multiple=True, metavar="Q", shell_complete=completes("queues"), help="Only jobs of this queue. *"
+    ),
+    click.option("--tag", multiple=True, metavar="TAG", help="Only jobs with this tag. *"),
+    click.option("--error", metavar="ID", help="Only jobs with an error of this group: its id, or a part of its text."),
+    click.option("--worker", metavar="ID", help="Only jobs that this worker runs."),
+    click.option("--key", metavar="KEY", help="Only the job with this idempotency key."),
+    click.option(
+        "--after", type=_PAST, metavar="T", help="Only jobs created after this time, or within this duration."
+    ),
+    click.option(
+        "--before", type=_PAST, metavar="T", help="Only jobs created before this time, or longer ago than this."
+    ),
+    click.option("--finished-after", type=_PAST, metavar="T", help="Only jobs that ended after this time."),
+    click.option("--finished-before", type=_PAST, metavar="T", help="Only jobs that ended before this time."),
+    click.option(
+        "--attempts-min", type=click.IntRange(0), metavar="N", help="Only jobs with at least this many attempts."
+    ),
+    click.option(
+        "--payload", type=Condition(), multiple=True, help="Only jobs with this value at this path of the payload. *"
+    ),
 )
 
 
@@ -226,10 +242,10 @@ def error_id(api: Api, given: str) -> str:
         return given
     found = api.get("/errors", [("text", given), ("span", "30d"), ("limit", "6")]).body
     if not found:
-        raise CommandError(f"no group of errors of the last 30 days has {given} in its text or example", Code.NOT_FOUND)
+        raise CommandError(f"no error group of the last 30 days has {given} in its text or example", Code.NOT_FOUND)
     if len(found) > 1:
         named = "; ".join(f"{each['id']} {each['text'][:60]}" for each in found[:5])
-        raise CommandError(f"several groups of errors have {given} in their text or example: {named}", Code.USAGE)
+        raise CommandError(f"several error groups have {given} in their text or example: {named}", Code.USAGE)
     return str(found[0]["id"])
 
 
@@ -239,7 +255,12 @@ Row = Callable[[Terminal, dict[str, Any]], Sequence[Cell]]
 def limit_option(default: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Let the command take how many items to list."""
     return click.option(
-        "--limit", type=click.IntRange(1), default=default, show_default=True, metavar="N", help="How many at most."
+        "--limit",
+        type=click.IntRange(1),
+        default=default,
+        show_default=True,
+        metavar="N",
+        help="Maximum number of rows.",
     )
 
 
@@ -252,21 +273,21 @@ def show_list(
     terminal.show_each(items, lambda items: terminal.table(columns, [row(terminal, each) for each in items]))
     if end := items.looked_back_to:
         what = "jobs" if path == "/jobs" else "entries"
-        terminal.warn(f"looked back to {end}; older {what} may match: --before {end}")
+        terminal.warn(f"searched back to {end}; older {what} may match: continue with --before {end}")
 
 
 def pause_options(act: Callable[..., Any]) -> Callable[..., Any]:
     """Let the command take until when to pause."""
-    act = click.option("--until", "end", type=Instant(1), metavar="T", help="Until this time.")(act)
-    return click.option("--for", "until", type=Instant(1), metavar="S", help="For so long; else until it is resumed.")(
-        act
-    )
+    act = click.option("--until", "end", type=Instant(1), metavar="T", help="End time.")(act)
+    return click.option(
+        "--for", "until", type=Instant(1), metavar="S", help="Duration; without it, until it is resumed."
+    )(act)
 
 
 def pause_at(invocation: Invocation, path: str, until: str | None, end: str | None) -> None:
     """Pause the queue or schedule of this path until then, and say so. Raises: click.UsageError."""
     if until is not None and end is not None:
-        raise click.UsageError("--for and --until: give one of them")
+        raise click.UsageError("give either --for or --until")
     given = until or end
     steer(invocation, f"{path}/pause", {"until": given} if given else {})
 

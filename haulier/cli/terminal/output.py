@@ -153,7 +153,7 @@ class Terminal:
         for place, line in enumerate((text[:LONGEST] if is_cut else text).split("\n")):
             self.line(f"{'' if place else name:<{INDENT}}{line}")
         if is_cut:
-            self.line(f"{'':{INDENT}}… all of it: --json")
+            self.line(f"{'':{INDENT}}… use --json to see all of it")
 
     def state(self, name: str) -> Cell:
         """Return the cell of a state."""
