@@ -34,10 +34,10 @@ BEGIN
         -- Nothing below would change an existing table.
         SELECT version, to_jsonb(schema_version) ? 'fingerprint' AS is_known INTO present FROM haulier.schema_version;
         IF NOT present.is_known THEN  -- null, and so no, where there is no row
-            RAISE EXCEPTION 'a development build from before version 1 made this schema'
-                USING HINT = 'Make it anew: DROP SCHEMA haulier CASCADE deletes all jobs.';
+            RAISE EXCEPTION 'this schema was made by a development build before version 1'
+                USING HINT = 'Create it again after DROP SCHEMA haulier CASCADE, which deletes all jobs.';
         ELSIF present.version <> wanted THEN
-            RAISE EXCEPTION 'the database has schema version %, and this file is version %', present.version, wanted
+            RAISE EXCEPTION 'the database has schema version %, but this file has version %', present.version, wanted
                 USING HINT = CASE
                     WHEN present.version < wanted THEN 'Run `haulier migrate`.'
                     ELSE 'A newer release made it.'
@@ -287,7 +287,7 @@ BEGIN
     END IF;
     RETURN NULL;
 EXCEPTION WHEN OTHERS THEN
-    RAISE WARNING 'haulier: which workers have ended is not noted: %', SQLERRM;
+    RAISE WARNING 'haulier: cannot note which workers have ended: %', SQLERRM;
     RETURN NULL;
 END
 $$;
@@ -1060,7 +1060,7 @@ BEGIN
         AND NOT pg_has_role(session_user, (SELECT relowner FROM pg_class WHERE oid = TG_RELID), 'MEMBER')
         AND NOT EXISTS (SELECT FROM haulier.api_key WHERE id = NEW.actor)
     THEN
-        RAISE EXCEPTION 'nobody is called %', left(NEW.actor, 40) USING ERRCODE = 'invalid_parameter_value',
+        RAISE EXCEPTION 'unknown actor %', left(NEW.actor, 40) USING ERRCODE = 'invalid_parameter_value',
             HINT = 'An actor is the id of an API key, or env.';
     END IF;
     RETURN NEW;
@@ -1102,7 +1102,7 @@ BEGIN
         AND NOT EXISTS (SELECT FROM unnest(within) AS queue WHERE coalesce(queue !~ '^[a-z][a-z0-9_.-]{0,63}$', true)),
         false)
     THEN
-        RAISE EXCEPTION 'a key has an id of 12 letters and digits, names of queues, and 3,650 days at most'
+        RAISE EXCEPTION 'a key must have an id of 12 letters and digits, valid queue names, and at most 3,650 days'
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     INSERT INTO haulier.api_key (id, name, hash, scopes, queues, rate_limit, expires_at)
@@ -1126,7 +1126,7 @@ DECLARE
     key haulier.api_key;
 BEGIN
     IF NOT coalesce(overlap <= interval '3650 days', false) THEN
-        RAISE EXCEPTION 'the old secret of a key stays good for 3,650 days at most'
+        RAISE EXCEPTION 'the old secret of a key may stay valid for at most 3,650 days'
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     UPDATE haulier.api_key
@@ -1216,7 +1216,7 @@ DECLARE
     wanted record;
 BEGIN
     IF NOT coalesce(step IN ('day', 'week', 'month') AND days_ahead <= 31, false) THEN
-        RAISE EXCEPTION 'no partition of a % is made, nor % days ahead', left(step, 20), days_ahead
+        RAISE EXCEPTION 'cannot make partitions of one % for % days ahead', left(step, 20), days_ahead
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     LOCK TABLE haulier.schema_version IN SHARE ROW EXCLUSIVE MODE;
@@ -1248,7 +1248,7 @@ BEGIN
         EXECUTE format('ALTER TABLE haulier.finished_job DETACH PARTITION %s FINALIZE', place);
         -- SQL takes a name, which may have become another table's in the meantime.
         IF (SELECT relispartition FROM pg_class WHERE oid = partition) THEN
-            RAISE EXCEPTION '% became another table''s name', place USING ERRCODE = 'lock_not_available';
+            RAISE EXCEPTION '% is now the name of another table', place USING ERRCODE = 'lock_not_available';
         END IF;
     END IF;
     RETURN place;
@@ -1271,7 +1271,7 @@ BEGIN
         EXECUTE format('COMMENT ON TABLE %I.%I IS %L', schema, name, 'expired');
         -- SQL takes a name, which may have become another table's in the meantime.
         IF obj_description(partition, 'pg_class') IS DISTINCT FROM 'expired' THEN
-            RAISE EXCEPTION '%.% became another table''s name', schema, name USING ERRCODE = 'lock_not_available';
+            RAISE EXCEPTION '%.% is now the name of another table', schema, name USING ERRCODE = 'lock_not_available';
         END IF;
         RETURN NEXT;
     END IF;
@@ -1290,7 +1290,7 @@ BEGIN
     IF place IS NOT NULL THEN
         EXECUTE format('ALTER TABLE haulier.finished_job DETACH PARTITION %s', place);
         IF (SELECT relispartition FROM pg_class WHERE oid = partition) THEN
-            RAISE EXCEPTION '% became another table''s name', place USING ERRCODE = 'lock_not_available';
+            RAISE EXCEPTION '% is now the name of another table', place USING ERRCODE = 'lock_not_available';
         END IF;
     END IF;
     RETURN place;
@@ -1520,7 +1520,7 @@ BEGIN
         WHERE name = named
             AND (overlap = 'allow' OR NOT EXISTS (SELECT FROM haulier.job AS live WHERE live.schedule = named)))
     THEN
-        RAISE EXCEPTION 'there is no schedule %, or a job of it is live', left(named, 64)
+        RAISE EXCEPTION 'schedule % does not exist, or a job of it is live', left(named, 64)
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     PERFORM haulier.fire_ticks(ARRAY[named], ARRAY[haulier.schedule_time()], ARRAY['fired']);
@@ -1570,7 +1570,7 @@ SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF NOT coalesce(most_others BETWEEN 0 AND 99, false) THEN
-        RAISE EXCEPTION 'a key has up to 100 sessions' USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'a key may have at most 100 sessions' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     PERFORM
     FROM haulier.api_key
@@ -1656,7 +1656,7 @@ BEGIN
     ORDER BY fired.at, fired.schedule;
     GET DIAGNOSTICS enqueued = ROW_COUNT;
     IF enqueued < cardinality(fired_jobs) THEN
-        RAISE 'a trigger on haulier.job leaves out the job';
+        RAISE 'a trigger on haulier.job dropped the job';
     END IF;
     RETURN enqueued;
 END
@@ -1728,9 +1728,9 @@ BEGIN
     WHERE old.name = asked.name AND haulier.may_move(old, now_, new.decided_to, new.pending_at, new.look_at);
     GET DIAGNOSTICS moved = ROW_COUNT;
     IF NOT are_due OR moved IS DISTINCT FROM cardinality(names) OR cardinality(tick_names) > 2000 THEN
-        RAISE EXCEPTION 'this cannot have been decided of the schedules %…', left(names[1], 64)
+        RAISE EXCEPTION 'these ticks cannot have been decided for the schedules %…', left(names[1], 64)
             USING ERRCODE = 'invalid_parameter_value',
-                HINT = 'A tick is decided once, after it was due, does not fire within a pause, and is one of 2,000.';
+                HINT = 'A tick is decided once, only after it is due, does not fire during a pause, and a call decides at most 2,000.';
     END IF;
     RETURN haulier.fire_ticks(tick_names, tick_ats, tick_whats);
 END

@@ -32,10 +32,10 @@ BEGIN
         -- Nothing below would change an existing table.
         SELECT version, to_jsonb(schema_version) ? 'fingerprint' AS is_known INTO present FROM haulier.schema_version;
         IF NOT present.is_known THEN  -- null, and so no, where there is no row
-            RAISE EXCEPTION 'a development build from before version 1 made this schema'
-                USING HINT = 'Make it anew: DROP SCHEMA haulier CASCADE deletes all jobs.';
+            RAISE EXCEPTION 'this schema was made by a development build before version 1'
+                USING HINT = 'Create it again after DROP SCHEMA haulier CASCADE, which deletes all jobs.';
         ELSIF present.version <> wanted THEN
-            RAISE EXCEPTION 'the database has schema version %, and this file is version %', present.version, wanted
+            RAISE EXCEPTION 'the database has schema version %, but this file has version %', present.version, wanted
                 USING HINT = CASE
                     WHEN present.version < wanted THEN 'Run `haulier migrate`.'
                     ELSE 'A newer release made it.'

@@ -63,7 +63,7 @@ BEGIN
     END IF;
     RETURN NULL;
 EXCEPTION WHEN OTHERS THEN
-    RAISE WARNING 'haulier: which workers have ended is not noted: %', SQLERRM;
+    RAISE WARNING 'haulier: cannot note which workers have ended: %', SQLERRM;
     RETURN NULL;
 END
 $$;

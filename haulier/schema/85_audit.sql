@@ -33,7 +33,7 @@ BEGIN
         AND NOT pg_has_role(session_user, (SELECT relowner FROM pg_class WHERE oid = TG_RELID), 'MEMBER')
         AND NOT EXISTS (SELECT FROM haulier.api_key WHERE id = NEW.actor)
     THEN
-        RAISE EXCEPTION 'nobody is called %', left(NEW.actor, 40) USING ERRCODE = 'invalid_parameter_value',
+        RAISE EXCEPTION 'unknown actor %', left(NEW.actor, 40) USING ERRCODE = 'invalid_parameter_value',
             HINT = 'An actor is the id of an API key, or env.';
     END IF;
     RETURN NEW;

@@ -65,7 +65,7 @@ BEGIN
             'GRANT EXECUTE ON FUNCTION haulier.create_key, haulier.rotate_key, haulier.revoke_key TO %I',
             current_setting('haulier.web'));
     ELSIF current_setting('haulier.web_makes_keys') <> 'no' THEN
-        RAISE EXCEPTION 'web_makes_keys is yes or no, and not %', current_setting('haulier.web_makes_keys');
+        RAISE EXCEPTION 'web_makes_keys must be yes or no, not %', current_setting('haulier.web_makes_keys');
     END IF;
 END
 $do$;
@@ -119,7 +119,7 @@ DECLARE
     program regrole;
 BEGIN
     IF (SELECT rolsuper FROM pg_roles WHERE oid = owner) THEN
-        RAISE EXCEPTION 'the schema haulier belongs to %, a superuser: its functions could do anything', owner
+        RAISE EXCEPTION 'the schema haulier belongs to the superuser %: its functions could do anything', owner
             USING HINT = 'Run migrate as a role of its own. See docs/database.md, "Roles of their own".';
     END IF;
     FOR program IN
@@ -127,7 +127,7 @@ BEGIN
         WHERE rolname IN (SELECT json_array_elements_text(current_setting('haulier.programs')::json))
     LOOP
         IF pg_has_role(program, owner, 'MEMBER') THEN
-            RAISE EXCEPTION '% is %, or a member of it', program, owner
+            RAISE EXCEPTION '% is the role %, or a member of it', program, owner
                 USING HINT = format('Run REVOKE %s FROM %s. See docs/database.md, "Roles of their own".', owner, program);
         END IF;
     END LOOP;

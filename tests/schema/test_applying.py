@@ -69,7 +69,7 @@ def test_applies_to_an_empty_database_and_again(fresh_database):
         sql_on(conn)(SCHEMA.text)
 
         assert first == f"applied schema version {SCHEMA.version}; 8 history partitions made"
-        assert second == f"schema version {SCHEMA.version} was up to date; 0 history partitions made"
+        assert second == f"schema version {SCHEMA.version} is up to date; 0 history partitions made"
         assert before == sql_on(conn)("SELECT count(*) FROM pg_class WHERE relnamespace = 'haulier'::regnamespace")
         assert sql_on(conn)("SELECT count(*) FROM haulier.job") == [(1,)]
 

@@ -173,7 +173,7 @@ def test_a_worker_does_all_its_work_under_its_own_role(roles, super_conn, client
         eventually(lambda: dict(ask(super_conn, ended)) == ENDS)
         assert client.post(f"/jobs/{job_ids[-1]}/cancel").status_code == 202
         eventually(lambda: dict(ask(super_conn, ended)) == {**ENDS, "t.wait": "cancelled"})
-        eventually(lambda: "tidied: " in log.read_text())
+        eventually(lambda: "housekeeping: " in log.read_text())
     finally:
         process.terminate()
         process.wait(PATIENCE)
@@ -263,13 +263,13 @@ def test_an_id_that_the_role_of_the_api_reuses_makes_a_retry_a_conflict(roles, c
     answer = client.post(f"{job}/retry")
 
     assert (answer.status_code, answer.json["error"]) == (409, "conflict")
-    assert "there is another job with its id" in answer.json["message"]
+    assert "another job has the same id" in answer.json["message"]
 
 
 def test_a_superusers_schema_is_refused(conn):
     ask(conn, "CREATE ROLE haulier_test_lonely LOGIN")
     try:
-        with pytest.raises(RaiseException, match="belongs to postgres, a superuser"):
+        with pytest.raises(RaiseException, match="belongs to the superuser postgres"):
             apply_grants(conn, "haulier_test_lonely", "haulier_test_lonely")
         ask(conn, "ROLLBACK")
     finally:

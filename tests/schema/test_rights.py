@@ -112,7 +112,7 @@ def test_the_api_makes_keys_only_while_its_role_has_the_right(roles, super_conn)
         for part in PROGRAMS:
             with closing(connect(getattr(roles, part))) as conn:
                 may[web_makes_keys, part] = [is_permitted(conn, each) for each in making]
-    with pytest.raises(errors.RaiseException, match="web_makes_keys is yes or no, and not maybe"):
+    with pytest.raises(errors.RaiseException, match="web_makes_keys must be yes or no, not maybe"):
         apply_grants(super_conn, roles.names["web"], roles.names["worker"], web_makes_keys="maybe")
     ask(super_conn, "ROLLBACK")
 
@@ -232,7 +232,7 @@ def test_the_role_of_the_api_does_nothing_to_a_job_that_it_cannot_record(roles, 
     with closing(connect(roles.web)) as conn:
         [receipt] = queueing.enqueue(conn, [NewJob("mail", {})])
         for act in (jobs.cancel, partial(jobs.change, changes=Changes.of(priority=1)), jobs.copy):
-            with pytest.raises(errors.InvalidParameterValue, match="nobody is called stranger"):
+            with pytest.raises(errors.InvalidParameterValue, match="unknown actor stranger"):
                 act(conn, receipt.job.id, actor="stranger")
 
         assert ask(super_conn, "SELECT status, priority FROM haulier.jobs") == [("queued", 0)]

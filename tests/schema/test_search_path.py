@@ -174,7 +174,7 @@ def test_the_whole_life_of_a_job_calls_nothing_that_was_planted(trap):
     assert rescued == [JobStatus.RETRYING]
     assert made
     assert dropped == ["finished_job_old"]
-    assert "was up to date" in said
+    assert "is up to date" in said
 
 
 def test_migrate_calls_nothing_that_was_planted(trap, tmp_path):

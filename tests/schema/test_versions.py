@@ -79,7 +79,7 @@ def test_migrate_of_an_older_program_leaves_a_newer_compatible_schema_as_it_is(v
 
     said = migrate(conn, retention_days=30)
 
-    assert said == f"schema version {SCHEMA.version + 3} was up to date; 0 history partitions made"
+    assert said == f"schema version {SCHEMA.version + 3} is up to date; 0 history partitions made"
     assert sql_on(conn)("SELECT version FROM haulier.schema_version") == [(SCHEMA.version + 3,)]
     assert sql_on(conn)("SELECT prosrc FROM pg_proc WHERE proname = 'knock'") == [("BEGIN RETURN NULL; END",)]
 

@@ -19,7 +19,7 @@ BEGIN
         AND NOT EXISTS (SELECT FROM unnest(within) AS queue WHERE coalesce(queue !~ '^[a-z][a-z0-9_.-]{0,63}$', true)),
         false)
     THEN
-        RAISE EXCEPTION 'a key has an id of 12 letters and digits, names of queues, and 3,650 days at most'
+        RAISE EXCEPTION 'a key must have an id of 12 letters and digits, valid queue names, and at most 3,650 days'
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     INSERT INTO haulier.api_key (id, name, hash, scopes, queues, rate_limit, expires_at)
@@ -43,7 +43,7 @@ DECLARE
     key haulier.api_key;
 BEGIN
     IF NOT coalesce(overlap <= interval '3650 days', false) THEN
-        RAISE EXCEPTION 'the old secret of a key stays good for 3,650 days at most'
+        RAISE EXCEPTION 'the old secret of a key may stay valid for at most 3,650 days'
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     UPDATE haulier.api_key

@@ -14,7 +14,7 @@ DECLARE
     wanted record;
 BEGIN
     IF NOT coalesce(step IN ('day', 'week', 'month') AND days_ahead <= 31, false) THEN
-        RAISE EXCEPTION 'no partition of a % is made, nor % days ahead', left(step, 20), days_ahead
+        RAISE EXCEPTION 'cannot make partitions of one % for % days ahead', left(step, 20), days_ahead
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     LOCK TABLE haulier.schema_version IN SHARE ROW EXCLUSIVE MODE;
@@ -46,7 +46,7 @@ BEGIN
         EXECUTE format('ALTER TABLE haulier.finished_job DETACH PARTITION %s FINALIZE', place);
         -- SQL takes a name, which may have become another table's in the meantime.
         IF (SELECT relispartition FROM pg_class WHERE oid = partition) THEN
-            RAISE EXCEPTION '% became another table''s name', place USING ERRCODE = 'lock_not_available';
+            RAISE EXCEPTION '% is now the name of another table', place USING ERRCODE = 'lock_not_available';
         END IF;
     END IF;
     RETURN place;
@@ -69,7 +69,7 @@ BEGIN
         EXECUTE format('COMMENT ON TABLE %I.%I IS %L', schema, name, 'expired');
         -- SQL takes a name, which may have become another table's in the meantime.
         IF obj_description(partition, 'pg_class') IS DISTINCT FROM 'expired' THEN
-            RAISE EXCEPTION '%.% became another table''s name', schema, name USING ERRCODE = 'lock_not_available';
+            RAISE EXCEPTION '%.% is now the name of another table', schema, name USING ERRCODE = 'lock_not_available';
         END IF;
         RETURN NEXT;
     END IF;
@@ -88,7 +88,7 @@ BEGIN
     IF place IS NOT NULL THEN
         EXECUTE format('ALTER TABLE haulier.finished_job DETACH PARTITION %s', place);
         IF (SELECT relispartition FROM pg_class WHERE oid = partition) THEN
-            RAISE EXCEPTION '% became another table''s name', place USING ERRCODE = 'lock_not_available';
+            RAISE EXCEPTION '% is now the name of another table', place USING ERRCODE = 'lock_not_available';
         END IF;
     END IF;
     RETURN place;

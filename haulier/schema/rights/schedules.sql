@@ -123,7 +123,7 @@ BEGIN
         WHERE name = named
             AND (overlap = 'allow' OR NOT EXISTS (SELECT FROM haulier.job AS live WHERE live.schedule = named)))
     THEN
-        RAISE EXCEPTION 'there is no schedule %, or a job of it is live', left(named, 64)
+        RAISE EXCEPTION 'schedule % does not exist, or a job of it is live', left(named, 64)
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     PERFORM haulier.fire_ticks(ARRAY[named], ARRAY[haulier.schedule_time()], ARRAY['fired']);

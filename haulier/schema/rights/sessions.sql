@@ -26,7 +26,7 @@ SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF NOT coalesce(most_others BETWEEN 0 AND 99, false) THEN
-        RAISE EXCEPTION 'a key has up to 100 sessions' USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'a key may have at most 100 sessions' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     PERFORM
     FROM haulier.api_key

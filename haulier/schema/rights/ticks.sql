@@ -41,7 +41,7 @@ BEGIN
     ORDER BY fired.at, fired.schedule;
     GET DIAGNOSTICS enqueued = ROW_COUNT;
     IF enqueued < cardinality(fired_jobs) THEN
-        RAISE 'a trigger on haulier.job leaves out the job';
+        RAISE 'a trigger on haulier.job dropped the job';
     END IF;
     RETURN enqueued;
 END
@@ -113,9 +113,9 @@ BEGIN
     WHERE old.name = asked.name AND haulier.may_move(old, now_, new.decided_to, new.pending_at, new.look_at);
     GET DIAGNOSTICS moved = ROW_COUNT;
     IF NOT are_due OR moved IS DISTINCT FROM cardinality(names) OR cardinality(tick_names) > 2000 THEN
-        RAISE EXCEPTION 'this cannot have been decided of the schedules %…', left(names[1], 64)
+        RAISE EXCEPTION 'these ticks cannot have been decided for the schedules %…', left(names[1], 64)
             USING ERRCODE = 'invalid_parameter_value',
-                HINT = 'A tick is decided once, after it was due, does not fire within a pause, and is one of 2,000.';
+                HINT = 'A tick is decided once, only after it is due, does not fire during a pause, and a call decides at most 2,000.';
     END IF;
     RETURN haulier.fire_ticks(tick_names, tick_ats, tick_whats);
 END

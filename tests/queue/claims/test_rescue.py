@@ -316,7 +316,7 @@ def test_end_even_if_the_database_does_not_note_it_and_its_log_says_so(conn, reg
 
         assert [each.id for each in buried] == [dead]
         assert left == [(0,)]
-        assert sum("which workers have ended is not noted" in notice for notice in conn.notices) == 2
+        assert sum("cannot note which workers have ended" in notice for notice in conn.notices) == 2
 
 
 def test_are_forgotten_with_the_history(conn, register, sql):

@@ -278,7 +278,7 @@ def test_a_job_that_a_trigger_leaves_out_counts_as_refused(step, sql):
     with refused(sql, does="BEGIN RETURN NULL; END"):
         step.turn()
 
-    assert refusals(sql) == [("bad", 1, "a trigger on haulier.job leaves out the job")]
+    assert refusals(sql) == [("bad", 1, "a trigger on haulier.job dropped the job")]
     assert sql("SELECT schedule, outcome FROM haulier.tick") == [("good0", "fired")]
 
 

@@ -96,18 +96,18 @@ def test_a_trigger_that_was_turned_off_stays_so_until_schema_sql_is_applied_by_h
     [
         (
             "UPDATE haulier.schema_version SET version = 2",
-            "the database has schema version 2, and this file is version 3",
+            "the database has schema version 2, but this file has version 3",
             "Run `haulier migrate`.",
         ),
         (
             "UPDATE haulier.schema_version SET version = 4",
-            "the database has schema version 4, and this file is version 3",
+            "the database has schema version 4, but this file has version 3",
             "A newer release made it.",
         ),
         (
             "ALTER TABLE haulier.schema_version DROP COLUMN fingerprint",
-            "a development build from before version 1 made this schema",
-            "Make it anew: DROP SCHEMA haulier CASCADE deletes all jobs.",
+            "this schema was made by a development build before version 1",
+            "Create it again after DROP SCHEMA haulier CASCADE, which deletes all jobs.",
         ),
     ],
 )
@@ -150,7 +150,7 @@ def test_names_the_steps_from_an_old_version_and_what_they_lock(version_1, schem
         "would run 002_3_validate.sql: Checks the labels of all jobs, and sets version 2.",
         "    locks job: SHARE UPDATE EXCLUSIVE, while it is read once: everything goes on",
         "would run 003_depot.sql: Makes a table of depots, and sets version 3.",
-        "    locks no table that is there",
+        "    locks no existing table",
     ]
 
 
@@ -162,7 +162,7 @@ def test_of_an_empty_database_says_that_all_is_built_and_builds_nothing(empty):
     assert said[:3] == [
         "found no Haulier schema",
         "would run schema.sql: Builds all of it.",
-        "    locks no table that is there",
+        "    locks no existing table",
     ]
     assert len(planned("\n".join(said[3:]))) == len(said[3:]) == 8
     assert sql_on(empty)(EVERYTHING) == before
