@@ -149,9 +149,7 @@ SHOWN = (
     "/jobs tag, of 10,000 jobs",
     "/jobs payload.order=4711",
     "/jobs/count",
-    "/jobs/{id}",
     "/jobs/{id}/explain",
-    "/database",
     "/errors?span=24h",
     "/metrics",
 )
