@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 BENCH_PYTHON = $(if $(wildcard .venv-bench/bin/python),.venv-bench/bin/python,$(VENV))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run psql test test-slow test-browser screenshots test-clients test-alerts test-pgbouncer race model isolation fuzz chaos soak bench bench-setup check audit lint format schema lock dist clean clean-data venv
+.PHONY: help demo run psql test test-slow test-browser screenshots test-clients test-alerts test-pgbouncer race model isolation fuzz chaos soak bench bench-setup docs check audit lint format schema lock dist clean clean-data venv
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1:/p' Makefile | while IFS=: read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -27,7 +27,7 @@ psql: venv ## open psql on the database of `make run`, or on DATABASE_URL
 	@exec $(VENV) -m haulier.local psql
 
 test: venv ## run all tests except those with their own target
-	$(VENV) -m pytest -n $(TEST_PROCESSES) --dist worksteal -m "not slow and not browser and not clients and not alerts"
+	$(VENV) -m pytest -n $(TEST_PROCESSES) --dist worksteal -m "not slow and not browser and not clients and not alerts and not site"
 
 test-slow: venv ## run the slow tests, of which `make test` runs short forms
 	$(VENV) -m pytest -n $(TEST_PROCESSES) --dist worksteal -m slow
@@ -50,7 +50,7 @@ test-alerts: venv ## check the alerts in ops/ with promtool, and that each fires
 
 test-pgbouncer: venv ## run the tests through a PgBouncer in transaction mode
 	tools/install-pgbouncer
-	$(VENV) -m pytest -n $(TEST_PROCESSES) -m "not browser and not clients and not alerts" --pgbouncer
+	$(VENV) -m pytest -n $(TEST_PROCESSES) -m "not browser and not clients and not alerts and not site" --pgbouncer
 
 race: venv ## run the races with 20,000 jobs
 	SIMULATED_JOBS=20000 $(VENV) -m pytest tests/worker/test_races.py --timeout 900
@@ -79,6 +79,13 @@ bench: venv ## run the benchmarks, with peers and the limit of Postgres (ONLY="d
 bench-setup: venv ## install the peers for `make bench`, if this machine has what they need
 	@lab/bench/peers/setup
 
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: venv ## build the documentation site into build/site; a dead link fails
+	@tools/install-venv .venv-docs tools/requirements-docs.txt
+	@$(VENV) -m tools.reference
+	.venv-docs/bin/mkdocs build --strict
+	$(VENV) -m pytest -q -m site tests/docs
+
 check: lint test ## run all checks that a commit must pass
 
 audit: venv ## check the pinned packages for known vulnerabilities (exits with 2 if it cannot check)
@@ -105,7 +112,7 @@ dist: venv ## build wheel and sdist into dist/, reproducibly
 	@$(VENV) tools/dist.py
 
 clean: ## remove .venv and caches
-	rm -rf .venv .venv-audit .venv-clients tools/clients/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .venv-audit .venv-clients .venv-docs tools/clients/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-data: venv ## remove the jobs, mails and images of `make run` and `make demo`

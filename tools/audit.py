@@ -21,7 +21,13 @@ from typing import Any
 import bootstrap
 
 ROOT = Path(__file__).parents[1]
-LOCKS = ("requirements.txt", "requirements-dev.txt", "tools/requirements-audit.txt", "tools/clients/requirements.txt")
+LOCKS = (
+    "requirements.txt",
+    "requirements-dev.txt",
+    "tools/requirements-audit.txt",
+    "tools/requirements-docs.txt",
+    "tools/clients/requirements.txt",
+)
 PIP_AUDIT = ROOT / "tools" / "requirements-audit.txt"
 NOT_CHECKED = 2
 # Without a network both must give up soon; with one the first run installs some thirty packages.
