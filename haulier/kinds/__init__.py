@@ -1,4 +1,4 @@
-"""The kinds of job. A team's own kind needs only the names in this file."""
+"""All names that you need to write a kind of job."""
 
 from haulier.domain.retry import RetryPolicy
 from haulier.kinds.loading import load_kinds, warn_missing

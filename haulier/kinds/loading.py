@@ -13,9 +13,10 @@ from haulier.kinds.sdk.simulated import simulate
 
 
 def load_kinds(config: Config) -> dict[str, Kind]:
-    """Return every kind by name: those in `included`, and those in the modules named by HAULIER_KINDS.
+    """Return all kinds by name: the included ones, and those of the modules that HAULIER_KINDS names.
 
-    Raises: ConfigError for a module that cannot be imported, and for a wrong setting of a kind.
+    Raises:
+        ConfigError: A module cannot be imported, or a setting of a kind is wrong.
     """
     for found in pkgutil.iter_modules([str(Path(__file__).parent / "included")]):
         import_module(f"haulier.kinds.included.{found.name}", "haulier/kinds/included")
@@ -32,7 +33,7 @@ def load_kinds(config: Config) -> dict[str, Kind]:
 
 
 def warn_missing(kinds: Iterable[Kind], config: Config) -> list[str]:
-    """Return the warnings to log at start: kinds that lack a setting, files on a disk that does not last."""
+    """Return warnings to log at start: kinds that lack a setting, and files on a disk that is lost at a restart."""
     warnings: list[str] = []
     for each in kinds:
         if missing := each.missing_settings(config):

@@ -19,11 +19,11 @@ NOWHERE = "postgresql://not-set.invalid/"
 
 
 class UnknownKind(HaulierError):
-    """No kind has this name or this handler."""
+    """No registered kind has this name or this handler."""
 
 
 class PayloadRefused(HaulierError):
-    """The API would answer 422 to this payload; the message names the field."""
+    """The payload does not match the schema: the API would answer 422. The message names the field."""
 
 
 def config_of(settings: Mapping[str, str] | None, **suitable: str) -> Config:

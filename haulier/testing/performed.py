@@ -22,18 +22,24 @@ Ending = Literal["succeeded", "retried", "snoozed", "failed", "cancelled", "rele
 
 
 class NeverEnds(HaulierError):
-    """The handler waits without end, and was not asked to stop."""
+    """The handler waits forever, and the test never asks it to stop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Performed:
-    """How a run ended: one of `succeeded`, `retried`, `snoozed`, `failed`, `cancelled` and `released` is true.
+    """How a run ended.
 
-    `result` is what a client would get; error is what `last_error` would be, and exception is what the handler itself
-    raised, if anything. `failed` is for good, and so is what was to be tried again in the last attempt. looks is how
-    often the handler looked whether it is to stop. progress is what it said of how far it had come, in order: done,
-    total and note, each time. The last is what the running job would show.
-    Units: delay is the seconds until the job would run again; seconds is how long the run took by the fake clock.
+    Attributes:
+        ending: `"succeeded"`, `"retried"`, `"snoozed"`, `"failed"`, `"cancelled"` or `"released"`. The property of the
+            same name is true.
+        result: What the handler returned, as a client would read it.
+        error: The job's `last_error`.
+        exception: What the handler raised, if anything.
+        delay: How many seconds until the job would run again.
+        seconds: How long the run took, by the fake clock.
+        looks: How often the handler checked whether to stop.
+        progress: Each progress that the handler reported, as `(done, total, note)`.
+        job: The job that ran.
     """
 
     ending: Ending
@@ -48,32 +54,32 @@ class Performed:
 
     @property
     def succeeded(self) -> bool:
-        """Return whether the handler returned what can be stored."""
+        """Whether the handler returned a result that can be stored."""
         return self.ending == "succeeded"
 
     @property
     def retried(self) -> bool:
-        """Return whether this attempt failed and another one follows, after `delay`."""
+        """Whether this attempt failed and another one follows after `delay`."""
         return self.ending == "retried"
 
     @property
     def snoozed(self) -> bool:
-        """Return whether the job runs again after `delay`, without this attempt having counted."""
+        """Whether the job runs again after `delay`, and this attempt is not counted."""
         return self.ending == "snoozed"
 
     @property
     def failed(self) -> bool:
-        """Return whether the job failed for good."""
+        """Whether the job failed permanently, also because this was its last attempt."""
         return self.ending == "failed"
 
     @property
     def cancelled(self) -> bool:
-        """Return whether the job was cancelled while it ran; however the handler then ended, the cancel counts."""
+        """Whether the job was cancelled while it ran, however the handler then ended."""
         return self.ending == "cancelled"
 
     @property
     def released(self) -> bool:
-        """Return whether the job was given back without blame, as it is by a worker that stops."""
+        """Whether the worker gave the job back because it stops. This attempt is not counted."""
         return self.ending == "released"
 
 
@@ -92,12 +98,30 @@ def perform(  # noqa: PLR0913  # each is one thing that a handler may depend on
     shutdown_at: int | None = None,
     settings: Mapping[str, str] | None = None,
 ) -> Performed:
-    """Run the kind's handler once, as a worker would, and return how that ended.
+    """Run a handler once as a worker would, without a database, and return how the run ended.
 
-    `kind` is a name or the handler itself; settings are named as in the environment, which is not read. cancel_at and
-    shutdown_at count the handler's looks (wait, raise_if_cancelled, cancelled) from 1.
-    Units: seconds, of a clock that goes on by `context.wait` alone.
-    Raises: PayloadRefused, which names the field; UnknownKind; ConfigError; NeverEnds.
+    No real time passes: a fake clock starts at 0, and only `context.wait` advances it.
+
+    Args:
+        kind: The kind's name, or its handler.
+        payload: The payload; it is checked as the API checks it.
+        attempt: Which attempt this is, from 1.
+        max_attempts: How many attempts the job has.
+        snoozes: How often the job was snoozed before.
+        timeout_seconds: A timeout of the job, instead of the kind's.
+        job_id: The id of the job; without it, a random one.
+        cancel_after: Cancel the job after this many seconds of the fake clock.
+        cancel_at: Cancel the job when the handler checks for the n-th time whether to stop, from 1. It checks with
+            `wait`, `raise_if_cancelled` and `cancelled`.
+        shutdown_after: Stop the worker after this many seconds of the fake clock.
+        shutdown_at: Stop the worker when the handler checks for the n-th time whether to stop.
+        settings: Settings, named as in the environment. The environment itself is not read.
+
+    Raises:
+        PayloadRefused: The payload does not match the schema. The message names the field.
+        UnknownKind: No registered kind has this name or this handler.
+        ConfigError: A setting is wrong.
+        NeverEnds: The handler waits forever.
     """
     if not 1 <= attempt <= max_attempts:
         raise ValueError(f"attempt {attempt} of {max_attempts}: pass a larger max_attempts as well")

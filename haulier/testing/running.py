@@ -31,20 +31,25 @@ SUITABLE = {"WORKER_METRICS_PORT": "0", "SHUTDOWN_SECONDS": "2"}
 
 
 class NotEnded(HaulierError):
-    """A job has not ended in time, or the worker has ended before it."""
+    """A job has not finished in time, or the worker stopped before it finished."""
 
 
 @contextmanager
 def running_worker(
     settings: Mapping[str, str] | None = None, *, database_url: str | None = None
 ) -> Iterator[RunningWorker]:
-    """Give a worker that runs in this process, on a database of its own, with every kind that has been made known.
+    """Run a worker in this process, on a new database, with all registered kinds. Use it in a `with` statement.
 
-    The database is made on the server of database_url or of DATABASE_URL, whose own it leaves alone, or else on an
-    embedded PostgreSQL, and is dropped on leaving.
+    The database is dropped at the end.
 
-    `settings` are named as in the environment.
-    Raises: PostgresNotStarted without a server; ConfigError.
+    Args:
+        settings: Settings, named as in the environment.
+        database_url: A Postgres server to make the database on; without it, that of DATABASE_URL, or else an embedded
+            Postgres. Existing databases are left alone.
+
+    Raises:
+        PostgresNotStarted: There is no server, and no embedded Postgres.
+        ConfigError: A setting is wrong.
     """
     with throwaway_database(database_url) as dsn:
         config = replace(config_of(settings, **SUITABLE), database_url=dsn, database_direct_url=None)
@@ -57,7 +62,12 @@ def running_worker(
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RunningWorker:
-    """A worker in this process, and its queue. `database_url` is for code under test that enqueues by itself."""
+    """A worker in this process, and its jobs.
+
+    Attributes:
+        database_url: The database, for code under test that enqueues by itself.
+        kinds: The kinds that the worker runs, by name.
+    """
 
     database_url: str
     kinds: Mapping[str, Kind]
@@ -72,7 +82,18 @@ class RunningWorker:
         max_attempts: int = DEFAULT_MAX_ATTEMPTS,
         within: float = WITHIN_SECONDS,
     ) -> Job:
-        """Enqueue a job and return it once it has ended. Units: seconds. Raises: NotEnded, PayloadRefused."""
+        """Enqueue a job, wait until it has finished, and return it.
+
+        Args:
+            kind: The kind's name, or its handler.
+            payload: The payload.
+            max_attempts: How many attempts the job has.
+            within: How many seconds to wait.
+
+        Raises:
+            NotEnded: The job has not finished in time, or the worker stopped.
+            PayloadRefused: The payload does not match the schema.
+        """
         return self.wait(self.enqueue(kind, payload, max_attempts=max_attempts), within=within)
 
     def enqueue(  # noqa: PLR0913  # as POST /jobs takes them
@@ -87,7 +108,12 @@ class RunningWorker:
         timeout_seconds: int | None = None,
         tags: Sequence[str] = (),
     ) -> Job:
-        """Return a new job. Raises: PayloadRefused, which names the field; UnknownKind."""
+        """Enqueue a job and return it. The arguments are those of `POST /jobs`.
+
+        Raises:
+            PayloadRefused: The payload does not match the schema. The message names the field.
+            UnknownKind: No registered kind has this name or this handler.
+        """
         found = find_kind(kind, self.kinds)
         job = NewJob(
             found.name,
@@ -104,27 +130,44 @@ class RunningWorker:
         return enqueued.job.read()
 
     def get(self, job: Job | UUID) -> Job:
-        """Return the job as it is now. Raises: JobNotFound."""
+        """Return the job as it is now.
+
+        Raises:
+            JobNotFound: There is no such job.
+        """
         return search.get(self._conn, job if isinstance(job, UUID) else job.id).read()
 
     def jobs(self, kind: str | None = None) -> list[Job]:
-        """Return the jobs that there are, newest first, 1,000 at most."""
+        """Return the newest 1,000 jobs, newest first; only those of a kind if you name one."""
         page = search.list_jobs(self._conn, JobFilter(kinds=kind and [kind], limit=MOST_JOBS))
         return [job.read() for job in page.jobs]
 
     def cancel(self, job: Job | UUID) -> None:
-        """Cancel the job; one that runs is asked to stop. Raises: InvalidTransition if it has ended."""
+        """Cancel the job. If it runs, ask its handler to stop.
+
+        Raises:
+            InvalidTransition: The job has finished.
+        """
         job_acts.cancel(self._conn, job if isinstance(job, UUID) else job.id)
 
     def wait(self, job: Job | UUID, *, within: float = WITHIN_SECONDS) -> Job:
-        """Return the job once it has ended. Units: seconds. Raises: NotEnded, JobNotFound."""
+        """Wait until the job has finished, for `within` seconds, and return it.
+
+        Raises:
+            NotEnded: The job has not finished in time, or the worker stopped.
+            JobNotFound: There is no such job.
+        """
         deadline = time.monotonic() + within
         while not (found := self.get(job)).status.is_final:
             self._wait_a_moment(found, deadline, within)
         return found
 
     def wait_for_all(self, *, within: float = WITHIN_SECONDS) -> list[Job]:
-        """Return all jobs, as `jobs` does, once none is left to run. Units: seconds. Raises: NotEnded."""
+        """Wait until all jobs have finished, for `within` seconds, and return them, newest first.
+
+        Raises:
+            NotEnded: A job has not finished in time, or the worker stopped.
+        """
         deadline = time.monotonic() + within
         while live := [job for job in self.jobs() if not job.status.is_final]:
             self._wait_a_moment(live[0], deadline, within)

@@ -17,9 +17,11 @@ _making = threading.Lock()
 
 @dataclass(slots=True)
 class JobContext:
-    """The job that runs, whether it is to stop, and how far it has come.
+    """What a handler gets beside its payload: its job, whether to stop, and a way to report progress.
 
-    `settings` is the process's Config, for kinds that reach other machines.
+    Attributes:
+        job: The job that runs.
+        settings: The settings of the process, for kinds that reach other machines.
     """
 
     job: Job
@@ -31,7 +33,7 @@ class JobContext:
     _said: tuple[float, float | None, str | None, float] | None = None
 
     def stop(self, reason: StopReason) -> None:
-        """Ask the handler to stop; the first reason given is the one it sees."""
+        """Ask the handler to stop. The worker calls this; if it asks twice, the first reason counts."""
         with _making:
             if self._reason is None:
                 self._reason = reason
@@ -40,21 +42,32 @@ class JobContext:
 
     @property
     def stop_reason(self) -> StopReason | None:
-        """Return why the job is to stop, or None while it may go on."""
+        """Why the job should stop; None while it may continue."""
         return self._reason
 
     @property
     def cancelled(self) -> bool:
-        """Return whether the job is to stop."""
+        """Whether the job should stop."""
         return self._reason is not None
 
     def raise_if_cancelled(self) -> None:
-        """Return at once while the job may go on. Raises: JobCancelled."""
+        """Do nothing while the job may continue.
+
+        Raises:
+            JobCancelled: The job should stop.
+        """
         if self._reason is not None:
             raise JobCancelled(self._reason)
 
     def wait(self, seconds: float) -> None:
-        """Sleep this long, or until the job is to stop. Raises: JobCancelled."""
+        """Sleep, and wake up early if the job should stop.
+
+        Args:
+            seconds: How long to sleep.
+
+        Raises:
+            JobCancelled: The job should stop.
+        """
         with _making:
             if self._stop is None:
                 self._stop = threading.Event()
@@ -64,10 +77,16 @@ class JobContext:
         self.raise_if_cancelled()
 
     def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
-        """Say how far the job has come; what was said last is shown with the job, a second later or so.
+        """Report progress. The last report is shown with the job about a second later.
 
-        Done and total are numbers from 0 to 2**53; of a note 200 characters are kept.
-        Raises: TypeError, ValueError.
+        Args:
+            done: How much is done, from 0 to 2**53.
+            total: How much there is to do, from 0 to 2**53, if known.
+            note: A text for people. The first 200 characters are kept.
+
+        Raises:
+            TypeError: `done` or `total` is not a number, or `note` is not a text.
+            ValueError: `done` or `total` is out of range.
         """
         # Handlers call it in their innermost loops: what is as it mostly is costs 0.4 us.
         if type(done) is not int or not 0 <= done <= MOST_EXACT:
@@ -80,6 +99,6 @@ class JobContext:
 
     @property
     def said(self) -> Progress | None:
-        """Return what the handler last said of its progress, or None if it has said nothing."""
+        """The last progress that the handler reported; None before the first report."""
         said = self._said
         return None if said is None else Progress(*said)

@@ -57,7 +57,14 @@ def retry_after(value: str, most: float = MOST_SECONDS) -> float | None:
 
 
 class StopReason(StrEnum):
-    """Why a running job is asked to stop."""
+    """Why a running job should stop.
+
+    Attributes:
+        CANCELLED: Somebody cancelled the job.
+        TIMEOUT: The run takes longer than its timeout.
+        SHUTDOWN: The worker stops. The job runs again on another worker, and this attempt is not counted.
+        LEASE_LOST: The worker lost contact with the database, so another worker may run the job now.
+    """
 
     CANCELLED = "cancelled"
     TIMEOUT = "timeout"
@@ -66,7 +73,11 @@ class StopReason(StrEnum):
 
 
 class JobCancelled(BaseException):
-    """Raised inside a handler that is to stop; a BaseException, so that `except Exception` does not catch it."""
+    """Raised inside a handler that should stop. `except Exception` does not catch it: it is a `BaseException`.
+
+    Attributes:
+        reason: Why the job should stop.
+    """
 
     def __init__(self, reason: StopReason) -> None:
         super().__init__(f"the job is to stop: {reason}")
@@ -74,7 +85,11 @@ class JobCancelled(BaseException):
 
 
 class Snooze(Exception):
-    """Run this job again later without counting the attempt, at most 100 times a job. Units: seconds."""
+    """Raise this to run the job again later without counting this attempt. A job can do so 100 times.
+
+    Args:
+        seconds: How long to wait.
+    """
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"snoozed for {seconds} s")
@@ -82,7 +97,12 @@ class Snooze(Exception):
 
 
 class Retry(Exception):
-    """This attempt failed; try again after the given seconds, or after the kind's own back-off."""
+    """Raise this if the attempt failed and the job should run again.
+
+    Args:
+        message: The error of the attempt.
+        after: How many seconds to wait; without it, the kind's `RetryPolicy` decides.
+    """
 
     def __init__(self, message: str, *, after: float | None = None) -> None:
         super().__init__(message)
@@ -92,11 +112,16 @@ class Retry(Exception):
     def after(
         cls, response: Response | Headers | None, message: str | None = None, *, most: float = MOST_SECONDS
     ) -> Self:
-        """Return the retry that a response asks for: after the seconds, or at the date, of its Retry-After.
+        """Return the retry that an HTTP response asks for with its header Retry-After.
 
-        A response of requests, httpx or the like, or its headers alone. One that asks for nothing, or for nonsense,
-        leaves the delay to the kind's own back-off.
-        Units: most is seconds.
+        Args:
+            response: A response of requests, httpx or the like, or only its headers. Without a valid Retry-After,
+                the kind's `RetryPolicy` decides how long to wait.
+            message: The error of the attempt; without it, the status of the response.
+            most: Wait at most this many seconds.
+
+        Returns:
+            An exception to raise.
         """
         return cls(message or _said(response), after=asked_delay(response, most))
 
@@ -108,4 +133,4 @@ def _said(response: object) -> str:
 
 
 class Fail(Exception):
-    """This job failed for good: no further attempt would succeed."""
+    """Raise this if the job failed permanently: no further attempt would succeed."""

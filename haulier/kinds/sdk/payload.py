@@ -39,12 +39,14 @@ def unexplained() -> Iterator[None]:
 
 
 class PayloadSchema(Schema):
-    """A payload's schema: unknown fields are refused, and null in an optional field counts as absent.
+    """The base of a kind's payload schema, for marshmallow's fields.
 
-    Most payloads fit, and each is checked when it comes and again when its job runs. So if a schema checks each
-    field by itself, `load` calls the fields directly. Marshmallow's own way takes two to three times as long; only a
-    payload that does not fit goes through it, to list all of its faults.
+    It refuses unknown fields, and reads null in an optional field as absent.
     """
+
+    # Each payload is checked when it arrives and again when its job runs, and most are valid. So if a schema checks
+    # each field by itself, `load` calls the fields directly. Marshmallow's own way takes two to three times as long;
+    # only an invalid payload goes through it, to list all of its errors.
 
     class Meta:
         """The option is set here, and not only when loading, so that the published schema has it too."""

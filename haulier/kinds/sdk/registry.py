@@ -19,18 +19,25 @@ from haulier.kinds.sdk.payload import check_storable, explain
 from haulier.kinds.sdk.secret_fields import secret_fields, secret_texts
 
 Handler = Callable[[JobContext, dict[str, Json]], Json]
+"""A function that runs a job: it takes the context and the checked payload, and returns any JSON as the result."""
 Check = Callable[[Config], str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of job: its name, the schema of its payload, and its handler.
+    """A registered kind of job. The decorator `kind` makes it.
 
-    `needs` names the fields of Config that must be set, e.g. ("smtp_url", "mail_from"). `check` is called at start when
-    all of them are; it raises ConfigError if one is wrong, or returns a warning. isolated runs jobs in a child process,
-    which sees no setting that may hold a secret but those in needs and reads. reads names fields of Config that the
-    kind can do without ("storage_url") and variables of the environment ("AWS_*").
-    Units: timeout is seconds; None means that a run may last for ever.
+    Attributes:
+        name: The name that jobs are enqueued by.
+        schema: Checks the payload.
+        run: The handler.
+        timeout: How many seconds a run may take; None for no limit.
+        retry: How long to wait between attempts.
+        needs: Settings that must be set, such as `("smtp_url", "mail_from")`.
+        check: Called at start if all of `needs` are set.
+        isolated: Whether each job runs in a child process.
+        reads: Settings and environment variables that an isolated kind sees as well, such as `"AWS_*"`.
+        module: The module that a child process imports to get this kind.
     """
 
     name: str
@@ -42,29 +49,33 @@ class Kind:
     check: Check | None = None
     isolated: bool = False
     reads: tuple[str, ...] = ()
-    # The module that a child process imports to get this kind.
     module: str = ""
 
     def load(self, payload: dict[str, Json]) -> dict[str, Json]:
-        """Return the payload, checked and with its defaults. Raises: marshmallow's ValidationError."""
+        """Return the payload, checked and with its defaults.
+
+        Raises:
+            ValidationError: The payload does not match the schema. The exception is marshmallow's.
+        """
         check_storable(payload)
         loaded: dict[str, Json] = self.schema.load(payload)
         return loaded
 
     def secrets_of(self, job: Job) -> tuple[str, ...]:
-        """Return what the job's secret fields hold, in all forms in which a text may quote it; mostly nothing."""
+        """Return the secrets of the job's payload, in each form in which a text may quote them."""
         tree = secret_fields(self.schema)
         return () if tree is None else secret_texts(job.payload, tree)
 
     def missing_settings(self, config: Config) -> list[str]:
-        """Return the names, as in the environment, of the settings that this kind needs and that are not set."""
+        """Return the environment variables that this kind needs and that are not set."""
         return [need.upper() for need in self.needs if not getattr(config, need)]
 
     def perform(self, context: JobContext) -> Json:
-        """Run the context's job and return the handler's result.
+        """Run the job of the context, and return the handler's result.
 
-        Raises: Fail for a missing setting or a payload that does not fit the schema (any more), and whatever the
-                handler raises.
+        Raises:
+            Fail: A setting is missing, or the payload does not match the schema.
+            Exception: Whatever the handler raises.
         """
         if missing := self.missing_settings(context.settings):
             raise Fail(f"{self.name} needs {' and '.join(missing)}, which is not set")
@@ -91,7 +102,24 @@ def kind(  # noqa: PLR0913  # each is one thing that an author may say of a kind
     isolated: bool = False,
     reads: tuple[str, ...] = (),
 ) -> Callable[[Handler], Handler]:
-    """Register the decorated function of (context, payload) as the handler of this kind."""
+    """Register the decorated function as the handler of a kind.
+
+    Args:
+        name: The name that jobs are enqueued by, such as `send_email`.
+        schema: Checks each payload, when its job is enqueued and again before it runs.
+        timeout: How many seconds a run may take; without it, a run may last for ever.
+        retry: How long to wait between attempts.
+        needs: Settings that must be set, as fields of the configuration, such as `("smtp_url", "mail_from")`.
+            If one is missing, jobs of this kind fail.
+        check: Called at start with the configuration if all of `needs` are set. It raises ConfigError if a setting is
+            wrong, or returns a warning.
+        isolated: Run each job in a child process, which sees only those secret settings that `needs` and `reads` name.
+        reads: Settings that the kind can do without, such as `"storage_url"`, and environment variables, such as
+            `"AWS_*"`.
+
+    Raises:
+        ConfigError: The name is invalid, or another module registers it too.
+    """
     if not re.fullmatch(NAME_PATTERN, name):
         raise ConfigError(f"{name!r} is not a valid name for a kind ({NAME_PATTERN})")
 
