@@ -24,7 +24,7 @@ FILES = {
 STEPS = """\
 1. pip install 'haulier[server,local]' pytest && python -m pytest test_kinds.py
 2. HAULIER_KINDS=kinds haulier run  # and look at http://127.0.0.1:8080/docs
-3. Commit, set what .env.example names on your platform, and push: the Procfile says the rest"""
+3. Commit, set the variables of .env.example on your platform, and push: the Procfile has the commands"""
 
 
 @click.command("init", cls=Command, example="haulier init shop")

@@ -55,7 +55,7 @@ class InvalidTransition(HaulierError):
     """The job's state does not allow this."""
 
     def __init__(self, job_id: UUID, status: JobStatus, action: str) -> None:
-        super().__init__(f"invalid state transition for job {job_id}: cannot {action} when status={status}")
+        super().__init__(f"cannot {action} job {job_id}: its status is {status}")
 
 
 class NotRetryable(HaulierError):

@@ -143,7 +143,7 @@ def test_goes_on_after_one_that_is_refused_and_says_so_by_its_code(run: Run, job
     assert none.code == 6
     assert [line.split(" (")[0] for line in none.err.splitlines()] == [
         f"haulier: {host}: job {ABSENT} not found",
-        f"haulier: {host} refuses: invalid state transition for job {job}: cannot cancel when status=cancelled",
+        f"haulier: {host} refuses: cannot cancel job {job}: its status is cancelled",
     ]
     assert run("jobs", "cancel", ABSENT).code == 3
     assert run("jobs", "retry", run("enqueue", "summarize_text", SUMMARY).out.strip()).code == 1

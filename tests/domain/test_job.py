@@ -68,7 +68,7 @@ def test_errors_name_the_job_and_what_was_wrong():
 
     refused, missing = InvalidTransition(job_id, JobStatus.SUCCEEDED, "cancel"), JobNotFound(job_id)
 
-    assert f"{job_id}: cannot cancel when status=succeeded" in str(refused)
+    assert f"cannot cancel job {job_id}: its status is succeeded" in str(refused)
     assert str(missing) == f"job {job_id} not found"
     assert isinstance(refused, HaulierError)
     assert isinstance(missing, HaulierError)

@@ -116,7 +116,7 @@ ERROR_EXAMPLES: list[tuple[int, str, str, Json]] = [
     (403, "forbidden", "this API key lacks the scope operate", None),
     (404, "not_found", f"{_JOB} not found", None),
     (405, "method_not_allowed", "method not allowed", None),
-    (409, "conflict", f"invalid state transition for {_JOB}: cannot cancel when status=succeeded", None),
+    (409, "conflict", f"cannot cancel {_JOB}: its status is succeeded", None),
     (413, "too_large", "the body is too long: at most 1048576 bytes are allowed", None),
     (415, "unsupported_media_type", f"the body's Content-Type must be {JSON_TYPE}, in UTF-8 and not compressed", None),
     (422, "validation", f"the request is invalid: payload.to: {_MISSING}", {"payload": {"to": [_MISSING]}}),

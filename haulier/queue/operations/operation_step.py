@@ -183,7 +183,7 @@ def _act_on(conn: Connection, step: Step, ids: str, how_many: int, place: int) -
     # Fewer: a trigger has dropped one, which would be lost. More: somebody has inserted another job with an id, and
     # nobody knows which was meant.
     if done != how_many:
-        raise RowRefused(f"of {how_many} jobs {done} were acted on")
+        raise RowRefused(f"{done} jobs were changed instead of {how_many}")
 
 
 def _ended(step: Step, turn: Row, acted: _Acted, others: Sequence[UUID]) -> dict[str, Any]:
