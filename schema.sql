@@ -33,7 +33,7 @@ BEGIN
         LOCK TABLE haulier.schema_version IN SHARE ROW EXCLUSIVE MODE;
         -- Nothing below would change an existing table.
         SELECT version, to_jsonb(schema_version) ? 'fingerprint' AS is_known INTO present FROM haulier.schema_version;
-        IF NOT present.is_known THEN  -- null, and so no, where there is no row
+        IF NOT present.is_known THEN  -- null, and so no, if there is no row
             RAISE EXCEPTION 'this schema was made by a development build before version 1'
                 USING HINT = 'Create it again after DROP SCHEMA haulier CASCADE, which deletes all jobs.';
         ELSIF present.version <> wanted THEN
@@ -92,7 +92,7 @@ $do$;
 
 -- API keys ----------------------------------------------------------------------------------------------------
 
--- Who may call the API. While there is no row and HAULIER_API_KEY is not set, it is open to its own machine alone.
+-- Who may call the API. While there is no row and HAULIER_API_KEY is not set, it is open only to its own machine.
 CREATE TABLE IF NOT EXISTS haulier.api_key (
     id             text             NOT NULL,               -- as in hlr_<id>_<secret>
     name           text             NOT NULL,               -- for people
@@ -168,7 +168,7 @@ CREATE INDEX IF NOT EXISTS session_expiry ON haulier.session (expires_at);
 -- Idempotency keys --------------------------------------------------------------------------------------------
 
 -- Written in the transaction that inserts the job; kept IDEMPOTENCY_DAYS, and longer while the job is live.
--- Each API key has a key space of its own, and callers without an API key share another. All are in this one column: a
+-- Each API key has its own key space, and callers without an API key share another. All are in this one column: a
 -- client's key holds no space, so that the id of the API key and a space in front of it keep the key spaces apart.
 CREATE TABLE IF NOT EXISTS haulier.idempotency (
     key         text        NOT NULL,                       -- 'order-7', or 'hx3k9 order-7' from the API key hx3k9
@@ -186,7 +186,7 @@ CREATE INDEX IF NOT EXISTS idempotency_oldest ON haulier.idempotency (created_at
 
 -- Queues ------------------------------------------------------------------------------------------------------
 
--- The names that the API has lately accepted, so that their number can be bounded: each name and priority is a lane
+-- The names that the API has recently accepted, so that their number can be bounded: each name and priority is a lane
 -- that every worker looks at. A plain INSERT of jobs needs no row here. A name is deleted after a while without use or
 -- live jobs.
 CREATE TABLE IF NOT EXISTS haulier.queue (
@@ -316,7 +316,7 @@ CREATE TABLE IF NOT EXISTS haulier.sleeper (
 -- Schedules ---------------------------------------------------------------------------------------------------
 
 -- What is to be enqueued when. A thread of each worker looks for those that are due, one transaction for all that it
--- finds; the lock on a schedule's row is held until all is written, so that each tick is decided by one worker alone.
+-- finds; the lock on a schedule's row is held until all is written, so that only one worker decides each tick.
 CREATE TABLE IF NOT EXISTS haulier.schedule (
     name                  text        NOT NULL,
     -- A schedule that is deleted and made again has a new id, and ticks of its own.
@@ -418,7 +418,7 @@ AS $$ SELECT now() $$;
 -- Live work ---------------------------------------------------------------------------------------------------
 
 -- Whether a job may have these tags. For a row without tags no check calls it: written out, each statement that writes
--- jobs would read the twenty lengths anew.
+-- jobs would read the twenty lengths again.
 CREATE OR REPLACE FUNCTION haulier.are_tags(tags text[]) RETURNS boolean LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -487,7 +487,7 @@ CREATE TABLE IF NOT EXISTS haulier.job (
     CONSTRAINT worker_iff_running CHECK ((status = 'running') = (worker_id IS NOT NULL)),
     CONSTRAINT running_has_a_claim CHECK (worker_id IS NULL OR (claim IS NOT NULL AND started_at IS NOT NULL)),
     -- Not checked while a job runs: a claim rewrites the row but none of these columns, and the next five checks would
-    -- be a third of its cost. By its worker: each statement reads the text of every check anew, and this is half as long
+    -- be a third of its cost. By its worker: each statement reads the text of every check again, and this is half as long
     -- as status = 'running'. Names are not checked by {0,63}, which takes ten times as long as length and *.
     CONSTRAINT kind_is_a_name CHECK (worker_id IS NOT NULL OR (length(kind) <= 64 AND kind ~ '^[a-z][a-z0-9_.-]*$')),
     CONSTRAINT queue_is_a_name CHECK (worker_id IS NOT NULL OR (length(queue) <= 64 AND queue ~ '^[a-z][a-z0-9_.-]*$')),
@@ -499,7 +499,7 @@ CREATE TABLE IF NOT EXISTS haulier.job (
     CONSTRAINT run_at_in_the_calendar CHECK (run_at >= '1970-01-01+00' AND run_at < '9999-12-31+00'),
     CONSTRAINT max_attempts_from_1_to_1000 CHECK (max_attempts BETWEEN 1 AND 1000),
     CONSTRAINT timeout_from_1_to_86400_seconds CHECK (timeout_seconds BETWEEN 1 AND 86400),
-    -- Each UPDATE reads every constraint anew: with one for each column, the next two would be a third of that cost.
+    -- Each UPDATE reads every constraint again: with one for each column, the next two would be a third of that cost.
     CONSTRAINT times_in_the_calendar CHECK (
         least(created_at, updated_at, started_at) >= '1970-01-01+00'
         AND greatest(created_at, updated_at, started_at) < '9999-12-31+00'),
@@ -526,7 +526,7 @@ CREATE INDEX IF NOT EXISTS job_claimed ON haulier.job (worker_id, claim) WHERE s
 CREATE INDEX IF NOT EXISTS job_cancelled ON haulier.job (worker_id) WHERE status = 'running' AND cancel_requested;
 -- list_jobs: newest first. Without the running jobs, which are few: an entry for each would make claims a tenth dearer.
 CREATE INDEX IF NOT EXISTS job_waiting_newest ON haulier.job (created_at, id) WHERE status IN ('queued', 'retrying');
--- list_jobs: those of a group of errors that are to be tried again. A job that has not failed has no entry.
+-- list_jobs: those of a group of errors that are to be retried. A job that has not failed has no entry.
 CREATE INDEX IF NOT EXISTS job_retrying_by_error ON haulier.job (error_id, created_at, id) WHERE status = 'retrying';
 -- list_tagged: those of rare tags. Without the running jobs, which are few: claims of tagged jobs write nothing here.
 -- Without a list of pending entries: each look would read it, and now and then one INSERT would have to sort it in.
@@ -539,8 +539,8 @@ CREATE INDEX IF NOT EXISTS job_by_schedule ON haulier.job (schedule) WHERE sched
 -- Progress ----------------------------------------------------------------------------------------------------
 
 -- How far running jobs have come, as their handlers last said. A row for each claim, which only the worker that holds
--- the claim writes, once a second at most. A table of its own: as a column of `job` each write would leave a copy of the
--- payload behind, and settles would pass over the row while it is locked. It survives no longer than the claim: who
+-- the claim writes, once a second at most. Its own table: as a column of `job` each write would leave a copy of the
+-- payload behind, and settles would skip the row while it is locked. It survives no longer than the claim: who
 -- reads it asks for the job's present one.
 CREATE TABLE IF NOT EXISTS haulier.progress (
     job_id uuid             NOT NULL,
@@ -565,7 +565,7 @@ CREATE TABLE IF NOT EXISTS haulier.progress (
 -- Running jobs and lanes --------------------------------------------------------------------------------------
 
 -- The running jobs, by a bitmap scan, which reads each page of the table once at most. While somebody holds a snapshot
--- the index has a dead entry for each job that has run since. The planner counts live rows alone: it would choose a
+-- the index has a dead entry for each job that has run since. The planner counts only live rows: it would choose a
 -- plain index scan, which reads a page for each of millions of dead entries.
 CREATE OR REPLACE FUNCTION haulier.running() RETURNS TABLE (id uuid, worker_id uuid, kind text, queue text, created_at timestamptz)
 LANGUAGE sql STABLE ROWS 100
@@ -647,7 +647,7 @@ CREATE TABLE IF NOT EXISTS haulier.finished_job (
     id               uuid        NOT NULL,
     status           text        NOT NULL,
         -- succeeded         its handler returned
-        -- failed_permanent  its budget was spent, or an attempt failed for good
+        -- failed_permanent  its budget was spent, or an attempt failed permanently
         -- cancelled         somebody cancelled it
     kind             text        NOT NULL,
     queue            text        NOT NULL,
@@ -683,14 +683,14 @@ CREATE TABLE IF NOT EXISTS haulier.finished_job (
     CONSTRAINT result_iff_succeeded CHECK (result IS NULL OR status = 'succeeded')
 ) PARTITION BY RANGE (finished_at);
 
--- list_jobs: newest first; most jobs succeed, so the others need an index of their own to be found among them
+-- list_jobs: newest first; most jobs succeed, so the others need their own index to be found among them
 CREATE INDEX IF NOT EXISTS finished_job_newest ON haulier.finished_job (created_at, id);
 CREATE INDEX IF NOT EXISTS finished_job_not_succeeded ON haulier.finished_job (created_at, id)
     WHERE status <> 'succeeded';
--- numbers: what ended lately. One entry for 16 pages, since jobs are stored in the order in which they end.
+-- numbers: what ended recently. One entry for 16 pages, since jobs are stored in the order in which they end.
 CREATE INDEX IF NOT EXISTS finished_job_ended ON haulier.finished_job USING brin (finished_at)
     WITH (pages_per_range = 16);
--- list_jobs: those of a group of errors that have failed for good. No other job has an entry.
+-- list_jobs: those of a group of errors that have failed permanently. No other job has an entry.
 CREATE INDEX IF NOT EXISTS finished_job_failed_by_error ON haulier.finished_job (error_id, created_at, id)
     WHERE status = 'failed_permanent';
 -- list_tagged: those of rare tags. A job without tags has no entry.
@@ -802,7 +802,7 @@ SELECT id, status, kind, payload, queue, priority, max_attempts, timeout_seconds
     NULL::jsonb
 FROM haulier.finished_job;
 
--- At most so many of the jobs that have any of these tags; finished_at says in which table each is. By bitmap scans: the
+-- At most this many of the jobs that have any of these tags; finished_at says in which table each is. By bitmap scans: the
 -- planner does not know how common a tag is, and could read all jobs instead. One partition is read after the other, and
 -- only until there are enough; but of each all entries of the tags are.
 CREATE OR REPLACE FUNCTION haulier.tagged(wanted text[], most bigint) RETURNS TABLE (id uuid, finished_at timestamptz)
@@ -831,7 +831,7 @@ CREATE TABLE IF NOT EXISTS haulier.rollup (
     kind      text        NOT NULL,
     arrived   integer     NOT NULL DEFAULT 0,               -- jobs created
     succeeded integer     NOT NULL DEFAULT 0,
-    failed    integer     NOT NULL DEFAULT 0,               -- for good
+    failed    integer     NOT NULL DEFAULT 0,               -- permanently
     cancelled integer     NOT NULL DEFAULT 0,
     attempts  bigint      NOT NULL DEFAULT 0,               -- of the jobs that ended
     -- Histograms of those that succeeded or failed, each a number whose digits, taken by twelves, say how many jobs are in
@@ -929,8 +929,8 @@ CREATE TABLE IF NOT EXISTS haulier.error_count (
     minute   timestamptz NOT NULL,                          -- when it began; of a longer step: when that began
     queue    text        NOT NULL,
     source   integer     NOT NULL,                          -- pg_backend_pid(); 0: all of them; -300, …: of 300 s
-    failed   integer     NOT NULL,                          -- for good
-    retried  integer     NOT NULL,                          -- to be tried again
+    failed   integer     NOT NULL,                          -- permanently
+    retried  integer     NOT NULL,                          -- to be retried
 
     CONSTRAINT error_count_pkey PRIMARY KEY (error_id, minute, queue, source)
 ) WITH (
@@ -977,7 +977,7 @@ CREATE TABLE IF NOT EXISTS haulier.operation (
     filter         jsonb          NOT NULL,
     changes        jsonb          NOT NULL DEFAULT '{}',    -- queue, priority; run_at or delay_seconds
     queues         text[],                                  -- of the caller: for ever part of the filter
-    spread_seconds integer        NOT NULL DEFAULT 0,       -- jobs become due over so long
+    spread_seconds integer        NOT NULL DEFAULT 0,       -- jobs become due over this long
     actor          text,                                    -- as in `audit`
     status         text           NOT NULL DEFAULT 'waiting',
     as_of          timestamptz    NOT NULL,
@@ -998,7 +998,7 @@ CREATE TABLE IF NOT EXISTS haulier.operation (
     cursor_at      timestamptz,
     cursor_id      uuid,
     walked_at      timestamptz,                             -- when it came to its end
-    later          uuid[]         NOT NULL DEFAULT '{}',    -- jobs that were locked: they are tried again at the end
+    later          uuid[]         NOT NULL DEFAULT '{}',    -- jobs that were locked: they are retried at the end
     next_at        timestamptz    NOT NULL,                 -- nothing is done before
     tries          integer        NOT NULL DEFAULT 0,       -- that failed, one after the other
     waits_since    timestamptz,                             -- the first of those that the database refused for now
@@ -1202,7 +1202,7 @@ $$;
 
 -- Partitions --------------------------------------------------------------------------------------------------
 
--- Only the owner may add and drop partitions, and a worker has to do so every hour. Under a role of its own it calls these
+-- Only the owner may add and drop partitions, and a worker has to do so every hour. Under its own role it calls these
 -- functions. They find out by themselves what is missing and what has expired, so that a caller can do nothing else.
 
 -- Add the next partition, and return its name. Processes that change the schema or add a partition take turns, by a lock on
@@ -1343,7 +1343,7 @@ $$;
 
 -- The API may pause at most 1,000 queues, because each claim reads all pauses; and only on record.
 
--- Let no job of a queue start before a time; null: before it is resumed. What runs goes on. Return `paused`, or why not:
+-- Let no job of a queue start before a time; null: before it is resumed. What runs continues. Return `paused`, or why not:
 -- `past` if that time has come, `full` if a thousand others are paused.
 -- A notification makes each worker give back the jobs of the queue that it has claimed and not started, and look for lanes
 -- again. Workers that it does not reach do so half a second later.
@@ -1860,7 +1860,7 @@ $$;
 
 -- The API may let a worker claim no more, on record, and write nothing else of workers.
 
--- Let a worker claim no more, or claim again; what it runs goes on. Return whether there is such a worker.
+-- Let a worker claim no more, or claim again; what it runs continues. Return whether there is such a worker.
 CREATE OR REPLACE FUNCTION haulier.quiet_worker(quieted uuid, is_quiet boolean, by_whom text) RETURNS boolean
 LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp

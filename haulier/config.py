@@ -25,7 +25,7 @@ SECRET_NAMES = ("password", "secret", "token", "authorization", "cookie", "api_k
 
 
 def _setting(default: object, read: Callable[[_Reader, str], object], *, name: str = "", is_shown: bool = True) -> Any:
-    """Return the field of a setting, whose name is that of the field in capitals unless one is given."""
+    """Return the field of a setting, named as the field in capitals unless a name is given."""
     return field(default=default, repr=is_shown, metadata={"name": name, "read": read})
 
 
@@ -134,7 +134,7 @@ class Config:
 
     @property
     def direct_url(self) -> str:
-        """Return the database's address for what needs a session of its own, as LISTEN does: the one without a pool."""
+        """Return the database's address for what needs its own session, as LISTEN does: the one without a pool."""
         return self.database_direct_url or self.database_url
 
     @property
@@ -144,7 +144,7 @@ class Config:
 
     @property
     def is_loopback(self) -> bool:
-        """Return whether the API listens on this machine's loopback address alone; a proxy may still let others in."""
+        """Return whether the API listens only on this machine's loopback address; a proxy may still let others in."""
         return is_loopback(self.host)
 
     def withheld(self, needed: Collection[str]) -> Config:
@@ -228,7 +228,7 @@ def is_loopback(host: str) -> bool:
 
 
 def keep_metrics_in(folder: str | None) -> None:
-    """Set the folder of shared counts, or none, for prometheus_client, which reads it from the environment alone."""
+    """Set the folder of shared counts, or none, for prometheus_client, which reads it only from the environment."""
     for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
         os.environ.pop(name, None)
     if folder is not None:

@@ -78,7 +78,7 @@ def _without_waiting(file: int) -> int:
     mode = os.fstat(file).st_mode
     if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
         return file
-    # Opened anew, since the flag belongs to what is opened: programs that handlers start write to the given one, and
+    # Opened again, since the flag belongs to what is opened: programs that handlers start write to the given one, and
     # few bear a write that fails. Sockets and other users' pipes cannot be opened, and only Linux can do this.
     with suppress(OSError):
         return os.open(f"/proc/self/fd/{file}", os.O_WRONLY | os.O_NONBLOCK)

@@ -21,7 +21,7 @@ SIGNALS = STOP_SIGNALS | {signal.SIGCHLD}
 # A process that lived for less than this died at its start, and its successor may too: each successor comes later.
 EARLY_SECONDS = 10.0
 FIRST_PAUSE_SECONDS = 1.0
-# So many times in a row the system may refuse a process: what it lacks, the platform may have if it starts all anew.
+# This many times in a row the system may refuse a process: what it lacks, the platform may have if it starts all again.
 MOST_REFUSALS = 5
 # A process ends itself 3 s past its time to stop (haulier/worker/process.py). This process kills one that does not,
 # a second before the platform would kill everything.
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A process in its place. `place` counts from 1."""
+    """A process and its place, which counts from 1."""
 
     place: int
     name: str

@@ -1,10 +1,10 @@
-"""Whether anything that is pinned has a known vulnerability, by pip-audit in an environment of its own.
+"""Whether anything that is pinned has a known vulnerability, by pip-audit in its own environment.
 
     python tools/audit.py [--if-reachable]
 
 Leaves with 0 if all is well, 1 for a vulnerability, and 2 if nothing was checked. With --if-reachable the last is
-said, and is no failure: a check that needs the internet must not stand in the way of work without it. pip-audit and all
-that it needs are pinned with their hashes, as everything else is, and installed by the pip of tools/vendor.
+said, but is not a failure: a check that needs the internet must not stand in the way of work without it. pip-audit and
+all that it needs are pinned with their hashes, as everything else is, and installed by the pip of tools/vendor.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ INSTALL_SECONDS, AUDIT_SECONDS, CONNECT_SECONDS = 60, 60, 5
 def judge(report: dict[str, Any]) -> tuple[int, list[str]]:
     """Return the exit code and what to say, of pip-audit's report.
 
-    pip-audit finds no fault with a package that the index does not know; of such alone nothing is known.
+    pip-audit finds no fault with a package that the index does not know; only of such packages nothing is known.
     """
     packages = {(each["name"], each.get("version")): each for each in report["dependencies"]}.values()
     checked = [each for each in packages if "skip_reason" not in each]

@@ -47,7 +47,7 @@ def main():
     check_platform()
     if not os.access(VENV_PYTHON, os.X_OK):
         print("Creating .venv with Python", platform.python_version(), flush=True)
-        # Without pip, since Debian's venv can make none (its ensurepip is a package of its own): ours is in vendor/.
+        # Without pip, since Debian's venv can make none (its ensurepip is a separate package): ours is in vendor/.
         run([sys.executable, "-m", "venv", "--clear", "--without-pip", VENV], "cannot create .venv")
     print("Installing", os.path.basename(requirements), "into .venv", flush=True)
     install(requirements)
@@ -131,7 +131,7 @@ def checked_pip():
     """Return the path of the vendored pip, which is what it was when its hash was written down; or stop."""
     found = read(PIP)
     if found is None or hashlib.sha256(found).hexdigest() != PIP_SHA256:
-        stop(PIP + " is not the file that tools/bootstrap.py names: take it from the repository anew")
+        stop(PIP + " is not the file that tools/bootstrap.py names: take it from the repository again")
     return PIP
 
 

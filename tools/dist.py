@@ -23,7 +23,7 @@ SOURCES = (
     *("haulier", "app", "schema.sql", "grants.sql"),
     *("setup.cfg", "pyproject.toml", "MANIFEST.in", "README.md", "CHANGELOG.md", "LICENSE"),
 )
-# All that is built is of this time: the second day that a zip file can tell. Units: seconds.
+# All that is built is of this time: the second day that a zip file can hold. Units: seconds.
 EPOCH = 315_619_200
 # setuptools-scm takes the version from it, before it looks anywhere else.
 VERSION_SETTING = "SETUPTOOLS_SCM_PRETEND_VERSION_FOR_HAULIER"

@@ -42,7 +42,7 @@ PYTHON = """\
 
 
 def main() -> None:
-    """Write the pages anew."""
+    """Write the pages again."""
     shutil.rmtree(PAGES, ignore_errors=True)
     shutil.copytree(ROOT / "docs", PAGES)
     shutil.copy(SHIM, PAGES)

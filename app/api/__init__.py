@@ -33,7 +33,7 @@ from .openapi.document import document, make_api
 
 
 def build(config: Config) -> App:
-    """Return the application of the API alone. Raises: ConfigError for a kind that cannot be loaded."""
+    """Return the application with only the API. Raises: ConfigError for a kind that cannot be loaded."""
     return make(config, register, _register_home)
 
 
@@ -42,7 +42,7 @@ def _register_home(app: App, _: Service) -> None:
 
 
 def register(app: App, service: Service) -> None:
-    """Add the API to the application, but for `/`, where the dashboard would be."""
+    """Add the API to the application, but for `/`, which is for the dashboard."""
     create_job = CreateJobRequest(service.kinds)
     app.extensions["haulier_enqueuing"] = Enqueuing(create_job, service.queue_names)
     metrics.register(app)

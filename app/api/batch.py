@@ -69,7 +69,7 @@ blp = Blueprint("batch", __name__)
 
 UNEXPLAINED = f"the request is invalid (details are given for the first {MAX_EXPLAINED} refused jobs)"
 
-# Returns the JSON of one item; an error that it raises concerns this item alone.
+# Returns the JSON of one item; an error that it raises concerns only this item.
 Item = Callable[[], Json]
 
 
@@ -151,7 +151,7 @@ def _all_or_nothing(items: Iterator[Item]) -> Response:
     faults: dict[str, Invalid] = {}
     unread = 0
     for index, item in enumerate(items):
-        # Later items are no longer checked, but the loop goes on, so that bad JSON further on is still found.
+        # Later items are no longer checked, but the loop continues, so that bad JSON further on is still found.
         if len(faults) == MAX_EXPLAINED:
             unread += 1
             continue

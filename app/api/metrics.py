@@ -225,7 +225,7 @@ class _Kept:
 
 
 class Exposition:
-    """The metrics of one application, collected anew after some seconds, by one thread at a time."""
+    """The metrics of one application, collected again after some seconds, by one thread at a time."""
 
     def __init__(self) -> None:
         self.requests = CollectorRegistry()

@@ -66,7 +66,7 @@ def body() -> bytes:
             read = request.get_data(cache=False)
     except RequestEntityTooLarge:
         raise _too_large(most) from None
-    # WSGI does not define what a server's stream may raise, and gunicorn has a dozen errors for chunks alone.
+    # WSGI does not define what a server's stream may raise, and gunicorn has a dozen errors just for chunks.
     except Exception as error:
         raise Malformed(f"the body broke off: {error}") from None
     if len(read) > most:

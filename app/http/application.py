@@ -50,13 +50,13 @@ class App(Flask):
     json_provider_class = _Printer
     response_class = _Response
     longer_bodies: dict[tuple[str, str], int]
-    # The entrances of a path each, and of all below it, in the place of the API's.
+    # The entrances of a path each, and of all below it, instead of the API's.
     entrances: dict[str, auth.Entrance]
     # Counts an answered request.
     count: request_log.Count
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """Return what finds the view, by the path alone; werkzeug's own way also parses the Host, for redirects.
+        """Return what finds the view, only by the path; werkzeug's own way also parses the Host, for redirects.
 
         Raises: EmptySegment.
         """

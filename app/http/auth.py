@@ -76,7 +76,7 @@ def _is_added(key: str) -> bool:
 def check_neighbour(environ: WSGIEnvironment, bound: str) -> None:
     """Return if the request comes from a program of this machine and not from a web page. Raises: Forbidden."""
     host = environ.get("HTTP_HOST", "")
-    # Under a name of its own that resolves to this machine, a stranger's page would count as the same origin.
+    # Under its own name that resolves to this machine, a stranger's page would count as the same origin.
     if not is_local_host(host, bound):
         raise Forbidden(
             f"without API keys the service answers only localhost, and the header Host names another host: {MAKE_A_KEY}"
@@ -127,7 +127,7 @@ class Caller:
         return None if self.key is None or self.key.queues is None else sorted(self.key.queues)
 
     def scoped(self, idempotency_key: str) -> str:
-        """Return the idempotency key as it is stored: each API key has a space of its own."""
+        """Return the idempotency key as it is stored: each API key has its own space."""
         return idempotency_key if self.id is None else f"{self.id} {idempotency_key}"
 
     @property
@@ -279,7 +279,7 @@ class Door:
         """Return whether the caller needs no key. Raises: Unauthorized if the request came through a proxy."""
         if not self._config.is_loopback or self.own is not None:
             return False
-        # The settings alone do not tell: gunicorn's command line may have it listen elsewhere.
+        # The settings are not enough: gunicorn's command line may have it listen elsewhere.
         if not is_of_this_machine(environ.get("REMOTE_ADDR", "")) or self._any_key():
             return False
         if sign := sign_of_proxy(environ):
@@ -349,7 +349,7 @@ class _Api:
         current = current_request()
         token = bearer_in(current.environ.get("HTTP_AUTHORIZATION", ""))
         if route.takes_metrics_token and self._metrics_token is not None:
-            # METRICS_TOKEN is required on loopback and with AUTH=off as well; an API key does in its place.
+            # METRICS_TOKEN is required on loopback and with AUTH=off as well; an API key works, too.
             if hmac.compare_digest(token.encode(), self._metrics_token.encode()):
                 return
         elif door.is_open(current.environ):

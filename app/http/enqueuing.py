@@ -42,7 +42,7 @@ class Enqueuing:
         return _draft(self.create_job.load(data), idempotency_key)
 
     def schedule(self, name: str, data: Json) -> AskedSchedule:
-        """Return the schedule of a request, its job checked as that of a call. Raises: Invalid; Forbidden; TooLarge."""
+        """Return the schedule of a request, its job checked as for a call. Raises: Invalid; Forbidden; TooLarge."""
         try:
             check_name(name)
         except ValidationError as error:

@@ -26,7 +26,7 @@ KNOWN_SECONDS = 5.0
 # not looked up again for this long.
 TRIED_SECONDS = 0.2
 # Clients can make up ids, so failed look-ups are limited: of one address this many a second, and this many at once.
-# Beyond that the ids of all keys, read once in TRIED_SECONDS, tell whether to look: guesses never keep a good key out.
+# Beyond that the ids of all keys, read once in TRIED_SECONDS, show whether to look: guesses never keep a good key out.
 GUESSES_PER_SECOND, MOST_GUESSES = 50.0, 500.0
 # While the database is away known keys stay good, and the database is asked again after this.
 AGAIN_SECONDS = 1.0
@@ -168,7 +168,7 @@ class Keyring:
 
 @dataclass(slots=True)
 class _Budget:
-    """The part of a key's rate that one process has borrowed; it asks for as much as it lately used in a second."""
+    """The part of a key's rate that one process has borrowed; it asks for as much as it recently used in a second."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     left: int = 0

@@ -25,7 +25,7 @@ from .auth import caller
 from .filtering import secret_places
 from .service import service
 
-# So many jobs are read at once: each may have a payload of 256 KB.
+# This many jobs are read at once: each may have a payload of 256 KB.
 JOBS_AT_ONCE = 25
 
 
@@ -40,7 +40,7 @@ def as_shown(job: StoredJob) -> StoredJob:
     try:
         return _masked(job, tree)
     except RecursionError:
-        # Somebody has inserted it by SQL: no request may be nested so deep. Nobody can tell what of it is secret.
+        # Somebody has inserted it by SQL: no request may be nested so deep. Nobody knows what of it is secret.
         return _all_masked(job)
 
 
@@ -178,7 +178,7 @@ def _all_masked(job: StoredJob) -> StoredJob:
 
 
 def _in_fields(value: Json, names: tuple[str, ...], secrets: tuple[str, ...]) -> Json:
-    """Return the value masked; with names, in these fields of the object, or of each object of a list, alone."""
+    """Return the value masked; with names, only in these fields of the object, or of each object of a list."""
     if not names:
         return without_in(value, secrets)
     if isinstance(value, list):

@@ -20,7 +20,8 @@ from .auth import caller
 from .masking import as_shown, filter_as_shown
 from .service import service
 
-# If no worker lives, each look at an operation does this many jobs. If its process dies, another look goes on soon.
+# If no worker is running, each look at an operation does this many jobs. If its process dies, another look continues
+# soon.
 WATCHED_JOBS, WATCHED_SECONDS = 250, 5.0
 
 
@@ -53,7 +54,7 @@ def start(conn: Connection, order: Order, *, as_of: datetime | None) -> Operatio
 
 
 def start_once(conn: Connection, order: Order, *, as_of: datetime) -> tuple[Operation, bool]:
-    """Have the order carried out, and tell that it is new; or return what was started from this preview before.
+    """Have the order carried out, and return that it is new; or return what was started from this preview before.
 
     Raises: as `start`.
     """
@@ -84,7 +85,7 @@ def cancel(conn: Connection, operation_id: UUID) -> Operation:
 
 
 def resume(conn: Connection, operation_id: UUID) -> Operation:
-    """Have the operation go on. Raises: OperationNotFound; Forbidden; OperationConflict."""
+    """Have the operation continue. Raises: OperationNotFound; Forbidden; OperationConflict."""
     check_action(find(conn, operation_id).action)
     return operation_as_shown(ops.resume_operation(conn, operation_id, actor=caller().id))
 

@@ -1,7 +1,7 @@
 """The names of queues that one process knows, and the bound on how many there may be.
 
 Every queue has lanes that each worker has to look at. A name that is new gets a row in `queue`, and the number of rows
-of an API key is bounded; a name whose row this process has lately seen costs nothing.
+of an API key is bounded; a name whose row this process has recently seen costs nothing.
 """
 
 from __future__ import annotations

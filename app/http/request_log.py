@@ -55,7 +55,7 @@ ON_PAGES = (
 def with_standard(sent: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return the headers of a response, with the standard ones added; a page is known by its content type.
 
-    A page that brings a policy of its own keeps what it brings.
+    A page that brings its own policy keeps what it brings.
 
     Pairs of name and value, as in WSGI; adding them in werkzeug takes ten times as long.
     """
@@ -98,7 +98,7 @@ def around(app: WSGIApplication, count: Count) -> WSGIApplication:
             _write_line(environ, status, seconds)
             return start_response(status, [*with_standard(sent), ("X-Request-Id", request_id)], *rest)
 
-        # Unbound at the end: gunicorn's threads live on, and the next request's first lines must not carry this id.
+        # Unbound at the end: gunicorn's threads are reused, and the next request's first lines must not carry this id.
         with logs.bound(request_id=request_id):
             return app(environ, start)
 

@@ -65,7 +65,7 @@ Routes = Mapping[tuple[str, str], Route]
 
 # A path that does not exist needs a key too, so that a caller without one does not learn which paths exist.
 NO_ROUTE = Route(Entry.ANY_KEY)
-# A view that states nothing is for ADMIN alone: a forgotten `needs` must not open it.
+# A view that states nothing is only for ADMIN: a forgotten `needs` must not open it.
 UNSAID = Route(Scope.ADMIN)
 
 

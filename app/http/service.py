@@ -29,7 +29,7 @@ class CheckedDatabase:
         self._fits = False
 
     def connection(self) -> AbstractContextManager[Connection]:
-        """Give a connection for the block alone. Raises: DatabaseUnavailable; SchemaMismatch."""
+        """Give a connection that only the block uses. Raises: DatabaseUnavailable; SchemaMismatch."""
         return self._pool.connection() if self._fits else self._checked()
 
     @contextmanager
@@ -67,7 +67,7 @@ def service() -> Service:
 
 
 def connection() -> AbstractContextManager[Connection]:
-    """Give a connection to the database for the block alone. Raises: DatabaseUnavailable; SchemaMismatch."""
+    """Give a connection to the database that only the block uses. Raises: DatabaseUnavailable; SchemaMismatch."""
     if "door_error" in g:
         raise g.door_error
     return service().database.connection()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from haulier.postgres.statements import Connection
     from haulier.queue.schedules.schedule_file import Step
 
-# So many faults of a file are printed, and so much of each.
+# This many faults of a file are printed, and this much of each.
 MOST_FAULTS, LONGEST_FAULT = 100, 1000
 DONE = {"create": "created", "change": "changed", "remove": "removed", "leave": "left as it is"}
 WOULD = {"create": "would create", "change": "would change", "remove": "would remove", "leave": "would leave as it is"}

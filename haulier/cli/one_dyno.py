@@ -21,7 +21,7 @@ from haulier.logs import setup
 from haulier.processes import EARLY_SECONDS, SIGNALS, STOPPED, Child, Processes, how, leave
 
 WEB, WORKER = 1, 2
-# So many times in a row it may die right at its start. The pauses before are 1 + 2 + 4 + 4 s.
+# This many times in a row it may die right at its start. The pauses before are 1 + 2 + 4 + 4 s.
 MOST_EARLY_DEATHS = 5
 # The first that an inherited listener has, as systemd hands one on.
 LISTENER = 3
@@ -87,7 +87,7 @@ class OneDyno(Processes):
         super().stop(code)
 
     def started(self, child: Child) -> None:
-        """Note its group, and tell the API of the worker."""
+        """Note its group, and the worker for the API."""
         # Here as well as there: whoever comes first.
         with suppress(OSError):
             os.setpgid(child.pid, child.pid)

@@ -66,7 +66,7 @@ class ApiKey:
 
     def has_hash(self, given: bytes) -> bool:
         """Return whether this is the hash of a token of the key."""
-        # Both are compared in any case, so that the time does not tell which one matched.
+        # Both are compared in any case, so that the time does not reveal which one matched.
         return any([hmac.compare_digest(given, kept) for kept in self.hashes])
 
     def may(self, scope: Scope) -> bool:

@@ -175,7 +175,7 @@ class TooFewAttempts(HaulierError):
 
 
 class KeysNotAllowed(HaulierError):
-    """The role of this process may not write API keys. `command` is what does so in its place."""
+    """The role of this process may not write API keys. `command` is the command to use instead."""
 
     def __init__(self, command: str) -> None:
         super().__init__(

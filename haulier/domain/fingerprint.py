@@ -9,9 +9,9 @@ from typing import NamedTuple
 # What stands for each part that differs from job to job.
 LEFT_OUT = "…"
 MOST_CHARACTERS = 500
-# So much of the first line is read: what is left out may be long.
+# This much of the first line is read: what is left out may be long.
 _READ_CHARACTERS = 4 * MOST_CHARACTERS
-# Further passes over a text: nearly always one, which finds nothing.
+# Further rounds over a text: nearly always one, which finds nothing.
 _MOST_PASSES = 8
 # The text of what has no fingerprint of its own, since its kind has had too many.
 OTHER_TEXT = "other errors"
@@ -103,7 +103,7 @@ def id_text(error_id: int) -> str:
 
 
 def read_id(text: str) -> int:
-    """Return the id that the 16 hex digits tell. Raises: ValueError."""
+    """Return the id of the 16 hex digits. Raises: ValueError."""
     if not re.fullmatch(ID_PATTERN, text):
         raise ValueError("not 16 hex digits")
     number = int(text, 16)

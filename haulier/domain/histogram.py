@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 # Bucket b holds what lasts from 2^(b/3) to 2^((b+1)/3) ms. From 60 us, less than which no run takes, to 49 days.
 LEAST_BUCKET, MOST_BUCKET = -12, 96
-# A histogram is stored as a number: so many digits for each bucket, the last ones for LEAST_BUCKET. No bucket ever gets
-# so many jobs that they overflow into the next.
+# A histogram is stored as a number: this many digits for each bucket, the last ones for LEAST_BUCKET. No bucket ever
+# gets so many jobs that they overflow into the next.
 DIGITS = 12
 _RATIO = 2 ** (1 / 3)
 # The value in a bucket that is wrong by the same share at both ends: 11.5 %. The middle, or an interpolation between

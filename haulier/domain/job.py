@@ -1,7 +1,7 @@
 """The job, as it is asked for (NewJob) and as it is kept (Job), and the states between which it moves.
 
     (enqueue) ──▶ queued ──claim──▶ running ──complete──▶ succeeded
-                    ▲                │  │  └──fail, budget spent or for good──▶ failed_permanent
+                    ▲                │  │  └──fail, budget spent or permanent──▶ failed_permanent
                     │                │  └──fail──▶ retrying ──claim──▶ running
                     └─release/snooze─┘
     queued, retrying ──cancel──▶ cancelled;  running ──cancel──▶ (flag) ──any way out──▶ cancelled

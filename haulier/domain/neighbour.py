@@ -1,4 +1,4 @@
-"""Whether a request comes from a program on this machine, as far as its headers tell."""
+"""Whether a request comes from a program on this machine, as far as its headers show."""
 
 from __future__ import annotations
 

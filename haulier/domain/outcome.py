@@ -35,7 +35,7 @@ class Outcome:
     """One way out of `running`, made storable before it reaches the database.
 
     `result` is JSON text of at most 64 KiB; error is clean text of at most 4 KiB.
-    Units: delay and backoff are seconds; a FAIL without delay is for good, a RELEASE without one keeps its run_at.
+    Units: delay and backoff are seconds; a FAIL without delay is permanent, a RELEASE without one keeps its run_at.
     """
 
     verb: Verb
@@ -46,7 +46,7 @@ class Outcome:
 
     @classmethod
     def complete(cls, result: Json = None) -> Outcome:
-        """Return success with this result, or failure for good if the result cannot be stored."""
+        """Return success with this result, or a permanent failure if the result cannot be stored."""
         if result is None:
             return _DONE
         try:
@@ -66,7 +66,7 @@ class Outcome:
 
     @classmethod
     def fail(cls, error: str, delay: float, backoff: float | None = None) -> Outcome:
-        """Return a failed attempt, tried again after the delay while the budget lasts."""
+        """Return a failed attempt, retried after the delay while the budget lasts."""
         return cls(Verb.FAIL, error=clean(error), delay=delay, backoff=backoff)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The Accept header of a scraper: prometheus_client does not check it, and raises if a version is no number."""
+"""The Accept header of a scraper: prometheus_client does not check it, and raises if a version is not a number."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def duration(seconds: float | None) -> str:
 
 
 def cut(text: str, most: int) -> str:
-    """Return the text, or of a longer one at most so many characters, of which the last says that there is more."""
+    """Return the text, or of a longer one at most this many characters, of which the last says that there is more."""
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 

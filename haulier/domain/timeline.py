@@ -71,7 +71,7 @@ class Facts:
 
     `claims` counts every claim, attempts the charged ones. failed and done are the last ones, oldest first; `more_done`
     is true if older acts are left out. `has_worker` is true if a worker runs it or, once it has ended, ended its last
-    run; worker is its name, if that is still known. schedule and scheduled_for tell of the tick that enqueued the job;
+    run; worker is its name, if that is still known. schedule and scheduled_for name the tick that enqueued the job;
     None: none did.
     """
 
@@ -108,7 +108,7 @@ class Step:
     """One step, of which most fields are None.
 
     What is a What or the name of an act. A wait begins at `at`; due_at is its end as it was planned, if that is known;
-    without seconds it goes on. count is how many runs are not kept. schedule and scheduled_for tell of the tick that
+    without seconds it continues. count is how many runs are not kept. schedule and scheduled_for name the tick that
     enqueued the job.
     Units: seconds is how long a run or a wait took, late_seconds how long after its tick the job was enqueued.
     """
@@ -210,7 +210,7 @@ class _Runs:
         return self.others == (self.facts.failed[0].attempt - 1 if self.are_cut else 0)
 
     def why_not_known(self, more: int = 0) -> Why:
-        """Return how the runs ended that did not fail, and so many more, if all of them ended in one way."""
+        """Return how the runs ended that did not fail, and this many more, if all of them ended in one way."""
         facts = self.facts
         if self.others + more == facts.snoozes:
             return Why.SNOOZED

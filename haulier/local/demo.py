@@ -77,7 +77,7 @@ YELLOW = 33
 
 
 class Table:
-    """A line for each job: rewritten in place on a terminal, or else printed anew when it changes."""
+    """A line for each job: rewritten in place on a terminal, or else printed again when it changes."""
 
     def __init__(self) -> None:
         self._live = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -111,7 +111,7 @@ class Server:
         self.socket = _socket_folder(self.base, self._user)
         (self.data / "postmaster.pid").unlink(missing_ok=True)
         settings = ["listen_addresses=", f"unix_socket_directories={self.socket}", *(VOLATILE if self.test else ())]
-        # Removed, so that it is created anew for its owner alone, whatever the mode of the last one.
+        # Removed, so that it is created again only for its owner, whatever the mode of the last one.
         self.log.unlink(missing_ok=True)
         self.postgres = Guarded(
             [str(binaries / "postgres"), "-D", str(self.data), *(word for each in settings for word in ("-c", each))],
@@ -191,7 +191,7 @@ def own_program(name: str) -> Path | None:
 def home(checkout: Path) -> Path:
     """Return the folder in which a checkout's servers keep their data, made if need be.
 
-    Root's servers run under an account of their own, which may be unable to reach the checkout (it is often below
+    Root's servers run under their own account, which may be unable to reach the checkout (it is often below
     /root) or the folders in it that a normal user made: their data lie under /var/lib.
     """
     root = os.geteuid() == 0

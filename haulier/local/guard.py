@@ -42,7 +42,7 @@ def for_us_alone(path: str, flags: int) -> int:
 
 @dataclass
 class Guarded:
-    """A command under guard, with a process group of its own, so that a terminal's Ctrl-C does not reach it.
+    """A command under guard, with its own process group, so that a terminal's Ctrl-C does not reach it.
 
     `user` is the (uid, gid) to run it as. output is a file to append to; None: the output of this process. `pass_fds`
     are inherited by the command. The commands in `needs` are stopped only after this one has ended, also if the kernel

@@ -122,7 +122,7 @@ class _WebhookHandler(BaseHTTPRequestHandler):
 
 
 class Receivers:
-    """Both servers, each of which serves in a thread of its own inside the `with` block."""
+    """Both servers, each of which serves in its own thread inside the `with` block."""
 
     def __init__(self, smtp: SmtpSink, webhooks: WebhookReceiver) -> None:
         self.smtp, self.webhooks = smtp, webhooks

@@ -51,7 +51,7 @@ def clean() -> int:
 def settings(var: Path) -> dict[str, str]:
     """Return the environment of the processes: what is set, and defaults that suit a developer's machine."""
     environ = {name: value for name, value in os.environ.items() if value}
-    # On a developer's machine the API listens on loopback alone; deployed, PORT means every address.
+    # On a developer's machine the API listens only on loopback; deployed, PORT means every address.
     environ.setdefault("API_BIND_ADDR", f"127.0.0.1:{environ.get('PORT', '8080')}")
     environ.setdefault("STORAGE_URL", (var / "storage").as_uri())
     environ.setdefault("SMTP_URL", (var / "mail").as_uri())

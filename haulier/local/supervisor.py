@@ -93,7 +93,7 @@ class Supervisor:
 
     `environ` is the environment of the processes, DATABASE_URL included. postgres is that database's server if the
     caller has started it: it is restarted too, but the caller stops it. logs is a folder for the output of the
-    processes; None: the terminal. root is their working directory, where they find kinds.
+    processes; None: the terminal. root is their working directory, in which they find kinds.
     """
 
     def __init__(

@@ -79,7 +79,7 @@ def is_broken(conn: Connection) -> bool:
 
 
 def is_readable(conn: Connection, seconds: float) -> bool:
-    """Wait at most so long until the server has sent something, and tell whether it has."""
+    """Wait at most this long until the server has sent something, and return whether it has."""
     # Not select(), which refuses descriptors from 1024 on: handlers may have opened many.
     poll = select.poll()
     poll.register(conn.fileno(), select.POLLIN)

@@ -2,10 +2,10 @@
 
 Claims, settles, operations, schedules and the API all decide by these classes, which follow from the SQLSTATE:
 
-- *Not now*: `DatabaseUnavailable`. Wait and try again; never count it as a failure. If the server has answered and goes
-  on working (a deadlock, a lock, a full disk, a timeout), it is `RefusedForNow`: nothing was done, and another row may
-  get through. Otherwise it is not known what was done.
-- *Never for this row*: `RowRefused`. A constraint or somebody's trigger refuses it: leave it out, go on with others.
+- *Not now*: `DatabaseUnavailable`. Wait and try again; never count it as a failure. If the server has answered and
+  continues working (a deadlock, a lock, a full disk, a timeout), it is `RefusedForNow`: nothing was done, and another
+  row may get through. Otherwise it is not known what was done.
+- *Never for this row*: `RowRefused`. A constraint or somebody's trigger refuses it: leave it out, continue with others.
 - *Never for this statement*: `StatementRefused`. A right, a table or a column is missing.
 
 A trigger may raise any SQLSTATE for one row, also one of an outage (a dblink that cannot connect raises 08001).
@@ -33,7 +33,7 @@ from haulier.domain.text import cut
 
 # A trigger's message may be of any length.
 MOST_CHARACTERS = 1000
-# For callers that have to tell errors apart, by the names of PostgreSQL's conditions.
+# For callers that have to distinguish errors, by the names of PostgreSQL's conditions.
 sqlstate = errors
 PostgresError = psycopg2.Error
 
@@ -43,7 +43,7 @@ PASSING_CLASSES = ("08", "28", "40", "53", "55", "57", "58", "HV")
 READ_ONLY = "25006"
 # The transaction was ended for its age (25P03, 25P04), or a pool has lost a prepared statement (26000).
 _PASSING_STATES = (READ_ONLY, "25P03", "25P04", "26000")
-# After these the server goes on working. After others of an outage it shuts down, starts, or is read-only.
+# After these the server continues working. After others of an outage it shuts down, starts, or is read-only.
 _ANSWERED_CLASSES = ("40", "53", "55", "58")
 # What values, constraints and functions raise. 54000: the row is too large for an index.
 ROW_CLASSES = ("22", "23", "27", "44", "54", "P0")
@@ -93,7 +93,7 @@ def lacks_partition(error: BaseException) -> bool:
 
 
 def spares_others(error: psycopg2.Error) -> bool:
-    """Return whether other rows may get through: it is no outage, or somebody's trigger has raised it for one row."""
+    """Return whether other rows may get through: it is not an outage, or a trigger has raised it for one row."""
     if isinstance(error, errors.QueryCanceled):
         return False
     return not _passes(error) or _is_raised_by_a_trigger(error)
@@ -160,7 +160,7 @@ def _without_values(error: psycopg2.Error) -> str:
 
 
 def _is_lasting(error: psycopg2.Error) -> bool:
-    """Return whether the values themselves are refused: by their type, or by a constraint that looks at them alone."""
+    """Return whether the values themselves are refused: by their type, or by a constraint that looks only at them."""
     # Raised in a trigger, which may have failed because of rows that are not ours, and that may change.
     if "PL/" in (error.diag.context or ""):
         return False

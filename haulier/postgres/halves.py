@@ -16,11 +16,11 @@ from haulier.postgres.errors import translated
 T = TypeVar("T")
 R = TypeVar("R")
 
-# A statement that is refused only after so long has waited for something, such as a lock: its halves would wait too.
+# A statement that is refused only after this long has waited for something, such as a lock: its halves would wait too.
 SLOW_SECONDS = 2.0
-# After so many single refusals without one success, all other rows are taken to be refused too.
+# After this many single refusals without one success, all other rows are taken to be refused too.
 MOST_IN_VAIN = 20
-# `in_order` passes over so many: for each of them it locks all those before.
+# `in_order` skips this many: for each of them it locks all those before.
 MOST_PASSED_OVER = 200
 
 
@@ -61,9 +61,9 @@ def by_halves(
 
 
 def in_order(take: Callable[[int, int], int], at_once: int) -> tuple[int, Sequence[Refusal]]:
-    """Take rows in their order, so many at once, until none is left; return how many, and why others are refused.
+    """Take rows in their order, this many at once, until none is left; return how many, and why others are refused.
 
-    Take(limit, offset) takes at most so many rows after so many others, in one transaction, and returns how many it
+    Take(limit, offset) takes at most this many rows after this many others, in one transaction, and returns how many it
     took. These are the rows that are refused, and stay the first.
     Raises: Refusal, if more than MOST_PASSED_OVER rows are refused, or after SLOW_SECONDS; DatabaseUnavailable.
     """

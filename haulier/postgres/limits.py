@@ -1,4 +1,4 @@
-"""How many connections there may be, and whether so many more would be too many."""
+"""How many connections there may be, and whether this many more would be too many."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Limit(NamedTuple):
 
 
 def too_many(conn: Connection, needed: int, *, beside_others: bool = True) -> str | None:
-    """Return, as part of a sentence, which limit so many further connections would exceed; None if they would not.
+    """Return, as part of a sentence, which limit this many further connections would exceed; None if they would not.
 
-    It never fails: it returns None if that cannot be found out, and behind a pool, if the limits are those of the
+    It never fails: it returns None if that cannot be found out, and behind a pool, if the limits only concern the
     pool's own connections. Without beside_others those that are open now are not counted.
     """
     try:

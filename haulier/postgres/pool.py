@@ -21,7 +21,7 @@ from haulier.postgres.connection import Opened, Source, close, connect, is_broke
 WAIT_SECONDS = 2.0
 # The pauses between two tries, each up to half longer or shorter by chance; they double.
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 0.4
-# After a wait in vain the server is asked so often at most: each refusal costs it a process.
+# After a wait in vain the server is asked this often at most: each refusal costs it a process.
 RETRY_SECONDS = 0.1
 
 

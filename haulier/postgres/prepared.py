@@ -51,11 +51,11 @@ class Prepared:
         return _Calls(self, conn)
 
     def rows(self, conn: Connection, names: Sequence[str], /, **parameters: Any) -> list[Row]:
-        """Run statements as `statements.rows_at_once` does; unprepared, once more, if a prepared one was lost."""
+        """Run statements as `statements.rows_at_once` does, and again, unprepared, if a prepared one was lost."""
         return self._sent(conn, lambda calls: rows_at_once(conn, names, prepared=calls, **parameters))
 
     def first_row(self, conn: Connection, name: str, /, **parameters: Any) -> tuple[Any, ...] | None:
-        """Run a statement as `statements.first_row` does; unprepared, once more, if the prepared one was lost."""
+        """Run a statement as `statements.first_row` does, and again, unprepared, if the prepared one was lost."""
         return self._sent(conn, lambda calls: first_row(conn, name, call=calls.get(name), **parameters))
 
     def _sent(self, conn: Connection, send: Callable[[Mapping[str, str]], T]) -> T:

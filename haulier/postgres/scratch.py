@@ -16,7 +16,7 @@ MAINTENANCE_DATABASES = ("postgres", "template1")
 
 
 class ScratchRefused(HaulierError):
-    """The server does not let us make a database of our own."""
+    """The server does not let us make our own database."""
 
 
 @contextmanager

@@ -14,8 +14,8 @@ FILES = [path for folder in FOLDERS for path in sorted(folder.rglob("*.sql")) if
 def load(texts: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
     """Return the statements of such files, with their parts filled in, and the parts; both without their comments.
 
-    A statement begins with `-- name: …`. A part, which several statements share or which reads better under a name of
-    its own, begins with `-- part: …`, and replaces `<<…>>` in a statement or another part.
+    A statement begins with `-- name: …`. A part, which several statements share or which reads better under its
+    own name, begins with `-- part: …`, and replaces `<<…>>` in a statement or another part.
 
     Each is name to SQL.
     Raises: ValueError for a name that is used twice; KeyError for a part that does not exist.

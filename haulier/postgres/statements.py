@@ -48,7 +48,7 @@ _bounds: ContextVar[_Bounds | None] = ContextVar("bounds", default=None)
 
 @contextmanager
 def bounded(*, seconds: float, lock_seconds: float) -> Iterator[None]:
-    """Give each statement of the block so much time at most, whatever more it asks for. Units: seconds.
+    """Give each statement of the block this much time at most, whatever more it asks for. Units: seconds.
 
     For blocks that only read. In a transaction around them they would have the same snapshots, a statement each, at the
     price of two round trips more.
@@ -65,7 +65,7 @@ def rows(
 ) -> list[Row]:
     """Run one statement of the .sql files and return its rows.
 
-    On a connection in autocommit mode it is a transaction of its own, and so durable when this returns. Inside a
+    On a connection in autocommit mode it is its own transaction, and so durable when this returns. Inside a
     transaction, of ours or of the caller, it is part of that transaction. Inside one of the caller the caller's
     search_path holds: if others may create objects on it, run `SET LOCAL search_path = pg_catalog, pg_temp` first.
 
@@ -96,7 +96,7 @@ def rows_at_once(
 ) -> list[Row]:
     """Run several statements of the .sql files in one round trip and return the rows of the last.
 
-    They are a transaction as those of `rows` are; a jsonb value is its text as UTF-8.
+    Like those of `rows` they are one transaction; a jsonb value is its text as UTF-8.
 
     `prepared` is as for `message`.
     """
@@ -127,7 +127,7 @@ def first_row(conn: Connection, name: str, /, *, call: str | None, **parameters:
 
 
 def is_outside_transactions(conn: Connection) -> bool:
-    """Return whether the next statement would be a transaction of its own, and not part of one of the caller's."""
+    """Return whether the next statement would be its own transaction, and not part of one of the caller's."""
     return conn.autocommit and conn.get_transaction_status() == psycopg2.extensions.TRANSACTION_STATUS_IDLE
 
 
@@ -184,7 +184,7 @@ class _Lines:
         self._lines = iter(lines)
 
     def read(self, size: int) -> str:
-        """Return about so many characters of the lines, and nothing at their end."""
+        """Return about this many characters of the lines, and nothing at their end."""
         taken: list[str] = []
         while size > 0 and (line := next(self._lines, None)) is not None:
             taken.append(line)
@@ -226,7 +226,7 @@ class Begun:
 def end_with(begun: Begun, name: str, /, **parameters: Any) -> None:
     """Run the last statement of a transaction, and commit it in the same round trip unless it is part of the caller's.
 
-    What the statement returns is lost, since the answer is that of the commit.
+    What the statement returns is lost, since the answer is about the commit.
     """
     statement = SQL[name] + "\n" + SQL["commit"] if begun.is_ours else SQL[name]
     _execute(begun.conn, statement, parameters, begun.seconds)

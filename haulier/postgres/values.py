@@ -126,7 +126,7 @@ def _read_integer(digits: str) -> int | float:
     return int(digits) if len(digits) < _LONG else _read_long(digits)
 
 
-# An integer of so many characters may be outside the range that a client may send.
+# An integer of this many characters may be outside the range that a client may send.
 _LONG = len(str(LEAST_INTEGER))
 
 

@@ -32,11 +32,11 @@ class Watchdog:
         self._thread: threading.Thread | None = None
 
     def watching(self, conn: Connection, seconds: float) -> AbstractContextManager[None]:
-        """Let the block take so long, and then shut the connection's socket."""
+        """Let the block take this long, and then shut the connection's socket."""
         return _Call(self, conn, seconds)
 
     def began(self, call: object, conn: Connection, seconds: float) -> None:
-        """Note a call that may take so long."""
+        """Note a call that may take this long."""
         with self._lock:
             self._calls[call] = (time.monotonic() + seconds, conn)
             if self._thread is None:
@@ -55,7 +55,7 @@ class Watchdog:
             with self._lock:
                 self._shut_overdue()
 
-    # A method of its own: variables of the loop would keep the last connection that it looked at alive.
+    # Its own method: variables of the loop would keep the last connection that it looked at alive.
     def _shut_overdue(self) -> None:
         now = time.monotonic()
         for deadline, conn in self._calls.values():

@@ -8,6 +8,6 @@ from haulier.domain.claim import BEGINNING
 
 
 def scan(*, suspect: bool, seconds: float) -> dict[str, Any]:
-    """Return the parameters of a scan from the first lane on, for so long."""
+    """Return the parameters of a scan from the first lane on, for this long."""
     queue, priority = BEGINNING
     return {"suspect": suspect, "after_queue": queue, "after_priority": priority, "look": seconds}

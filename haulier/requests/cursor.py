@@ -47,7 +47,7 @@ def read_after(cursor: tuple[datetime, UUID]) -> tuple[datetime, int]:
 
 
 def entry_cursor(at: datetime, entry_id: int) -> str:
-    """Return the cursor of the page after this entry of the audit: its number stands in the place of a job's id."""
+    """Return the cursor of the page after this entry of the audit: its number replaces the id of a job."""
     return write_cursor(at, UUID(int=entry_id))
 
 

@@ -150,7 +150,7 @@ class OperationFilter(JobConditions.from_dict(_in_json(), name="JsonConditions")
             raise ValidationError("Cannot be combined with other conditions.", "all")
 
 
-# In a query these are lists or texts by themselves; in JSON there may be anything in their place.
+# In a query these are lists or texts by themselves; in JSON there may be anything else.
 _LISTS = {field for field, each in JobConditions._declared_fields.items() if isinstance(each, Several)}
 _TEXTS = {
     field

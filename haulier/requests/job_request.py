@@ -199,7 +199,7 @@ class CreateJobRequest:
             raise ValidationError(_without_secrets(schema, data, messages_of(error))) from None
         _check_one_time(loaded)
         delay = loaded.pop("delay_seconds", None)
-        # The payload is stored as it was sent: clients read back what they sent, and a run applies the defaults anew.
+        # The payload is stored as it was sent: clients read back what they sent, and a run applies the defaults again.
         parsed, loaded["payload"] = loaded["payload"], data["payload"]
         return NewJob(**loaded, parsed_payload=parsed, delay=timedelta(seconds=delay) if delay else None)
 

@@ -174,7 +174,7 @@ def _readable(schema: Schema, data: Json) -> tuple[dict[str, Any], dict[str, Jso
 
 
 def _read_job(job: Json, jobs: CreateJobRequest) -> tuple[NewJob | None, dict[str, Json]]:
-    """Return the job of a schedule, or what is wrong with it; neither if it is no object, which the schema reports."""
+    """Return the job of a schedule, or its faults; neither if it is not an object, which the schema reports."""
     if not isinstance(job, dict):
         return None, {}
     given = {

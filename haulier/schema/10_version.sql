@@ -31,7 +31,7 @@ BEGIN
         LOCK TABLE haulier.schema_version IN SHARE ROW EXCLUSIVE MODE;
         -- Nothing below would change an existing table.
         SELECT version, to_jsonb(schema_version) ? 'fingerprint' AS is_known INTO present FROM haulier.schema_version;
-        IF NOT present.is_known THEN  -- null, and so no, where there is no row
+        IF NOT present.is_known THEN  -- null, and so no, if there is no row
             RAISE EXCEPTION 'this schema was made by a development build before version 1'
                 USING HINT = 'Create it again after DROP SCHEMA haulier CASCADE, which deletes all jobs.';
         ELSIF present.version <> wanted THEN

@@ -1,6 +1,6 @@
 -- API keys ----------------------------------------------------------------------------------------------------
 
--- Who may call the API. While there is no row and HAULIER_API_KEY is not set, it is open to its own machine alone.
+-- Who may call the API. While there is no row and HAULIER_API_KEY is not set, it is open only to its own machine.
 CREATE TABLE IF NOT EXISTS haulier.api_key (
     id             text             NOT NULL,               -- as in hlr_<id>_<secret>
     name           text             NOT NULL,               -- for people

@@ -1,7 +1,7 @@
 -- Idempotency keys --------------------------------------------------------------------------------------------
 
 -- Written in the transaction that inserts the job; kept IDEMPOTENCY_DAYS, and longer while the job is live.
--- Each API key has a key space of its own, and callers without an API key share another. All are in this one column: a
+-- Each API key has its own key space, and callers without an API key share another. All are in this one column: a
 -- client's key holds no space, so that the id of the API key and a space in front of it keep the key spaces apart.
 CREATE TABLE IF NOT EXISTS haulier.idempotency (
     key         text        NOT NULL,                       -- 'order-7', or 'hx3k9 order-7' from the API key hx3k9

@@ -1,6 +1,6 @@
 -- Queues ------------------------------------------------------------------------------------------------------
 
--- The names that the API has lately accepted, so that their number can be bounded: each name and priority is a lane
+-- The names that the API has recently accepted, so that their number can be bounded: each name and priority is a lane
 -- that every worker looks at. A plain INSERT of jobs needs no row here. A name is deleted after a while without use or
 -- live jobs.
 CREATE TABLE IF NOT EXISTS haulier.queue (

@@ -1,7 +1,7 @@
 -- Schedules ---------------------------------------------------------------------------------------------------
 
 -- What is to be enqueued when. A thread of each worker looks for those that are due, one transaction for all that it
--- finds; the lock on a schedule's row is held until all is written, so that each tick is decided by one worker alone.
+-- finds; the lock on a schedule's row is held until all is written, so that only one worker decides each tick.
 CREATE TABLE IF NOT EXISTS haulier.schedule (
     name                  text        NOT NULL,
     -- A schedule that is deleted and made again has a new id, and ticks of its own.

@@ -1,7 +1,7 @@
 -- Live work ---------------------------------------------------------------------------------------------------
 
 -- Whether a job may have these tags. For a row without tags no check calls it: written out, each statement that writes
--- jobs would read the twenty lengths anew.
+-- jobs would read the twenty lengths again.
 CREATE OR REPLACE FUNCTION haulier.are_tags(tags text[]) RETURNS boolean LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -70,7 +70,7 @@ CREATE TABLE IF NOT EXISTS haulier.job (
     CONSTRAINT worker_iff_running CHECK ((status = 'running') = (worker_id IS NOT NULL)),
     CONSTRAINT running_has_a_claim CHECK (worker_id IS NULL OR (claim IS NOT NULL AND started_at IS NOT NULL)),
     -- Not checked while a job runs: a claim rewrites the row but none of these columns, and the next five checks would
-    -- be a third of its cost. By its worker: each statement reads the text of every check anew, and this is half as long
+    -- be a third of its cost. By its worker: each statement reads the text of every check again, and this is half as long
     -- as status = 'running'. Names are not checked by {0,63}, which takes ten times as long as length and *.
     CONSTRAINT kind_is_a_name CHECK (worker_id IS NOT NULL OR (length(kind) <= 64 AND kind ~ '^[a-z][a-z0-9_.-]*$')),
     CONSTRAINT queue_is_a_name CHECK (worker_id IS NOT NULL OR (length(queue) <= 64 AND queue ~ '^[a-z][a-z0-9_.-]*$')),
@@ -82,7 +82,7 @@ CREATE TABLE IF NOT EXISTS haulier.job (
     CONSTRAINT run_at_in_the_calendar CHECK (run_at >= '1970-01-01+00' AND run_at < '9999-12-31+00'),
     CONSTRAINT max_attempts_from_1_to_1000 CHECK (max_attempts BETWEEN 1 AND 1000),
     CONSTRAINT timeout_from_1_to_86400_seconds CHECK (timeout_seconds BETWEEN 1 AND 86400),
-    -- Each UPDATE reads every constraint anew: with one for each column, the next two would be a third of that cost.
+    -- Each UPDATE reads every constraint again: with one for each column, the next two would be a third of that cost.
     CONSTRAINT times_in_the_calendar CHECK (
         least(created_at, updated_at, started_at) >= '1970-01-01+00'
         AND greatest(created_at, updated_at, started_at) < '9999-12-31+00'),
@@ -109,7 +109,7 @@ CREATE INDEX IF NOT EXISTS job_claimed ON haulier.job (worker_id, claim) WHERE s
 CREATE INDEX IF NOT EXISTS job_cancelled ON haulier.job (worker_id) WHERE status = 'running' AND cancel_requested;
 -- list_jobs: newest first. Without the running jobs, which are few: an entry for each would make claims a tenth dearer.
 CREATE INDEX IF NOT EXISTS job_waiting_newest ON haulier.job (created_at, id) WHERE status IN ('queued', 'retrying');
--- list_jobs: those of a group of errors that are to be tried again. A job that has not failed has no entry.
+-- list_jobs: those of a group of errors that are to be retried. A job that has not failed has no entry.
 CREATE INDEX IF NOT EXISTS job_retrying_by_error ON haulier.job (error_id, created_at, id) WHERE status = 'retrying';
 -- list_tagged: those of rare tags. Without the running jobs, which are few: claims of tagged jobs write nothing here.
 -- Without a list of pending entries: each look would read it, and now and then one INSERT would have to sort it in.

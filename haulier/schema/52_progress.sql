@@ -1,8 +1,8 @@
 -- Progress ----------------------------------------------------------------------------------------------------
 
 -- How far running jobs have come, as their handlers last said. A row for each claim, which only the worker that holds
--- the claim writes, once a second at most. A table of its own: as a column of `job` each write would leave a copy of the
--- payload behind, and settles would pass over the row while it is locked. It survives no longer than the claim: who
+-- the claim writes, once a second at most. Its own table: as a column of `job` each write would leave a copy of the
+-- payload behind, and settles would skip the row while it is locked. It survives no longer than the claim: who
 -- reads it asks for the job's present one.
 CREATE TABLE IF NOT EXISTS haulier.progress (
     job_id uuid             NOT NULL,

@@ -1,7 +1,7 @@
 -- Running jobs and lanes --------------------------------------------------------------------------------------
 
 -- The running jobs, by a bitmap scan, which reads each page of the table once at most. While somebody holds a snapshot
--- the index has a dead entry for each job that has run since. The planner counts live rows alone: it would choose a
+-- the index has a dead entry for each job that has run since. The planner counts only live rows: it would choose a
 -- plain index scan, which reads a page for each of millions of dead entries.
 CREATE OR REPLACE FUNCTION haulier.running() RETURNS TABLE (id uuid, worker_id uuid, kind text, queue text, created_at timestamptz)
 LANGUAGE sql STABLE ROWS 100

@@ -6,7 +6,7 @@ CREATE TABLE IF NOT EXISTS haulier.finished_job (
     id               uuid        NOT NULL,
     status           text        NOT NULL,
         -- succeeded         its handler returned
-        -- failed_permanent  its budget was spent, or an attempt failed for good
+        -- failed_permanent  its budget was spent, or an attempt failed permanently
         -- cancelled         somebody cancelled it
     kind             text        NOT NULL,
     queue            text        NOT NULL,
@@ -42,14 +42,14 @@ CREATE TABLE IF NOT EXISTS haulier.finished_job (
     CONSTRAINT result_iff_succeeded CHECK (result IS NULL OR status = 'succeeded')
 ) PARTITION BY RANGE (finished_at);
 
--- list_jobs: newest first; most jobs succeed, so the others need an index of their own to be found among them
+-- list_jobs: newest first; most jobs succeed, so the others need their own index to be found among them
 CREATE INDEX IF NOT EXISTS finished_job_newest ON haulier.finished_job (created_at, id);
 CREATE INDEX IF NOT EXISTS finished_job_not_succeeded ON haulier.finished_job (created_at, id)
     WHERE status <> 'succeeded';
--- numbers: what ended lately. One entry for 16 pages, since jobs are stored in the order in which they end.
+-- numbers: what ended recently. One entry for 16 pages, since jobs are stored in the order in which they end.
 CREATE INDEX IF NOT EXISTS finished_job_ended ON haulier.finished_job USING brin (finished_at)
     WITH (pages_per_range = 16);
--- list_jobs: those of a group of errors that have failed for good. No other job has an entry.
+-- list_jobs: those of a group of errors that have failed permanently. No other job has an entry.
 CREATE INDEX IF NOT EXISTS finished_job_failed_by_error ON haulier.finished_job (error_id, created_at, id)
     WHERE status = 'failed_permanent';
 -- list_tagged: those of rare tags. A job without tags has no entry.

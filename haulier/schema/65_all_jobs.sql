@@ -18,7 +18,7 @@ UNION ALL
 SELECT <<in_both_tables>>, error_id, operation_id, NULL::double precision, finished_at, result, NULL::jsonb
 FROM haulier.finished_job;
 
--- At most so many of the jobs that have any of these tags; finished_at says in which table each is. By bitmap scans: the
+-- At most this many of the jobs that have any of these tags; finished_at says in which table each is. By bitmap scans: the
 -- planner does not know how common a tag is, and could read all jobs instead. One partition is read after the other, and
 -- only until there are enough; but of each all entries of the tags are.
 CREATE OR REPLACE FUNCTION haulier.tagged(wanted text[], most bigint) RETURNS TABLE (id uuid, finished_at timestamptz)

@@ -11,7 +11,7 @@ CREATE TABLE IF NOT EXISTS haulier.rollup (
     kind      text        NOT NULL,
     arrived   integer     NOT NULL DEFAULT 0,               -- jobs created
     succeeded integer     NOT NULL DEFAULT 0,
-    failed    integer     NOT NULL DEFAULT 0,               -- for good
+    failed    integer     NOT NULL DEFAULT 0,               -- permanently
     cancelled integer     NOT NULL DEFAULT 0,
     attempts  bigint      NOT NULL DEFAULT 0,               -- of the jobs that ended
     -- Histograms of those that succeeded or failed, each a number whose digits, taken by twelves, say how many jobs are in

@@ -24,8 +24,8 @@ CREATE TABLE IF NOT EXISTS haulier.error_count (
     minute   timestamptz NOT NULL,                          -- when it began; of a longer step: when that began
     queue    text        NOT NULL,
     source   integer     NOT NULL,                          -- pg_backend_pid(); 0: all of them; -300, …: of 300 s
-    failed   integer     NOT NULL,                          -- for good
-    retried  integer     NOT NULL,                          -- to be tried again
+    failed   integer     NOT NULL,                          -- permanently
+    retried  integer     NOT NULL,                          -- to be retried
 
     CONSTRAINT error_count_pkey PRIMARY KEY (error_id, minute, queue, source)
 ) WITH (

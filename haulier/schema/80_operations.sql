@@ -31,7 +31,7 @@ CREATE TABLE IF NOT EXISTS haulier.operation (
     filter         jsonb          NOT NULL,
     changes        jsonb          NOT NULL DEFAULT '{}',    -- queue, priority; run_at or delay_seconds
     queues         text[],                                  -- of the caller: for ever part of the filter
-    spread_seconds integer        NOT NULL DEFAULT 0,       -- jobs become due over so long
+    spread_seconds integer        NOT NULL DEFAULT 0,       -- jobs become due over this long
     actor          text,                                    -- as in `audit`
     status         text           NOT NULL DEFAULT 'waiting',
     as_of          timestamptz    NOT NULL,
@@ -52,7 +52,7 @@ CREATE TABLE IF NOT EXISTS haulier.operation (
     cursor_at      timestamptz,
     cursor_id      uuid,
     walked_at      timestamptz,                             -- when it came to its end
-    later          uuid[]         NOT NULL DEFAULT '{}',    -- jobs that were locked: they are tried again at the end
+    later          uuid[]         NOT NULL DEFAULT '{}',    -- jobs that were locked: they are retried at the end
     next_at        timestamptz    NOT NULL,                 -- nothing is done before
     tries          integer        NOT NULL DEFAULT 0,       -- that failed, one after the other
     waits_since    timestamptz,                             -- the first of those that the database refused for now

@@ -1,4 +1,4 @@
-"""Tests of your kinds: `perform` runs one handler without a database, `running_worker` runs jobs in a real worker."""
+"""For tests of a team's own kinds: `perform` runs only a handler, `running_worker` runs jobs as they are run."""
 
 from haulier.testing.asked import PayloadRefused, UnknownKind
 from haulier.testing.performed import NeverEnds, Performed, perform

@@ -10,7 +10,7 @@ from haulier.config import Config
 from haulier.domain.job import Job
 from haulier.kinds import JobContext, StopReason
 
-# Some seconds' worth: a handler that has looked so often, and was not asked to stop, waits for what never comes.
+# Some seconds' worth: a handler that has looked this often, and was not asked to stop, waits for what never comes.
 MOST_LOOKS = 1_000_000
 
 # Done, total and note, as a test writes them down.
@@ -53,12 +53,12 @@ class FakeContext(JobContext):
         return super().cancelled
 
     def raise_if_cancelled(self) -> None:
-        """Return at once while the job may go on. Raises: JobCancelled."""
+        """Return at once while the job may continue. Raises: JobCancelled."""
         self._look()
         super().raise_if_cancelled()
 
     def wait(self, seconds: float) -> None:
-        """Let the clock go on, but not past the moment at which the job is to stop. Raises: JobCancelled."""
+        """Advance the clock, but not past the moment at which the job is to stop. Raises: JobCancelled."""
         self._look()
         if self.stop_reason is None:
             self._let_pass(seconds)

@@ -29,17 +29,11 @@ class NeverEnds(HaulierError):
 class Performed:
     """How a run ended.
 
-    Attributes:
-        ending: `"succeeded"`, `"retried"`, `"snoozed"`, `"failed"`, `"cancelled"` or `"released"`. The property of the
-            same name is true.
-        result: What the handler returned, as a client would read it.
-        error: The job's `last_error`.
-        exception: What the handler raised, if anything.
-        delay: How many seconds until the job would run again.
-        seconds: How long the run took, by the fake clock.
-        looks: How often the handler checked whether to stop.
-        progress: Each progress that the handler reported, as `(done, total, note)`.
-        job: The job that ran.
+    `result` is what a client would get; error is what `last_error` would be, and exception is what the handler itself
+    raised, if anything. `failed` is permanent, and so is a failure in the last attempt. looks is how
+    often the handler looked whether it is to stop. progress is what it said of how far it had come, in order: done,
+    total and note, each time. The last is what the running job would show.
+    Units: delay is the seconds until the job would run again; seconds is how long the run took by the fake clock.
     """
 
     ending: Ending
@@ -69,7 +63,7 @@ class Performed:
 
     @property
     def failed(self) -> bool:
-        """Whether the job failed permanently, also because this was its last attempt."""
+        """Return whether the job failed permanently."""
         return self.ending == "failed"
 
     @property
@@ -100,28 +94,10 @@ def perform(  # noqa: PLR0913  # each is one thing that a handler may depend on
 ) -> Performed:
     """Run a handler once as a worker would, without a database, and return how the run ended.
 
-    No real time passes: a fake clock starts at 0, and only `context.wait` advances it.
-
-    Args:
-        kind: The kind's name, or its handler.
-        payload: The payload; it is checked as the API checks it.
-        attempt: Which attempt this is, from 1.
-        max_attempts: How many attempts the job has.
-        snoozes: How often the job was snoozed before.
-        timeout_seconds: A timeout of the job, instead of the kind's.
-        job_id: The id of the job; without it, a random one.
-        cancel_after: Cancel the job after this many seconds of the fake clock.
-        cancel_at: Cancel the job when the handler checks for the n-th time whether to stop, from 1. It checks with
-            `wait`, `raise_if_cancelled` and `cancelled`.
-        shutdown_after: Stop the worker after this many seconds of the fake clock.
-        shutdown_at: Stop the worker when the handler checks for the n-th time whether to stop.
-        settings: Settings, named as in the environment. The environment itself is not read.
-
-    Raises:
-        PayloadRefused: The payload does not match the schema. The message names the field.
-        UnknownKind: No registered kind has this name or this handler.
-        ConfigError: A setting is wrong.
-        NeverEnds: The handler waits forever.
+    `kind` is a name or the handler itself; settings are named as in the environment, which is not read. cancel_at and
+    shutdown_at count the handler's looks (wait, raise_if_cancelled, cancelled) from 1.
+    Units: seconds, of a clock that only `context.wait` advances.
+    Raises: PayloadRefused, which names the field; UnknownKind; ConfigError; NeverEnds.
     """
     if not 1 <= attempt <= max_attempts:
         raise ValueError(f"attempt {attempt} of {max_attempts}: pass a larger max_attempts as well")

@@ -38,7 +38,7 @@ class NotEnded(HaulierError):
 def running_worker(
     settings: Mapping[str, str] | None = None, *, database_url: str | None = None
 ) -> Iterator[RunningWorker]:
-    """Run a worker in this process, on a new database, with all registered kinds. Use it in a `with` statement.
+    """Give a worker that runs in this process, on its own database, with every kind that has been made known.
 
     The database is dropped at the end.
 
@@ -108,7 +108,7 @@ class RunningWorker:
         timeout_seconds: int | None = None,
         tags: Sequence[str] = (),
     ) -> Job:
-        """Enqueue a job and return it. The arguments are those of `POST /jobs`.
+        """Enqueue a job and return it. It takes the fields of `POST /jobs`.
 
         Raises:
             PayloadRefused: The payload does not match the schema. The message names the field.

@@ -63,7 +63,7 @@ isolation/     jobs in child processes
 
 metrics/       what is counted
   counts       each number
-  port         where Prometheus reads them; the thread metrics accepts, and each scrape has a thread of its own
+  port         where Prometheus reads them; the thread metrics accepts, and each scrape has its own thread
   http_server  the server of that port
 
 A job's way from claim to settle goes by settle_and_claim, held, buffer, runner, execute and report.

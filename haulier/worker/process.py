@@ -249,7 +249,7 @@ class Worker:
     def _close(self) -> None:
         """End the threads; jobs that still run are given back."""
         self.shutdown.closing.set()
-        # The jobs that children run are given back, and must not go on running.
+        # The jobs that children run are given back, and must not continue running.
         self.children.close()
         self.next_operation.close()
         self.link.beat_wanted.set()

@@ -63,7 +63,7 @@ def run(config: Config) -> int:
 def guest(config: Config, kinds: Mapping[str, Kind]) -> Iterator[threading.Thread]:
     """Run a worker on a thread of this process while the block runs; signals, logs and exit stay the caller's.
 
-    The thread ends before the block if the worker cannot go on.
+    The thread ends before the block if the worker cannot continue.
     """
     from haulier.worker.assembly import assemble
 

@@ -78,7 +78,7 @@ SECURITY_SCHEME = {
 JOB_REQUEST = {"$ref": "#/components/schemas/CreateJobRequest"}
 CREATE_JOB_BODY = {"required": True, "content": {JSON_TYPE: {"schema": JOB_REQUEST}}}
 
-# Any JSON that strict_json accepts. Each keyword concerns values of one type, and leaves all others alone. They stand
+# Any JSON that strict_json accepts. Each keyword concerns values of one type, and ignores all others. They stand
 # under `then` because openapi-python-client drops a schema whose items are itself: so it sees a schema of anything.
 ANY_JSON: dict[str, Json] = {
     "description": "Any JSON: integers of at most 64 bits, no NUL in strings.",
@@ -174,7 +174,7 @@ def takes(schema: type[Schema], *, required: bool = True) -> dict[str, Json]:
 
 def fails(blp: Any, *statuses: int) -> Callable[[View], View]:
     """Document that a view may answer with these errors, and with 500."""
-    # Not alt_response: each call of it would wrap the view once more.
+    # Not alt_response: each call of it would wrap the view again.
     documented: Callable[[View], View] = blp.doc(
         responses={status: HTTPStatus(status).name for status in (*statuses, 500)}
     )
@@ -317,7 +317,7 @@ def _unused(api: Api, name: str) -> str:
 def _component(_: Any, field: Any, ret: dict[str, Json]) -> dict[str, Json]:
     """Refer to a shared component if a field names one."""
     name = field.metadata.get("x-component")
-    # Requests may hold AnyJson alone; answers may also hold values that strict_json would refuse, from handlers and
+    # Requests may hold only AnyJson; answers may also hold values that strict_json would refuse, from handlers and
     # plain INSERTs.
     if (
         name is None

@@ -9,7 +9,7 @@ from haulier.requests.fields import ANY_FIELDS, Time
 
 from .response_schemas import ResponseSchema, always, instant
 
-# So many ticks to come, and so many past ones, the answer about one schedule has.
+# This many ticks to come, and this many past ones, the answer about one schedule has.
 SHOWN_TICKS = 10
 
 

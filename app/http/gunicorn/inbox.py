@@ -1,6 +1,6 @@
 """The bytes that have come on a connection, and how much of a request they are; it never waits for more.
 
-This module only finds the end of a head, and says when a body may be whole; gunicorn's parser alone interprets both.
+This module only finds the end of a head, and says when a body may be whole; only gunicorn's parser interprets both.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Inbox(Unreader):  # type: ignore[misc]  # gunicorn has no types
         return self._ended and not self._data and self._stage is Stage.EMPTY
 
     def receive(self, sock: socket.socket) -> Stage:
-        """Receive the bytes that are there, and tell how much of a request has come. Raises: OSError."""
+        """Receive the bytes that are there, and return how much of a request has come. Raises: OSError."""
         try:
             received = sock.recv(RECEIVE_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:

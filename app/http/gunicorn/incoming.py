@@ -33,7 +33,7 @@ class Incoming(RequestParser):  # type: ignore[misc]  # gunicorn has no types
         self._found: Any = None
 
     def advance(self, *, takes_body: bool = True) -> Stage:
-        """Parse the bytes that have come, and tell how much of a request they are; the body may be left for later."""
+        """Parse the bytes that have come, and return how much of a request they are; the body may be left for later."""
         stage = self.inbox.look()
         if stage is Stage.HEAD_WHOLE:
             self._parse_head()

@@ -31,7 +31,7 @@ class Outbox:
         return sum(len(each) for each in self._rest)
 
     def send(self, data: bytes) -> int:
-        """Send nothing: gunicorn uses this for 100 Continue alone, and the body has already come or is not wanted."""
+        """Send nothing: gunicorn uses this only for 100 Continue, and the body has already come or is not wanted."""
         return len(data)
 
     def sendall(self, data: bytes) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 import time
 
-# Addresses beyond so many share one account, until others have failed less for a while. Whoever has many addresses, as
-# anybody has with IPv6, gets no more by them.
+# Addresses beyond this many share one account, until others have failed less for a while. Whoever has many addresses,
+# as anybody has with IPv6, gets no more by them.
 MOST_ADDRESSES, SWEEP_SECONDS = 1000, 1.0
 OTHERS = ""
 
 
 class Failures:
-    """How often each address may still fail. Units: so many times a second, and `most` times at once."""
+    """How often each address may still fail. Units: this many times a second, and `most` times at once."""
 
     def __init__(self, per_second: float, most: float) -> None:
         self._rate, self._most = per_second, most
@@ -22,7 +22,7 @@ class Failures:
         self._lock = threading.Lock()
 
     def wait(self, address: str) -> float:
-        """Return the seconds until the address may fail once more; 0 if it may now."""
+        """Return the seconds until the address may fail again; 0 if it may now."""
         with self._lock:
             left, _ = self._account(self._owner(address))
         return 0.0 if left >= 1 else (1 - left) / self._rate

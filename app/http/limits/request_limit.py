@@ -57,7 +57,7 @@ class RequestLimit:
             self._changed.notify()
 
     def _wait(self, caller: str) -> None:
-        """Wait for a place, unless another thread does, or this caller lately has in vain."""
+        """Wait for a place, unless another thread does, or this caller recently has in vain."""
         now = time.monotonic()
         if self._is_waited or self._is_hopeless(caller) or now < self._no_wait_until.get(caller, now):
             return

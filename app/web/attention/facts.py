@@ -79,7 +79,7 @@ def unserved() -> Collection[str]:
 
 
 def usual(minutes: Mapping[str, Sequence[Minute]]) -> Mapping[str, float]:
-    """Return the usual share of failed jobs, for queues in which many jobs failed lately."""
+    """Return the usual share of failed jobs, for queues in which many jobs failed recently."""
     names = sorted(name for name, lately in minutes.items() if is_failing(lately))
     if not names:
         return {}
@@ -89,7 +89,7 @@ def usual(minutes: Mapping[str, Sequence[Minute]]) -> Mapping[str, float]:
 
 def ended() -> Sequence[EndedWorker]:
     """Return the workers that ended last."""
-    return _of(kept("lately ended", (), lambda: part(_ended), seconds=SECONDS)) or ()
+    return _of(kept("recently ended", (), lambda: part(_ended), seconds=SECONDS)) or ()
 
 
 def _ended(conn: Connection) -> list[EndedWorker]:

@@ -114,7 +114,7 @@ def _jobs_of(*queues: str) -> Action:
 
 
 def unserved(facts: Facts) -> Iterator[Notice]:
-    """Jobs are due and no worker lives, or none serves their queue."""
+    """Jobs are due and no worker is running, or none serves their queue."""
     found = [queue for queue in facts.queues or () if is_unserved(queue, facts.known)]
     due = {queue.name: queue.live.due or 0 for queue in found if is_fresh(queue, facts.now)}
     names = sorted({*(queue.name for queue in found), *facts.unserved})
@@ -154,7 +154,7 @@ def growing(facts: Facts) -> Iterator[Notice]:
 
 
 def failing(facts: Facts) -> Iterator[Notice]:
-    """Many jobs of a queue failed lately, and nobody has retried or muted them."""
+    """Many jobs of a queue failed recently, and nobody has retried or muted them."""
     frequent = [group for group in facts.errors or () if group.failed + group.retried >= MANY_FAILURES]
     # Failures count for ten minutes, unless all of them were retried or muted.
     seen_to = [group for group in frequent if not is_frequent(group, facts.now) or group.id in facts.mended]

@@ -84,7 +84,7 @@ def _undo(text: str) -> Undo | None:
 def heed_acts() -> None:
     """Forget what this process keeps, if the browser was just led here by an act: another one may have done it.
 
-    A poll heeds none: what it hands on stays until a whole page shows it, and each poll would have all read anew.
+    A poll ignores them: what it hands on stays until a whole page shows it, and each poll would read all again.
     """
     if request.method == "GET" and LIVE not in request.headers and _handed_on() is not None:
         shelf().clear()

@@ -79,7 +79,7 @@ def whole(
     """Return the page with everything around <main>.
 
     Args:
-        again: Seconds after which the browser loads the page anew. None: it does not.
+        again: Seconds after which the browser loads the page again. None: it does not.
     """
     section = (request.blueprint or "").rpartition(".")[2]
     here = WITHIN.get(section, section)
@@ -106,7 +106,7 @@ def _finish(response: Response) -> Response:
         response.headers["Server-Timing"] = server_timing.header()
     if "new_anonymous" in g:
         cookies.put(response, cookies.ANONYMOUS, g.new_anonymous)
-    # Unless the view has set it anew.
+    # Unless the view has set it again.
     is_set = _names(response.headers)
     for name in g.get("drops", ()):
         if name not in is_set:

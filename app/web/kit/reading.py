@@ -96,7 +96,7 @@ class _Kept:
 
 
 class Shelf:
-    """What was read lately, by key. One thread reads a value; others that need the same value wait for it."""
+    """What was read recently, by key. One thread reads a value; others that need the same value wait for it."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[object, ...], _Kept] = {}

@@ -54,14 +54,14 @@ def _cut(text: str) -> str:
 
 
 class QueuesRead:
-    """The names of the queues that pages of this process have read lately. Safe for all threads."""
+    """The names of the queues that pages of this process have read recently. Safe for all threads."""
 
     def __init__(self) -> None:
         self._until: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def note(self, names: Iterable[str]) -> None:
-        """Keep these names, in the place of those that were read the longest ago."""
+        """Keep these names; they replace the names that were read the longest ago."""
         until = time.monotonic() + KNOWN_SECONDS
         with self._lock:
             for name in names:

@@ -49,7 +49,7 @@ class Fleet:
 
     @property
     def is_dead(self) -> bool:
-        """Return whether no worker lives."""
+        """Return whether no worker is running."""
         return not self.more and not self.is_part and not self.living
 
     @property

@@ -37,7 +37,7 @@ def counted(wanted: JobFilter, key: tuple[object, ...]) -> Part[Counted]:
 
 
 def live(wanted: JobFilter) -> Mapping[JobStatus, int]:
-    """Return the live jobs of these kinds and queues per status; empty if nobody has counted them lately."""
+    """Return the live jobs of these kinds and queues per status; empty if nobody has counted them recently."""
     key = (tuple(wanted.kinds or ()), tuple(wanted.queues or ()), wanted.queues is None)
     return kept("live jobs", key, lambda: part(lambda conn: live_by_status(conn, wanted))).value or {}
 

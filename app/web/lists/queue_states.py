@@ -15,7 +15,7 @@ from haulier.queue.numbers.stats import Queue
 
 from .fleet import Fleet
 
-# Older counts do not tell whether jobs are due. A worker counts every 10 s, and less often only with very many jobs.
+# Older counts do not show whether jobs are due. A worker counts every 10 s, and less often only with very many jobs.
 FRESH = timedelta(seconds=30)
 # A deploy leaves a queue without its worker for some seconds.
 DUE_FOR = timedelta(seconds=UNSERVED_SECONDS)
@@ -65,7 +65,7 @@ class Known:
     usual: Mapping[str, float] = field(default_factory=dict)
 
     def fails(self, queue: Queue) -> bool:
-        """Return whether more jobs of the queue failed lately than is usual there."""
+        """Return whether more jobs of the queue failed recently than is usual there."""
         return is_failing(self.minutes.get(queue.name, ()), self.usual.get(queue.name, 0.0))
 
 
@@ -105,12 +105,12 @@ def is_unserved(queue: Queue, known: Known) -> bool:
 
 
 def is_fresh(queue: Queue, now: datetime) -> bool:
-    """Return whether the counts of the queue are new enough to tell whether jobs are due."""
+    """Return whether the counts of the queue are new enough to show whether jobs are due."""
     return queue.counted_at is not None and now - queue.counted_at <= FRESH
 
 
 def needs_look(queues: Sequence[Queue], fleet: Fleet, now: datetime) -> bool:
-    """Return whether only reading the jobs can tell which queues are unserved."""
+    """Return whether only reading the jobs can show which queues are unserved."""
     return fleet.more or not fleet.takes or not queues or not all(is_fresh(each, now) for each in queues)
 
 
@@ -141,7 +141,7 @@ def rise(minutes: Sequence[Minute]) -> float:
 
 
 def empty_in(queue: Queue, minutes: Sequence[Minute]) -> str:
-    """Return how long until no job is due, estimated from how fast the number of due jobs fell lately."""
+    """Return how long until no job is due, estimated from how fast the number of due jobs fell recently."""
     due = queue.live.due
     if queue.paused or due is None:
         return "–"

@@ -70,7 +70,7 @@ def _list(queue: str, after: str) -> Part[tuple[list[KindFigures], bool]]:
 
 
 def _as_known(name: str, counted: KindFigures | None) -> KindFigures:
-    """Return the figures of a kind: zeros if it has had no job lately, unknown ones if nobody counts."""
+    """Return the figures of a kind: zeros if it has had no job recently, unknown ones if nobody counts."""
     if not counting.is_on():
         return KindFigures(name, Live(), Figures())
     return counted or KindFigures(name, Live(0, 0, 0), Figures())
@@ -114,7 +114,7 @@ def one(name: str) -> Page:
 
 
 def _is_used(name: str, conn: Connection) -> bool:
-    """Return whether the kind has had jobs lately."""
+    """Return whether the kind has had jobs recently."""
     return recent_kind(conn, name, queues=caller().queues) is not None
 
 

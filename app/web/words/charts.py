@@ -214,7 +214,7 @@ def widths(parts: Sequence[float]) -> list[int]:
 def strip(parts: Sequence[tuple[str, float]], summary: str) -> Markup:
     """Return how some time was divided: (state, seconds) each, in their order.
 
-    "queued" is low, so that colour alone says nothing; "" is left empty.
+    "queued" is low, so that colour is not the only sign; "" is left empty.
     """
     drawn: dict[str, str] = {}
     at = 0

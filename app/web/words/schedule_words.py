@@ -64,7 +64,7 @@ def _each_day(minute: int, hours: range) -> str:
 
 
 def _steps(field: str, end: int) -> range:
-    """Return the values of a field `*/n`, which begins anew at its end; none of any other."""
+    """Return the values of a field `*/n`, which begins again at its end; none of any other."""
     found = re.fullmatch(r"\*/([0-9]+)", field)
     return range(0, end, int(found[1])) if found and int(found[1]) else range(0)
 

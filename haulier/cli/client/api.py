@@ -32,7 +32,7 @@ PIECE = 65536
 NO_KEY = {401, 403}
 # Twice the longest list of jobs, each byte of which is escaped; compressed, a server could send any number of them.
 MOST_BYTES = 128 * 2**20
-# Of an answer's headers what says how it was made, and where to go on; none of them can hold a secret.
+# Of an answer's headers what says how it was made, and where to continue; none of them can hold a secret.
 SHOWN = ("content-type", "retry-after", "location", "next-cursor", "looked-back-to", "x-request-id")
 
 
@@ -173,7 +173,7 @@ class Api:
             import requests
 
             self._session = requests.Session()
-            # Follow no redirect. Without this, requests parses Location all the same, and fails if it is no URL.
+            # Follow no redirect. Without this, requests parses Location all the same, and fails if it is not a URL.
             self._session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
             # A proxy of the environment is for other machines.
             self._session.trust_env = not self.service.is_local

@@ -19,7 +19,7 @@ def folder_in(variables: Mapping[str, str], name: str, otherwise: str) -> Path:
 
 
 def replace(path: Path, text: str) -> None:
-    """Put the text in the place of the file, whole or not at all, for nobody else to read. Raises: CommandError."""
+    """Replace the file by the text, whole or not at all, readable by nobody else. Raises: CommandError."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # If it is a link, as in folders of dotfiles, it stays one.

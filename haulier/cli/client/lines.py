@@ -74,7 +74,7 @@ class Reader:
             )
 
     def batches(self, most: int) -> Iterator[Batch]:
-        """Yield the lines that are left, so many at once at most."""
+        """Yield the lines that are left, this many at once at most."""
         batch, size = Batch(), 0
         for line in self._lines():
             if len(batch.lines) == most or size + len(line.sent) > MOST_BYTES:

@@ -1,4 +1,4 @@
-"""How far the jobs of a file have been stored: a note, from which the next start goes on."""
+"""How far the jobs of a file have been stored: a note, from which the next start continues."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def _profile(path: Path, name: str, table: Any) -> Profile:
 
 
 def write(profiles: Profiles, profile: Profile, *, is_default: bool) -> None:
-    """Add the profile to the file, or put it in the place of the one of its name; all else stays as it is."""
+    """Add the profile to the file, or replace the profile of the same name; all else stays as it is."""
     text = _with_default(profiles.text, profile.name) if is_default else profiles.text
     before, after = _around(text, profile.name)
     if before and not before.endswith("\n"):
@@ -143,7 +143,7 @@ def _with_default(text: str, name: str | None) -> str:
 
 
 def _store(profiles: Profiles, text: str, expected: Mapping[str, Profile]) -> None:
-    """Put the text in the place of the file, if it says what is expected: it was made without a parser of comments."""
+    """Replace the file by the text, if it says what is expected: it was made without a parser of comments."""
     path = profiles.path
     try:
         is_right = dict(_parsed(path, text).by_name) == dict(expected)

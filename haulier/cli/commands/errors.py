@@ -16,7 +16,7 @@ from haulier.cli.terminal.output import Cell, Terminal, columns_of
 from haulier.domain.span import SPANS
 
 COLUMNS = columns_of("ID, KIND, FAILED, TO RETRY, FIRST, LAST, MUTED, ERROR", numbers="FAILED, TO RETRY", long="ERROR")
-# So many queues of a group are named.
+# This many queues of a group are named.
 MOST_QUEUES = 5
 span_option = click.option(
     "--span",

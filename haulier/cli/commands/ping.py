@@ -57,7 +57,7 @@ def _measured(measure: Callable[[], float], times: int) -> Iterator[float]:
 
 
 def at(ordered: list[float], share: float) -> float:
-    """Return the least value that so many are not above."""
+    """Return the least value that this many are not above."""
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 

@@ -82,7 +82,7 @@ def how(queue: dict[str, Any]) -> str:
 
 
 def empty_in(terminal: Terminal, queue: dict[str, Any]) -> str:
-    """Return when the queue will be empty, if it goes on as in the last minute."""
+    """Return when the queue will be empty, if it continues as in the last minute."""
     minute, due = queue["last_minute"], queue["due"] or 0
     if queue["paused"]:
         return f"until {terminal.when(queue['paused_until'])}" if queue["paused_until"] else words.NOTHING

@@ -132,7 +132,7 @@ def edit(invocation: Invocation, /, name: str, kind: str | None, payload: dict[s
 
 
 def _drop_what_gives_way(body: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Take out of the schedule what a change stands in the place of."""
+    """Take out of the schedule what a change replaces."""
     if "cron" in changes:
         body["every_seconds"] = None
     if "every_seconds" in changes:

@@ -88,7 +88,7 @@ def _enqueue_one(invocation: Invocation, request: dict[str, Any], asked: dict[st
     if key is not None and not KEY.fullmatch(key):
         raise click.UsageError("--key: must be 1 to 255 visible ASCII characters, none of them a space")
     request |= fields_of(asked)
-    # With a key of its own the call can be repeated after a broken connection, and stores one job.
+    # With its own key the call can be repeated after a broken connection, and stores one job.
     headers = {"Idempotency-Key": key if key is not None else f"cli-{uuid4()}"}
     answer = invocation.api.send(Call("POST", "/jobs", body=request, headers=headers, is_safe=True))
     job = answer.body
@@ -108,7 +108,7 @@ def _enqueue_one(invocation: Invocation, request: dict[str, Any], asked: dict[st
 
 
 def wait_for(invocation: Invocation, job_id: str, seconds: float) -> dict[str, Any]:
-    """Return the job when it has ended, or as it is after so long."""
+    """Return the job when it has ended, or as it is after this long."""
     until, pause, woken = time.monotonic() + seconds, SOON, Event()
     while True:
         job: dict[str, Any] = invocation.api.get(f"/jobs/{job_id}").body

@@ -19,7 +19,7 @@ from haulier.cli.parts.options import Duration, filtered, flat, job_ids, with_er
 from haulier.cli.terminal import words
 
 Job = dict[str, Any]
-# What ends is asked for so long after it: a worker may take some seconds to store it.
+# What ends is asked for this long after it: a worker may take some seconds to store it.
 OVERLAP = timedelta(seconds=10)
 MOST_A_TURN = 2000
 

@@ -26,9 +26,9 @@ COLUMNS = columns_of(
     long="FILTER",
 )
 OVER = ("done", "cancelled", "failed")
-# Of looking how far an operation is. A look does some of it if no worker lives.
+# Of looking how far an operation is. A look does some of it if no worker is running.
 SECONDS = 0.2
-# What is said of each action: what is asked, what goes on, what was done.
+# What is said of each action: what is asked, what is under way, what was done.
 WORDS = {
     "cancel": ("Cancel", "Cancelling", "cancelled"),
     "retry": ("Retry", "Retrying", "retried"),
@@ -133,7 +133,7 @@ def watch_to_end(invocation: Invocation, operation: Operation) -> Code:
 
 
 def _looking(invocation: Invocation, operation_id: str) -> Callable[[], Operation]:
-    """Return what looks at an operation, and does some of it if no worker lives and the key may do so."""
+    """Return what looks at an operation, and does some of it if no worker is running and the key may do so."""
     path, api, may_advance = f"/operations/{operation_id}", invocation.api, True
 
     def look() -> Operation:

@@ -33,7 +33,7 @@ IDS_ON_STDIN = "-"
 
 
 class Duration(click.ParamType[float]):
-    """A duration, as 90s, 10m, 1h30m or 2d; a number alone is of seconds. Units: seconds."""
+    """A duration, as 90s, 10m, 1h30m or 2d; a plain number means seconds. Units: seconds."""
 
     name = "duration"
 
@@ -220,7 +220,7 @@ def query_of(asked: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def filter_in_json(query: Query) -> dict[str, Any]:
-    """Return the filter as an object: what may be given more than once is a list, and a number is no text."""
+    """Return the filter as an object: what may be given more than once is a list, and a number is not a string."""
     asked: dict[str, Any] = {}
     for name, value in query:
         parameter = PARAMETERS.get(name)

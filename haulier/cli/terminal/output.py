@@ -196,7 +196,7 @@ class _Piped:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if isinstance(error, BrokenPipeError):
-            # Else Python would write there once more, as it ends.
+            # Else Python would write there again, as it ends.
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, sys.stdout.fileno())
             raise SystemExit(READER_LEFT)

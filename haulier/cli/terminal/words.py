@@ -12,7 +12,7 @@ from haulier.domain.text import number as number
 from haulier.domain.text import share as share
 from haulier.domain.text import size as size
 
-# A shape and a colour for each state, so that neither alone says it.
+# A shape and a colour for each state: the colour is never the only sign.
 STATES = {
     "queued": ("○ queued", "default"),
     "running": ("● running", "cyan"),

@@ -25,7 +25,7 @@ class Preview(NamedTuple):
 
 
 def preview(timetable: Timetable, after: datetime, most: int) -> list[Preview]:
-    """Return the ticks after this instant, at most so many."""
+    """Return the ticks after this instant, at most this many."""
     return [
         Preview(at, at.astimezone(timetable.where).isoformat(), _note(timetable, at))
         for at in islice(timetable.ticks(after), most)

@@ -28,13 +28,13 @@ TAKEN_NAMES = ("preview", "new")
 NOT_OF_A_SCHEDULE = ("run_at", "delay_seconds", "idempotency_key")
 # A tick that is no later than this fires, whatever the schedule says of missed ones.
 LATE = timedelta(seconds=60)
-# So many ticks are decided in one transaction.
+# This many ticks are decided in one transaction.
 AT_ONCE = 1000
-# And so many more are read at most, to see which are the newest.
+# And this many more are read at most, to see which are the newest.
 MOST_READ = 5000
-# Each schedule is looked at so often although none of its ticks is due: a new release of tzdata may have moved them.
+# Each schedule is looked at this often although none of its ticks is due: a new release of tzdata may have moved them.
 LOOK = timedelta(hours=1)
-# And so often while a tick waits for a job to end.
+# And this often while a tick waits for a job to end.
 LOOK_AT_PENDING = timedelta(seconds=1)
 # The dates of clients and of the server end there.
 LAST_YEAR = 9900
@@ -384,5 +384,5 @@ def counts_from_after(old: Schedule, rule: Rule, now: datetime) -> datetime:
 
 
 def next_ticks(schedule: Schedule, after: datetime, most: int) -> list[datetime]:
-    """Return the next ticks after this instant, at most so many."""
+    """Return the next ticks after this instant, at most this many."""
     return list(islice(schedule.timetable.ticks(after), most))

@@ -1,6 +1,6 @@
-"""Counts and measures the parts of an image file before its pixels, by their lengths alone, before a library reads it.
+"""Counts and measures the parts of an image file before its pixels, only by their lengths, before a library reads it.
 
-Libraries keep every comment, and join the parts of a camera's notes anew for each further part: hostile files can cost
+Libraries keep every comment, and join the parts of a camera's notes again for each further part: hostile files can cost
 minutes or gigabytes. Files of programs and cameras need a hundredth of these limits.
 """
 

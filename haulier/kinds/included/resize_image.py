@@ -2,7 +2,7 @@
 
 Only the plain formats are opened (never EPS, which starts Ghostscript), and never more pixels than the limit: the
 size is read from the header before a byte is decoded, and the parts before the pixels are judged by their lengths.
-Jobs run in a child process: whatever a hostile file does to the libraries, the worker goes on.
+Jobs run in a child process: whatever a hostile file does to the libraries, the worker continues.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ READS = ("storage_url", "AWS_*", "AZURE_*", "FSSPEC_*", "GCSFS_*", "GOOGLE_*")
 
 @kind("resize_image", schema=ResizeImage, timeout=180, check=check_settings, isolated=True, reads=READS)
 def resize_image(context: JobContext, payload: dict[str, Json]) -> Json:
-    """Fetch, scale and store the image; a source that is no image or too big fails the job for good."""
+    """Fetch, scale and store the image; a source that is not an image or is too big fails the job permanently."""
     if not payload.get("target") and not context.settings.storage_url:
         raise Fail("resize_image needs a target, or STORAGE_URL, which is not set")
     source = _fetch(context, payload["source"])

@@ -120,7 +120,7 @@ def check_settings(config: Config) -> None:
 
 @kind("send_email", schema=SendEmail, timeout=120, needs=("smtp_url", "mail_from"), check=check_settings)
 def send_email(context: JobContext, payload: dict[str, Json]) -> Json:
-    """Send the mail; a 5xx answer is final; after a 4xx answer or an error of the network the job is tried again."""
+    """Send the mail; a 5xx answer is final; after a 4xx answer or an error of the network the job is retried."""
     recipients = list(dict.fromkeys([payload["to"], *(payload.get("cc") or ()), *(payload.get("bcc") or ())]))
     message = compose(context, payload)
     result = {"message_id": str(message["Message-ID"]), "recipients": len(recipients)}

@@ -93,7 +93,7 @@ def check_secret(config: Config) -> str | None:
 
 @kind("webhook_delivery", schema=WebhookDelivery, timeout=60, needs=("webhook_secret",), check=check_secret)
 def deliver_webhook(context: JobContext, payload: dict[str, Json]) -> Json:
-    """POST the body; 2xx succeeds, 408, 425, 429 and 5xx are tried again, every other status is final."""
+    """POST the body; 2xx succeeds, 408, 425, 429 and 5xx are retried, every other status is final."""
     body = json.dumps(payload["body"], ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     started = time.monotonic()
 

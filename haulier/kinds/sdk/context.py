@@ -42,7 +42,7 @@ class JobContext:
 
     @property
     def stop_reason(self) -> StopReason | None:
-        """Why the job should stop; None while it may continue."""
+        """Return why the job is to stop, or None while it may continue."""
         return self._reason
 
     @property
@@ -51,11 +51,7 @@ class JobContext:
         return self._reason is not None
 
     def raise_if_cancelled(self) -> None:
-        """Do nothing while the job may continue.
-
-        Raises:
-            JobCancelled: The job should stop.
-        """
+        """Return at once while the job may continue. Raises: JobCancelled."""
         if self._reason is not None:
             raise JobCancelled(self._reason)
 

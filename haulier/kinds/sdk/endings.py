@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any, Protocol, Self
 
-# A server that is wrong about its clock, or says a week, must not keep a job for so long.
+# A server that is wrong about its clock, or says a week, must not keep a job for this long.
 MOST_SECONDS = 3600.0
 
 
@@ -34,7 +34,7 @@ class Response(Protocol):
 
 
 def asked_delay(response: Response | Headers | None, most: float) -> float | None:
-    """Return how long the response asks to wait, at most so long, or None if it does not. Units: seconds."""
+    """Return how long the response asks to wait, at most this long, or None if it does not. Units: seconds."""
     headers: Any = getattr(response, "headers", response)
     if headers is None:
         return None
@@ -43,7 +43,7 @@ def asked_delay(response: Response | Headers | None, most: float) -> float | Non
 
 
 def retry_after(value: str, most: float = MOST_SECONDS) -> float | None:
-    """Return the seconds that the header's value asks for, at most so many, or None if it makes no sense."""
+    """Return the seconds that the header's value asks for, at most this many, or None if it makes no sense."""
     text = value.strip()
     if re.fullmatch(r"[0-9]+", text):
         seconds = float(text)
@@ -114,14 +114,9 @@ class Retry(Exception):
     ) -> Self:
         """Return the retry that an HTTP response asks for with its header Retry-After.
 
-        Args:
-            response: A response of requests, httpx or the like, or only its headers. Without a valid Retry-After,
-                the kind's `RetryPolicy` decides how long to wait.
-            message: The error of the attempt; without it, the status of the response.
-            most: Wait at most this many seconds.
-
-        Returns:
-            An exception to raise.
+        A response of requests, httpx or the like, or only its headers. One that asks for nothing, or for nonsense,
+        leaves the delay to the kind's own back-off.
+        Units: most is seconds.
         """
         return cls(message or _said(response), after=asked_delay(response, most))
 
@@ -133,4 +128,4 @@ def _said(response: object) -> str:
 
 
 class Fail(Exception):
-    """Raise this if the job failed permanently: no further attempt would succeed."""
+    """This job failed permanently: no further attempt would succeed."""

@@ -174,7 +174,7 @@ def _deserializer(field: fields.Field[Any]) -> Callable[..., Any]:
 
 
 class Pattern(validate.Regexp):
-    """A pattern that a value must match as a whole: `$` alone would let a trailing line feed through."""
+    """A pattern that a value must match as a whole: a bare `$` would let a trailing line feed through."""
 
     def __init__(self, pattern: str, message: str) -> None:
         super().__init__(pattern, error=message)

@@ -1,4 +1,4 @@
-"""EXECUTOR=simulated: every kind does fake work of a few milliseconds, and a hash alone decides how each attempt ends.
+"""EXECUTOR=simulated: every kind does fake work of a few milliseconds, and only a hash decides how each attempt ends.
 
 A run has three steps of one to three milliseconds. In a job's first attempt each step fails with a probability of
 one tenth, so that about 27 of 100 first attempts fail; attempt 2 and later always succeeds.

@@ -14,7 +14,7 @@ from haulier.postgres.values import array, as_sent, utc
 # When something was done, and the id of its entry: the order of the list.
 Position = tuple[datetime, int]
 
-# So many entries are looked at for those of an actor, an action or a target, which no index leads to.
+# This many entries are looked at for those of an actor, an action or a target, which no index leads to.
 LOOK_ROWS = 10_000
 
 
@@ -23,7 +23,7 @@ class Action:
     """What somebody did to a job, an API key or, as target, something else: a group of errors, or a worker, by its id.
 
     `actor` is None if callers need not say who they are. action is an Act, or one of a newer release. details is a JSON
-    object in UTF-8, None if there is nothing to tell: as objects a page could take 200 MB.
+    object in UTF-8, None if there are no details: as objects a page could take 200 MB.
     """
 
     id: int

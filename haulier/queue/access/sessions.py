@@ -1,4 +1,4 @@
-"""The sessions of the dashboard. Functions over a connection; of a session's token the SHA-256 alone is stored."""
+"""The sessions of the dashboard. Functions over a connection; of a session's token only the SHA-256 is stored."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Opened:
 def open_session(conn: Connection, *, key_id: str, key_hash: bytes, idle_seconds: float) -> str:
     """Return the token of a new session of this API key, which is kept nowhere; the audit says that somebody signed in.
 
-    Units: it ends so many seconds after its last use.
+    Units: it ends this many seconds after its last use.
     Raises: KeyNotFound if the key is no longer good, or has another secret by now.
     """
     token = secrets.token_urlsafe(_TOKEN_BYTES)
@@ -71,7 +71,7 @@ def find_session(conn: Connection, token: str) -> Session | None:
 
 
 def touch_session(conn: Connection, token: str, *, idle_seconds: float) -> None:
-    """Note that the session is in use: it ends so many seconds from now, but no later than LONGEST_SECONDS allow."""
+    """Note that the session is in use: it ends this many seconds from now, but no later than LONGEST_SECONDS allow."""
     rows(conn, "touch_session", hash=hash_of(token), idle=idle_seconds, longest=LONGEST_SECONDS)
 
 

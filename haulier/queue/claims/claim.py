@@ -1,4 +1,4 @@
-"""Claim: give the best due jobs to a worker, alone or in one round trip with a settle. Functions over a connection."""
+"""Claim: give the best due jobs to a worker, also in one round trip with a settle. Functions over a connection."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def settle_and_claim(
     Returns: the status that each settlement led to, None if it was left out; the jobs, best first: by priority, then
             by how long they are due. Their attempt is counted already; the id of the claim must be new for each call.
     Raises: DatabaseUnavailable: what was settled and claimed is then unknown; see `held`. Refusal: either nothing or
-            everything was settled, and nothing was claimed: go on with `settle_each` and `claim_next`.
+            everything was settled, and nothing was claimed: continue with `settle_each` and `claim_next`.
     Source: PostgreSQL manual, SELECT, "The Locking Clause" (SKIP LOCKED).
     """
     names: list[str] = []

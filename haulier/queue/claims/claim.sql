@@ -35,7 +35,7 @@ NOT worker.quiet
 -- Give the best due jobs of these lanes to this worker. A lane is (queue, priority). Each is read in the order of its
 -- index from its mark on, so that neither jobs that are not due nor the dead rows before the mark are walked.
 -- A job on its last attempt is taken only for a free thread, which starts it at once: while it waited in the process,
--- another job's crash could end it for good.
+-- another job's crash could end it permanently.
 -- The claim ends at most_bytes of text, but takes one job at least. Small jobs are not counted. Large ones are measured
 -- as text, since their stored size says little: it may be compressed a hundredfold. Making text of a dozen jobs can take
 -- half a second, in which no other queue is served, so the claim also ends after `measure` seconds of that.

@@ -12,12 +12,12 @@ from haulier.postgres.values import array
 # The limits of one scan, in lanes and in seconds; a hundred thousand lanes take half a second.
 MOST_AT_ONCE = 20_000
 LOOK_SECONDS = 0.2
-# `fresh_lanes` reads at most so many of the newest jobs, and returns at most so many lanes.
+# `fresh_lanes` reads at most this many of the newest jobs, and returns at most this many lanes.
 NEWEST, MOST_FRESH = 50_000, 2_000
 
 
 class Stretch(NamedTuple):
-    """What one scan found. `end` is the lane after which the next scan goes on; None if no lane is left."""
+    """What one scan found. `end` is the lane after which the next scan continues; None if no lane is left."""
 
     lanes: list[Lane]
     end: LaneName | None
@@ -99,7 +99,7 @@ def best_first(lanes: Iterable[Lane]) -> list[Lane]:
 
 
 def _lanes_of(found: Iterable[Row], elapsed: float = 0.0) -> list[Lane]:
-    """Return the lanes, each with the seconds from when the scan has ended, so long after it began."""
+    """Return the lanes, each with the seconds from when the scan has ended, this long after it began."""
     return [
         Lane(Mark(row["queue"], row["priority"], row["run_at"], row["id"]), row["seconds"] - elapsed) for row in found
     ]

@@ -97,12 +97,12 @@ def take_orphans(
 ) -> Iterator[Rescued]:
     """Take the jobs whose worker has no row, of these workers or of all; yield what each statement took.
 
-    A crash is an attempt: the job is due at once, as a suspect, or failed for good when its budget is spent. A job
+    A crash is an attempt: the job is due at once, as a suspect, or failed permanently when its budget is spent. A job
     that crashed beside others on its last attempt gets that back: it may not be the culprit, and runs alone next.
     The jobs are read without a lock: a worker whose row is gone never gets one again, and the fence says if somebody
     else was quicker.
 
-    `buried` are the workers that the caller has just declared dead; names are those of workers, as far as the caller
+    `buried` are the workers that the caller has just declared dead; names are the workers' names, as far as the caller
     knows them; `passed_over` are jobs to leave for now; most is how many jobs a statement takes.
     Raises: DatabaseUnavailable; JobCutOff if the connection was lost at one large job.
     """
@@ -140,7 +140,7 @@ def _refused(job_id: UUID, error: Refusal, large: Collection[UUID]) -> JobRefuse
 
 
 def end_without_payload(conn: Connection, job_id: UUID) -> Rescued:
-    """Let an orphan fail for good that cannot be moved to the history with its payload, which is lost.
+    """Let an orphan fail permanently that cannot be moved to the history with its payload, which is lost.
 
     No job, if it is no orphan any more.
     Raises: DatabaseUnavailable.
@@ -158,7 +158,7 @@ def _crash_of(orphan: Row, buried: Collection[UUID]) -> Settlement:
     return Settlement(
         fence_of(orphan),
         Outcome(Verb.CRASH, error=error, delay=0.0),
-        # A job left by an earlier sweep does not count as alone: the others of its crash may be taken already.
+        # A job left by an earlier sweep does not count as the only one: the others of its crash may be taken already.
         alone=orphan["crashes"] > 0 or (orphan["company"] == 1 and orphan["worker_id"] in buried),
         # One group, after the first crash as after the second.
         failure=Failure(fingerprint(orphan["kind"], _crash_error(2)), orphan["queue"], error),
@@ -168,7 +168,7 @@ def _crash_of(orphan: Row, buried: Collection[UUID]) -> Settlement:
 def _batches(orphans: Sequence[_Orphan], most: int) -> Iterator[tuple[str | None, list[Settlement]]]:
     """Yield the orphans in batches of one worker that one statement has the time for, each with the worker's name.
 
-    Large jobs come last, each alone.
+    Large jobs come last, each by itself.
     """
     batch: list[Settlement] = []
     size, name = 0, None

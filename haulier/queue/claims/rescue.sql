@@ -20,7 +20,7 @@ WHERE id IN (
 RETURNING id, host, pid;
 
 -- name: end_without_payload
--- Let an orphan fail for good whose payload could not be moved to the history. The payload is not read.
+-- Let an orphan fail permanently whose payload could not be moved to the history. The payload is not read.
 WITH gone AS (
     DELETE FROM haulier.job
     WHERE id = %(id)s AND worker_id IS NOT NULL

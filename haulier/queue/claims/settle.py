@@ -33,7 +33,7 @@ from haulier.queue.upkeep.partitions import with_history
 prepared = Prepared(("claim_by_index", "claim", "settle", "settle_noting"))
 
 
-# The statements of a message that settle, in a transaction of their own.
+# The statements of a message that settle, in their own transaction.
 SETTLE = ("begin", "one_plan_by_index", "settle", "commit")
 # The same if an attempt has failed.
 SETTLE_AND_NOTE = ("begin", "one_plan_by_index", "settle_noting", "note_soon", "note_errors", "commit")
@@ -127,7 +127,7 @@ def _settle(
     _, _, settle, *notes, _ = names
     with transaction(conn, lock_seconds=lock_seconds or LOCK_SECONDS):
         if lock_seconds:
-            # A statement of its own: `settle` then sees each row as it was when it was locked.
+            # Its own statement: `settle` then sees each row as it was when it was locked.
             rows(conn, "lock_held", **{name: parameters[name] for name in ("ids", "attempts", "claims")})
         [settled] = rows(conn, settle, **parameters)
         for name in notes:

@@ -2,7 +2,7 @@
 
 -- name: lock_held
 -- Lock the rows to be settled, in id order (settling in random order against a bulk cancel made 70 deadlocks).
--- A statement of its own: `settle` then sees each row as it was when locked, a cancel just requested included.
+-- Its own statement: `settle` then sees each row as it was when locked, a cancel just requested included.
 -- As in `settle`, each row is looked up by its id: if statistics say that few jobs are live, a join may read the whole
 -- index.
 SELECT job.id
@@ -160,7 +160,7 @@ WITH outcome AS MATERIALIZED (
 ), <<letters>>;
 
 -- name: settle_noting
--- As `settle`, if some outcomes are failed attempts: their jobs get the group of the error. A statement of its own, so that
+-- As `settle`, if some outcomes are failed attempts: their jobs get the group of the error. Its own statement, so that
 -- nothing is sent or written for it if none has failed.
 WITH outcome AS MATERIALIZED (
     SELECT outcome.*

@@ -13,7 +13,7 @@ from haulier.postgres.connection import Notify, connect, is_pooled, is_readable,
 from haulier.postgres.errors import translated
 from haulier.postgres.statements import Connection, rows
 
-# How the notification of a queue's pause or resume begins; the name alone could be read as a worker's id.
+# How the notification of a queue's pause or resume begins; without it the name could be read as a worker's id.
 OF_A_QUEUE = "queue "
 # One round is enough to see a transaction pool that nobody else uses; a busy one may stay hidden for several.
 ROUNDS = 50
@@ -94,7 +94,7 @@ def get_up(conn: Connection, worker_id: UUID) -> None:
 
 
 def wake_another(conn: Connection, worker_id: UUID) -> bool:
-    """Wake one more sleeper of this worker's queues; tell whether there was any.
+    """Wake one more sleeper of this worker's queues; return whether there was any.
 
     Call it after a claim that returned as many jobs as were asked for: a knock does not say how many there are.
     """
@@ -102,7 +102,7 @@ def wake_another(conn: Connection, worker_id: UUID) -> bool:
 
 
 def pass_on(conn: Connection, worker_id: UUID) -> bool:
-    """Stop asking to be woken, and wake another sleeper of the same queues instead; tell whether there was any."""
+    """Stop asking to be woken, and wake another sleeper of the same queues instead; return whether there was any."""
     return bool(rows(conn, "pass_on", worker=worker_id))
 
 

@@ -51,7 +51,7 @@ FROM haulier.job
 WHERE status = 'running' AND worker_id = %(worker)s AND claim <> ALL(%(claims)s::uuid[]);
 
 -- name: cancelled
--- The jobs that this worker has to stop. They have an index of their own, `job_cancelled`: while somebody holds a snapshot,
+-- The jobs that this worker has to stop. They have their own index, `job_cancelled`: while somebody holds a snapshot,
 -- `job_claimed` has an entry for every job that the worker has run since.
 SELECT id, attempt, claim
 FROM haulier.job

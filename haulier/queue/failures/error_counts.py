@@ -7,7 +7,7 @@ from typing import Any
 from haulier.postgres.halves import in_order
 from haulier.postgres.statements import Connection, rows
 
-# So many rows one statement takes, and so many statements are sent at once; the next minute goes on.
+# This many rows one statement takes, and this many statements are sent at once; the next minute continues.
 ROWS_AT_ONCE, TIMES = 10_000, 20
 # Rows of a source are summed into those of a longer step when they are so old: as the series of each span needs them.
 # The source of a step is its length, negative; that of a minute is 0. Units: seconds.

@@ -28,7 +28,7 @@ WITH taken AS (
 SELECT count(*) AS taken FROM taken;
 
 -- name: fold_error_steps
--- Sum rows of one source, all of whose longer step began so long ago, into rows of that step.
+-- Sum rows of one source, all of whose longer step began this long ago, into rows of that step.
 WITH taken AS (
     DELETE FROM haulier.error_count
     WHERE ctid = ANY (ARRAY(

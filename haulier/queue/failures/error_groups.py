@@ -21,7 +21,7 @@ MOST_QUEUES, MOST_COUNTED = 20, 50_001
 
 @dataclass(frozen=True, slots=True)
 class ErrorStep:
-    """How many attempts failed in a step of a series: for good, and to be tried again."""
+    """How many attempts failed in a step of a series: permanently, and to be retried."""
 
     at: datetime
     failed: int = 0
@@ -71,7 +71,7 @@ class ErrorFilter:
     """Which groups are meant: those seen in a span of SPANS, last seen first.
 
     `text` is a part of their text, or of their example, in any case; of masked_kinds, whose examples the caller sees
-    masked, it is looked for in the text alone. queues are those that the caller may see; None: every queue. after is
+    masked, it is looked for only in the text. queues are those that the caller may see; None: every queue. after is
     when the last group already seen was seen, and its id.
     """
 
@@ -206,7 +206,7 @@ class ErrorJobs:
 
 
 def jobs_of_error(conn: Connection, error_id: int, *, queues: Sequence[str] | None = None) -> ErrorJobs:
-    """Return how many jobs have failed for good with it, and how many are to be tried again.
+    """Return how many jobs have failed permanently with it, and how many are to be retried.
 
     `queues` are those that the caller may see; None: every queue.
     """
@@ -222,7 +222,7 @@ def failed_attempts(conn: Connection, wanted: ErrorFilter) -> list[ErrorStep]:
 
 
 def mended(conn: Connection, error_ids: Iterable[int], *, queues: Sequence[str] | None = None) -> set[int]:
-    """Return those of these groups of which no job is left that has failed for good or is to be tried again.
+    """Return those of these groups of which no job is left that has failed permanently or is to be retried.
 
     `queues` are those that the caller may see; None: every queue.
     """
@@ -233,7 +233,7 @@ def mended(conn: Connection, error_ids: Iterable[int], *, queues: Sequence[str] 
 def failed_of(
     conn: Connection, error_ids: Iterable[int], *, most: int, queues: Sequence[str] | None = None
 ) -> dict[int, int]:
-    """Return how many jobs of each of these groups have failed for good; so many, or more, count as `most`.
+    """Return how many jobs of each of these groups have failed permanently; this many, or more, count as `most`.
 
     `queues` are those that the caller may see; None: every queue.
     """

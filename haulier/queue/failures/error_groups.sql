@@ -164,12 +164,12 @@ ORDER BY job.error_id, created_at, id
 LIMIT %(most)s
 
 -- name: failed_of_errors
--- How many jobs of each of some groups have failed for good, up to a bound.
+-- How many jobs of each of some groups have failed permanently, up to a bound.
 SELECT asked.error_id, (SELECT count(*) FROM (<<first_failed>>) AS found) AS failed
 FROM unnest(%(failed_ids)s::bigint[]) AS asked (error_id);
 
 -- name: mended_errors
--- The groups of which no job is left that has failed for good or is to be tried again.
+-- The groups of which no job is left that has failed permanently or is to be retried.
 SELECT asked.error_id
 FROM unnest(%(failed_ids)s::bigint[]) AS asked (error_id)
 WHERE (<<first_retrying>>) IS NULL AND (<<first_failed>>) IS NULL;
@@ -190,7 +190,7 @@ ORDER BY sum(failed + retried) DESC, queue
 LIMIT %(limit)s;
 
 -- name: jobs_of_error
--- How many of its jobs have failed for good, and how many are to be tried again, up to a bound; and whether the first one
+-- How many of its jobs have failed permanently, and how many are to be retried, up to a bound; and whether the first one
 -- is still kept.
 SELECT (SELECT count(*) FROM (<<first_failed>>) AS found) AS failed,
     (SELECT count(*) FROM (<<first_retrying>>) AS found) AS retrying,

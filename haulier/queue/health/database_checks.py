@@ -24,7 +24,7 @@ from haulier.queue.upkeep.partitions import days_ahead
 # What one check may take, and all of them.
 CHECK_SECONDS, ALL_SECONDS = 2.0, 5.0
 LOOK_SECONDS = 0.1
-# A worker that sleeps for so long, while a job is due for so long, was not woken.
+# A worker that sleeps for this long, while a job is due for this long, was not woken.
 ASLEEP_SECONDS, DUE_SECONDS = 300.0, 5.0
 # The statistics of a smaller table do not matter.
 MANY_ROWS = 10_000

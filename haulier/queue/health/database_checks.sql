@@ -62,8 +62,7 @@ ORDER BY is_off_here DESC, CASE WHEN n_dead_tup > n_live_tup THEN n_dead_tup ELS
 LIMIT 1;
 
 -- name: bloat
--- How many times the live jobs would fit into their table or one of its indexes, by estimate: the widths are those of the
--- last ANALYZE, and an index entry has 64 bytes. Tables and indexes below 100 MB do not count.
+-- How many times the live jobs would fit into their table or one of its indexes, by estimate: the widths come from the last ANALYZE, and an index entry has 64 bytes. Tables and indexes below 100 MB do not count.
 SELECT name, bytes, bytes / greatest(expected, 1) AS times, left_over, CASE
         WHEN left_over THEN 'DROP INDEX CONCURRENTLY haulier.' || quote_ident(name) || ';'
         WHEN name = 'job' THEN 'VACUUM (FULL) haulier.job; it stops everything meanwhile.'

@@ -15,11 +15,12 @@ from haulier.queue.lane_scan import scan
 from haulier.queue.schedules.schedule_health import Overdue, overdue
 from haulier.queue.upkeep.partitions import days_ahead
 
-# An overview names at most so many queues, and reads at most so many pages of jobs: 128 MB, half a million small jobs.
+# An overview names at most this many queues, and reads at most this many pages of jobs: 128 MB, half a million small
+# jobs.
 MOST_QUEUES, MOST_PAGES = 100, 16_384
 # What was counted longer ago is not used: a worker counts every 10 s, and more rarely only beyond 600,000 live jobs.
 COUNTED_SECONDS = 60.0
-# A worker that is replaced in order is away for some seconds; a look for what nobody serves may take so long.
+# A worker that is replaced in order is away for some seconds; a look for what nobody serves may take this long.
 UNSERVED_SECONDS, LOOK_SECONDS = 10.0, 0.1
 # What `check_writes` may take, and wait for a lock: a migration holds one for less.
 PROBE_SECONDS = 2.0
@@ -79,7 +80,7 @@ def overview(conn: Connection, *, as_counted: bool = False) -> Overview:
 
     The others have the name `other`, and include a queue of that name. With as_counted the depths are those that a
     worker has counted, COUNTED_SECONDS ago at most, if one has. Else, if the jobs take more than MOST_PAGES pages, the
-    figures of waiting jobs are estimates, from a sample of so many pages.
+    figures of waiting jobs are estimates, from a sample of this many pages.
     """
     if as_counted and rows(conn, "depths_counted_since", lately=COUNTED_SECONDS)[0]["is_so"]:
         found = rows(conn, "counted_depths", most=MOST_QUEUES)

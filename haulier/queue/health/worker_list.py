@@ -14,7 +14,7 @@ from haulier.postgres.statements import Connection, Row, rows
 from haulier.postgres.values import utc
 from haulier.queue.search.running import list_running
 
-# So many of its jobs are named; a worker claims thousands of small ones ahead.
+# This many of its jobs are named; a worker claims thousands of small ones ahead.
 MOST_JOBS = 100
 
 
@@ -92,7 +92,7 @@ def list_workers(
     """Return the workers before this one, newest first, and whether more follow.
 
     `queues` are those that the caller may see; None: every queue. Workers that serve none of them are left out.
-    counts_jobs: whether to tell how many jobs each runs, which takes time on a busy database.
+    counts_jobs: whether to count the jobs of each, which takes time on a busy database.
     """
     found = _workers(conn, None, before, limit + 1, queues, counts_jobs=counts_jobs)
     return [_worker(row) for row in found[:limit]], len(found) > limit

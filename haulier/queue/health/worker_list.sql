@@ -11,7 +11,7 @@ END
 
 -- name: list_workers
 -- The workers before a given one, newest first (their ids grow with time), or one worker; only what concerns the queues
--- that may be seen. Counting the jobs reads an entry for each that has run lately.
+-- that may be seen. Counting the jobs reads an entry for each that has run recently.
 WITH held AS MATERIALIZED (
     SELECT worker_id, count(*) AS jobs
     FROM haulier.running()

@@ -14,7 +14,7 @@ from haulier.postgres.prepared import Prepared
 from haulier.postgres.statements import Connection, Row
 from haulier.postgres.values import array
 
-# Planned anew, a retry takes ten times as long: it looks for the job in each partition of the history.
+# Planned again, a retry takes ten times as long: it looks for the job in each partition of the history.
 prepared = Prepared(
     ("cancel", "change", "retry", "copy", "delete", "cancel_all", "change_all", "retry_all", "delete_all")
 )

@@ -22,7 +22,7 @@ _write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 class Changes:
     """What is to be different in a job; the code that builds it has validated the values.
 
-    `fields` is a JSON object of those of queue, priority, run_at (RFC 3339), delay_seconds, max_attempts,
+    `fields` is a JSON object with any of queue, priority, run_at (RFC 3339), delay_seconds, max_attempts,
     timeout_seconds, tags and payload that are to change. seen is the hash of the payload on which a new one is based:
     if the job has another by then, nothing is done. noted is a JSON object, what the audit is to say of both payloads,
     without what the kind keeps secret.

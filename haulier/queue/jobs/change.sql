@@ -86,7 +86,7 @@ WITH <<given>>, old AS MATERIALIZED (
     UPDATE haulier.job
     SET (<<changeable>>) = ROW (<<changed>>),
         run_at = new.run_at,
-        -- As the column itself if it stays: else it would be stored anew.
+        -- As the column itself if it stays: else it would be stored again.
         payload = CASE WHEN fields ? 'payload' THEN new.payload ELSE job.payload END,
         updated_at = now()
     FROM new

@@ -47,8 +47,9 @@ _values_of = attrgetter(*COLUMNS)
 class Draft(NamedTuple):
     """A NewJob as it goes to the database, its payload as text: as objects it can take thirty times the memory.
 
-    Values are those of COLUMNS, the payload as JSON in UTF-8, and None for no tags; fingerprint is None without an
-    idempotency key; scope is the id of the API key that sent the job, since each has its own space of idempotency keys.
+    Values are in the order of COLUMNS, the payload as JSON in UTF-8, and None for no tags; fingerprint is None without
+    an idempotency key; scope is the id of the API key that sent the job, since each has its own space of idempotency
+    keys.
     """
 
     values: tuple[Any, ...]
@@ -60,7 +61,7 @@ class Draft(NamedTuple):
 
     @property
     def columns(self) -> dict[str, Any]:
-        """Return the values by the names of their columns, made anew each time."""
+        """Return the values by the names of their columns, made again each time."""
         return dict(zip(COLUMNS, self.values, strict=True))
 
     @property

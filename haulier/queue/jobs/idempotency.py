@@ -45,6 +45,6 @@ def take_idempotency(conn: Connection, wanted: Mapping[str, Holder]) -> dict[str
 def lock_idempotency(conn: Connection, key: str) -> Holder | None:
     """Return who holds the scoped key; nobody else who asks so gets an answer until the end of the transaction."""
     rows(conn, "lock_idempotency", scoped_key=key)
-    # A statement of its own: only a new snapshot sees the row of whoever had the lock before.
+    # Its own statement: only a new snapshot sees the row of whoever had the lock before.
     found = rows(conn, "find_idempotency", keys=array([key]))
     return Holder(bytes(found[0]["fingerprint"]), str(found[0]["job_id"])) if found else None

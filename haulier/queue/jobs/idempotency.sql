@@ -14,7 +14,7 @@ ON CONFLICT (key) DO NOTHING
 RETURNING key;
 
 -- name: find_idempotency
--- The holders of keys that were not free. A statement of its own: only a new snapshot sees their rows.
+-- The holders of keys that were not free. Its own statement: only a new snapshot sees their rows.
 SELECT key, fingerprint, job_id
 FROM haulier.idempotency
 WHERE key = ANY(%(keys)s::text[]);

@@ -1,4 +1,4 @@
-"""Queue a job again that has failed for good or was cancelled."""
+"""Queue a job again that has failed permanently or was cancelled."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ LOCK TABLE haulier.job IN ROW EXCLUSIVE MODE;
 finished_at BETWEEN coalesce(%(ended_from)s::timestamptz, '-infinity') AND coalesce(%(ended_to)s::timestamptz, 'infinity')
 
 -- part: queued_again
--- A failed or cancelled job gets a full budget again. `attempt` goes on growing, so that no older fence matches. A job that
+-- A failed or cancelled job gets a full budget again. `attempt` continues growing, so that no older fence matches. A job that
 -- has crashed before still runs alone.
 <<given>>, old AS (
     DELETE FROM haulier.finished_job

@@ -26,17 +26,18 @@ log = logging.getLogger(__name__)
 
 # How often there is something new to count.
 SLICE_SECONDS = 10
-# For so long a process that counts is not relieved by another.
+# For this long a process that counts is not relieved by another.
 LEASE_SECONDS = 30.0
-# A span ends so long before now: a settle has a deadline of 5 s.
+# A span ends this long before now: a settle has a deadline of 5 s.
 LATE_SECONDS = 5.0
-# What ended so shortly before the span is counted once more, for transactions that took longer than that.
+# What ended so shortly before the span is counted again, for transactions that took longer than that.
 AGAIN_SECONDS = 10.0
-# At most so much is counted by one statement, and less after one that took too long.
+# At most this much is counted by one statement, and less after one that took too long.
 MOST_SECONDS = 3600
-# So many pairs of queue and kind have rows of their own in a step; one more row has the sum of all others.
+# This many pairs of queue and kind have rows of their own in a step; one more row has the sum of all others.
 MOST_PAIRS = 500
-# Counting all live jobs may take so long. It is done for a hundredth of the time: the pauses are so many times longer.
+# Counting all live jobs may take this long. It is done for a hundredth of the time: the pauses are this many times
+# longer.
 LIVE_SECONDS, LIVE_PAUSE = 10.0, 100
 
 MINUTE, FIVE_MINUTES, QUARTER, HOUR, SIX_HOURS = 60, 300, 900, 3600, 21_600
@@ -48,7 +49,7 @@ _QUARTERS_KEPT = timedelta(hours=26)
 _HOURS_KEPT = timedelta(days=8)
 # A minute is counted again when it is so old: a transaction may have been open for that long.
 _RECOUNTED_AFTER = timedelta(hours=1)
-# So much is counted again by one statement.
+# This much is counted again by one statement.
 _RECOUNTED_AT_ONCE = timedelta(minutes=5)
 _DAY = timedelta(hours=24)
 
@@ -68,7 +69,7 @@ class Counted:
 
 
 class Late(NamedTuple):
-    """What was found by counting again alone: jobs whose transactions committed long after they had begun."""
+    """What was found only by counting again: jobs whose transactions committed long after they had begun."""
 
     arrived: int
     ended: int
@@ -193,7 +194,7 @@ def summarize(conn: Connection, *, seconds: float = STATEMENT_SECONDS) -> bool:
     try:
         rows(conn, "summarize_history", seconds=seconds)
     except sqlstate.QueryCanceled:
-        # The pages that it has come to stay known: after an INSERT of millions the next calls go on from there.
+        # The pages that it has come to stay known: after an INSERT of millions the next calls continue from there.
         return False
     return True
 

@@ -16,7 +16,7 @@ FROM haulier.counting;
 
 -- part: what_to_count
 -- How far the numbers reach, and what there is to count. A span ends `late` before now: a transaction is seen only when it
--- commits, but has the times at which it began. What ended just before the span is counted once more.
+-- commits, but has the times at which it began. What ended just before the span is counted again.
 -- A process that is far behind counts whole minutes, up to one that is surely over.
 SELECT recounted, folded, through, is_behind, through < now() - interval '2 hours' AS is_old,
     CASE WHEN is_behind THEN 60 ELSE 10 END AS step,
@@ -42,7 +42,7 @@ CROSS JOIN LATERAL (
 
 -- name: take_counting
 -- Become, or stay, the process that counts; no row if another one does, or holds the row. If the clock was set back, begin
--- anew from now.
+-- again from now.
 WITH taken AS (
     UPDATE haulier.counting
     SET counted_by = %(counter)s,
@@ -88,8 +88,7 @@ SET LOCAL jit = off;
 (%(pairs)s::text[] IS NULL OR queue || ' ' || kind = ANY(%(pairs)s::text[]))
 
 -- part: ended
--- What ended in the span, in groups that are far fewer than the jobs. Cancelled jobs may never have run. The buckets
--- are those of haulier/domain/histogram.py; the factor is 3 / ln 2. Logarithms of numeric take ten times as long, and
+-- What ended in the span, in groups that are far fewer than the jobs. Cancelled jobs may never have run. haulier/domain/histogram.py has the same buckets; the factor is 3 / ln 2. Logarithms of numeric take ten times as long, and
 -- extract, whose result is one, takes longer than date_part.
 SELECT at, queue, kind, status, waited_in, ran_in, count(*)::integer AS jobs, sum(attempts) AS attempts
 FROM (

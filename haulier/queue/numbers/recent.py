@@ -1,4 +1,4 @@
-"""What a worker has counted lately: of some queues by the minute, of each kind in an hour, and what ended in a week."""
+"""What a worker has counted recently: some queues by the minute, each kind in an hour, and what ended in a week."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class KindFigures:
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """How many jobs succeeded, and how many failed for good."""
+    """How many jobs succeeded, and how many failed permanently."""
 
     succeeded: int
     failed: int
@@ -54,7 +54,7 @@ def recent_minutes(conn: Connection, queues: Sequence[str]) -> Mapping[str, Sequ
 
 
 def usual_shares(conn: Connection, queues: Sequence[str]) -> Mapping[str, float]:
-    """Return which share of the jobs of these queues failed for good in the last week, but for the last day.
+    """Return which share of the jobs of these queues failed permanently in the last week, but for the last day.
 
     0 to 1; a queue in which fewer than LEAST_ENDED ended is absent.
     """

@@ -1,6 +1,6 @@
 -- Recent counts: of queues by the minute and in a week, of each kind, and what ended.
 
--- part: lately
+-- part: of_last_week
 -- The rows of a span that ends where counting has come to. The steps are listed so that the index is used in each.
 step = ANY (ARRAY[10, 60, 300, 900, 3600, 21600])
 AND at >= (SELECT through FROM haulier.counting) - make_interval(secs => %(span_seconds)s)
@@ -14,7 +14,7 @@ FROM (
     SELECT queue, date_bin(interval '1 minute', at, 'epoch'::timestamptz) AS minute, at, sum(succeeded) AS succeeded,
         sum(failed) AS failed, sum(due)::bigint AS due
     FROM haulier.rollup
-    WHERE <<lately>> AND step <= 60 AND queue = ANY(%(names)s::text[])
+    WHERE <<of_last_week>> AND step <= 60 AND queue = ANY(%(names)s::text[])
     GROUP BY queue, at
 ) AS counted
 GROUP BY queue, minute
@@ -24,7 +24,7 @@ ORDER BY minute;
 -- How jobs of some queues usually end. Without the last day: what fails now is not usual.
 SELECT queue, sum(succeeded)::bigint AS succeeded, sum(failed)::bigint AS failed
 FROM haulier.rollup
-WHERE <<lately>> AND at < (SELECT through FROM haulier.counting) - interval '1 day' AND queue = ANY(%(names)s::text[])
+WHERE <<of_last_week>> AND at < (SELECT through FROM haulier.counting) - interval '1 day' AND queue = ANY(%(names)s::text[])
 GROUP BY queue;
 
 -- part: of_these_kinds
@@ -37,7 +37,7 @@ AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
 WITH counted AS (
     SELECT kind, <<sums>>
     FROM haulier.rollup
-    WHERE <<lately>> AND <<of_these_kinds>>
+    WHERE <<of_last_week>> AND <<of_these_kinds>>
     GROUP BY kind
 ), live AS (
     SELECT kind, <<live_of_them>>
@@ -57,4 +57,4 @@ LIMIT %(limit)s;
 -- 3 ms for 20 pairs of queue and kind, 90 ms for 500; `stats_figures`, with its histograms, takes 2 to 10 times as long.
 SELECT coalesce(sum(succeeded), 0)::bigint AS succeeded, coalesce(sum(failed), 0)::bigint AS failed
 FROM haulier.rollup
-WHERE <<lately>> AND <<of_queue_and_kind>>;
+WHERE <<of_last_week>> AND <<of_queue_and_kind>>;

@@ -190,7 +190,7 @@ def list_queues(
 ) -> tuple[list[Queue], bool]:
     """Return the queues after this name, by name, and whether more follow.
 
-    Those that have live jobs, are paused, or were lately used; queues are those that the caller may see, None: every
+    Those that have live jobs, are paused, or were recently used; queues are those that the caller may see, None: every
     queue.
     """
     found = _queues(conn, Shown(queues=queues), after, limit + 1)
@@ -198,7 +198,7 @@ def list_queues(
 
 
 def get_queue(conn: Connection, name: str) -> Queue:
-    """Return the queue. Raises: QueueNotFound if it has no live job, is not paused and was not lately used."""
+    """Return the queue. Raises: QueueNotFound if it has no live job, is not paused and was not recently used."""
     found = _queues(conn, Shown(queue=name), "", 1)
     if not found:
         raise QueueNotFound(name)

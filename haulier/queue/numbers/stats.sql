@@ -53,7 +53,7 @@ LIMIT %(limit)s
 step = 10 AND at >= (SELECT through FROM haulier.counting) - interval '1 minute'
 
 -- name: list_queues
--- Queues with live jobs, those that the API has lately accepted, those that are paused, and those in which something came
+-- Queues with live jobs, those that the API has recently accepted, those that are paused, and those in which something came
 -- or ended in the last minute. Each source is read in order of the names, and no further than the page.
 WITH page AS MATERIALIZED (
     (SELECT DISTINCT queue FROM haulier.depth WHERE <<of_the_page>>)

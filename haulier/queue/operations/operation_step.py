@@ -26,9 +26,9 @@ from haulier.queue.jobs.retry import retry_all
 from haulier.queue.search.job_filter import Position
 from haulier.queue.upkeep.partitions import with_history
 
-# A step that waits longer for a lock is tried again. (Rows that are locked it skips.)
+# A step that waits longer for a lock is retried. (Rows that are locked it skips.)
 LOCK_SECONDS = 1.0
-# Of the jobs that were locked, or refused for now, so many are kept for the end.
+# Of the jobs that were locked, or refused for now, this many are kept for the end.
 MOST_LATER = 1_000
 
 
@@ -40,7 +40,7 @@ class Step:
     and the last finished job ended, as far as that is known. begun is where the walk is before the step, and cursor
     where it is then; that stays at the end of the walk. `is_late` is true if the operation has waited for long, and
     that jobs behind are to come first; is_skipped, that nothing is done to the jobs.
-    Units: lease_seconds is for how long nobody else goes on after the step.
+    Units: lease_seconds is for how long nobody else continues after the step.
     """
 
     operation: UUID

@@ -23,11 +23,11 @@ from haulier.queue.search.find_ids import CountByKind, count_by_kind
 from haulier.queue.search.job_filter import JobFilter, Position
 from haulier.queue.search.job_list import count_by_depths, list_jobs
 
-# A preview counts for so long, and shows so many jobs.
+# A preview counts for this long, and shows this many jobs.
 COUNT_SECONDS, FIRST_JOBS = 0.5, 5
 # A preview reads all jobs of tags that no more jobs have, if a list would look back: a person acts on its answer.
 MOST_TAGGED = 10_000
-# Of the operations that are not over, a preview looks at so many of the newest.
+# Of the operations that are not over, a preview looks at this many of the newest.
 MOST_OPEN = 50
 
 
@@ -35,7 +35,7 @@ MOST_OPEN = 50
 class Order:
     """What is to be done to which jobs.
 
-    `queues` are those of whoever asks; None: every queue. changes: queue, priority, and run_at or delay_seconds.
+    `queues` are the caller's; None: every queue. changes: queue, priority, and run_at or delay_seconds.
     """
 
     action: OperationAction
@@ -162,7 +162,8 @@ def start(
 def start_once(
     conn: Connection, order: Order, *, as_of: datetime, actor: str | None, shown: Mapping[str, Json] | None = None
 ) -> tuple[Operation, bool]:
-    """Have the order carried out as `start` does, and tell that it is new; or return what was started from the preview.
+    """Have the order carried out as `start` does, and return that it is new; or return what was started from the
+    preview.
 
     What was started before may have other changes, and may be over.
     Raises: PreviewNotKept; TooManyOperations.
@@ -225,7 +226,7 @@ def cancel_operation(conn: Connection, operation_id: UUID, *, actor: str | None 
 
 
 def resume_operation(conn: Connection, operation_id: UUID, *, actor: str | None = None) -> Operation:
-    """Have an operation that was cancelled or has failed go on from where it had come to.
+    """Have an operation that was cancelled or has failed continue from where it had come to.
 
     Raises: OperationNotFound; OperationConflict if it is neither.
     """

@@ -1,7 +1,8 @@
 """Work operations off, a chunk of jobs at a time: a worker does, or whoever watches if none lives.
 
 Several may try at once: one chunk is under way at a time. Its jobs are looked for, and then done in steps. A step is
-one transaction, in which the operation's cursor and counts go on; whoever dies before its end has done nothing of it.
+one transaction, in which the operation's cursor and counts continue; whoever dies before its end has done nothing of
+it.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from haulier.queue.operations.stored_filter import from_stored
 from haulier.queue.search.bounded_scan import sent_with
 from haulier.queue.search.find_ids import Found, find_jobs
 
-# A chunk is at most so many jobs, and not much more than so many bytes of payloads.
+# A chunk is at most this many jobs, and not much more than this many bytes of payloads.
 MOST_JOBS, MOST_BYTES = 1_000, 4 * 2**20
-# An outage is waited for as long as it lasts. After so long one job at a time is done, and one that takes more time or
-# memory than a statement may is skipped: a job of 200 MB must not keep all others waiting.
+# An outage is waited for as long as it lasts. After this long one job at a time is done, and one that takes more time
+# or memory than a statement may is skipped: a job of 200 MB must not keep all others waiting.
 PATIENCE_SECONDS = 300.0
 
 
@@ -40,7 +41,7 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How a chunk is done. `rest` comes before each step, and says whether to go on."""
+    """How a chunk is done. `rest` comes before each step, and says whether to continue."""
 
     step: int
     rest: Callable[[], bool]
@@ -57,7 +58,7 @@ def work_off(
     """Do a chunk of the operation whose turn it is, or of this one.
 
     None if there is nothing to do now, or somebody else does it. False if the database refused a step, which the
-    operation then notes; it is tried again later. After the fifth time it has failed, but for refusals that may pass:
+    operation then notes; it is retried later. After the fifth time it has failed, but for refusals that may pass:
     these it waits for.
     """
     for taken in _take(conn, by, most_jobs, only):
@@ -94,7 +95,7 @@ def _delay(conn: Connection, by: Worker, taken: Row, why: str, *, may_pass: bool
 
 
 def leave(conn: Connection, by: Worker) -> None:
-    """Let another go on at once with what this one has taken."""
+    """Let another continue at once with what this one has taken."""
     rows(conn, "leave_operations", by_whom=by.id)
 
 

@@ -33,14 +33,14 @@ RETURNING id, action, filter, queues, changes, spread_seconds, cursor_at, cursor
     coalesce(waits_since < now() - make_interval(secs => %(patience)s), false) AS is_late;
 
 -- name: leave_operations
--- Let another process go on at once.
+-- Let another process continue at once.
 UPDATE haulier.operation
 SET worked_by = NULL, worked_until = NULL
 WHERE status = 'running' AND worked_by = %(by_whom)s;
 
 -- name: delay_operation
 -- Note that a chunk could not be done; after the fifth time in a row the operation has failed. A chunk that may pass later
--- is tried again for ever, and does not count.
+-- is retried for ever, and does not count.
 UPDATE haulier.operation
 SET tries = CASE WHEN %(may_pass)s THEN tries ELSE tries + 1 END,
     waits_since = CASE WHEN %(may_pass)s THEN coalesce(waits_since, now()) END,

@@ -1,4 +1,4 @@
-"""The names of queues that callers have used lately, and how many more there may be."""
+"""The names of queues that callers have used recently, and how many more there may be."""
 
 from __future__ import annotations
 

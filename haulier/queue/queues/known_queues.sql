@@ -1,4 +1,4 @@
--- The names of queues that the API has lately accepted.
+-- The names of queues that the API has recently accepted.
 
 -- name: find_queues
 -- Which of these queues have a row; their use is noted, once a minute at most. A row that is being purged is not found: it
@@ -32,7 +32,7 @@ ON CONFLICT (name) DO UPDATE SET used_at = now();
 
 -- name: add_queues
 -- Add rows for these queues while there is room (with is_whole: only if there is room for all), and return which of them
--- have one. A statement of its own: its snapshot has what earlier callers have added.
+-- have one. Its own statement: its snapshot has what earlier callers have added.
 WITH room AS (
     SELECT least(%(per_key)s - count(*) FILTER (WHERE key_id IS NOT DISTINCT FROM %(key_id)s), %(in_all)s - count(*)) AS names
     FROM haulier.queue

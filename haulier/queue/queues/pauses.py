@@ -9,7 +9,7 @@ from haulier.postgres.statements import Connection, rows
 
 
 def pause(conn: Connection, queue: str, *, until: datetime | None = None, actor: str | None = None) -> None:
-    """Let no job of the queue start before then, or before it is resumed; what runs goes on.
+    """Let no job of the queue start before then, or before it is resumed; what runs continues.
 
     If it is paused already, only the end changes. `actor` goes into the audit, unless nothing changes.
 

@@ -30,15 +30,15 @@ from haulier.domain.schedules.schedule import (
 from haulier.postgres.statements import LOCK_SECONDS, Connection, Row, end_with, rows, transaction_of
 from haulier.postgres.values import array, utc
 
-# So many schedules are decided in one transaction. It costs 3 ms beside what each of them does, while the first of them
-# waits for the last. Chosen by when the jobs are there of 1,000 schedules that are due at once, at the median: with 300
-# it is later under three workers, although `fired_at` is earlier; with 100 it is later under a worker alone.
+# This many schedules are decided in one transaction. It costs 3 ms beside what each of them does, while the first of
+# them waits for the last. Chosen by when the jobs are there of 1,000 schedules that are due at once, at the median:
+# with 300 it is later under three workers, although `fired_at` is earlier; with 100 it is later only under a worker.
 AT_ONCE = 200
-# And so many of their ticks, or fewer if their jobs have this size together: a job may have 256 KiB, and the server
+# And this many of their ticks, or fewer if their jobs have this size together: a job may have 256 KiB, and the server
 # has to write all of them within the time of a statement.
 TICKS_AT_ONCE = 1000
 BYTES_AT_ONCE = 16 << 20
-# So many schedules are tried at a time if one of them is refused: with 3 % refused that takes the shortest time.
+# This many schedules are tried at a time if one of them is refused: with 3 % refused that takes the shortest time.
 APART = 6
 # Then a trigger that waits for a lock must not use up the time of the schedules behind it. Units: seconds.
 LOCK_SECONDS_APART = 0.2
@@ -78,10 +78,10 @@ def fire_due(
     only: str | None = None,
     apart: int | None = None,
 ) -> Fired:
-    """Decide the ticks that are due, of some schedules or of one alone, and enqueue the jobs of those that fire.
+    """Decide the ticks that are due, of some schedules or of a single one, and enqueue the jobs of those that fire.
 
     Args:
-        apart: Try so many schedules at a time; if the database refuses one, each by itself; and put off those that it
+        apart: Try this many schedules at a time; if the database refuses one, each by itself; and put off those that it
             refuses. Without it all are tried at once, unless one of them was refused the last time.
 
     Ticks older than retention_days get no row.
@@ -129,7 +129,7 @@ class Alike:
 
 @dataclass(slots=True)
 class _Made:
-    """What was decided of all, and why some cannot fire. `stuck` are those of failed that cannot be put off."""
+    """What was decided of all, and why some cannot fire. `stuck` are the failed schedules that cannot be put off."""
 
     alike: list[Alike] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
@@ -250,7 +250,7 @@ def _as_parameters(alike: Sequence[Alike]) -> Row:
 
 
 def next_look(conn: Connection, *, passed_over: Collection[str] = ()) -> float | None:
-    """Return in how many seconds the next schedule is due; None if there is none but those that are passed over."""
+    """Return in how many seconds the next schedule is due; None if there is none but the skipped ones."""
     found = rows(conn, "next_look", passed_over=array(passed_over))
     return found[0]["seconds"] if found else None
 

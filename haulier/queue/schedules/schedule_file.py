@@ -18,7 +18,7 @@ from haulier.queue.upkeep.migrate import MIGRATE_LOCK_SECONDS, MIGRATE_SECONDS, 
 
 # The source of these schedules, and who has changed them, as the record names it.
 FILE = "file"
-# So often it begins again if too many ticks of a schedule are due; and so many turns these are fired in between.
+# This often it begins again if too many ticks of a schedule are due; and this many turns these are fired in between.
 MOST_TRIES, MOST_TURNS = 5, 5000
 
 

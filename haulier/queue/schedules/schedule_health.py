@@ -13,13 +13,13 @@ from haulier.postgres.statements import Connection, rows
 from haulier.postgres.values import array, utc
 from haulier.queue.schedules.fire import schedule_of
 
-# A tick that is due for so long, and that nobody has decided, is overdue. A worker that is replaced, or learns of the
+# A tick that is due for this long, and that nobody has decided, is overdue. A worker that is replaced, or learns of the
 # first schedule, needs some seconds. Units: seconds.
 OVERDUE_SECONDS = 10.0
-# So many overdue schedules are counted at most.
+# This many overdue schedules are counted at most.
 MOST_OVERDUE = 10_000
-# So many schedules are looked at in one call for jobs that fail; of each the last so many jobs that have ended, which
-# have to be among its newest so many ticks.
+# This many schedules are looked at in one call for jobs that fail; of each the last so many jobs that have ended, which
+# have to be among its newest this many ticks.
 LOOKED_AT, COUNTED, LOOKED_BACK = 50, 5, 500
 
 
@@ -40,9 +40,9 @@ class Overdue:
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """How many of the last jobs of some schedules failed for good, one after the other: COUNTED at most.
+    """How many of the last jobs of some schedules failed permanently, one after the other: COUNTED at most.
 
-    `last` is the name behind which to go on; None if these were the last schedules.
+    `last` is the name behind which to continue; None if these were the last schedules.
     """
 
     in_a_row: dict[str, int]
@@ -92,7 +92,7 @@ class FailureRounds:
         self._after: str | None = None
 
     def look(self, conn: Connection, looks: int = 1) -> None:
-        """Look at the next LOOKED_AT ones so many times, or up to the last by name. Raises: DatabaseUnavailable."""
+        """Look at the next LOOKED_AT ones this many times, or up to the last by name. Raises: DatabaseUnavailable."""
         with self._lock:
             for _ in range(looks):
                 found = failures(conn, self._after)

@@ -47,7 +47,7 @@ FROM (
 ) AS due;
 
 -- name: failures_in_a_row
--- How many of the last jobs of each schedule failed for good, back to the first that did not. At most `most` of its newest
+-- How many of the last jobs of each schedule failed permanently, back to the first that did not. At most `most` of its newest
 -- ticks are read, and none behind the last job that counts. A job ends after its tick was decided, so older partitions
 -- are not read, except for a day by which the clock may have been set back.
 SELECT asked.name, (

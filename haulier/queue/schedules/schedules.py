@@ -26,7 +26,7 @@ from haulier.queue.search.job_list import PAGE_BYTES
 
 # A schedule whose ticks could not be decided for long has this many batches decided before it is changed.
 MOST_BATCHES = 20
-# The last tick that fired is looked for among so many: while a schedule is paused, none does.
+# The last tick that fired is looked for among this many: while a schedule is paused, none does.
 LOOKED_BACK = 500
 
 
@@ -162,7 +162,7 @@ def difference(conn: Connection, old: Schedule, rule: Rule) -> dict[str, Any] | 
 
 
 def _decided(conn: Connection, old: Schedule, now: datetime, retention_days: int) -> bool:
-    """Decide what is due, and tell whether that was all of it."""
+    """Decide what is due, and return whether that was all of it."""
     busy = live_jobs(conn, [old.name])
     try:
         at_once = Room().ticks_of(len(_text(old.rule)))

@@ -1,4 +1,4 @@
-"""When jobs of a kind or a queue came: a search for few among many passes over the times in which none did."""
+"""When jobs of a kind or a queue came: a search for few among many skips the times in which none did."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 from haulier.postgres.statements import Connection, Row, rows
 from haulier.postgres.values import utc
 
-# So many steps are asked for at once.
+# This many steps are asked for at once.
 STEPS_AT_ONCE = 500
 
 ALWAYS, NEVER = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)

@@ -18,25 +18,25 @@ from haulier.postgres.values import utc
 from haulier.queue.search.arrivals import ALWAYS, NEVER, Window, windows
 from haulier.queue.search.job_filter import JobFilter, Position
 
-# After so long no further statement looks on, and after so many times that the one under way is given up.
+# Start no new statement after LOOK_SECONDS. Cancel the running one after PATIENCE times that.
 LOOK_SECONDS, PATIENCE = 0.1, 1.3
-# So many waiting, and so many finished, jobs are looked at by the first statement, and at most by a further one.
+# This many waiting, and this many finished, jobs are looked at by the first statement, and at most by a further one.
 FIRST_ROWS, MOST_ROWS = 5_000, 50_000
-# A statement reads at most so many times the rows of the one before, and as many as take this share of the time left.
+# A statement reads at most this many times the rows of the one before, and as many as take this share of the time left.
 MOST_GROWTH, SHARE = 4, 0.8
 # Of tags that no more jobs have than this, all jobs are read by the indexes of tags.
 MOST_TAGGED = 1_000
-# After so long the look goes on without the indexes of tags: all entries of a tag are read, and there may be millions,
-# such as of jobs that ended while somebody holds a snapshot.
+# After this long the look continues without the indexes of tags: all entries of a tag are read, and there may be
+# millions, such as of jobs that ended while somebody holds a snapshot.
 TAGGED_SECONDS = 0.5
-# So many payloads are read by the first statement that looks into them: each may have 256 KB.
+# This many payloads are read by the first statement that looks into them: each may have 256 KB.
 FIRST_PAYLOADS = 200
 
 LEAST, MOMENT = UUID(int=0), timedelta(microseconds=1)
 
 
 def first_rows(wanted: JobFilter, enough: int | None = None) -> int:
-    """Return how many jobs the first statement looks at, if so many would be enough if all were wanted."""
+    """Return how many jobs the first statement looks at, if this many would be enough if all were wanted."""
     if wanted.payload:
         return FIRST_PAYLOADS
     if enough is None:
@@ -59,7 +59,7 @@ class Reader(Protocol):
     ) -> Position | None:
         """Read the jobs after a position, and return where the look ended; None if nothing older is left.
 
-        Raises: QueryCanceled if that takes longer than so many seconds, unless a transaction is open.
+        Raises: QueryCanceled if that takes longer than this many seconds, unless a transaction is open.
         """
 
     def read_tagged(self, after: Position) -> bool:
@@ -69,7 +69,7 @@ class Reader(Protocol):
 def look_back(reader: Reader, most_rows: int, seconds: float | None = None) -> Position | None:
     """Read from the newest job on, and return where that ended; None if nothing older is left, or wanted.
 
-    Units: it begins no statement after so many seconds; LOOK_SECONDS by default.
+    Units: it begins no statement after this many seconds; LOOK_SECONDS by default.
     """
     pace = _Pace(most_rows, LOOK_SECONDS if seconds is None else seconds)
     ended = reader.read(reader.wanted.after, reader.wanted.created_after, most_rows, STATEMENT_SECONDS)
@@ -132,7 +132,7 @@ class _Pace:
         if left <= self._seconds / 10:
             return None
         # Rows with large payloads take long, and so do pages that nobody has read for long, which the statement before
-        # does not tell. So each reads a few times as many rows, and not all that seem to fit.
+        # does not show. So each reads a few times as many rows, and not all that seem to fit.
         fit = int(self._rows * min(SHARE * left / max(took, 1e-6), MOST_GROWTH))
         self._rows, self._at = max(1, min(fit, MOST_ROWS)), now
         return self._rows
@@ -167,7 +167,7 @@ def sent_with(
 
 
 def sent_for_tags(wanted: JobFilter, after: Position, most_tagged: int | None = None) -> dict[str, Any]:
-    """Return what each statement is sent with that reads all jobs of some tags, of at most MOST_TAGGED or so many."""
+    """Return what each statement is sent with that reads all jobs of some tags, of at most MOST_TAGGED or this many."""
     return {
         **sent_with(wanted, after, None, MOST_ROWS),
         "most_tagged": MOST_TAGGED if most_tagged is None else most_tagged,

@@ -14,7 +14,7 @@ from haulier.postgres.values import utc
 from haulier.queue.search.bounded_scan import end_of, first_rows, look_back, sent_for_tags, sent_with
 from haulier.queue.search.job_filter import JobFilter, Position
 
-# The first statement of a look reads no more jobs than are wanted, or so many: if an operation goes on, most of the
+# The first statement of a look reads no more jobs than are wanted, or this many: if an operation continues, most of the
 # next ones are usually wanted, and to read thousands for a hundred takes longer than to act on these.
 FEWEST_ROWS = 200
 
@@ -30,7 +30,7 @@ class FoundJob(NamedTuple):
 class Found(NamedTuple):
     """Some of the jobs that a filter means, newest first.
 
-    `after` is where the next look goes on; None if nothing older is left.
+    `after` is where the next look continues; None if nothing older is left.
     """
 
     jobs: Sequence[FoundJob]
@@ -57,7 +57,7 @@ def find_jobs(conn: Connection, wanted: JobFilter, *, most_bytes: int) -> Found:
 def count_by_kind(
     conn: Connection, wanted: JobFilter, *, seconds: float, most_tagged: int | None = None
 ) -> CountByKind:
-    """Return how many jobs there are, in a look that begins no statement after so many seconds.
+    """Return how many jobs there are, in a look that begins no statement after this many seconds.
 
     Jobs of tags that no more than most_tagged jobs have are counted by the indexes of tags; of more common tags at
     least as many of these as match.
@@ -69,7 +69,7 @@ def count_by_kind(
 
 @dataclass(eq=False)
 class _Finder:
-    """Finds jobs. `after` is that of the last of them, if there are no more wanted."""
+    """Finds jobs. `after` is the position of the last one, if there are no more wanted."""
 
     conn: Connection
     wanted: JobFilter
@@ -139,7 +139,7 @@ class _Counter:
         sent = {**sent_for_tags(self.wanted, after, self.most_tagged), "is_part_enough": True}
         found = rows(self.conn, "count_tagged_by_kind", **sent)
         if found[0]["is_common"]:
-            # The look goes on from where it was, and may come to the same jobs.
+            # The look continues from where it was, and may come to the same jobs.
             self.least = self.jobs + _by_kind(found)
             return False
         self._take(found)

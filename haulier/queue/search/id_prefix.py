@@ -11,15 +11,15 @@ from haulier.domain.job import JobStatus
 from haulier.postgres.statements import Connection, rows
 from haulier.postgres.values import utc
 
-# An id has so many hex digits; fewer at its beginning than these are those of too many jobs.
+# An id has this many hex digits; with fewer digits a prefix matches too many jobs.
 DIGITS, LEAST_DIGITS = 32, 8
-# So many jobs are looked at.
+# This many jobs are looked at.
 MOST_ROWS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class NamedJob:
-    """A job, as far as it takes to tell it from others."""
+    """What distinguishes a job from others."""
 
     id: UUID
     kind: str

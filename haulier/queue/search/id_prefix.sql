@@ -2,7 +2,7 @@
 
 -- name: jobs_in_id_range
 -- The jobs whose ids are within a range, in the order of the ids. At most most_rows are looked at, by the primary keys,
--- whoever may see them: the eight digits that a prefix has at least are those of a minute's jobs.
+-- whoever may see them: the first eight digits of an id are the same for all jobs of a minute.
 SELECT id, kind, status, queue, created_at
 FROM (
     SELECT id, kind, status, queue, created_at

@@ -32,7 +32,7 @@ class JobFilter:
     """Which jobs are meant, newest first; `after` is the (created_at, id) of the last one already seen.
 
     Of several statuses, kinds, queues or tags any will do; None: every one. error_id is the group of errors with which
-    the job has failed for good, or after which it is to be tried again. The worker is that which runs the job, or ran
+    the job has failed permanently, or after which it is to be retried. The worker is that which runs the job, or ran
     its last attempt before it ended. payload maps paths, whose steps are separated by dots, to the text that is there.
     All times are excluded.
     """

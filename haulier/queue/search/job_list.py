@@ -18,10 +18,10 @@ from haulier.queue.search.arrivals import ALWAYS
 from haulier.queue.search.bounded_scan import end_of, first_rows, look_back, sent_for_tags, sent_with
 from haulier.queue.search.job_filter import JobFilter, Position
 
-# A page of a list ends with the job that reaches so many bytes of payloads, errors and results together.
+# A page of a list ends with the job that reaches this many bytes of payloads, errors and results together.
 PAGE_BYTES = 8 * 2**20
 
-# Planned anew, a look at one job takes four times as long: it is looked for in each partition of the history.
+# Planned each time, a look at one job takes four times as long: it is looked for in each partition of the history.
 prepared = Prepared(("get_jobs",))
 
 
@@ -86,8 +86,8 @@ def list_jobs(conn: Connection, wanted: JobFilter, most_tagged: int | None = Non
     If a filter leaves few of many, the look ends with the statement that is under way after LOOK_SECONDS. Jobs of
     tags that no more than MOST_TAGGED jobs have, or most_tagged, are found by the indexes of tags.
 
-    At least one job if there is one, however large, unless the look ended before it; `offset` skips jobs of this look
-    alone, by whichever of its statements they are read.
+    At least one job if there is one, however large, unless the look ended before it; `offset` skips only jobs of this
+    look, by whichever of its statements they are read.
     """
     page = _PageReader(conn, wanted, most_tagged)
     # If all jobs are wanted, those of a page are enough, and one that says that there are more.
@@ -101,8 +101,8 @@ def list_jobs(conn: Connection, wanted: JobFilter, most_tagged: int | None = Non
 def count_jobs(conn: Connection, wanted: JobFilter) -> Count:
     """Return how many jobs there are; `limit`, `offset` and `after` do not matter.
 
-    Waiting and running jobs are those that a worker has counted lately, if it has. All others are counted one by
-    one, in a look that ends as that of a list does.
+    Waiting and running jobs are those that a worker has counted recently, if it has. All others are counted one by
+    one, in a look that ends like the look of a list.
     """
     if wanted.is_answered_by_depths and (counted := count_by_depths(conn, wanted)):
         return counted
@@ -112,7 +112,7 @@ def count_jobs(conn: Connection, wanted: JobFilter) -> Count:
 
 
 def count_by_depths(conn: Connection, wanted: JobFilter) -> Count | None:
-    """Return how many of the live jobs there were when a worker last counted them; None if none has, lately."""
+    """Return how many of the live jobs there were when a worker last counted them; None if none has, recently."""
     found = rows(conn, "count_counted", **wanted.conditions)
     return Count(sum(row["jobs"] for row in found), utc(found[0]["at"])) if found else None
 

@@ -19,8 +19,7 @@ pg_column_size(payload) + pg_column_size(errors)
 created_at, id, kind, finished_at, <<stored_bytes>> AS bytes, (<<wanted>>) AS is_wanted
 
 -- part: finished_looked_at
--- The newest finished jobs within the times, numbered: the wanted ones and the last. The conditions are those of the
--- indexes, and say which statuses a job does not have: of a partition that is not analyzed yet, such as a new day's, the
+-- The newest finished jobs within the times, numbered: the wanted ones and the last. The conditions are the conditions of the indexes, and say which statuses a job does not have: of a partition that is not analyzed yet, such as a new day's, the
 -- planner expects one job in a hundred to have a certain status. It would read and sort all of it instead of following
 -- the index. Whoever reads this names the columns: if all are in the index, no row is read.
 (
@@ -129,7 +128,7 @@ CROSS JOIN LATERAL (
 ) AS job
 
 -- name: list_jobs
--- Waiting, running and finished jobs are each read by an index of their own; a page is the newest of all three. The
+-- Waiting, running and finished jobs are each read by their own index; a page is the newest of all three. The
 -- finished are read first: if they fill a page, no live job that is older than all of them can be on it, so the dead
 -- entries of all jobs that waited since the oldest snapshot still held are not walked. (Dead entries of running jobs are:
 -- no index has those by created_at.)

@@ -17,7 +17,7 @@ from haulier.queue.rows import worker_of
 
 # How long the lanes are read, and how many jobs are counted that may start before this one.
 LOOK_SECONDS, MOST_AHEAD = 0.1, 1001
-# A job that has changed between two statements is looked at anew, so often.
+# A job that has changed between two statements is looked at again, this often.
 TIMES = 5
 
 
@@ -50,7 +50,7 @@ class Explanation:
 def explain(conn: Connection, job_id: UUID, *, timeouts: Mapping[str, float | None]) -> Explanation:
     """Return why the job waits, or who runs it.
 
-    `timeouts` are those of the kinds that are known here.
+    `timeouts` has the kinds that are known here.
     Units:  timeouts are seconds.
     Raises: JobNotFound.
     """

@@ -13,7 +13,7 @@ from haulier.postgres.statements import Connection, rows
 from haulier.postgres.values import utc
 from haulier.queue.rows import StoredJob, job_of, worker_of
 
-# So many of the newest acts of operators are read.
+# This many of the newest acts of operators are read.
 MOST_DONE = 200
 
 
@@ -23,7 +23,7 @@ class Trace(NamedTuple):
     `worker` is the host and the process id of the one that runs the job, or ran its last attempt; None: none did, or it
     is not known. `enqueued_by` is an API key's id; None: without a key, or not known. done is what operators did,
     oldest first; `more_done` is true if older acts are left out. `error_id` is the group of errors with which it has
-    failed for good, or after which it is to be tried again.
+    failed permanently, or after which it is to be retried.
     """
 
     job: StoredJob

@@ -11,7 +11,7 @@ from haulier.domain.job import JobStatus
 from haulier.postgres.statements import Connection, Row, rows
 from haulier.postgres.values import utc
 
-# A client may make thousands of lanes: so many are looked at, by a scan of so long.
+# A client may make thousands of lanes: this many are looked at, by a scan of this long.
 MOST_LANES, LOOK_SECONDS = 50, 0.1
 
 

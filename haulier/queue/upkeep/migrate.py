@@ -38,7 +38,7 @@ def naming_rights() -> Iterator[None]:
 def migrate(conn: Connection, *, retention_days: int, schema: Schema = SCHEMA) -> str:
     """Bring the schema up to this program's, make the history's partitions, and return what was done, in one line.
 
-    Safe to run again, and by several processes at once. Each step is a transaction of its own, and what has been done
+    Safe to run again, and by several processes at once. Each step is its own transaction, and what has been done
     stays done. A newer schema that this program can work with is left as it is.
 
     Raises:

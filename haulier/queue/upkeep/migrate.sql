@@ -48,7 +48,7 @@ SELECT EXISTS (
     WHERE nspname = 'haulier' AND relname = 'schema_version'
 ) AS present, current_setting('server_encoding') AS encoding;
 
--- What `migrate` would do, from the catalogue alone.
+-- What `migrate` would do, only from the catalogue.
 
 -- name: partitions_to_make
 -- All the partitions that haulier.partition_to_add would give if it were called again and again. It gives only the next

@@ -17,7 +17,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 DAYS_AHEAD = 7
-# Other statements queue up behind DDL that waits for a lock, so it gives up soon, and is tried again later. The
+# Other statements queue up behind DDL that waits for a lock, so it gives up soon, and is retried later. The
 # functions of schema.sql set a lock_timeout of their own.
 DDL_LOCK_SECONDS = 1.0
 DDL_SECONDS = 60.0
@@ -39,7 +39,7 @@ def step(retention_days: int) -> str:
 def ensure_partitions(conn: Connection, *, retention_days: int) -> list[str]:
     """Make the partitions that are missing up to DAYS_AHEAD from now, and return their names.
 
-    Two callers at once take turns. Each partition is a transaction of its own.
+    Two callers at once take turns. Each partition is its own transaction.
 
     Raises: HistoryBlocked, which says what to do.
     """
@@ -74,7 +74,7 @@ def _wanted(conn: Connection, retention_days: int) -> list[Row]:
 def drop_expired(url: str, *, retention_days: int) -> list[str]:
     """Drop the partitions in which every job finished more than retention_days ago, and return their names.
 
-    It opens a connection of its own: DETACH CONCURRENTLY cannot run in a transaction, so its lock_timeout has to be set
+    It opens its own connection: DETACH CONCURRENTLY cannot run in a transaction, so its lock_timeout has to be set
     for the session. Behind a pool, if other clients share the session, and under a role without the owner's rights,
     a function of schema.sql detaches in a transaction instead, and gives up very soon. A partition that cannot be
     dropped does not hold up the others; its error is raised at the end.
@@ -88,7 +88,7 @@ def drop_expired(url: str, *, retention_days: int) -> list[str]:
 
 
 class _Sweep:
-    """One round of dropping partitions; an error with one of them is kept, and the round goes on."""
+    """One round of dropping partitions; an error with one of them is kept, and the round continues."""
 
     def __init__(self, conn: Connection) -> None:
         self._conn = conn

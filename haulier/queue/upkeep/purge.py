@@ -21,7 +21,7 @@ QUEUES_AT_ONCE = 500
 KEPT_TICKS = 10
 # Far longer than ten minutes, after which a web process notes again that a queue is in use.
 IDLE_QUEUE_SECONDS = 3600.0
-# So long an operation can be bound to a preview.
+# This long an operation can be bound to a preview.
 PREVIEW_DAYS = 1
 # The thread that looks at the groups of errors counts the numbers too, which are to be no older than 20 s.
 ERRORS_SECONDS = 5.0
@@ -75,7 +75,7 @@ def purge_numbers(conn: Connection, *, retention_days: int) -> None:
 
 
 class Turn(NamedTuple):
-    """What a turn of a purge has done. `after` is where the next one goes on; None: at the start."""
+    """What a turn of a purge has done. `after` is where the next one continues; None: at the start."""
 
     forgotten: int
     after: int | None
@@ -84,7 +84,7 @@ class Turn(NamedTuple):
 def purge_errors(conn: Connection, *, retention_days: int, after: int | None = None) -> Turn:
     """Forget counts of failed attempts as the history is forgotten, and groups without any; return how many groups.
 
-    `after` is that of the turn before. A turn looks at groups for ERRORS_SECONDS, and goes round once at most.
+    `after` comes from the turn before. A turn looks at groups for ERRORS_SECONDS, and goes round once at most.
     """
     purge_rows(conn, "purge_error_counts", retention_days=retention_days)
     until, forgotten, passed_over, is_whole = time.monotonic() + ERRORS_SECONDS, 0, 0, False
@@ -111,7 +111,7 @@ def purge_errors(conn: Connection, *, retention_days: int, after: int | None = N
 
 
 def purge_rows(conn: Connection, name: str, at_once: int | None = None, **parameters: Any) -> int:
-    """Delete rows by a statement, so many at once, until none is left; return how many.
+    """Delete rows by a statement, this many at once, until none is left; return how many.
 
     Rows that the database refuses to delete stay, and the log says how many and why.
     """

@@ -157,7 +157,7 @@ RETURNING error_id;
 
 -- name: purge_error_groups
 -- Look at the next groups by their ids, and delete those of which no attempt is counted any more. A muted group stays until
--- its mute ends: if it came back, it would not be muted. An attempt that is just being counted makes its group anew.
+-- its mute ends: if it came back, it would not be muted. An attempt that is just being counted makes its group again.
 -- Each group costs one look at the index of the counts, however many there are.
 WITH slice AS MATERIALIZED (
     SELECT id, ctid AS place, first_seen

@@ -1,6 +1,6 @@
 -- Partitions --------------------------------------------------------------------------------------------------
 
--- Only the owner may add and drop partitions, and a worker has to do so every hour. Under a role of its own it calls these
+-- Only the owner may add and drop partitions, and a worker has to do so every hour. Under its own role it calls these
 -- functions. They find out by themselves what is missing and what has expired, so that a caller can do nothing else.
 
 -- Add the next partition, and return its name. Processes that change the schema or add a partition take turns, by a lock on

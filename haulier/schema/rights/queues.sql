@@ -2,7 +2,7 @@
 
 -- The API may pause at most 1,000 queues, because each claim reads all pauses; and only on record.
 
--- Let no job of a queue start before a time; null: before it is resumed. What runs goes on. Return `paused`, or why not:
+-- Let no job of a queue start before a time; null: before it is resumed. What runs continues. Return `paused`, or why not:
 -- `past` if that time has come, `full` if a thousand others are paused.
 -- A notification makes each worker give back the jobs of the queue that it has claimed and not started, and look for lanes
 -- again. Workers that it does not reach do so half a second later.

@@ -2,7 +2,7 @@
 
 -- The API may let a worker claim no more, on record, and write nothing else of workers.
 
--- Let a worker claim no more, or claim again; what it runs goes on. Return whether there is such a worker.
+-- Let a worker claim no more, or claim again; what it runs continues. Return whether there is such a worker.
 CREATE OR REPLACE FUNCTION haulier.quiet_worker(quieted uuid, is_quiet boolean, by_whom text) RETURNS boolean
 LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp

@@ -1,1 +1,1 @@
-"""Jobs that run in a process of their own."""
+"""Jobs that run in their own process."""

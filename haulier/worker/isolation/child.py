@@ -80,7 +80,7 @@ class Child:
                 pass_fds=(theirs.fileno(), heard, turns),
                 # One arena: each further one takes 64 MB of the limited address space, used or not.
                 env={**environment(kind.reads), "PYTHONPATH": path, "MALLOC_ARENA_MAX": "1"},
-                # A group of its own, with all that the handler starts: it can be killed as a whole, and a terminal's
+                # Its own group, with all that the handler starts: it can be killed as a whole, and a terminal's
                 # Ctrl-C reaches only the worker.
                 process_group=0,
             )

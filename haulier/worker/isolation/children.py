@@ -21,7 +21,7 @@ from haulier.worker.steps.execute import delay_of, failed_attempt
 LOOK_SECONDS = 0.1
 # Between asking a handler to stop and killing it, at most.
 GRACE_SECONDS = 2.0
-# How long a thread waits until it may use a child. After that it gives the job back, for BUSY_SECONDS, and goes on to
+# How long a thread waits until it may use a child. After that it gives the job back, for BUSY_SECONDS, and continues to
 # other work.
 PLACE_SECONDS = 0.25
 BUSY_SECONDS = 2.0
@@ -198,7 +198,7 @@ def _pass_on(said: Any, context: JobContext) -> None:
 
 
 def _outcome(message: dict[str, Any]) -> Outcome:
-    """Return the outcome in a child's message, checked anew: the child may be taken over. Raises: ChildDied."""
+    """Return the outcome in a child's message, checked again: the child may be taken over. Raises: ChildDied."""
     try:
         verb, delay, backoff = Verb(message["verb"]), message["delay"], message["backoff"]
         if verb is Verb.COMPLETE:

@@ -21,7 +21,7 @@ from haulier.libc import adopt_orphans
 
 # By this signal the worker has the child killed.
 END = signal.SIGUSR1
-# How often to check whether the worker lives. PR_SET_PDEATHSIG was rejected: it comes when the *thread* that started
+# How often to check whether the worker is alive. PR_SET_PDEATHSIG was rejected: it comes when the *thread* that started
 # this process ends, and macOS lacks it. So was the end of a pipe: a fork of the worker may hold the pipe open.
 LOOK_SECONDS = 0.5
 # How long to wait for killed processes to end. Programs that run as another user cannot be killed.

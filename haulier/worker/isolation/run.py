@@ -169,7 +169,7 @@ class _Teller:
                 pass
 
     def _tell(self) -> bool:
-        """Say what is new; tell whether there is a job that speaks."""
+        """Say what is new; return whether there is a job that speaks."""
         with self._lock:
             said = None if self._context is None else self._context.said
             if said is not None and said != self._told:
@@ -247,7 +247,7 @@ def _leaves_processes() -> bool:
 
 
 def _size() -> int:
-    """Return this process's address space, 0 if the system does not tell. Units: bytes."""
+    """Return this process's address space, 0 if the system does not say. Units: bytes."""
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[0]) * resource.getpagesize()

@@ -11,9 +11,9 @@ Lanes of the same priority take turns: a lane that has filled a claim goes behin
 So a queue with a few jobs waits for one claim of a queue with a million, and not for the million. And a queue of small
 jobs gets thousands of them for each claim of a queue whose jobs are so large that a dozen fill it.
 
-If there are more lanes than one scan reads, each scan goes on where the last one ended, round after round. Jobs that
-should not wait for a whole round are found in other ways: new jobs by their time; jobs in lanes that lately had some by
-looking at these lanes with each scan; and jobs that a scan saw to be due soon by remembering the time.
+If there are more lanes than one scan reads, each scan continues where the last one ended, round after round. Jobs that
+should not wait for a whole round are found in other ways: new jobs by their time; jobs in lanes that recently had some
+by looking at these lanes with each scan; and jobs that a scan saw to be due soon by remembering the time.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MOST_FULL = 512
 
 
 class Turns:
-    """How much each lane that lately filled a claim has taken: the lane that has taken least comes first.
+    """How much each lane that recently filled a claim has taken: the lane that has taken least comes first.
 
     A lane that does not fill claims comes before all of them. Bytes are counted, not claims: a claim of a dozen large
     jobs can take the database longer than ten thousand small ones.
@@ -90,8 +90,8 @@ SCANS_SHARE = 1 / 20
 MOST_LANES = 64
 # A claim reads this many lanes, best first.
 MANY_LANES = 512
-# If scans go round: how many lanes with a due job are kept, the best; how many lanes that lately had jobs are looked at
-# with each scan; and how many lanes with a job due within SOON_SECONDS are kept, the soonest.
+# If scans go round: how many lanes with a due job are kept, the best; how many lanes that recently had jobs are looked
+# at with each scan; and how many lanes with a job due within SOON_SECONDS are kept, the soonest.
 MOST_DUE, MOST_BUSY, MOST_SOON = 20_000, 512, 20_000
 SOON_SECONDS = 300.0
 # If scans go round, each reads this many lanes. After longer scans the pauses would be seconds, and new jobs would wait
@@ -132,7 +132,7 @@ class Marks:
         # The lanes with a job due soon, each with the time at which it is due; and the earliest of these times.
         self._soon: dict[LaneName, tuple[float, Mark]] = {}
         self._soon_at = float("inf")
-        # The lanes that lately had jobs, the latest last.
+        # The lanes that recently had jobs, the latest last.
         self.busy: dict[LaneName, None] = {}
         self._failing_since: float | None = None
         self._turns = Turns()
@@ -294,7 +294,7 @@ class Marks:
                 self._note_busy(lane)
             mark = self._marks.pop(lane, None)
             if mark is not None:
-                # So the lanes that lately had jobs are the last of the dict.
+                # So the lanes that recently had jobs are the last of the dict.
                 self._marks[lane] = max(mark, Mark(*lane, job.run_at, job.id))
         if is_short and len(self._marks) > MOST_LANES:
             is_short = len(read) >= len(self._marks)
@@ -303,7 +303,7 @@ class Marks:
             self._order = None
         self._turns.claimed(jobs, is_short=is_short, read=read)
         self.is_short = is_short
-        # The first job after an idle time starts at once, without a scan before it; the next claim decides anew.
+        # The first job after an idle time starts at once, without a scan before it; the next claim decides again.
         if jobs and self._is_idle and is_short:
             self._scan_after = float("inf")
         elif jobs or not is_short:

@@ -1,4 +1,4 @@
-"""The jobs that the database refuses to claim, settle or rescue: each is skipped for a while, so that others go on."""
+"""The jobs that the database refuses to claim, settle or rescue. Each is skipped for a while, so others continue."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from haulier.worker.metrics import counts
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 300.0
 # For a refusal that may pass by itself: its longest pause, and how many refusals there are before it is logged.
 PASSING_PAUSE_SECONDS, PASSING_TIMES = 4.0, 3
-# If many jobs are refused, the first pauses are longer: on average one job is tried again in this time.
+# If many jobs are refused, the first pauses are longer: on average one job is retried in this time.
 EACH_SECONDS = 0.05
 # How long a lane with many refused jobs is skipped: ten times as long as the search in it may take.
 LANE_SECONDS = 5.0
@@ -68,7 +68,7 @@ class RefusalLog:
 
 
 class RefusedLanes:
-    """The lanes with so many refused jobs that other lanes would wait for them: each is skipped for a while."""
+    """The lanes with too many refused jobs, which would hold up other lanes: each is skipped for a while."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -102,9 +102,9 @@ class Refused:
         return len(self._of)
 
     def add(self, job_id: UUID, error: Exception) -> None:
-        """Note that the database has refused the job once more, and log that, once a minute at most.
+        """Note that the database has refused the job again, and log that, once a minute at most.
 
-        After a refusal that may pass by itself, such as a deadlock, the job is tried again sooner, and only the third
+        After a refusal that may pass by itself, such as a deadlock, the job is retried sooner, and only the third
         such refusal is logged.
         """
         counts.REFUSED.labels(self._statement).inc()
@@ -113,7 +113,7 @@ class Refused:
             now = self._clock()
             refusal = self._of.setdefault(job_id, _Refusal(now))
             refusal.times += 1
-            # If many jobs were tried again at once, no other job would be tried.
+            # If many jobs were retried at once, no other job would be tried.
             pause = max(2 * refusal.pause, len(self._of) * EACH_SECONDS)
             refusal.pause = min(PASSING_PAUSE_SECONDS if may_pass else LONGEST_PAUSE_SECONDS, pause)
             refusal.due_at = now + refusal.pause
@@ -134,11 +134,11 @@ class Refused:
                     self._of.pop(job_id, None)
 
     def due(self) -> set[UUID]:
-        """Return the jobs that are to be tried again now."""
+        """Return the jobs that are to be retried now."""
         return set(self._of).difference(self.waiting()) if self._of else set()
 
     def waiting(self) -> list[UUID]:
-        """Return the jobs that are not yet to be tried again."""
+        """Return the jobs that are not yet to be retried."""
         if not self._of:
             return []
         with self._lock:
@@ -150,13 +150,13 @@ class Refused:
             return [job_id for job_id, refusal in self._of.items() if refusal.due_at > now]
 
     def is_waiting(self, job_id: UUID) -> bool:
-        """Return whether this job is not yet to be tried again."""
+        """Return whether this job is not yet to be retried."""
         refusal = self._of.get(job_id)
         return refusal is not None and refusal.due_at > self._clock()
 
     @property
     def is_full(self) -> bool:
-        """Return whether so many jobs are refused that no more can be skipped."""
+        """Return whether too many jobs are refused to skip any more."""
         if len(self._of) < MOST_REFUSED or len(self.waiting()) < MOST_REFUSED:
             return False
         self._say_full()

@@ -46,7 +46,7 @@ class Scanner:
         marks.scanned(stretch.lanes, began_at=began_at, end=stretch.end, others=others)
 
     def scan_new(self) -> bool:
-        """Look for new jobs, and tell whether any is due. Raises: DatabaseUnavailable; Refusal."""
+        """Look for new jobs, and return whether any is due. Raises: DatabaseUnavailable; Refusal."""
         began_at = time.monotonic()
         try:
             with self.database.connection() as conn:
@@ -63,5 +63,5 @@ class Scanner:
         return [lane for lane in fresh if not self.queues or lane.head.queue in self.queues]
 
     def _others(self, conn: Connection) -> list[Lane]:
-        """Return the lanes that must not wait for a whole round: lanes that lately had jobs, and lanes of new jobs."""
+        """Return the lanes that must not wait for a whole round: lanes with recent jobs, and lanes of new jobs."""
         return claims.heads(conn, {*self.marks.busy, *(lane.head.lane for lane in self._fresh(conn))})

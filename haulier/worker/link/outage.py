@@ -8,7 +8,7 @@ import time
 
 from haulier.domain.errors import Refusal, TooManyConnections, reason
 
-# The pause after a failed call; short, so that work goes on within a second of the database's return.
+# The pause after a failed call; short, so that work continues within a second of the database's return.
 AWAY_PAUSE_SECONDS = 0.5
 # If some connections are good and others are not, calls fail and succeed by turns: log that at most this often.
 QUIET_SECONDS = 10.0
@@ -64,7 +64,7 @@ class Outage:
     def wait_until_over(self) -> None:
         """Wait until a call succeeds, at most one pause for each failure in a row, and at most one for each thread.
 
-        So many threads that fail together try no more often than one thread does.
+        This many threads that fail together try no more often than one thread does.
         """
         with self._changed:
             longest = AWAY_PAUSE_SECONDS * min(self._threads, self._failures)

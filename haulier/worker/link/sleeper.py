@@ -58,7 +58,7 @@ class Sleeper:
     def hears(self) -> None:
         """Note that a connection listens from now on; without a listening connection this process does not sleep."""
         with self._lock:
-            # Write the row anew: if the server crashed, and so cut the last connection, it may have lost the row.
+            # Write the row again: if the server crashed, and so cut the last connection, it may have lost the row.
             self._hears, self._is_certain = True, False
 
     def went_deaf(self) -> None:
@@ -100,7 +100,7 @@ class Sleeper:
                 self._looks_due = deque(self._asleep_at + seconds for seconds in LOOKS_AFTER)
 
     def works(self) -> bool:
-        """Note that a claim brought jobs, and tell whether claims have done so for long enough to call `awake`."""
+        """Note that a claim brought jobs, and return whether claims have done so for long enough to call `awake`."""
         if self._sleeps_as is None:
             return False
         with self._lock:

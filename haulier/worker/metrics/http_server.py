@@ -1,7 +1,7 @@
 """The HTTP server of the worker's port: few connections, each for a short time, whatever its clients do.
 
-Source: http.server and socketserver. Their own server starts threads without a limit, its timeout begins anew with each
-read; they take HTTP/0.9, and a head of 6 MB.
+Source: http.server and socketserver. Their own server starts threads without a limit, its timeout begins again with
+each read; they take HTTP/0.9, and a head of 6 MB.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ def _next_free(host: str, port: int, family: socket.AddressFamily) -> socket.soc
 class SharedCounts(Collector):
     """A private folder in which several processes keep their counts, so that each can return the sums.
 
-    Its files are named by a process's place, not by its id: the successor of a process that died goes on with its
+    Its files are named by a process's place, not by its id: the successor of a process that died continues with its
     counts, and a scrape does not read more files after many have died.
     """
 

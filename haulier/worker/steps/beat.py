@@ -68,7 +68,7 @@ class Beat:
         self._introduce(conn, worker_id)
 
     def _introduce(self, conn: Connection, worker_id: UUID) -> None:
-        # Operators want to know it, and no job needs it: if the database refuses it, the worker goes on all the same.
+        # Operators want to know it, and no job needs it: if the database refuses it, the worker continues all the same.
         try:
             with translated():
                 claims.introduce(conn, worker_id, kinds=sorted(self.kinds))
@@ -80,7 +80,7 @@ class Beat:
             self.introduced.set()
 
     def beat(self, conn: Connection) -> None:
-        """Renew the lease; if that is too late, give up the jobs held here, and register anew."""
+        """Renew the lease; if that is too late, give up the jobs held here, and register again."""
         lease, began_at = self.link.lease, time.monotonic()
         worker_id = lease.registered_as
         assert worker_id is not None

@@ -49,8 +49,8 @@ def _run(kind: Kind, context: JobContext, elsewhere: Perform | None) -> Outcome:
         outcome = elsewhere(kind, context) if kind.isolated and elsewhere is not None else _call(kind, context)
         if context.stop_reason is StopReason.TIMEOUT:
             return failed_attempt(kind, job, f"timed out after {job.timeout_seconds or kind.timeout} s")
-    # `_call` has caught what the handler raised; this is what follows from it: a delay that is no number, a back-off
-    # that raises.
+    # `_call` has caught what the handler raised; this is what follows from it: a delay that is not a number, a
+    # back-off that raises.
     except BaseException as error:
         log.exception("the handler ended in an invalid way")
         return Outcome.fail(f"{type(error).__name__}: {describe(error)}", delay=ODD_DELAY_SECONDS)
@@ -64,7 +64,7 @@ def _call(kind: Kind, context: JobContext) -> Outcome:
     try:
         return Outcome.complete(_perform(kind, context))
     except JobCancelled:
-        # A requested cancel is on the row, where it overrules this release; a shutdown or a lost lease charges nothing.
+        # A requested cancel is on the row and overrules this release; a shutdown or a lost lease charges nothing.
         if context.stop_reason is None:
             return failed_attempt(kind, job, "the handler raised JobCancelled, but it was not asked to stop")
         return Outcome.release()
@@ -90,12 +90,12 @@ def _after_error(kind: Kind, context: JobContext, error: BaseException) -> Outco
 
 
 def _perform(kind: Kind, context: JobContext) -> Json:
-    """Return the handler's result, in this process alone."""
+    """Return the handler's result; only in this process."""
     home = _forks.count
     try:
         return kind.perform(context)
     finally:
-        # A process that the handler forked has returned from the handler: without this it would go on as a second
+        # A process that the handler forked has returned from the handler: without this it would continue as a second
         # worker, on the same connections.
         if _forks.count != home:
             os._exit(_exit_code(sys.exc_info()[1]))

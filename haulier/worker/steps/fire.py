@@ -103,5 +103,5 @@ class Firing:
             counts.TICKS_LATE.observe_all(fired.late)
         self._stuck |= dict.fromkeys(fired.stuck, time.monotonic() + STUCK_SECONDS)
         for name, why in fired.failed.items():
-            # Not when it is tried again: then the message would differ, and be logged more than once a minute.
+            # Not when it is retried: then the message would differ, and be logged more than once a minute.
             self._log.warning(f"the schedule {name} cannot fire and will be retried: {why}", about=name)

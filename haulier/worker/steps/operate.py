@@ -14,7 +14,7 @@ from haulier.postgres.pool import Database
 from haulier.queue.operations.work_off import MOST_JOBS, Pace, Worker, leave, work_off
 from haulier.worker.link.outage import Outage
 
-# If this process dies, all operations stand still for this long; then another process goes on. It is longer than a
+# If this process dies, all operations stand still for this long; then another process continues. It is longer than a
 # statement and the rest after it: else, on a very slow database, each process would lose its turn before its first
 # step.
 LEASE_SECONDS = 8.0
@@ -57,20 +57,20 @@ class Operating:
             self.database.close()
 
     def _leave(self) -> None:
-        """Let another process go on, if this one stops."""
+        """Let another process continue, if this one stops."""
         if self._has_taken and self.stopping.is_set():
             with suppress(DatabaseUnavailable, Refusal), self.database.connection() as conn:
                 leave(conn, self._by)
 
     def _chunk(self) -> bool:
-        """Do a chunk, and tell whether there may be another one to do now."""
+        """Do a chunk, and return whether there may be another one to do now."""
         self._began_at = time.monotonic()
         try:
             with self.database.connection() as conn:
                 pace = Pace(self._jobs, self._rest)
                 is_done = work_off(conn, self._by, most_jobs=STEPS * self._jobs, pace=pace)
         except DatabaseUnavailable as error:
-            # No other process may do this operation now, so this one goes on once the database is back.
+            # No other process may do this operation now, so this one continues once the database is back.
             self.outage.failed(error)
             self.outage.pause()
             return True
@@ -88,7 +88,7 @@ class Operating:
         return self._rest()
 
     def _rest(self) -> bool:
-        """Rest after the look, or a step, and tell whether to go on."""
+        """Rest after the look, or a step, and return whether to continue."""
         took = time.monotonic() - self._began_at
         is_stopping = self.stopping.wait(min(max(RESTS * took, LEAST_REST_SECONDS), MOST_REST_SECONDS))
         self._began_at = time.monotonic()

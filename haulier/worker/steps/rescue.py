@@ -19,10 +19,10 @@ from haulier.worker.steps.sparing_log import SparingLog
 # How often to look for the orphans of all workers without a row, and not only of workers that this process has declared
 # dead: the process that declared a worker dead may itself have died before it took that worker's jobs. Units: leases.
 EVERYBODY_LEASES = 2
-# A job that is too large to be moved to the history is tried again for this long, ever more rarely. Then it ends
+# A job that is too large to be moved to the history is retried for this long, ever more rarely. Then it ends
 # without its payload: else it would run for ever.
 GIVE_UP_SECONDS = 900.0
-# A sweep stops after this share of a lease, so that the beat comes in time, and goes on after the beat.
+# A sweep stops after this share of a lease, so that the beat comes in time, and continues after the beat.
 SWEEP_SHARE = 1 / 6
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Rescuer:
         return self._lease.may_rescue and time.monotonic() - self._swept_at >= self._lease_seconds / 6
 
     def sweep(self, conn: Connection) -> bool:
-        """Declare workers dead whose lease has run out, and take their jobs; tell whether there were any jobs."""
+        """Declare workers dead whose lease has run out, and take their jobs; return whether there were any jobs."""
         self._swept_at = time.monotonic()
         buried = self._bury(conn)
         for dead in buried:

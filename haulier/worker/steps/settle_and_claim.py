@@ -54,7 +54,7 @@ class SettleAndClaim:
             claimed = calls.claim(ended, request)
         except Refusal as error:
             if ended:
-                # The error does not tell whether the settle or the claim was refused.
+                # The error does not say whether the settle or the claim was refused.
                 calls.doubt(ended, error)
             if request.limit > 1 and time.monotonic() - began_at >= SLOW_CALL_SECONDS:
                 # The claim has waited for something, and each smaller claim would too: make them after a pause.
@@ -202,7 +202,7 @@ class SettleDoubtful:
         return bool(self._held_back)
 
     def has_due(self) -> bool:
-        """Return whether any outcome that was held back is to be tried again now."""
+        """Return whether any outcome that was held back is to be retried now."""
         return any(map(self._is_due, self._held_back))
 
     def settle(self) -> None:
@@ -304,7 +304,7 @@ class SettleDoubtful:
         self.report.ended([(ended, status)])
 
     def _hold_back(self, ended: Ended, error: Refusal) -> None:
-        """Hold back an outcome that the database refuses for now; if it can never be stored, fail the job for good."""
+        """Hold back an outcome that the database refuses for now; if it can never be stored, fail the job."""
         outcome = ended.outcome
         self.refused.add(ended.running.job.id, error)
         if error.is_lasting and outcome.verb in MADE_BY_A_RUN and outcome.error != NOT_STORED:

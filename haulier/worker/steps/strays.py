@@ -42,7 +42,7 @@ class Strays:
         self._give_strangers_back(conn, claims.strays(conn, worker_id, self.held.known()))
 
     def give_all_back(self, conn: Connection, worker_id: UUID) -> bool:
-        """Give back every job of this worker; tell whether all are gone, except those that others will take."""
+        """Give back every job of this worker; return whether all are gone, except those that others will take."""
         held = claims.held(conn, worker_id, self.held.known())
         for job_id in self._give_back(conn, [row.fence for row in held]):
             sparing.warning("released unfinished", extra={"job_id": str(job_id)})
@@ -53,7 +53,7 @@ class Strays:
     def _give_strangers_back(self, conn: Connection, rows: list[Held]) -> None:
         """Give back the jobs that no thread here holds."""
         strangers = self.held.strangers(rows)
-        # A job that the database refuses to take back is tried again after a pause.
+        # A job that the database refuses to take back is retried after a pause.
         due = [fence for fence in strangers if not self.refused.is_waiting(fence.id)]
         if not due:
             return

@@ -82,18 +82,18 @@ class DrainLimit:
         return time.monotonic() >= self._not_before
 
     def failed(self) -> None:
-        """Note a drain in which the process did not become alone."""
+        """Note a drain in which other jobs were still running in the process."""
         self._not_before = time.monotonic() + self.seconds
         self.seconds *= 2
 
     def succeeded(self) -> None:
-        """Note a drain in which the process became alone."""
+        """Note a drain after which no other job was running in the process."""
         self.seconds = FIRST_DRAIN_SECONDS
 
 
 @dataclass(slots=True)
 class Suspects:
-    """Runs suspects, each alone in the process. Only the thread that has the buffer's place may call it."""
+    """Runs suspects, each as the only job in the process. Only the thread that has the buffer's place may call it."""
 
     calls: Calls
     claims: SmallerClaims

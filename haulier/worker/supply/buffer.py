@@ -209,7 +209,7 @@ class Buffer:
                 self._changed.notify()
 
     def put_back(self, batch: Sequence[Ended]) -> None:
-        """Return runs that could not be settled, to be tried again."""
+        """Return runs that could not be settled, to be retried."""
         with self._lock:
             self._ended[:0] = batch
             self._ended_bytes += sum([ended.size for ended in batch])
@@ -232,7 +232,7 @@ class Buffer:
         """
         with self._lock:
             fitting = self._claim_size.fitting([running.job for running in claimed], free=free)
-            # A stopping process starts nothing: keep none, or each would go back in a call of its own.
+            # A stopping process starts nothing: keep none, or each would go back in its own call.
             kept = 0 if self._stopping.is_set() else fitting
             lasts = [running for running in claimed if running.job.is_last_attempt]
             self._only_lasts = 0 < len(lasts) == len(claimed)
@@ -291,7 +291,7 @@ class Buffer:
     # For the settler and the watch
 
     def take_place(self) -> bool:
-        """Take the place if no thread has it, and tell whether the caller has it now."""
+        """Take the place if no thread has it, and return whether the caller has it now."""
         with self._lock:
             if self._is_taken:
                 return False

@@ -35,7 +35,7 @@ class ClaimSize:
         self._threads = threads
         self._of_kind: dict[str, float] = {}
         self._of_all = math.log(UNKNOWN_SECONDS)
-        # How many jobs of a claim could lately be kept. The mean hides a few slow jobs among many quick ones.
+        # How many jobs of a claim could recently be kept. The mean hides a few slow jobs among many quick ones.
         self._fits = MOST_AHEAD
 
     def ran(self, kind: str, seconds: float) -> None:
@@ -98,7 +98,7 @@ class CallSize:
 
     @property
     def is_halved(self) -> bool:
-        """Return whether a call has failed lately; then settles and claims are sent apart, so that each can succeed."""
+        """Return whether a call failed recently; then settles and claims are sent apart, so that each can succeed."""
         return self._most < MOST_AT_ONCE
 
     def succeeded(self, seconds: float) -> None:

@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class Heartbeat(threading.Thread):
-    """Beats three times a lease, on a connection of its own, until the last job has drained."""
+    """Beats three times a lease, on its own connection, until the last job has drained."""
 
     database: Database
     link: Link

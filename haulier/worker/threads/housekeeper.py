@@ -57,7 +57,7 @@ class Housekeeper(threading.Thread):
         super().__init__(name="housekeeper", daemon=True)
         # When it last succeeded, by the monotonic clock.
         self.tidied_at = time.monotonic()
-        # The group of errors after which the next purge goes on; None: at the first.
+        # The group of errors after which the next purge continues; None: at the first.
         self._errors_after: int | None = None
 
     def run(self) -> None:
@@ -76,7 +76,7 @@ class Housekeeper(threading.Thread):
             self.counting.leave()
 
     def tidy(self) -> bool:
-        """Make missing partitions, drop expired ones, delete what is old; tell whether all of it was done.
+        """Make missing partitions, drop expired ones, delete what is old; return whether all of it was done.
 
         Each task runs by itself, so that one that fails does not keep the others from being done.
         """

@@ -1,6 +1,6 @@
 """The thread that works operations off: it acts on all jobs of a filter, a chunk of jobs at a time.
 
-A thread of its own, and not the housekeeper: a million jobs take minutes, in which the numbers have to be counted.
+Its own thread, and not the housekeeper: a million jobs take minutes, in which the numbers have to be counted.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ class Work:
     def run(self, running: HeldJob) -> Ended:
         """Run a claimed job and return how it ended; give it back unstarted if the process stops or has lost it."""
         job = running.job
-        # The ids differ if this process was declared dead after the claim and has registered anew: the job is lost.
+        # The ids differ if this process was declared dead after the claim and has registered again: the job is lost.
         if self.stopping.is_set() or running.context.cancelled or self.lease.worker_id != job.worker_id:
             running.has_ended = True
             return Ended(running, Outcome.give_back())
@@ -138,12 +138,12 @@ class Look:
     _pause: float = field(default=FIRST_PAUSE_SECONDS, init=False)
 
     def sees_new_jobs(self) -> bool:
-        """Scan the new jobs if that is due, and tell whether one is due now. Raises: DatabaseUnavailable; Refusal."""
+        """Scan the new jobs if that is due, and return whether one is due now. Raises: DatabaseUnavailable; Refusal."""
         self.has_seen_new = self.lanes.marks.is_scan_of_new_due()
         return self.has_seen_new and self.scanner.scan_new()
 
     def sees_due_lanes(self) -> bool:
-        """Scan the lanes if that is due, and tell whether any has a due job. Raises: DatabaseUnavailable; Refusal."""
+        """Scan the lanes if that is due, and return whether any has a due job. Raises: DatabaseUnavailable; Refusal."""
         marks = self.lanes.marks
         self.has_seen_lanes = marks.is_scan_due()
         if self.has_seen_lanes:

@@ -150,7 +150,7 @@ class Sent(list[str]):
 
 
 # As facts.py keeps them.
-SLOW = ("usual ends", "usual shares", "lately ended", "days", "overdue", "failing schedules")
+SLOW = ("usual ends", "usual shares", "recently ended", "days", "overdue", "failing schedules")
 
 
 @pytest.fixture

@@ -92,7 +92,7 @@ def without_masks(shown: Json, real: Json) -> tuple[Json, bool]:
     if shown == MASK and real != MASK:
         return None, True
     if isinstance(shown, dict):
-        # If nobody can tell what is secret, all of it is masked, under other names.
+        # If nobody knows what is secret, all of it is masked, under other names.
         found = {name: without_masks(each, real.get(name)) for name, each in shown.items()}
         kept = {name: each for name, (each, _) in found.items() if not (shown[name] == MASK and real.get(name) != MASK)}
         return kept, any(lacks for _, lacks in found.values())

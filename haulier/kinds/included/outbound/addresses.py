@@ -148,7 +148,7 @@ def resolve(host: str, port: int, allowed: Guard, deadline: Deadline) -> list[So
 
 
 def _look_up(host: str, port: int, deadline: Deadline) -> list[SocketAddress]:
-    """Ask the resolver in a thread of its own: getaddrinfo has no time limit, and dead name servers hold it long."""
+    """Ask the resolver in its own thread: getaddrinfo has no time limit, and dead name servers hold it long."""
     answers: list[list[Any]] = []
     errors: list[Exception] = []
     done = threading.Event()

@@ -59,7 +59,7 @@ class Deadline:
         return self.left() + 1.0
 
     def check(self) -> None:
-        """Return while the conversation may go on; called after a read, since a cut looks like the end of the data.
+        """Return while the conversation may continue; called after a read, since a cut looks like the end of the data.
 
         Raises: JobCancelled, Retry.
         """

@@ -24,7 +24,7 @@ def local_path(url: str) -> Path:
 def write_whole(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     """Write the file so that it appears complete or not at all, even after a power cut; its folder is made.
 
-    `mode` is the file's permissions; the default is its owner alone.
+    `mode` is the file's permissions; the default is only its owner.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

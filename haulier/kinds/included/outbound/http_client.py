@@ -202,7 +202,7 @@ class _Pinned(HTTPConnection):
 
 
 class _PinnedTls(HTTPSConnection):
-    """The same with TLS: server name and certificate are those of the URL's host, not of the address."""
+    """The same with TLS: server name and certificate belong to the URL's host, not to the address."""
 
     dial: Callable[[], socket.socket]
 

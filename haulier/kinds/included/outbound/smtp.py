@@ -100,7 +100,7 @@ def _introduce(session: smtplib.SMTP, server: SmtpServer) -> None:
 def _accept_all(answers: Sequence[tuple[str, tuple[int, bytes]]]) -> None:
     refused = [(address, answer) for address, answer in answers if answer[0] not in (250, 251)]
     if refused:
-        # A recipient refused for good decides, since no further attempt would succeed.
+        # A permanently refused recipient decides, since no further attempt would succeed.
         address, (code, said) = max(refused, key=lambda each: each[1][0] >= 500)
         share = f"{len(refused)} of {len(answers)} recipients; sent to none"
         raise _failure(code, said, f"refused {address} ({share})")
