@@ -30,14 +30,14 @@ CLAIMS = [uuid4() for _ in range(4)]
     [
         # Among them the end of the database, of a child and of all workers amid an operation, a pause longer than a
         # lease, a dead link, and a paused queue.
-        pytest.param(127400, 0.35, 1.5, 60, 8, 400, id="20 seconds"),
+        pytest.param(127400, 0.27, 1.0, 60, 8, 400, id="16 seconds"),
         pytest.param(7, 1, 2.0, 100, 20, 3000, id="a minute", marks=pytest.mark.slow),
     ],
 )
 def test_faults_break_no_promise(
     folder: Path, seed: int, minutes: float, every: float, rate: float, planned: int, accepted: int
 ):
-    result = break_it(folder, seed=seed, minutes=minutes, every=every, rate=rate, lease_seconds=3)
+    result = break_it(folder, seed=seed, minutes=minutes, every=every, rate=rate, lease_seconds=2)
 
     # Its targets of time are for `make chaos` to judge: here other tests have the processors too, and a p99 of the
     # dozen restarts of a minute is the slowest of them.
