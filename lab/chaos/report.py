@@ -98,7 +98,7 @@ PROMISES = {
     "started_twice_under_one_claim": "claims that started twice",
     "started_after_its_end": "jobs started after their end",
     "claimed_while_paused": "jobs claimed over a second after their queue was paused",
-    "started_while_paused": "jobs started as late without a cause",
+    "started_while_paused": "jobs started that late without a known reason",
     "tick_unaccounted": "ticks without a row, or fired without a job",
     "tick_fired_twice": "ticks with two jobs, or with a job but not fired",
     "tick_against_its_rule": "ticks with a wrong outcome",
@@ -112,7 +112,7 @@ PROMISES = {
     "operation_did_not_end": "operations that did not end",
     "operation_miscounted": "operations with wrong counts",
     "operation_acted_twice": "jobs on which an operation acted twice",
-    "operation_acted_on_others": "jobs on which an operation acted unlike its preview",
+    "operation_acted_on_others": "jobs changed by an operation against its preview",
     "act_not_done_once": "single acts not done exactly once",
     "act_not_on_record": "acts and operations not audited exactly once",
 }
