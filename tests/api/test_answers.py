@@ -207,6 +207,7 @@ def test_a_database_that_takes_no_writes_is_not_healthy(make_app: Callable[..., 
     assert reading.status_code == 200
 
 
+@pytest.mark.direct("a pool refuses connections in its own words")
 def test_too_many_connections_are_503(make_app: Callable[..., Flask], migrated_database: str) -> None:
     role = f"haulier_test_{uuid.uuid4().hex[:12]}"
     with closing(connect(migrated_database)) as conn, conn.cursor() as cursor:

@@ -145,6 +145,7 @@ def test_is_well_though_a_trigger_refuses_kinds_that_it_does_not_know(client: Fl
         assert client.post("/jobs", json=EMAIL).status_code == 201
 
 
+@pytest.mark.direct("no notification comes through a pool")
 def test_leaves_no_job_and_wakes_no_worker(client: FlaskClient, database: str, conn: Connection, sql: Sql) -> None:
     worker = claims.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30.0)
     sql("INSERT INTO haulier.sleeper (worker_id) VALUES (%s)", worker)

@@ -238,13 +238,15 @@ def test_makes_the_partition_that_is_missing(conn, sql, enqueue, start, done_by)
     assert status_of(conn, job) == ["cancelled"]
 
 
+@pytest.mark.direct("no notification comes through a pool")
 def test_wakes_a_sleeping_worker_when_it_makes_jobs_due(open_conn, sql, enqueue, worker, start, done_by):
     enqueue(run_at=datetime.now(UTC) + timedelta(days=1))
     sql("INSERT INTO haulier.sleeper (worker_id) VALUES (%s)", worker)
     listening = open_conn()
     sql_on(listening)("LISTEN haulier_job")
     done_by(start("change", changes={"delay_seconds": 0}))
-    listening.poll()
+    # Its answer comes after the notification.
+    sql_on(listening)("SELECT")
 
     assert [notify.payload for notify in listening.notifies] == [str(worker)]
 

@@ -164,6 +164,7 @@ def reading(dsn: str, table: str) -> Iterator[Connection]:
         yield reader
 
 
+@pytest.mark.direct("a pool gives its clients process ids of its own")
 def test_gives_up_soon_if_a_table_is_in_use_and_goes_on_later(version_1, fresh_database, new, tmp_path):
     schema = made_up_schema(tmp_path, lock_timeout="300ms")
     with reading(fresh_database, "job") as reader, pytest.raises(Locked) as raised:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from psycopg2.extensions import connection as Connection
 
 from app.web.attention import facts
@@ -122,6 +123,7 @@ def test_names_a_schedule_whose_jobs_fail_after_looking_at_some_at_a_time(
     assert seen == [(False, True), (True, False), (True, False)]
 
 
+@pytest.mark.direct("behind a pool the use of connections is unknown")
 def test_says_that_the_database_is_not_well_only_to_those_who_may_see_its_page(
     signed_in: SignedIn, monkeypatch
 ) -> None:
@@ -133,6 +135,7 @@ def test_says_that_the_database_is_not_well_only_to_those_who_may_see_its_page(
     assert seen == [True, False, False]
 
 
+@pytest.mark.direct("behind a pool the use of connections is unknown")
 def test_says_which_check_came_too_late_and_makes_the_others(browser: Browser, monkeypatch) -> None:
     def late(conn: Connection) -> Found:
         with conn.cursor() as cursor:
