@@ -93,7 +93,6 @@ def _settlements(conn: Connection, outcome: Outcome) -> list[Settlement]:
 
 
 def settling(outcome: Outcome) -> Callable[[Connection], object]:
-    """Return what settles all that runs."""
     return lambda conn: claims.settle_each(conn, _settlements(conn, outcome))
 
 

@@ -49,7 +49,6 @@ def rows(conn: Connection) -> Iterator[Rows]:
 
 @pytest.fixture
 def wire(database: str) -> Iterator[RefusingProxy]:
-    """Give a proxy that lets statements fail."""
     with refusing_proxy_to(database) as proxy:
         yield proxy
 
@@ -63,8 +62,6 @@ def worker(spawn_worker: Callable[..., Process]) -> Callable[..., Process]:  # n
 
 @pytest.fixture
 def enqueue_many(conn: Connection) -> Callable[..., list[Job]]:
-    """Give a function that enqueues `count` jobs at once."""
-
     def enqueue_many(count: int, kind: str = "t.note", payload: dict[str, Any] | None = None) -> list[Job]:
         jobs = [NewJob(kind, payload or {}) for _ in range(count)]
         return [receipt.job for receipt in queueing.enqueue(conn, jobs) if receipt.job is not None]

@@ -33,7 +33,7 @@ HOT = (
     "prepare",
 )  # fmt: skip
 SEED, OTHERS = 10, 4
-OFTEN, OFTEN_OTHERS = {"lanes", "claim", "settle", "commit", "bury", "orphans", "prepare"}, 1
+OFTEN, OFTEN_OTHERS = {"claim", "settle", "commit", "bury", "prepare"}, 1
 
 
 def cases() -> list[Any]:
