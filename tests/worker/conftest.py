@@ -85,8 +85,6 @@ class Ledger:
 
 @dataclass
 class Process:
-    """A worker process."""
-
     popen: subprocess.Popen
     log_file: Path
 
@@ -169,7 +167,6 @@ def proxy(database: str) -> Iterator[Proxy]:
 def spawn_worker(
     database: str, direct: Callable[[str], str], ledger: Ledger, tmp_path: Path
 ) -> Iterator[Callable[..., Process]]:
-    """Give a function that starts a worker process with these settings and waits until it works."""
     with spawning(database, direct(database), ledger, tmp_path) as spawn:
         yield spawn
 

@@ -73,7 +73,7 @@ def test_a_job_that_kills_its_worker_three_times_fails_alone(spawn_again, enqueu
     poison = enqueue("t.kills")
     bystanders += [enqueue("t.note", {"seconds": 0.5}, max_attempts=1) for _ in range(3)]
 
-    spawn_again(lambda: search.get(conn, poison.id).status.is_final, WORKER_THREADS=7, LEASE_SECONDS=2)
+    spawn_again(lambda: search.get(conn, poison.id).status.is_final, WORKER_THREADS=7, LEASE_SECONDS=1)
 
     job = search.get(conn, poison.id)
     assert (job.status, job.attempts, job.crashes, job.last_error) == (JobStatus.FAILED_PERMANENT, 3, 3, DIED)

@@ -18,7 +18,6 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 @pytest.fixture
 def lanes(clock) -> Marks:
-    """Give the marks of a worker that knows no lane yet."""
     return Marks(clock=clock)
 
 

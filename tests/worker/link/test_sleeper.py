@@ -31,7 +31,6 @@ def lease(conn) -> Lease:
 
 @pytest.fixture
 def sleeper(lease, clock) -> Sleeper:
-    """Give the sleep of a worker that listens."""
     sleeper = Sleeper(lease, poll_seconds=POLL_SECONDS, clock=clock)
     sleeper.hears()
     return sleeper

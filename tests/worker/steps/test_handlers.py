@@ -62,12 +62,18 @@ MISBEHAVING = {
 }
 
 
-def test_survives_a_handler_that_misbehaves(spawn_worker, enqueue, finished):
+def test_survives_a_handler_that_misbehaves(spawn_worker, enqueue, finished, sql):
     # The same thread runs all of them.
     worker = spawn_worker(WORKER_THREADS=1)
 
-    ended = {which: finished(enqueue("t.ends", {"which": which}, max_attempts=2)) for which in MISBEHAVING}
-    others = [finished(enqueue("t.needs")), finished(enqueue("t.ends", {"what": "seven"}))]
+    jobs = {which: enqueue("t.ends", {"which": which}, max_attempts=2) for which in MISBEHAVING}
+    others = [enqueue("t.needs"), enqueue("t.ends", {"what": "seven"})]
+    # A delay that makes no sense is one of 10 s.
+    late = "SELECT count(*) FROM haulier.job WHERE run_at > now() + interval '5 s'"
+    eventually(lambda: sql(late) == [(2,)])
+    sql("UPDATE haulier.job SET run_at = now() WHERE status = 'retrying'")
+
+    ended, others = {which: finished(job) for which, job in jobs.items()}, list(map(finished, others))
 
     assert {job.status for job in (*ended.values(), *others)} == {JobStatus.FAILED_PERMANENT}
     assert [job for which, job in ended.items() if MISBEHAVING[which] not in job.last_error] == []
@@ -127,22 +133,6 @@ def test_fails_an_attempt_that_outlasts_its_timeout(worker):
     assert len(worker.ledger.entries("stop:timeout", job)) == 2
     assert (eater.status, eater.last_error) == (JobStatus.FAILED_PERMANENT, "timed out after 1 s")
     assert worker.ledger.entries("ate") == []
-
-
-def test_runs_higher_priorities_first_of_its_own_queues(spawn_worker, enqueue, finished, ledger, conn):
-    queues = ("mail", "other", "mail", "mail")
-    jobs = [
-        enqueue("t.note", priority=priority, queue=queue)
-        for priority, queue in zip((0, -5, 100, 7), queues, strict=True)
-    ]
-    foreign = enqueue("t.note", priority=100)
-
-    spawn_worker(WORKER_THREADS=1, WORKER_QUEUES="mail,other")
-
-    for job in jobs:
-        finished(job)
-    assert [entry.job_id for entry in ledger.entries("start")] == [str(jobs[index].id) for index in (2, 3, 0, 1)]
-    assert search.get(conn, foreign.id).status == JobStatus.QUEUED
 
 
 def test_starts_a_deferred_job_when_it_is_due_and_not_before(spawn_worker, enqueue, finished):

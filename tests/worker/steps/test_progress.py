@@ -32,8 +32,6 @@ def lease(conn) -> Lease:
 
 @pytest.fixture
 def run(conn, enqueue, lease):
-    """Give a function that returns a job as it is while its handler runs."""
-
     def run() -> HeldJob:
         enqueue("t.note")
         [job] = queueing.claim(conn, worker_id=lease.registered_as, claim_id=uuid4(), queues=())
@@ -55,8 +53,6 @@ def shown(conn):
 
 @pytest.fixture
 def due():
-    """Give a function that makes a writer's next time come."""
-
     def due(writer: ProgressWriter) -> ProgressWriter:
         writer._next_at = writer._again_at = float("-inf")
         return writer

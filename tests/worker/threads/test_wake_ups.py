@@ -34,16 +34,6 @@ def test_an_idle_worker_starts_a_job_within_tens_of_milliseconds(spawn_worker, f
     assert latency() < WOKEN_WITHIN
 
 
-def test_each_of_several_idle_workers_is_woken_for_its_queue(spawn_worker, fall_asleep, enqueue, finished):
-    for queue in ("mail", "bulk"):
-        spawn_worker(POLL_SECONDS=RARELY, WORKER_QUEUES=queue)
-    fall_asleep(2)
-
-    jobs = [enqueue("t.note", queue=queue) for queue in ("bulk", "mail")]
-
-    assert [finished(job, within=WOKEN_WITHIN).status for job in jobs] == [JobStatus.SUCCEEDED] * 2
-
-
 def test_a_worker_that_has_more_than_it_can_take_wakes_the_others(spawn_worker, fall_asleep, conn, ledger):
     workers = [spawn_worker(POLL_SECONDS=RARELY, WORKER_THREADS=1) for _ in range(3)]
     fall_asleep(3)
@@ -53,19 +43,6 @@ def test_a_worker_that_has_more_than_it_can_take_wakes_the_others(spawn_worker, 
     # Alone the first would take half a minute.
     pids = {worker.pid for worker in workers}
     eventually(lambda: {entry.pid for entry in ledger.entries("start")} == pids, within=WOKEN_WITHIN)
-
-
-def test_nobody_is_woken_while_all_are_busy(spawn_worker, fall_asleep, conn, sleepers, heard):
-    spawn_worker(POLL_SECONDS=RARELY, WORKER_THREADS=1)
-    fall_asleep()
-    queueing.enqueue(conn, [NewJob("t.note", {"seconds": 0.1}) for _ in range(500)])
-    eventually(lambda: sleepers() == 0)
-    heard()
-
-    for _ in range(5):
-        queueing.enqueue(conn, [NewJob("t.note", {})])
-
-    assert heard() == []
 
 
 def test_a_knock_at_a_busy_worker_reaches_another(spawn_worker, fall_asleep, start_jobs, latency, tmp_path):
@@ -94,20 +71,6 @@ def test_a_knock_at_a_worker_that_is_stopping_reaches_another(spawn_worker, fall
     (tmp_path / "go").touch()
     assert max(took) < WOKEN_WITHIN
     assert stopping.wait() == 0
-
-
-def test_a_worker_that_stopped_or_outlived_its_lease_sleeps_no_more(spawn_worker, fall_asleep, sleepers):
-    stopped, killed = spawn_worker(), spawn_worker()
-    fall_asleep(2)
-
-    stopped.terminate()
-    stopped.wait()
-    after_the_stop = sleepers()
-    killed.kill()
-    spawn_worker(WAKE_UPS="off")
-
-    assert after_the_stop == 1
-    eventually(lambda: sleepers() == 0)
 
 
 def test_a_worker_killed_in_its_sleep_is_soon_woken_no_more(spawn_worker, fall_asleep, latency, sleepers, sql):
