@@ -20,7 +20,7 @@ from haulier.queue.claims.wakeups import fall_asleep
 from tests.conftest import sql_on
 from tests.docs.reading import blocks
 from tests.roles import Roles, url_as
-from tests.schema.inserting import COLUMN_GRANT
+from tests.schema.permitted import COLUMN_GRANT
 
 
 @pytest.fixture

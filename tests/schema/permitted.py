@@ -1,4 +1,4 @@
-"""What a role may do, found out by trying."""
+"""What a role may do, found out by trying, and what an application is granted and sends."""
 
 from __future__ import annotations
 
@@ -7,6 +7,15 @@ from typing import Any
 import psycopg2
 from psycopg2 import errors
 from psycopg2.extensions import connection as Connection
+
+# docs/database.md asks operators to grant this to an application that enqueues by INSERT.
+COLUMN_GRANT = (
+    "GRANT INSERT (kind, payload, queue, priority, run_at, max_attempts, timeout_seconds, tags) ON haulier.job TO {}"
+)
+TABLE_GRANT = "GRANT INSERT ON haulier.job TO {}"
+INSERT = "INSERT INTO haulier.job (kind, payload) VALUES ('mail', '{\"n\": 1}')"
+# What the API is sent.
+EMAIL = {"kind": "send_email", "payload": {"to": "a@b.c", "subject": "Hi", "body": "Hello."}}
 
 
 def ask(conn: Connection, statement: str, *parameters: object) -> list[tuple[Any, ...]]:

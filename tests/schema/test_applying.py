@@ -24,7 +24,7 @@ from haulier.queue.upkeep.steps import SCHEMA
 from tests import queueing
 from tests.conftest import Sql, sql_on
 from tests.rivals import at_the_same_moment, beside, connected
-from tests.schema.inserting import INSERT
+from tests.schema.permitted import INSERT
 
 # --- What it looks like
 

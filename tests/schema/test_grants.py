@@ -28,8 +28,7 @@ from haulier.queue.upkeep import partitions, purge
 from tests import queueing
 from tests.conftest import PATIENCE
 from tests.roles import GRANTS, Roles, apply_grants
-from tests.schema.inserting import EMAIL
-from tests.schema.permitted import ask
+from tests.schema.permitted import EMAIL, ask
 
 pytestmark = pytest.mark.direct("is about roles and their own connections; a pool has one role for all")
 

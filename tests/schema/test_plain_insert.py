@@ -15,7 +15,7 @@ from haulier.queue import claims, search
 from haulier.queue.claims.wakeups import Knock, knocks, listen
 from tests import queueing
 from tests.conftest import sql_on
-from tests.schema.inserting import COLUMN_GRANT, INSERT, TABLE_GRANT
+from tests.schema.permitted import COLUMN_GRANT, INSERT, TABLE_GRANT
 
 
 def test_a_plain_insert_of_kind_and_payload_is_a_job(sql, conn):
