@@ -10,6 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import default
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -316,3 +319,17 @@ def listening(speak: Callable[[socket.socket], None]) -> Iterator[int]:
             for sock in taken:
                 with suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
+
+
+HELLO = {"to": "a@b.c", "subject": "Hello", "body": "How are you?"}
+
+
+def send(mailbox: Mailbox, **payload: Any) -> Any:
+    return run("send_email", {**HELLO, **payload}, smtp_url=mailbox.url)
+
+
+def parsed(content: bytes) -> EmailMessage:
+    message = message_from_bytes(content, policy=default)
+    assert isinstance(message, EmailMessage)
+    assert not message.defects
+    return message

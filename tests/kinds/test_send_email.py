@@ -10,8 +10,7 @@ from email.policy import compat32
 import pytest
 
 from haulier.kinds import Fail
-from tests.kinds.kinds_tools import a_context, error_of, perform
-from tests.kinds.mails import HELLO, parsed, send
+from tests.kinds.kinds_tools import HELLO, a_context, error_of, parsed, perform, send
 
 
 def test_mail_arrives_with_the_same_message_id_in_every_attempt(mailbox):

@@ -11,8 +11,18 @@ import pytest
 
 from haulier.kinds import Retry, StopReason
 from haulier.kinds.included.outbound.smtp import SmtpServer
-from tests.kinds.kinds_tools import a_context, a_free_port, cancelled_once, ends_soon, error_of, perform, run
-from tests.kinds.mails import HELLO, parsed, send
+from tests.kinds.kinds_tools import (
+    HELLO,
+    a_context,
+    a_free_port,
+    cancelled_once,
+    ends_soon,
+    error_of,
+    parsed,
+    perform,
+    run,
+    send,
+)
 
 
 def test_answer_of_each_step_decides_and_any_refusal_means_that_nobody_gets_it(mailbox):
