@@ -34,7 +34,7 @@ def test_finds_each_job_once_in_however_many_looks(request, monkeypatch, crowd_n
     filters = [each for each in FILTERS if crowd_name == "crowd" or {"kinds", "queues"} & each.keys()]
     for rows, seconds, tagged, limit in LOOKS:
         set_look(monkeypatch, rows, seconds, tagged)
-        for wanted in [*filters, between]:
+        for wanted in [*(filters if seconds == 60.0 else filters[::2]), between]:
             found = pages(conn, limit, wanted)
             ids = [job.id for page in found for job in page.jobs]
             ends_early = any(page.looked_back_to for page in found)
