@@ -73,10 +73,10 @@ def under_way(spawn_worker, conn, sql, slow, of) -> Operation:
 
 
 def test_retry_each_job_once_while_they_are_killed_three_times(spawn_worker, conn, sql, slow, of):
-    ids = {each for (each,) in sql(FAILED, 1200)}
+    ids = {each for (each,) in sql(FAILED, 800)}
     with touching(sql) as touched:
         operation = retry(conn)
-        for done in (100, 400, 700):
+        for done in (100, 300, 500):
             process = spawn_worker(**ELSEWHERE)
             eventually(lambda done=done: of(operation).done >= done)
             process.kill()
@@ -88,8 +88,8 @@ def test_retry_each_job_once_while_they_are_killed_three_times(spawn_worker, con
         acted = touched.by(operation.id)
 
     ended = of(operation)
-    assert (ended.matched, ended.done, ended.skipped, ended.failed) == (1200, 1200, 0, 0)
-    assert (len(acted), set(acted)) == (1200, ids)
+    assert (ended.matched, ended.done, ended.skipped, ended.failed) == (800, 800, 0, 0)
+    assert (len(acted), set(acted)) == (800, ids)
 
 
 def test_stop_soon_after_a_cancel_and_go_on_after_a_resume(conn, sql, under_way, of):

@@ -84,7 +84,7 @@ def test_a_deploy_that_replaces_one_worker_after_the_other_fires_each_tick_once(
     plant_many(sql, 20)
     eventually(lambda: sql("SELECT count(DISTINCT schedule) FROM haulier.tick") == [(20,)])
 
-    for _ in range(3):
+    for _ in range(2):
         before = fewest(sql)
         running.append(spawn_worker(LOG_LEVEL="INFO"))
         running[0].terminate()
