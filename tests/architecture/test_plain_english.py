@@ -1,4 +1,4 @@
-"""The code and its templates are free of the turns of phrase that tools/plain_english.py finds."""
+"""The code, its templates and the pages are free of the turns of phrase that tools/plain_english.py finds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EXAMPLES = [
     ("Its name is that of the queue.", "The name of the queue and those of its jobs."),
     ("Return so many jobs.", "So many jobs that it takes long; it happens every so often."),
     ("It waits so long at most.", "Do so, so long transactions end."),
-    ("This is for tests alone.", "The others are left alone, and this runs alone."),
+    ("This is for tests alone.", "The others are left alone, and this runs alone, as it ran alone before."),
     ("The job fails for good.", "That is good for all."),
     ("The worker goes on with the rest.", "The rest is an ongoing task."),
     ("The queue was lately used.", "The job is late."),
@@ -49,5 +49,5 @@ def test_reads_prose_across_lines_and_skips_code():
     assert [(find.line, find.words) for find in TOOL["turns_in"]("a.sql", sql)] == [(2, "for good")]
 
 
-def test_code_and_templates_are_plain():
-    assert [f"{path}:{line}: {words}" for path, line, words, _ in TOOL["finds"](TOOL["CODE"])] == []
+def test_code_templates_and_pages_are_plain():
+    assert [f"{path}:{line}: {words}" for path, line, words, _ in TOOL["finds"](TOOL["CHECKED"])] == []
