@@ -201,7 +201,7 @@ def test_brings_the_job_back_once_if_many_ask_at_once(failed, at_once, sql):
 
     refused = [answer for answer in answers if isinstance(answer, InvalidTransition)]
     assert len(refused) == 7
-    assert all("status=queued" in str(error) for error in refused)
+    assert all("its status is queued" in str(error) for error in refused)
     assert sql("SELECT id, status FROM haulier.jobs") == [(ended.id, "queued")]
 
 
