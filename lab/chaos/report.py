@@ -42,7 +42,7 @@ FAULTS = {
     "queue_paused": ("queue paused for up to 4 s", "nothing starts from a second after the answer on"),
     "operation_interrupted": (
         "workers, gunicorn or database end during an operation",
-        "it goes on; each job is changed once",
+        "it continues; each job is changed once",
     ),
     "handler_raises": ("handler raises", "retried; `failed_permanent` when attempts are spent"),
     "handler_dawdles": ("handler exceeds its timeout", "failed attempt, retried"),
@@ -54,7 +54,7 @@ FAULTS = {
     "handler_is_poison": ("handler calls `os._exit` each time", "`failed_permanent` after `max_attempts` crashes"),
     "child_killed": ("`kill -9` of isolated processes", "failed attempt, new processes"),
     "child_exits": ("isolated handler calls `os._exit`", "as above"),
-    "child_holds_gil": ("isolated handler blocks for up to 7 s", "nothing: its worker goes on"),
+    "child_holds_gil": ("isolated handler blocks for up to 7 s", "nothing: its worker keeps running"),
     "child_grows": ("isolated handler takes a gigabyte", "`failed_permanent`, naming the limit"),
 }
 # The lines of the summary, and the faults of each.

@@ -36,7 +36,6 @@ ATTACKS = (
     ),
     Attack(
         "an isolated handler starts programs and ends",
-        "the programs lived on",
         "no process is left",
         (
             "worker/isolation/ends.py::each_end_of_a_job_frees_its_slot_and_leaves_no_process",

@@ -71,7 +71,7 @@ def test_big_orphans_keep_no_dead_worker_from_its_grave(worker, enqueue_many, co
         eventually(lambda: sql("SELECT count(*) FROM haulier.job WHERE crashes = 1") == [(count,)])
     record(
         "big orphans",
-        f"{count} jobs were taken over, each in a transaction of its own",
+        f"{count} jobs were taken over, each in its own transaction",
     )
 
 
