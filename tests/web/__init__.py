@@ -121,7 +121,6 @@ def answers(url: str) -> bool:
 
 @pytest.fixture(scope="session")
 def shared_server(_migrated_database: str, eventually: Callable[..., Any]) -> Iterator[Server]:
-    """Give the gunicorn of the session."""
     with gunicorn(_migrated_database, eventually) as server:
         yield server
 

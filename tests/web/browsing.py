@@ -40,7 +40,6 @@ class Element:
         ]
 
     def one(self, tag: str, **attrs: str) -> Element:
-        """Return the only such element."""
         [found] = self.all(tag, **attrs)
         return found
 
@@ -144,8 +143,6 @@ def _is_in(element: Element, tag: str) -> bool:
 
 
 class Browser:
-    """A browser, perhaps signed in."""
-
     def __init__(self, app: Flask, key: ApiKey | None = None, base_url: str = "http://localhost") -> None:
         self.client = app.test_client()
         self.key, self.base_url = key, base_url

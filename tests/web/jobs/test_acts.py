@@ -14,11 +14,10 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from app.web.kit import cookies
-from haulier.domain.api_key import Scope
 from haulier.queue.search import job_list
 from tests.isolation.rows import refusing
 from tests.queue.schedules.schedules import plant
-from tests.web.browsing import Browser, Element, SignedIn, check_each
+from tests.web.browsing import Browser, Element, check_each
 from tests.web.jobs import claim, enqueue, fail, in_all_states
 
 Ask = Callable[..., Any]
@@ -182,14 +181,6 @@ def test_refuses_ids_that_no_page_sends(browser: Browser, conn: Connection) -> N
 
     for ids in (["nonsense"], [uuid4() for _ in range(201)]):
         assert {sent(browser, verb, ids).status_code for verb in ("retry", "cancel", "run-now", "delete")} == {422}
-
-
-def test_leaves_jobs_of_another_queue_alone(signed_in: SignedIn, conn: Connection) -> None:
-    jobs = {"own": enqueue(conn, queue="mail"), "other": enqueue(conn, queue="salmon")}
-
-    sent(signed_in(Scope.ADMIN, queues=["mail"]), "cancel", jobs.values())
-
-    assert statuses(conn, jobs) == {"own": "cancelled", "other": "queued"}
 
 
 def test_says_how_many_jobs_were_not_reached_in_time(browser: Browser, conn: Connection, monkeypatch) -> None:

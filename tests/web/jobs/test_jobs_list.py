@@ -178,17 +178,6 @@ def test_shows_the_jobs_that_run_longest_first(browser: Browser, conn: Connectio
     )
 
 
-def test_shows_no_order_of_a_queue_that_the_key_may_not_see(signed_in: SignedIn, conn: Connection) -> None:
-    browser = signed_in(Scope.READ, queues=["mail"])
-    for _ in range(2):
-        enqueue(conn, queue="salmon")
-    claim(conn, "salmon")
-
-    running = "status=running&sort=started"
-    queries = (f"{WAITING}&queue=salmon&sort=due", running, f"{running}&queue=salmon")
-    assert [ids(browser.page(f"{LIST}?{query}")) for query in queries] == [[]] * 3
-
-
 def test_says_how_many_live_jobs_have_each_status(browser: Browser, signed_in: SignedIn, conn: Connection) -> None:
     in_all_states(conn)
     own = signed_in(Scope.READ, queues=["running"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID, uuid4
@@ -10,12 +9,11 @@ from uuid import UUID, uuid4
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from app.web.forms.bulk import VERBS, read_choices
 from haulier.domain.api_key import Scope
 from haulier.queue import claims
 from haulier.queue.operations.work_off import Worker, work_off
 from haulier.queue.search import job_list
-from tests.web.browsing import Browser, Element, SignedIn, check_each, form
+from tests.web.browsing import Browser, Element, SignedIn, form
 from tests.web.jobs import enqueue, in_all_states
 
 LIST, NEW = "/ui/operations", "/ui/operations/new"
@@ -238,21 +236,3 @@ def test_keeps_a_key_of_one_queue_to_that(
     assert dict(sql("SELECT id::text, status FROM haulier.jobs")) == {str(job): "cancelled", str(other): "queued"}
     assert [own.get(f"{LIST}/{each}").status_code for each in (hidden, uuid4())] == [404, 404]
     assert "salmon" not in own.page(LIST).text
-
-
-def test_reads_the_fields_that_go_with_each_action() -> None:
-    def read(verb: str, sent: dict[str, str]) -> tuple[dict[str, Any], int, set[str]]:
-        choices = read_choices(sent, VERBS[verb], UTC)
-        return dict(choices.changes), choices.spread_seconds, set(choices.faults)
-
-    check_each(
-        read,
-        ("retry", {"spread": "2h", "to_queue": "x"}, ({}, 7200, set())),
-        ("cancel", {"spread": "2h"}, ({}, 0, set())),
-        ("run-now", {}, ({"delay_seconds": 0}, 0, set())),
-        ("change", {"to_queue": "x"}, ({"queue": "x"}, 0, set())),
-        ("change", {"to_queue": "x", "spread": "1h"}, ({"queue": "x"}, 3600, {"spread"})),
-        ("change", {"to_due": "10m", "spread": "7d"}, ({"delay_seconds": 600}, 604_800, set())),
-        ("retry", {"spread": "8d"}, ({}, 691_200, {"spread"})),
-        ("change", {}, ({}, 0, {"queue"})),
-    )

@@ -1,16 +1,20 @@
-"""The figures, charts and tables of the overview: it ..."""
+"""The overview, what fails in groups by error, and the pages of queues and kinds: it ..."""
 
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
+import pytest
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
-from tests.conftest import eventually
+from haulier.queue import claims, jobs, search
+from haulier.queue.failures.error_groups import id_in
 from tests.web.browsing import Browser, Element, SignedIn, check_each
-from tests.web.jobs import claim, counted, enqueue, fail
+from tests.web.jobs import claim, counted, enqueue, fail, register
 from tests.web.overview import fresh
 
 
@@ -132,18 +136,243 @@ def test_says_how_long_the_longest_has_run_of_the_queues_that_one_sees(
     assert re.fullmatch(r"2 of 8 threads 2 workers, longest 4\d s", own)
 
 
-def test_is_the_same_page_while_only_time_passes(browser: Browser, conn: Connection) -> None:
-    enqueue(conn)
-    claim(conn)
+MAIL = "/ui/queues/mail"
+
+
+def test_draws_the_span_that_the_url_names(browser: Browser, conn: Connection) -> None:
+    enqueue(conn, queue="mail")
     counted(conn)
 
-    def running() -> str:
+    def drawn(query: str) -> set[tuple[str, str]]:
+        pages = [browser.page(f"{path}{query}") for path in (MAIL, "/ui/kinds/send_email")]
+        tabs = [each for page in pages for each in page.one("nav", class_="tabs").all("a")]
+        spans = [each.text for each in tabs if "aria-current" in each.attrs]
+        return set(zip(spans, [re.findall(r"jobs per (\d+) min", page.text)[0] for page in pages], strict=True))
+
+    hour = {("1 hour", "1")}
+    check_each(drawn, ("", hour), ("?span=24h", {("24 hours", "15")}), ("?span=nonsense", hour))
+
+
+def test_pauses_a_queue_for_a_while_or_until_a_time_and_resumes_it(
+    browser: Browser, signed_in: SignedIn, conn: Connection, sql
+) -> None:
+    enqueue(conn, queue="mail")
+    viewers = [browser, signed_in(Scope.READ), signed_in(Scope.READ, Scope.OPERATE, queues=["mail"])]
+    noon = datetime(2999, 1, 1, 12, tzinfo=UTC)
+    found = []
+
+    for sent in ({"for": "15m"}, {"for": ""}, {"for": "until", "until": "2999-01-01T12:00"}):
+        done = browser.send(browser.page(MAIL), f"{MAIL}/pause", **sent)
+        found += sql("SELECT until, extract(epoch FROM until - now())::float FROM haulier.pause WHERE queue = 'mail'")
+        page = browser.page(MAIL)
+        assert (done.status_code, done.headers["Location"]) == (303, MAIL)
+        assert "Paused: no job in it starts" in page.text
+        # Who paused it is for operators.
         browser.forget()
-        return figure(browser.page("/ui"), "Running")
+        told = [f"by {browser.key.id}, since" in each.page(MAIL).text for each in viewers]
+        assert told == [True, False, True]
+        assert browser.send(page, f"{MAIL}/resume").status_code == 303
 
-    before, seen = running(), browser.seen("/ui")
-    eventually(lambda: running() != before)
+    [(_, seconds), endless, (until, _)] = found
+    assert (seconds, endless, until) == (pytest.approx(900, abs=60), (None, None), noon)
+    assert sql("SELECT count(*) FROM haulier.pause") == [(0,)]
+    assert sql("SELECT array_agg(action ORDER BY id) FROM haulier.audit WHERE target = 'mail'") == [
+        (["pause", "resume"] * 3,)
+    ]
+
+
+def test_says_of_a_kind_that_others_use_what_it_says_of_one_that_nobody_uses(
+    signed_in: SignedIn, conn: Connection
+) -> None:
+    browser = signed_in(Scope.ADMIN, queues=["mail"])
+    enqueue(conn, queue="salmon", kind="swim")
+    counted(conn)
+
+    missing = [browser.get(path).status_code for path in ("/ui/kinds/No", "/ui/queues/No")]
+    used, unused = (browser.get(f"/ui/kinds/{name}").text for name in ("swim", "float"))
+
+    assert missing == [404, 404]
+    assert "Unknown kind" in unused
+    assert re.sub("swim|data-seen=.*", "", used) == re.sub("float|data-seen=.*", "", unused)
+
+
+def test_shows_the_kinds_of_one_queue_with_most_due_first(
+    browser: Browser, signed_in: SignedIn, conn: Connection
+) -> None:
+    kinds = {"mail": ["swim", "swim", "send_email"], "salmon": ["run", "run", "run", "swim"]}
+    for name, kind in ((name, kind) for name, each in kinds.items() for kind in each):
+        enqueue(conn, kind=kind, queue=name)
+    counted(conn)
+    own = signed_in(Scope.READ, queues=["mail"])
+
+    [path] = browser.page(MAIL).links("Kinds in this queue")
+
+    for page in (browser.page(path), own.page(path)):
+        due = [(name, row.all("td")[1].text) for name, row in page.named_rows().items()]
+        assert due == [("swim", "2"), ("send_email", "1")]
+        assert [each.attrs["href"] for each in page.all("a", class_="chip")] == ["/ui/kinds"]
+    assert [own.get(f"/ui/kinds?queue={name}").status_code for name in ("salmon", "No", "mail")] == [404, 404, 200]
+    assert "This queue had no jobs recently" in browser.page("/ui/kinds?queue=nowhere").text
+
+
+def test_marks_a_kind_that_no_live_worker_knows(browser: Browser, conn: Connection, sql) -> None:
+    for kind in ("swim", "send_email"):
+        enqueue(conn, kind=kind)
+    claims.introduce(conn, UUID(register(conn)), kinds=["send_email"])
+    counted(conn)
+
+    for is_marked in (False, True):
+        browser.forget()
+        rows = browser.page("/ui/kinds").named_rows()
+        marks = ["No worker knows it" in rows[kind].text for kind in ("swim", "send_email")]
+        assert marks == [True, is_marked]
+        sql("UPDATE haulier.worker SET beat_at = now() - interval '1 hour'")
+
+
+LIST = "/ui/failures"
+
+
+def test_shows_the_groups_that_match_a_filter_with_the_most_frequent_first(browser: Browser, conn: Connection) -> None:
+    none = browser.page(LIST).text
+    few, many = fail(conn, "Refused: y", queue="mail", delay=60.0), fail(conn, "Timeout: x", times=3)
+    groups, texts = {few: "Refused", many: "Timeout"}, {}
     browser.forget()
+    page = browser.page(LIST)
+    counts = [(name, row.cells()["failed"], row.cells()["retried"]) for name, row in page.rows().items()]
 
-    assert "longest" in before
-    assert browser.poll("/ui", seen) == 204
+    def shown(query: str) -> set[str]:
+        page = browser.page(f"{LIST}?{query}")
+        texts[query] = page.text
+        return {groups[name] for name in page.rows()}
+
+    assert "Nothing failed in this period" in none
+    assert counts == [(many, "3", "0"), (few, "0", "1")]
+    assert "3 failed, 1 retried, 2 groups" in page.text
+    either = {"Timeout", "Refused"}
+    check_each(
+        shown,
+        ("kind=send_email", either),
+        ("kind=resize_image", set()),
+        ("queue=mail", {"Refused"}),
+        ("text=timeOUT", {"Timeout"}),
+        ("muted=yes", set()),
+        ("muted=no&span=7d", either),
+        ("span=nonsense&muted=nonsense&from=nonsense", either),
+        ("kind=a%20b%3C", either),
+    )
+    assert [query for query, text in texts.items() if "Ignored: kind a b<" in text] == ["kind=a%20b%3C"]
+    none_match = [query for query, text in texts.items() if "No failures match" in text]
+    assert none_match == ["kind=resize_image", "muted=yes"]
+
+
+def test_leads_from_each_group_to_a_preview_of_its_retry_and_to_its_mute(
+    browser: Browser, signed_in: SignedIn, conn: Connection, monkeypatch
+) -> None:
+    monkeypatch.setattr("app.web.lists.error_jobs.MOST_OF_EACH", 2)
+    many, few, gone = (
+        fail(conn, f"{word}: x", times=4 - n) for n, word in enumerate(("Refused", "Timeout", "Absent"), 1)
+    )
+    fail(conn, "Error to be retried", delay=60.0)
+    # Of the attempts that failed two were of the second error, and one of the third.
+    for group in (few, gone):
+        jobs.retry(conn, search.list_jobs(conn, search.JobFilter(error_id=id_in(group))).jobs[0].id)
+
+    page, reader = browser.page(LIST), signed_in(Scope.READ).page(LIST)
+
+    buttons = page.all("button", form="retry-error", name="error")
+    assert [(each.attrs["value"], each.text) for each in buttons] == [(many, "Retry 2+…"), (few, "Retry 1…")]
+    preview = browser.send(page, page.one("form", id="retry-error").attrs["action"], error=few)
+    assert (preview.status_code, "1 job" in preview.text) == (200, True)
+    assert page.links("Mute…")[0] == f"{LIST}/{many}#mute"
+    assert browser.page(f"{LIST}/{many}").all("form", id="mute")
+    assert (reader.all("button", form="retry-error"), reader.links("Mute…")) == ([], [])
+
+
+def test_shows_one_group_with_its_jobs(browser: Browser, conn: Connection, sql) -> None:
+    long = f"Timeout: job 4711 {' '.join(['word'] * 60)}\nat line 3"
+    group = fail(conn, long, times=2)
+    fail(conn, long.replace("4711", "4712"), delay=60.0)
+
+    shown, page = browser.page(LIST).one("a", id=f"e-{group}"), browser.page(f"{LIST}/{group}")
+
+    assert (shown.text.endswith("…"), len(shown.text)) == (True, 200)
+    assert page.one("pre", class_="error").text == " ".join(long.split())
+    assert "in this period; 2 still failed" in page.text
+    assert "in this period; 1 waiting for a retry" in page.text
+    assert len(page.all("td", class_="state-cell")) == 3
+    assert page.all("div", class_="chart")
+    [job] = page.links("View job")
+    assert browser.get(job).status_code == 200
+    sql("DELETE FROM haulier.finished_job")
+    browser.forget()
+    gone = browser.page(f"{LIST}/{group}")
+    assert (gone.links("View job"), "job no longer kept" in gone.text) == ([], True)
+    for name in ("0123456789abcdef", "nonsense", "0" * 300):
+        browser.page(f"{LIST}/{name}", 404)
+
+
+def test_says_in_which_queues_and_on_which_workers_a_group_fails(
+    browser: Browser, signed_in: SignedIn, conn: Connection
+) -> None:
+    path = f"{LIST}/{fail(conn, 'Timeout: x', queue='mail', times=4, worker='dock:7')}"
+    fail(conn, "Timeout: x", queue="salmon", delay=60.0, worker="pier:8")
+    own = signed_in(Scope.READ, queues=["mail"])
+
+    page, few = browser.page(f"{path}?span=1h"), own.page(path)
+
+    assert where(page) == {"mail": ["4", "0"], "salmon": ["0", "1"]}
+    assert "The newest 5 jobs failed on dock:7 (4), pier:8 (1)" in page.text
+    assert (where(few), "pier" in few.text) == ({"mail": ["4", "0"]}, False)
+    assert table_of(page).all("a")[0].attrs["href"] == f"/ui/jobs?error={path.rpartition('/')[2]}&queue=mail"
+
+
+def table_of(page: Element) -> Element:
+    [found] = [each for each in page.all("table") if "Queues in which it failed" in each.text]
+    return found
+
+
+def where(page: Element) -> dict[str, list[str]]:
+    rows = {each.all("th")[0].text: each for each in table_of(page).all("tr")[1:]}
+    return {name: list(row.cells().values()) for name, row in rows.items()}
+
+
+def test_mutes_and_unmutes_a_group(browser: Browser, conn: Connection, sql) -> None:
+    group = fail(conn, "Timeout: x", times=12)
+    path = f"{LIST}/{group}"
+    assert "New error in" in browser.page("/ui").text
+
+    muted = browser.send(browser.page(path), f"{path}/mute", **{"for": "24h"})
+    quiet, page = browser.page("/ui"), browser.page(path)
+
+    assert (muted.status_code, muted.headers["Location"]) == (303, path)
+    assert "New error in" not in quiet.text
+    assert "muted until" in page.text
+    assert list(browser.page(f"{LIST}?muted=yes").rows()) == [group]
+    assert sql("SELECT muted_until - now() BETWEEN '23:59:00' AND '24:00:00' FROM haulier.error_group") == [(True,)]
+    browser.send(page, f"{path}/unmute")
+    # For no time that the form does not have.
+    browser.send(browser.page(path), f"{path}/mute", **{"for": "9999d"})
+    assert "Not muted" in browser.page(path).text
+    assert sql("SELECT muted_until FROM haulier.error_group") == [(None,)]
+
+
+def test_shows_a_key_of_one_queue_only_what_failed_there(
+    browser: Browser, signed_in: SignedIn, conn: Connection
+) -> None:
+    shared = fail(conn, "Timeout: x", queue="salmon", times=2)
+    fail(conn, "Timeout: x", queue="mail")
+    hidden = fail(conn, "Swordfish: y", queue="salmon")
+    fail(conn, "Refused: job 4711", queue="salmon")
+    fail(conn, "Refused: job 4712", queue="mail", times=2)
+    own = signed_in(Scope.READ, queues=["mail"])
+
+    page, one = own.page(LIST), own.page(f"{LIST}/{shared}")
+
+    assert {row.cells()["failed"] for row in page.rows().values()} == {"1", "2"}
+    # The example of the last group is of a queue that this key may not see.
+    assert [len(each.page(f"{LIST}?text=JOB%204711").rows()) for each in (browser, own)] == [1, 0]
+    assert ["Location" in each.get("/ui/search?q=error:4711").headers for each in (browser, own)] == [True, False]
+    assert own.get(f"{LIST}/{hidden}").status_code == 404
+    assert [word for word in ("salmon", "Swordfish") if word in page.text + one.text] == []
+    assert own.page(f"{LIST}?queue=salmon").rows() == {}
+    assert "in this period; 1 still failed" in one.text
