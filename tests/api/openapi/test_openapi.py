@@ -1,11 +1,16 @@
-"""The OpenAPI document: valid, true, and fit for generators, which `make test-clients` runs; and Swagger UI's page."""
+"""The OpenAPI document: valid, true, and fit for generators and Schemathesis; and Swagger UI's page."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +23,7 @@ from app.api.openapi.generators import schemas_within, simplify
 from haulier.config import Config
 from tests.docs.reading import DSN
 from tests.http.api_calls import ANYONE, CALLS, TO_KEYS
+from tests.web import ROOT, Server
 
 
 def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -250,3 +256,53 @@ def test_a_simplified_schema_accepts_what_it_accepted() -> None:
     assert fields["default"] == {"type": ["string", "null"], "description": 'Which. Default: "a".'}
     assert fields["enum"]["anyOf"] == [{"$ref": "#/components/schemas/LabelEnum_"}, {"type": "null"}]
     assert fields["$ref"] == {"description": "How large.", "allOf": [{"$ref": "#/components/schemas/Size"}]}
+
+
+# At most for each operation; SCHEMATHESIS_EXAMPLES=500, the long run, makes some 4,800 requests in two minutes.
+EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "20")
+# Without the coverage of every boundary of the document, which is 2,000 requests.
+SHORT = ["--max-examples", "2", "--phases", "examples,fuzzing,stateful"]
+KEY = "0123456789abcdef" * 2
+Run = Callable[..., AbstractContextManager[Server]]
+# The short run makes the same requests each time; SCHEMATHESIS_SEED makes others.
+SEED = os.environ.get("SCHEMATHESIS_SEED", "1")
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(SHORT, id="few"),
+        pytest.param(["--max-examples", EXAMPLES], id="many", marks=pytest.mark.slow),
+    ],
+)
+def test_schemathesis_with_all_checks_finds_nothing(
+    run_gunicorn: Run, database: str, tmp_path: Path, options: list[str]
+) -> None:
+    config = ROOT / "tests/api/openapi/schemathesis.toml"
+    command = [
+        sys.executable,
+        "-m",
+        "schemathesis.cli",
+        "--config-file",
+        str(config),
+        "run",
+        "--checks",
+        "all",
+        *options,
+    ]
+    # The one header that is required is then given to every request; that it is asked for is a check of its own.
+    command += ["--header", f"Authorization: Bearer {KEY}", "--exclude-checks", "missing_required_header"]
+    command += ["--seed", SEED, "--no-color"]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    # With keys on, since one of the checks is that nothing is answered without.
+    with run_gunicorn(database, WEB_CONCURRENCY="1", HAULIER_API_KEY=KEY) as server:
+        command.append(f"{server.url}/api-docs/openapi.json")
+        run = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True)
+        log = server.log.read_text()
+
+    # How many requests it were, for who asks with -s.
+    print(run.stdout[-1_000:])
+    assert run.returncode == 0, run.stdout[-20_000:] + run.stderr[-2_000:]
+    assert "Traceback" not in log
+    assert KEY not in log

@@ -201,11 +201,3 @@ def test_a_key_of_some_queues_pauses_only_these(closed: FlaskClient, make_key: M
     assert answers == {(name, verb): 200 if name == "mail" else 404 for name, verb in answers}
     acts = sql("SELECT actor, action FROM haulier.audit WHERE target = 'mail' ORDER BY id")
     assert acts == [(key.id, "pause"), (key.id, "resume")]
-
-
-def test_more_than_a_thousand_are_a_conflict(client: FlaskClient, sql: Sql) -> None:
-    sql("INSERT INTO haulier.pause (queue) SELECT 'q' || n FROM generate_series(1, 1000) AS n")
-
-    answer = client.post("/queues/mail/pause")
-
-    assert (answer.status_code, answer.json["error"]) == (409, "conflict")

@@ -219,18 +219,8 @@ def test_a_preview_shows_what_clocks_do_and_stores_nothing(client: FlaskClient, 
             "note": "The clocks skip this time: the tick fires right after the gap.",
         }
     ]
-    autumn = preview(**{"from": "2026-10-24T12:00:00Z"}, count=2)
-    assert [(each["local"], each["note"]) for each in autumn] == [
-        ("2026-10-25T02:30:00+02:00", "The clocks show this time twice: this is the first."),
-        ("2026-10-26T02:30:00+01:00", None),
-    ]
-    hourly = preview(cron="0 * * * *", **{"from": "2026-10-25T00:30:00Z"}, count=2)
-    assert [each["note"] for each in hourly] == ["The clocks show this time twice: this is the second.", None]
-    every = preview(cron=None, every_seconds=90, **{"from": "2026-01-01T00:00:00Z"}, count=10)
-    assert [each["scheduled_at"][11:19] for each in every] == [
-        *("00:01:30", "00:03:00", "00:04:30", "00:06:00", "00:07:30"),
-        *("00:09:00", "00:10:30", "00:12:00", "00:13:30", "00:15:00"),
-    ]
+    every = preview(cron=None, every_seconds=90, count=2)
+    assert [each["scheduled_at"][11:19] for each in every] == ["12:01:30", "12:03:00"]
     assert preview(**{"from": "9998-12-31T00:00:00Z"}) == []
     assert len(client.post("/schedules/preview", json={"cron": "@daily"}).json) == 10
     assert client.post("/schedules/preview", json={"cron": "x"}).status_code == 422
