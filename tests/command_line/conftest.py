@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
+import signal
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
+import click
 import pytest
 from click.testing import CliRunner
 from psycopg2.extensions import connection as Connection
@@ -21,12 +27,11 @@ from psycopg2.extensions import connection as Connection
 from haulier.cli.root import root
 from haulier.queue.numbers import depths
 from tests.api.conftest import fail  # noqa: F401  # fixture
-from tests.command_line.terminals import heed_ctrl_c
+from tests.conftest import eventually
 from tests.kinds import kinds_tools
 from tests.queue.upkeep.histories import begin, count_all
-from tests.web import Server, count_jobs, run_gunicorn, server, shared_server  # noqa: F401  # fixtures
+from tests.web import ROOT, Server, count_jobs, run_gunicorn, server, shared_server  # noqa: F401  # fixtures
 
-ROOT = Path(__file__).parents[2]
 SUMMARY = '{"text": "The ship came in. It was late. Nobody minded."}'
 # The id of no job.
 ABSENT = "01a2108e-9bc5-7bc3-a7c0-cbc0c5973a71"
@@ -72,6 +77,18 @@ def not_refused(run: Run, expected: Mapping[tuple[str, ...], str], *, code: int 
         or not end.err.startswith(start)
         or expected[args] not in end.err
     }
+
+
+def leaves(group: click.Group = root, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    """Yield every command that does something, by its words."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from leaves(command, (*path, name))
+        else:
+            yield " ".join((*path, name)), command
 
 
 @pytest.fixture
@@ -121,8 +138,6 @@ def start(server: Server, home: Path) -> Iterator[Callable[..., subprocess.Popen
 
 @pytest.fixture
 def process(start: Callable[..., subprocess.Popen[str]]) -> Run:
-    """Give a function that runs a command as a process."""
-
     def process(*args: str, input: str = "", **environ: str) -> Ended:
         with start(*args, **environ) as started:
             out, err = started.communicate(input, timeout=60)
@@ -145,7 +160,6 @@ def counted(conn: Connection) -> Callable[[], None]:
 
 @pytest.fixture
 def job(run: Run) -> str:
-    """Give the id of a job that waits."""
     return run("enqueue", "summarize_text", SUMMARY).out.strip()
 
 
@@ -165,3 +179,69 @@ def lossy(url: str, *, lost: int = 0, refused: int = 0) -> Iterator[str]:
 
     with kinds_tools.receiving(answer) as receiver:
         yield receiver.url
+
+
+# In a terminal
+
+ROWS, COLUMNS = 30, 100
+
+
+def heed_ctrl_c() -> None:
+    """Let SIGINT end this process, also if the tests run in the background: their children would ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _take_the_terminal() -> None:
+    heed_ctrl_c()
+    # Its own terminal's Ctrl-C is a signal to it.
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+class Terminal:
+    """A command in a terminal. `said` is all that it has written."""
+
+    def __init__(self, server: Server, home: Path, *args: str, **environ: str) -> None:  # noqa: F811
+        self.ours, its = pty.openpty()
+        fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+        given = {"PATH": os.environ["PATH"], "HOME": str(home), "HAULIER_URL": server.url, "TERM": "xterm-256color"}
+        command = [sys.executable, "-m", "haulier", *args]
+        self.process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**given, **environ},
+            stdin=its,
+            stdout=its,
+            stderr=its,
+            start_new_session=True,
+            preexec_fn=_take_the_terminal,
+        )
+        self.before = termios.tcgetattr(its)
+        # Open as long as we look at its settings.
+        self._its = its
+        self.said = ""
+
+    def read(self) -> str:
+        """Read what it has written since, and return all."""
+        os.set_blocking(self.ours, False)
+        with suppress(BlockingIOError, OSError):
+            while piece := os.read(self.ours, 65536):
+                self.said += piece.decode(errors="replace")
+        return self.said
+
+    def press(self, keys: str) -> None:
+        os.write(self.ours, keys.encode())
+
+    def end(self, code: int = 0) -> str:
+        """See that it ends so and leaves the terminal as it was; return what it has written."""
+        eventually(lambda: self.read() is None or self.process.poll() is not None)
+        self.read()
+        assert self.process.returncode == code, self.said
+        assert termios.tcgetattr(self._its) == self.before
+        os.close(self._its)
+        os.close(self.ours)
+        return self.said
+
+
+def in_terminal(server: Server, home: Path, *args: str, **environ: str) -> str:  # noqa: F811
+    """Return what a command writes to a terminal of 100 columns."""
+    return Terminal(server, home, *args, **environ).end()

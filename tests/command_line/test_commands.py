@@ -7,19 +7,16 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import pytest
 
 from haulier.cli.parts.invocation import load
-from haulier.cli.root import COMMANDS, ON_SERVER, root
+from haulier.cli.root import COMMANDS, ON_SERVER
 from haulier.cli.server import ServerCommand
 from haulier.queue import claims
 from tests.api.conftest import Fail
-from tests.command_line.conftest import ABSENT, SUMMARY, Run, not_refused
-from tests.command_line.terminals import in_terminal
+from tests.command_line.conftest import ABSENT, SUMMARY, Run, in_terminal, leaves, not_refused
 from tests.conftest import Sql
 from tests.web import Server
 
@@ -29,18 +26,6 @@ KEY = "k3xq0v9a2b7c"
 WORKER = "01a2108e-9bc5-7bc3-a7c0-000000000008"
 # What ends otherwise than well, as it should: the job is cancelled.
 CODES = {"jobs watch": 8}
-
-
-def leaves(group: click.Group = root, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
-    """Yield every command that does something, by its words."""
-    context = click.Context(group)
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        assert command is not None
-        if isinstance(command, click.Group):
-            yield from leaves(command, (*path, name))
-        else:
-            yield " ".join((*path, name)), command
 
 
 LEAVES = dict(leaves())

@@ -1,19 +1,20 @@
-"""Commands that show figures, errors, queues, workers, the database and the record, and measure. It ..."""
+"""Commands that show figures, errors, queues, workers, the database and the record; and `haulier top`. It ..."""
 
 from __future__ import annotations
 
 import re
-import statistics
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from haulier.cli.commands import ping, queues
-from haulier.cli.terminal.output import Terminal
+from haulier.cli.commands import queues
+from haulier.cli.terminal import output
 from haulier.queue import claims
 from tests.api.conftest import Fail
-from tests.command_line.conftest import SUMMARY, Run
-from tests.conftest import Sql
+from tests.command_line.conftest import SUMMARY, Run, Terminal
+from tests.conftest import Sql, eventually
 from tests.docs.stack import _worker as worker
+from tests.web import Server
 
 
 def test_lists_shows_and_mutes_groups_of_errors(run: Run, fail: Fail) -> None:
@@ -75,7 +76,7 @@ def queue(**figures: Any) -> dict[str, Any]:
 
 
 def test_says_how_a_queue_is() -> None:
-    terminal = Terminal(as_json=False, color="never", is_quiet=False, no_color=True)
+    terminal = output.Terminal(as_json=False, color="never", is_quiet=False, no_color=True)
     later, busy = "2026-12-01T00:00:00Z", {"due": 600, "succeeded": 120}
     cases: list[tuple[dict[str, Any], str, str]] = [
         ({}, "idle", "–"),
@@ -186,9 +187,51 @@ def test_measures_round_trips_and_jobs(run: Run, database: str) -> None:
     assert run("ping", "--payload", "{}").code == 2
 
 
-def test_says_the_median_and_the_nineteenth_of_twenty() -> None:
-    values = [float(value) for value in range(1, 21)]
+def fill(sql: Sql, counted: Callable[[], None]) -> None:
+    for queue, jobs in (("bulk", 3), ("mail", 7)):
+        sql(
+            "INSERT INTO haulier.job (kind, queue, payload) SELECT 'mail', %s, '{}' FROM generate_series(1, %s)",
+            queue,
+            jobs,
+        )
+    counted()
 
-    assert ping.at(values, 0.5) == statistics.median_low(values) == 10
-    assert ping.at(values, 0.95) == 19
-    assert ping.at([3.0], 0.95) == 3
+
+def test_prints_once_without_a_terminal(run: Run, server: Server, sql: Sql, counted) -> None:
+    fill(sql, counted)
+
+    shown = run("top")
+
+    lines = shown.out.splitlines()
+    assert re.fullmatch(rf"haulier top  {re.escape(server.url[7:])}  \d\d:\d\d:\d\d  every 2.0 s", lines[0])
+    assert lines[1].startswith("waiting 10 due, 0 later")
+    assert [line.split()[0] for line in lines[-3:]] == ["QUEUE", "mail", "bulk"]
+    assert run("top", "--json").json["waiting"] == 10
+
+
+def test_takes_the_screen_and_keys_and_gives_both_back(server: Server, home: Path, sql: Sql, counted) -> None:
+    fill(sql, counted)
+    top = Terminal(server, home, "top", "--every", "0.5")
+
+    eventually(lambda: "waiting 10 due" in top.read())
+    top.press("s")
+    eventually(lambda: "sorted by running" in top.read())
+    top.press("p")
+    eventually(lambda: "paused" in top.read().rsplit("haulier top", 1)[1])
+    top.press("p3")
+    top.press("2")
+    eventually(lambda: "LAST BEAT" in top.read())
+    top.press("q")
+    shown = top.end()
+
+    assert "\x1b[?1049h" in shown
+    assert shown.rstrip().endswith(("\x1b[?1049l\x1b[?25h", "\x1b[?25h\x1b[?1049l", "\x1b[?1049l"))
+
+
+def test_gives_the_terminal_back_at_ctrl_c(server: Server, home: Path) -> None:
+    top = Terminal(server, home, "top")
+    eventually(lambda: "haulier top" in top.read())
+
+    top.press("\x03")
+
+    assert "\x1b[?1049l" in top.end(130)

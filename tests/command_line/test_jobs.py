@@ -1,9 +1,15 @@
-"""`haulier jobs`: it ..."""
+"""`haulier jobs`, also `watch` and `tail`: it ..."""
 
 from __future__ import annotations
 
 import json
 import re
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from subprocess import Popen
+from typing import Any
 from uuid import uuid4
 
 from psycopg2.extensions import connection as Connection
@@ -11,8 +17,9 @@ from psycopg2.extensions import connection as Connection
 from haulier.queue import claims
 from tests import queueing
 from tests.api.conftest import Fail
-from tests.command_line.conftest import ABSENT, SUMMARY, Run
-from tests.conftest import Sql
+from tests.command_line.conftest import ABSENT, SUMMARY, Run, not_refused
+from tests.conftest import PATIENCE, Sql, eventually
+from tests.docs.stack import _worker as worker
 from tests.queue.schedules.schedules import plant
 
 
@@ -162,3 +169,173 @@ def test_shows_of_which_tick_a_job_is_and_how_late_that_was(run: Run, sql: Sql, 
     assert "schedule" not in other.out
     assert re.search(r"^tick of \S+Z of the schedule nightly$", shown.out, re.MULTILINE)
     assert re.search(r"Z  enqueued by the schedule nightly, 1\d s after its tick\n", shown.out)
+
+
+def look(run: Run, job: str) -> dict[str, Any]:
+    found: dict[str, Any] = run("jobs", "show", job, "--json").json
+    return found
+
+
+def test_moves_puts_first_and_lets_run_now(run: Run) -> None:
+    job = run("enqueue", "summarize_text", SUMMARY, "--delay", "1d").out.strip()
+
+    moved = run("jobs", "move", job, "--to", "bulk")
+    first = run("jobs", "priority", job, "--to", "-5")
+    now = run("jobs", "run-now", job, "--json")
+
+    assert (moved.out, first.out) == (f"{job}  in bulk\n", f"{job}  priority -5\n")
+    assert (now.json["queue"], now.json["priority"]) == ("bulk", -5)
+    assert now.json["run_at"] < now.json["updated_at"] or now.json["run_at"] == now.json["updated_at"]
+    assert run("jobs", "move", job, ABSENT, "--to", "mail").code == 6
+    assert run("jobs", "move", job, "--to", "No Queue").code == 1
+
+
+def test_changes_a_job_that_waits_and_no_other(run: Run, job: str, fail: Fail) -> None:
+    options = ["--max-attempts", "7", "--timeout", "2m", "--tag", "a", "--tag", "b", "--delay", "1h", "--queue", "bulk"]
+
+    changed = run("jobs", "change", job, *options, "--payload", '{"text": "Another."}')
+
+    assert (changed.code, changed.out) == (0, f"{job}  changed\n")
+    found = look(run, job)
+    assert {name: found[name] for name in ("max_attempts", "timeout_seconds", "tags", "queue", "payload")} == {
+        "max_attempts": 7, "timeout_seconds": 120, "tags": ["a", "b"], "queue": "bulk", "payload": {"text": "Another."},
+    }  # fmt: skip
+    assert run("jobs", "change", str(fail("no luck").id), "--priority", "5").code == 1
+    assert run("jobs", "change", job, "--payload", "{}").code == 1
+    assert run("jobs", "change", job).code == 2
+
+
+def test_copies_a_job_with_changes(run: Run, job: str) -> None:
+    run("jobs", "cancel", job)
+
+    copied = run("jobs", "copy", job, "--priority", "9", "--tag", "again")
+
+    assert copied.code == 0
+    copy = look(run, copied.out.strip())
+    assert (copy["copy_of"], copy["status"], copy["priority"], copy["tags"]) == (job, "queued", 9, ["again"])
+    assert copy["payload"] == json.loads(SUMMARY)
+    assert run("jobs", "copy", ABSENT).code == 3
+
+
+def test_deletes_what_has_ended_and_nothing_else(run: Run, job: str, fail: Fail) -> None:
+    failed = str(fail("no luck").id)
+
+    deleted, live = run("jobs", "delete", failed), run("jobs", "delete", job, "--json")
+
+    assert (deleted.code, deleted.out) == (0, f"{failed}  deleted\n")
+    assert (live.code, live.out) == (1, "")
+    assert run("jobs", "show", failed).code == 3
+
+
+def test_asks_before_a_delete_if_the_profile_says_so(run: Run, fail: Fail, server, home) -> None:
+    run("login", "--url", server.url, "--profile", "careful", "--confirm", input="key")
+    failed = str(fail("no luck").id)
+
+    asked = run("jobs", "delete", failed, "--profile", "careful")
+    sure = run("jobs", "delete", failed, "--profile", "careful", "--yes")
+
+    assert (asked.code, sure.code) == (2, 0)
+    assert asked.err == (
+        f"haulier: Delete 1 jobs permanently on {server.url}? There is no terminal to ask on: use --yes to confirm\n"
+    )
+
+
+def test_does_nothing_if_it_is_not_clear_to_which_jobs(run: Run, job: str) -> None:
+    expected = dict.fromkeys(
+        [
+            ("cancel",),
+            ("cancel", "--status", "queued"),
+            ("cancel", ABSENT, "--status", "queued"),
+            ("cancel", ABSENT, "--all"),
+            ("cancel", ABSENT, "--dry-run"),
+            ("cancel", "--everything"),
+            ("cancel", "--all", "--yes"),
+            ("cancel", "--all", "--everything", "--kind", "mail", "--yes"),
+            ("retry", ABSENT, "--spread", "1h"),
+            ("move", ABSENT),
+        ],
+        "",
+    )
+
+    assert not_refused(run, {("jobs", *args): said for args, said in expected.items()}) == {}
+    assert look(run, job)["status"] == "queued"
+
+
+def test_watches_jobs_until_all_have_ended(run: Run, database: str) -> None:
+    ids = [run("enqueue", "summarize_text", SUMMARY, "--delay", delay).out.strip() for delay in ("0s", "1s")]
+
+    with worker(database):
+        watched = run("jobs", "watch", *ids, "--wait", "20s")
+        again = run("jobs", "watch", *ids, "--json")
+
+    assert watched.code == again.code == 0
+    steps = [line.split()[1:3] for line in watched.out.splitlines()]
+    for job in ids:
+        assert [step for each, step in steps if each == job][0] == "queued"
+        assert [step for each, step in steps if each == job][-1] == "succeeded"
+    assert sorted(job["id"] for job in again.lines) == sorted(ids)
+
+
+def test_exits_with_a_code_for_how_jobs_have_ended(run: Run, fail: Fail, job: str) -> None:
+    failed = str(fail("no luck\x1b\nat all").id)
+    waits = run("jobs", "watch", failed, job, "--wait", "0.2s")
+    run("jobs", "cancel", job)
+    cancelled, both = run("jobs", "watch", job), run("jobs", "watch", job, failed)
+
+    assert (waits.code, cancelled.code, both.code) == (124, 8, 7)
+    assert waits.err == f"haulier: not ended after 200 ms: {job}\n"
+    assert r"no luck\x1b" in both.out
+    assert both.out.count("\n") == 2
+    assert run("jobs", "watch", ABSENT).code == 3
+
+
+@contextmanager
+def tailing(start: Callable[..., Popen[str]], *options: str) -> Iterator[list[str]]:
+    """Give the lines that `haulier jobs tail` prints until Ctrl-C, at which it ends."""
+    lines: list[str] = []
+    with start("jobs", "tail", "--every", "0.1", *options) as tail:
+        reading = threading.Thread(target=lambda: lines.extend(tail.stdout or ()), daemon=True)
+        reading.start()
+        yield lines
+        tail.send_signal(signal.SIGINT)
+        assert (tail.wait(PATIENCE), tail.stderr.read().strip()) == (130, "")
+        reading.join()
+
+
+def test_shows_what_ends_as_it_does_and_nothing_twice(start, run: Run, fail: Fail) -> None:
+    before = str(fail("before").id)
+    with tailing(start, "--kind", "mail", "--json") as found:
+        # It has begun to look once it shows something.
+        made = [str(fail("first").id)]
+        eventually(lambda: found or made.append(str(fail("more").id)))
+        made.append(str(fail("last").id))
+        run("jobs", "cancel", run("enqueue", "summarize_text", SUMMARY).out.strip())
+        eventually(lambda: any(made[-1] in line for line in found))
+
+    jobs = [json.loads(line) for line in found]
+    shown = [job["id"] for job in jobs]
+    assert len(jobs) == len({(job["id"], job["status"]) for job in jobs})
+    assert set(shown) <= set(made)
+    assert before not in shown
+    assert made[-1] in shown
+
+
+def test_shows_what_runs_once_it_has_begun(start, run: Run, conn) -> None:
+    with tailing(start) as found:
+        me = claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=60)
+
+        def begun() -> bool:
+            run("enqueue", "summarize_text", SUMMARY)
+            queueing.claim(conn, worker_id=me, claim_id=uuid4(), queues=())
+            return bool(found)
+
+        eventually(begun)
+
+    assert found[0].split()[2:] == ["running", "summarize_text", "default", "attempt", "1"]
+
+
+def test_ends_after_the_time_that_is_said(run: Run) -> None:
+    ended = run("jobs", "tail", "--for", "0.3s", "--every", "0.1")
+
+    assert (ended.code, ended.out) == (0, "")
+    assert run("jobs", "tail", "--finished-after", "1h").code == 2

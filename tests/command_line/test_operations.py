@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command_line.conftest import ABSENT, SUMMARY, Run
-from tests.command_line.terminals import Terminal
+from tests.command_line.conftest import ABSENT, SUMMARY, Run, Terminal
 from tests.conftest import PATIENCE, Sql, eventually
 from tests.web import Server
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.command_line.conftest import SUMMARY, Ended, Run
 from tests.conftest import Sql
-from tests.queue.schedules.schedules import plant, ticks
+from tests.queue.schedules.schedules import plant
 
 pytestmark = pytest.mark.direct("a command goes past the pool")
 
@@ -215,18 +215,6 @@ def test_the_api_steers_a_schedule_of_the_file_and_changes_none(apply: Apply, ru
     assert (shown["paused"], shown["paused_until"]) == (True, "2099-01-01T00:00:00.000000Z")
     assert [tick["outcome"] for tick in shown["last_ticks"]] == ["fired"]
     assert apply(FILE.replace("overlap", "paused = true\noverlap")).code == 1
-
-
-def test_what_is_due_fires_by_the_old_rule_before_a_change(apply: Apply, sql: Sql) -> None:
-    # It waits for its jitter.
-    old = {"kind": "old", "payload": {}}
-    plant(sql, seconds_ago=3600, every_seconds=3600, jitter_seconds=3600, job=old, source="file")
-    sql("UPDATE haulier.schedule SET look_at = now() + interval '50 minutes' RETURNING 1")
-
-    apply(WITHOUT_CLEANING)
-
-    assert sql("SELECT kind FROM haulier.job") == [("old",)]
-    assert [outcome for outcome, _ in ticks(sql)] == ["fired"]
 
 
 def test_an_empty_file_removes_nothing_and_an_empty_table_everything(apply: Apply, sql: Sql) -> None:
