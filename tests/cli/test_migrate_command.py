@@ -1,25 +1,32 @@
-"""`python -m haulier migrate`, with DATABASE_DIRECT_URL, and `recount`: it ..."""
+"""Commands that use the database: `migrate`, with DATABASE_DIRECT_URL, `recount`, `keys` and `audit`. It ..."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
+from haulier.cli.root import root
+from haulier.domain.api_key import TOKEN, Scope
 from haulier.postgres.connection import connect
+from haulier.queue.access import api_keys, audit_log
 from haulier.queue.numbers import counts
 from haulier.queue.upkeep.steps import SCHEMA
+from tests.command_line.conftest import UNSET
 from tests.conftest import sql_on
 from tests.queue.upkeep.histories import Made, begin, count_all, in_numbers, in_tables, store
 
 NOWHERE = "postgresql://u@127.0.0.1:1/x"
 
 
-def run(command: str, *options: str, package: str = "haulier", **settings: str) -> subprocess.CompletedProcess[str]:
+def program(command: str, *options: str, package: str = "haulier", **settings: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", package, command, *options],
         cwd=Path(__file__).parents[2],
@@ -31,20 +38,20 @@ def run(command: str, *options: str, package: str = "haulier", **settings: str) 
 
 
 def test_goes_past_the_pool(fresh_database, direct):
-    done = run("migrate", DATABASE_URL=NOWHERE, DATABASE_DIRECT_URL=direct(fresh_database))
+    done = program("migrate", DATABASE_URL=NOWHERE, DATABASE_DIRECT_URL=direct(fresh_database))
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"applied schema version {SCHEMA.version};")
     # The name of the application works too.
-    again = run("migrate", package="app", DATABASE_URL=direct(fresh_database))
+    again = program("migrate", package="app", DATABASE_URL=direct(fresh_database))
     assert (again.returncode, again.stderr) == (0, "")
 
 
 def test_says_what_it_would_do_does_it_and_has_nothing_to_do(fresh_database, direct):
-    before = run("migrate", "--plan", DATABASE_URL=direct(fresh_database))
-    again = run("migrate", "--plan", DATABASE_URL=direct(fresh_database))
-    run("migrate", DATABASE_URL=direct(fresh_database))
-    after = run("migrate", "--plan", DATABASE_URL=direct(fresh_database))
+    before = program("migrate", "--plan", DATABASE_URL=direct(fresh_database))
+    again = program("migrate", "--plan", DATABASE_URL=direct(fresh_database))
+    program("migrate", DATABASE_URL=direct(fresh_database))
+    after = program("migrate", "--plan", DATABASE_URL=direct(fresh_database))
 
     assert [(each.returncode, each.stderr) for each in (before, again, after)] == [(0, "")] * 3
     assert before.stdout.startswith("found no Haulier schema\nwould run schema.sql: ")
@@ -58,7 +65,7 @@ def test_refuses_the_database_of_a_development_build_in_a_line_and_changes_nothi
     with closing(connect(migrated_database)) as conn:
         sql_on(conn)("ALTER TABLE haulier.schema_version DROP COLUMN fingerprint")
 
-        done = [run("migrate", *options, DATABASE_URL=direct(migrated_database)) for options in ((), ("--plan",))]
+        done = [program("migrate", *options, DATABASE_URL=direct(migrated_database)) for options in ((), ("--plan",))]
 
         assert [(each.returncode, each.stdout) for each in done] == [(1, "")] * 2
         assert {each.stderr for each in done} == {
@@ -71,8 +78,8 @@ def test_refuses_the_database_of_a_development_build_in_a_line_and_changes_nothi
 
 def test_names_the_setting_that_cannot_be_read_and_quotes_nothing():
     unreadable = "postgres://u:sword%fish@127.0.0.1/x"
-    direct = run("migrate", DATABASE_URL=NOWHERE, DATABASE_DIRECT_URL=unreadable)
-    pooled = run("migrate", DATABASE_URL=unreadable)
+    direct = program("migrate", DATABASE_URL=NOWHERE, DATABASE_DIRECT_URL=unreadable)
+    pooled = program("migrate", DATABASE_URL=unreadable)
 
     assert (direct.returncode, pooled.returncode) == (1, 1)
     assert direct.stderr == "haulier: DATABASE_DIRECT_URL is not a valid connection string\n"
@@ -82,7 +89,7 @@ def test_names_the_setting_that_cannot_be_read_and_quotes_nothing():
 @pytest.mark.direct("a command goes past the pool")
 def test_recount_counts_what_was_missed_and_says_how_much(database, conn, monkeypatch):
     def recount() -> str:
-        done = run("recount", DATABASE_URL=database)
+        done = program("recount", DATABASE_URL=database)
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout.strip()
 
@@ -95,3 +102,110 @@ def test_recount_counts_what_was_missed_and_says_how_much(database, conn, monkey
 
     assert in_numbers(conn) == in_tables(conn)
     assert recount() == "counted again: 0 missing arrivals and 0 missing ends were added"
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(database: str) -> Run:
+    """Give a function that runs the command in this process, which is quick."""
+
+    def run(*args: str, url: str = database, command: str = "keys") -> Result:
+        environ = {**dict.fromkeys(UNSET), "DATABASE_URL": url}
+        return CliRunner(env=environ).invoke(root, [command, *args], catch_exceptions=False)
+
+    return run
+
+
+def test_prints_a_new_key_once_and_by_itself(run, conn):
+    made = run(
+        "create", "--name", "shop", "--scopes", "enqueue,read", "--queues", "mail", "--rate", "50", "--days", "90"
+    )
+
+    assert made.exit_code == 0
+    [key] = api_keys.list_keys(conn)
+    assert TOKEN.fullmatch(made.stdout.removesuffix("\n"))
+    assert key.is_opened_by(made.stdout.strip())
+    assert made.stderr == f"created the API key {key.id}, which is shown only this once:\n"
+    assert (key.name, key.scopes, key.queues) == ("shop", {Scope.ENQUEUE, Scope.READ}, {"mail"})
+    assert (key.rate_limit, (key.expires_at - key.created_at).days) == (50, 90)
+    assert [(each.actor, each.action) for each in audit_log.list_actions(conn, limit=5)] == [("cli", "create_key")]
+
+
+def test_lists_keys_and_no_secret(run, conn):
+    tokens = [
+        run("create", "--name", "shop", "--scopes", "enqueue", "--queues", "mail,bulk", "--rate", "0.5").stdout.strip(),
+        run("create", "--name", "Ann", "--scopes", "admin", "--days", "1").stdout.strip(),
+    ]
+    shop, ann = api_keys.list_keys(conn)
+    run("revoke", shop.id)
+
+    listed = run("list")
+
+    heading, first, second = listed.stdout.splitlines()
+    assert heading.split("  ")[0] == "id"
+    assert re.fullmatch(rf"{shop.id} +shop +enqueue +bulk,mail +0.5/s +[-\d]+ [:\d]+ +- +revoked [-\d]+ [:\d]+", first)
+    assert re.fullmatch(rf"{ann.id} +Ann +admin +all +- +[-\d]+ [:\d]+ +- +until [-\d]+ [:\d]+", second)
+    assert not [token for token in tokens if token.split("_", 2)[2] in listed.stdout]
+
+
+def test_rotates_a_key_and_says_for_how_long_the_old_one_is_good(run, conn):
+    first = run("create", "--name", "shop", "--scopes", "read").stdout.strip()
+    [key] = api_keys.list_keys(conn)
+
+    rotated = run("rotate", key.id, "--hours", "1.5")
+
+    second = rotated.stdout.strip()
+    found = api_keys.find(conn, key.id)
+    assert [found.key.is_opened_by(token) for token in (first, second)] == [True, True]
+    assert "stays valid for 1.5 h" in rotated.stderr
+    assert 5390 < found.seconds <= 5400
+    assert re.search(r"  good, its old secret until [-\d]+ [:\d]+$", run("list").stdout.splitlines()[1])
+    with conn.cursor() as cursor:
+        cursor.execute("UPDATE haulier.api_key SET previous_until = now() - interval '1 s'")
+    assert run("list").stdout.splitlines()[1].endswith("  good")
+
+
+def test_revokes_a_key_and_not_twice(run, conn):
+    run("create", "--name", "shop", "--scopes", "read")
+    [key] = api_keys.list_keys(conn)
+
+    once, twice = run("revoke", key.id), run("revoke", key.id)
+
+    assert (once.exit_code, once.stdout) == (0, f"revoked the API key {key.id} (shop)\n")
+    assert (twice.exit_code, twice.stderr) == (
+        1,
+        f"haulier: API key {key.id} does not exist, or is revoked or expired\n",
+    )
+    revoked, made = run("--limit", "5", command="audit").stdout.splitlines()
+    assert revoked.split()[2:5] == ["cli", "revoke_key", key.id]
+    assert revoked.endswith('  {"name": "shop"}')
+    assert made.split()[2:5] == ["cli", "create_key", key.id]
+
+
+def test_makes_no_key_with_invalid_options(run, conn):
+    reasons = {
+        (): "--name",
+        ("--name", "shop"): "--scopes",
+        ("--name", "shop", "--scopes", "root"): "must be one or more of enqueue, read, operate, admin",
+        ("--name", "shop", "--scopes", ","): "must not be empty",
+        ("--name", "", "--scopes", "read"): "1 to 100 characters",
+        ("--name", "a\nb", "--scopes", "read"): "1 to 100 characters",
+        ("--name", "shop", "--scopes", "read", "--queues", "Mail"): "names of queues",
+        ("--name", "shop", "--scopes", "read", "--rate", "0"): "from 0.01 to 1e+06",
+        ("--name", "shop", "--scopes", "read", "--rate", "nan"): "from 0.01 to 1e+06",
+        ("--name", "shop", "--scopes", "read", "--days", "-1"): "--days",
+    }
+
+    refused = {args: run("create", *args) for args in reasons}
+
+    assert [args for args, end in refused.items() if end.exit_code != 2 or reasons[args] not in end.stderr] == []
+    assert api_keys.list_keys(conn) == []
+
+
+def test_says_in_a_line_that_the_schema_is_missing(run, fresh_database):
+    refused = run("list", url=fresh_database)
+
+    assert refused.exit_code == 1
+    assert refused.stderr == "haulier: the database has no Haulier schema: run `python -m haulier migrate`\n"

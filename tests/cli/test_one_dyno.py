@@ -59,7 +59,6 @@ class OneDyno:
         return time.monotonic() - began
 
     def health(self) -> Any:
-        """Return what the port says."""
         return requests.get(f"{self.url}/health", timeout=10).json()
 
     def has_started(self) -> bool:
@@ -68,7 +67,6 @@ class OneDyno:
         return answers(self.url) and self.health() == {"status": "ok", "version": version()}
 
     def wait(self, seconds: float = PATIENCE) -> int:
-        """Return its exit code."""
         return self.popen.wait(seconds)
 
 
