@@ -43,7 +43,6 @@ MakeSite = Callable[..., Any]
 
 @pytest.fixture
 def server(database: str, eventually: Callable[..., Any]) -> Iterator[Server]:
-    """Give a gunicorn in the test's database."""
     with gunicorn(database, eventually) as server:
         yield server
 
@@ -76,13 +75,11 @@ def make_tab(chromium: Browser) -> Iterator[MakeTab]:
 
 @pytest.fixture
 def tab(make_tab: MakeTab) -> Tab:
-    """Give such a tab."""
     return make_tab()
 
 
 @pytest.fixture
 def page(tab: Tab) -> Page:
-    """Give the page in it."""
     return tab.page
 
 
@@ -156,12 +153,10 @@ class Site:
 
     @property
     def url(self) -> str:
-        """Return where it is."""
         return self.server.url
 
     @property
     def pages(self) -> list[str]:
-        """Return the path of every page."""
         return self.found.all
 
     @property

@@ -59,8 +59,6 @@ expect.set_options(timeout=PATIENCE_MS)
 
 
 class Tab:
-    """A context of a browser with one page."""
-
     def __init__(self, context: BrowserContext) -> None:
         self.context = context
         self.asked: list[str] = []
@@ -88,7 +86,6 @@ class Tab:
 
     @cached_property
     def page(self) -> Page:
-        """Return the page."""
         page = self.context.new_page()
         page.set_default_timeout(PATIENCE_MS)
         return page

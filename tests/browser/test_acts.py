@@ -41,7 +41,6 @@ def test_does_whatever_a_page_offers_without_javascript(site: Site, make_tab: Ma
 
 
 def does_everything(site: Site, hand: Hand) -> None:
-    """Do every act of the dashboard."""
     tab = hand.tab
     with closing(connect(site.dsn)) as conn:
         sign_in(tab.page, site.url, conn)

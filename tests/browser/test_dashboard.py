@@ -1,16 +1,20 @@
-"""The dashboard in a real browser with the network closed, with and without JavaScript: it ..."""
+"""The dashboard in a real browser with the network closed, by its pages and by the keyboard alone: it ..."""
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from contextlib import closing
 
 import pytest
 from playwright.sync_api import Page, Route, expect
 from psycopg2.extensions import connection as Connection
 
+from haulier.domain.api_key import Scope
+from haulier.postgres.connection import connect
 from haulier.queue.access import api_keys
-from tests.browser.conftest import MakeTab
-from tests.browser.tab import Tab, at, poll, sign_in
+from haulier.queue.access.api_keys import NewKey
+from tests.browser.conftest import JOBS, MakeSite, Site
+from tests.browser.tab import Tab, at, poll, sign_in, tab_to
+from tests.conftest import sql_on
 from tests.web import Server
 from tests.web.jobs import enqueue, in_all_states
 
@@ -20,44 +24,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 WRITES = """() => {
     try { document.body.innerHTML = "<b>x</b>"; return "not blocked"; } catch (error) { return error.name; }
 }"""
-
-
-@pytest.mark.parametrize("has_scripts", [True, False], ids=["scripts", "no scripts"])
-def test_signs_in_acts_and_signs_out(server: Server, make_tab: MakeTab, conn: Connection, has_scripts: bool) -> None:
-    tab = make_tab(java_script_enabled=has_scripts)
-    page, jobs = tab.page, in_all_states(conn)
-    sign_in(page, server.url, conn)
-    said = page.locator("#said")
-
-    path = f"/ui/jobs/{jobs['queued']}"
-    page.goto(f"{server.url}{path}")
-    page.locator(f"form[action='{path}/cancel'] button").click()
-    expect(said).to_have_text("Cancelled. Retry")
-    said.get_by_role("button", name="Retry").click()
-    expect(said).to_contain_text("Retried")
-    page.locator("details", has_text="Change…").locator("summary").click()
-    page.locator("#f-priority").fill("42")
-    page.get_by_role("button", name="Change", exact=True).click()
-    expect(page.locator("dl.facts")).to_contain_text("42")
-    page.goto(f"{server.url}/ui/jobs/{jobs['running']}")
-    page.get_by_role("button", name="Cancel", exact=True).click()
-    expect(said).to_contain_text("Cancel requested")
-    page.goto(f"{server.url}/ui/jobs/{jobs['failed_permanent']}")
-    page.locator("details", has_text="Delete…").locator("summary").click()
-    page.get_by_role("button", name="Delete this job").click()
-    at(page, "/ui/jobs")
-    page.locator("#q").fill("status:cancelled queue:cancelled")
-    page.locator("#q").press("Enter")
-    expect(page.locator("main tbody tr")).to_have_count(1)
-    page.locator("form[action='/ui/settings/theme'] button").click()
-    expect(page.locator("html")).to_have_attribute("data-theme", "light")
-    page.get_by_role("button", name="Sign out").click()
-    at(page, "/ui/sign-in")
-
-    assert tab.said == []
-    assert tab.hosts == {urlsplit(server.url).netloc}
-    if has_scripts:
-        assert page.evaluate(WRITES) == "TypeError"
 
 
 def test_sends_a_form_once_by_a_double_click_and_again_after_going_back(
@@ -120,6 +86,7 @@ def test_stays_fresh_and_keeps_what_a_person_has_opened(server: Server, page: Pa
     poll(page)
     expect(page.locator("[data-live-toggle]")).to_have_text("Live")
     assert tab.said == []
+    assert page.evaluate(WRITES) == "TypeError"
 
 
 def test_says_that_it_is_not_current_and_recovers(server: Server, tab: Tab, conn: Connection) -> None:
@@ -151,3 +118,98 @@ def test_ends_at_the_sign_in_page_once_the_key_is_revoked(server: Server, page: 
 
     at(page, "/ui/sign-in")
     assert page.locator("main").inner_text().count("Queues") == 0
+
+
+# As dashboard.md has them: overview, jobs, running, failures, queues, schedules, workers, database, kinds.
+LETTERS = set("ojrfqswdk")
+
+
+def test_is_worked_by_the_keyboard_alone(server: Server, tab: Tab, conn: Connection) -> None:
+    in_all_states(conn)
+    page, keys = tab.page, tab.page.keyboard
+    _, token = api_keys.create(conn, NewKey("ops-anna", [Scope.ADMIN]), actor="test")
+
+    page.goto(f"{server.url}/ui")
+    at(page, "/ui/sign-in")
+    # The page's field has it only once the page is drawn.
+    expect(page.locator("#key")).to_be_focused()
+    keys.type(token)
+    keys.press("Enter")
+    at(page, "/ui")
+    keys.type("gj")
+    at(page, "/ui/jobs")
+    keys.type("/")
+    keys.type("status:failed queue:failed-permanent")
+    keys.press("Enter")
+    expect(page.locator("main tbody tr")).to_have_count(1)
+    keys.type("j")
+    keys.press("Enter")
+    expect(page.locator("h1")).to_have_text("send_email")
+    unseen = tab_to(page, "Retry")
+    keys.press("Enter")
+    expect(page.locator("#said")).to_contain_text("Retried")
+    unseen += tab_to(page, "Sign out")
+    keys.press("Enter")
+    at(page, "/ui/sign-in")
+
+    assert unseen == []
+    assert tab.said == []
+
+
+def test_opens_each_page_of_the_menu_that_has_a_key(filled: Site, tab: Tab) -> None:
+    tab.enter(filled.url, filled.cookies)
+    tab.page.goto(f"{filled.url}/ui/help")
+    links = tab.page.locator("body > .rail a[data-go]")
+    places = {str(each.get_attribute("data-go")): str(each.get_attribute("href")) for each in links.all()}
+
+    for letter, path in places.items():
+        tab.page.keyboard.type(f"g{letter}")
+        at(tab.page, path)
+        expect(tab.page.locator("body > .rail a[aria-current=page]")).to_have_attribute("href", path)
+
+    assert places.keys() == LETTERS
+    assert (tab.said, tab.sent) == ([], [])
+
+
+def test_retries_all_that_match_a_filter_among_many_jobs(make_site: MakeSite, tab: Tab) -> None:
+    page, keys = tab.page, tab.page.keyboard
+    with make_site(JOBS) as site, closing(connect(site.dsn)) as conn:
+        sql = sql_on(conn)
+        [[failed]] = sql("SELECT count(*) FROM haulier.jobs WHERE status = 'failed_permanent' AND kind = 'send_email'")
+        # Nobody but the page works it off.
+        sql("DELETE FROM haulier.worker")
+        sql("UPDATE haulier.operation SET status = 'cancelled' WHERE status IN ('waiting', 'running')")
+        sign_in(page, site.url, conn)
+
+        # Filter.
+        keys.type("gj")
+        at(page, "/ui/jobs")
+        keys.type("/status:failed kind:send_email")
+        keys.press("Enter")
+        expect(page.locator("main .chip", has_text="send_email")).to_be_visible()
+        # Select: one, up to the third, all of the page, none of it.
+        keys.type("jx")
+        expect(page.locator("[data-ticked]")).to_have_text("1 selected:")
+        keys.type("jj")
+        keys.press("Shift+X")
+        expect(page.locator("[data-ticked]")).to_have_text("3 selected:")
+        keys.type("a")
+        rows = page.locator("main tbody tr")
+        expect(page.locator("[data-ticked]")).to_have_text(f"{rows.count()} selected:")
+        keys.type("a")
+        expect(page.locator("[data-ticked]")).to_have_text("Selected:")
+        # All that match: the preview, the start.
+        keys.type("b")
+        unseen = tab_to(page, "Retry… all matching jobs")
+        keys.press("Enter")
+        expect(page.locator("h1")).to_have_text("Retry jobs")
+        unseen += tab_to(page, f"Retry {failed:,}")
+        keys.press("Enter")
+        expect(page.get_by_role("button", name="Undo")).to_be_visible()
+        sql("UPDATE haulier.operation SET starts_at = now(), next_at = now() WHERE status = 'waiting'")
+        expect(page.locator("main")).to_contain_text("It has ended")
+
+        assert sql("SELECT status, done FROM haulier.operation ORDER BY id DESC LIMIT 1") == [("done", failed)]
+        assert sql("SELECT 1 FROM haulier.jobs WHERE status = 'failed_permanent' AND kind = 'send_email'") == []
+    assert failed > 100
+    assert (unseen, tab.said) == ([], [])

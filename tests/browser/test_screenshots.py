@@ -61,7 +61,6 @@ def called(page: Page) -> str:
 
 
 def taken(page: Page) -> bytes:
-    """Return a picture of the page."""
     told, out = PngInfo(), io.BytesIO()
     told.add_itxt(KEY, called(page))
     with Image.open(io.BytesIO(page.screenshot(animations="disabled"))) as image:

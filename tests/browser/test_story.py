@@ -65,7 +65,6 @@ class Person:
             self.page.go_back()
 
     def see_overview(self) -> None:
-        """Go to the overview by the menu."""
         self.click(self.page.locator("body > .rail").get_by_role("link", name="Overview"))
         at(self.page, "/ui")
 

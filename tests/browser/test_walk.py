@@ -1,19 +1,23 @@
-"""Every page of the dashboard, found from the URL map and its links, in Chromium with the network closed: it ..."""
+"""Every page of the dashboard, found from the URL map and its links, as it is and while it asks for news: it ..."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import expect
+import requests
+from playwright.sync_api import Page, expect
 
 from haulier.domain.job import JobStatus
 from haulier.domain.operation import OperationStatus
-from lab.dashboard import HOME, SIGN_IN
-from tests.browser.conftest import MakeTab, Site
-from tests.browser.tab import LOOKS, PHONE, WIDE, Tab
+from haulier.postgres.connection import connect
+from lab.dashboard import HOME, SAME, SIGN_IN, token_of
+from tests.browser.conftest import MakeSite, MakeTab, Site
+from tests.browser.tab import LOOKS, PHONE, WIDE, Tab, poll
+from tests.conftest import sql_on
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
@@ -101,3 +105,144 @@ def test_runs_nothing_that_others_have_written_and_keeps_its_shape(hostile: Site
 
     for viewport, check in ((WIDE, in_all), (NARROW["320 px"]["viewport"], Tab.faults)):
         assert walk(hostile, make_tab(viewport=viewport), hostile.pages, check) == {}
+
+
+JOBS, POLLS = 400, 10
+# Of the page over ten polls, as browsers reckon it: they show it as 0.00, and from 0.1 on they call it bad.
+MOST_SHARE = 0.002
+# Where each cell, and what is told beside a notice, begins once all times are told by this text.
+SAYS_OF_TIMES = """(text) => {
+    for (const time of document.querySelectorAll("time[data-ago]")) time.textContent = text;
+    return [...document.querySelectorAll("main th, main td, main .notice span, main .steps > li > *")].map((each) => {
+        const told = document.createRange();
+        told.selectNodeContents(each);
+        return [Math.round(told.getBoundingClientRect().left),
+                ...["left", "top", "height"].map((side) => Math.round(each.getBoundingClientRect()[side]))];
+    });
+}"""
+# What a page that is left open gets to see: figures grow, jobs go on, workers live.
+NEWS = """
+    UPDATE haulier.job SET priority = CASE priority WHEN -100 THEN 0 ELSE priority - 1 END;
+    UPDATE haulier.depth SET jobs = jobs + 9;
+    UPDATE haulier.rollup SET succeeded = succeeded + 7, failed = failed + 1;
+    UPDATE haulier.error_count SET failed = failed + 3, retried = retried + 2;
+    UPDATE haulier.progress SET done = done + 0.25;
+    UPDATE haulier.operation SET done = done + 3 WHERE status = 'running';
+    UPDATE haulier.worker SET beat_at = now()
+"""
+
+
+@pytest.fixture(scope="module")
+def site(make_site: MakeSite) -> Iterator[Site]:
+    """Give a dashboard of one process, whose figures may be changed."""
+    with make_site(JOBS, WEB_CONCURRENCY="1") as site:
+        yield site
+
+
+@contextmanager
+def news_of(site: Site) -> Iterator[Callable[[], None]]:
+    """Give a function after which the next poll shows something new."""
+    with closing(connect(site.dsn)) as conn, requests.Session() as session:
+        session.headers.update(SAME)
+        session.cookies.update(dict(site.cookies))
+        csrf = token_of(session.get(f"{site.url}{HOME}/settings").text)
+
+        def come() -> None:
+            sql_on(conn)(NEWS)
+            # Whoever has acted sees what came of it: what is kept for 2 s is forgotten.
+            sent = {"csrf": csrf, "theme": "auto", "next": HOME}
+            assert session.post(f"{site.url}{HOME}/settings/theme", sent, allow_redirects=False).status_code == 303
+
+        yield come
+
+
+def enter(site: Site, tab: Tab, path: str = "") -> Page:
+    """Return the page, on which time goes by only if a test has it go by."""
+    tab.page.clock.install()
+    tab.enter(site.url, site.cookies)
+    tab.page.goto(f"{site.url}{path or HOME}")
+    return tab.page
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_moves_nothing_while_pages_load_and_poll(site: Site, make_tab: MakeTab, look: str) -> None:
+    """But by a digit, within its line, if a figure has got one more.
+
+    Of a job that runs or waits, one line more may come while time goes by. dashboard.md wants 0.
+    """
+    tab = make_tab(**LOOKS[look])
+    page, polled, moved = enter(site, tab), [], {}
+    # How a job looks in each state, and an operation, is seen at one width.
+    paths = site.firsts if look == "light, 1280 px" else site.found.firsts
+    with news_of(site) as come:
+        for path in paths:
+            page.goto(f"{site.url}{path}")
+            if every := page.locator("main").get_attribute("data-live-every"):
+                polled.append(path)
+                for _ in range(POLLS):
+                    come()
+                    poll(page, round(1200 * float(every)))
+            shifts = page.evaluate("() => window.shifts")
+            if sum(share for share, *_ in shifts) > MOST_SHARE:
+                moved[path] = shifts
+
+    assert moved == {}
+    assert len(polled) > 12
+    assert tab.said == []
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_moves_no_cell_while_what_it_shows_grows_older(site: Site, make_tab: MakeTab, look: str) -> None:
+    page, moved, cells = enter(site, make_tab(**LOOKS[look])), {}, 0
+    for path in site.firsts:
+        page.goto(f"{site.url}{path}")
+        short, long = (page.evaluate(SAYS_OF_TIMES, text) for text in ("9 s ago", "59 min ago"))
+        cells += len(short)
+        if differ := [pair for pair in zip(short, long, strict=True) if pair[0] != pair[1]]:
+            moved[path] = differ
+
+    assert moved == {}
+    assert cells > 200
+
+
+def test_keeps_rows_ticked_and_waits_until_none_is(site: Site, tab: Tab) -> None:
+    page = enter(site, tab, f"{HOME}/jobs")
+    boxes = page.locator("main tbody input[type=checkbox]")
+    with news_of(site) as come:
+        for place in (1, 3):
+            boxes.nth(place).check()
+        ids = [boxes.nth(place).get_attribute("value") for place in (1, 3)]
+        come()
+        tab.asked.clear()
+        page.clock.run_for(30_000)
+
+        expect(page.locator("[data-live-toggle]")).to_have_text("Paused: rows are selected")
+        assert [url for url in tab.asked if "/ui/jobs" in url] == []
+        assert [each.get_attribute("value") for each in page.locator("main tbody input:checked").all()] == ids
+        expect(page.locator("[data-ticked]")).to_have_text("2 selected:")
+        for place in (1, 3):
+            boxes.nth(place).uncheck()
+        poll(page)
+
+    expect(page.locator("[data-live-toggle]")).to_have_text("Live")
+
+
+def test_keeps_the_tip_of_a_chart_while_it_is_drawn_anew(site: Site, tab: Tab) -> None:
+    page = enter(site, tab)
+    area, tip = page.locator("[data-plot]").first, page.locator("[data-plot] .tip")
+    area.focus()
+    page.keyboard.press("ArrowLeft")
+    expect(tip).to_have_count(1)
+    told, drawn = tip.inner_text(), area.inner_html()
+
+    with news_of(site) as come:
+        for _ in range(3):
+            come()
+            poll(page)
+
+    expect(area).to_be_focused()
+    expect(tip).to_have_count(1)
+    assert tip.inner_text().splitlines()[0] == told.splitlines()[0]
+    assert area.inner_html() != drawn
+    page.keyboard.press("Escape")
+    expect(tip).to_have_count(0)
