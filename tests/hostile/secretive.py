@@ -21,15 +21,11 @@ def quoting(value: str) -> None:
 
 
 class Login(PayloadSchema):
-    """A user's name, and a password."""
-
     user = fields.String(required=True)
     password = fields.String(required=True, validate=quoting, metadata={"secret": True})
 
 
 class Secretive(PayloadSchema):
-    """Secrets in all places."""
-
     how = fields.String(required=True)
     token = fields.String(required=True, validate=quoting, metadata={"secret": True})
     login = fields.Nested(Login)

@@ -17,10 +17,17 @@ from psycopg2.extensions import connection as Connection
 
 from tests.hostile.bodies import FRAGMENTS, batches, bodies, poisoned, types
 from tests.hostile.conftest import SECRETS, Ear, Watched, ended
-from tests.hostile.doors import at_doors, heads, mapped, scrapes
-from tests.hostile.framing import framings
-from tests.hostile.paths_and_headers import empty_segments, headers, paths, queries
-from tests.hostile.smuggling import lines, smuggled
+from tests.hostile.framing import framings, lines, smuggled
+from tests.hostile.paths_and_headers import (
+    at_doors,
+    empty_segments,
+    headers,
+    heads,
+    mapped,
+    paths,
+    queries,
+    scrapes,
+)
 from tests.hostile.wire import REFUSED, Answered, Hostile, send
 from tests.web import Server, gunicorn
 
