@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from lab.chaos.report import PAGE
 from lab.page import insert, write
 
-
-@dataclass(frozen=True)
-class Attack:
-    """An attack that succeeded once, and the tests that fail if it succeeds again.
-
-    A test is `file::name`, without `tests/` and `test_`; or a file, if all of it is about the attack.
-    """
-
-    case: str
-    now: str
-    tests: tuple[str, ...]
-
-
-ATTACKS = (
-    Attack(
+# Attacks that succeeded once: the case, what happens now, and the tests that fail if one succeeds again. A test is
+# `file::name`, without `tests/` and `test_`; or a file, if all of it is about the attack.
+ATTACKS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    (
         "a trigger refuses one of 1,000 jobs of an operation",
         "the other 999 are done",
         (
@@ -29,12 +16,12 @@ ATTACKS = (
             "queue/operations/refused_operations.py::are_done_to_the_others_if_a_deferred_trigger_refuses_one",
         ),
     ),
-    Attack(
+    (
         "an isolated handler forks and is killed",
         "ends within 1 s",
         ("worker/isolation/ends.py::two_jobs_killed_at_once_free_both_slots_and_a_stop_is_quick",),
     ),
-    Attack(
+    (
         "an isolated handler starts programs and ends",
         "no process is left",
         (
@@ -42,27 +29,27 @@ ATTACKS = (
             "worker/isolation/ends.py::each_end_of_a_worker_leaves_no_process_of_its_jobs",
         ),
     ),
-    Attack(
+    (
         "a trigger refuses the jobs of 3 % of 8,000 schedules",
         "all fire; the refused end `skipped_refused`",
         ("queue/schedules/refused_schedules.py", "worker/threads/schedules.py"),
     ),
-    Attack(
+    (
         "a trigger refuses a request's job",
         "422 with the reason",
         ("api/jobs/refused_by_database.py", "web/jobs/acts.py::does_it_to_the_other_jobs_that_were_ticked"),
     ),
-    Attack(
+    (
         "a job beside 1,000 paused queues",
         "starts at once: new jobs are looked for first",
         ("worker/many_lanes.py",),
     ),
-    Attack(
+    (
         "clock ten days ahead and back, then a schedule recreated",
         "fires as a new schedule",
         ("queue/schedules/schedules_made_again.py",),
     ),
-    Attack(
+    (
         "full disk or lock for 45 s during an operation",
         "it waits and continues",
         (
@@ -70,7 +57,7 @@ ATTACKS = (
             "queue/operations/refused_operations.py::wait_while_somebody_holds_a_lock_on_a_table",
         ),
     ),
-    Attack(
+    (
         "a key starts 99 operations for tomorrow, and is revoked",
         "at most 20 per key; revoking ends them",
         (
@@ -79,42 +66,42 @@ ATTACKS = (
             "queue/operations/refused_operations.py::of_an_api_key_end_when_it_is_revoked",
         ),
     ),
-    Attack(
+    (
         "a database in SQL_ASCII or LATIN1",
         "refused by `migrate` and every process",
         ("queue/upkeep/migrate.py::is_refused_by_migrate_and_by_every_process",),
     ),
-    Attack(
+    (
         "a job of 200 MB whose worker died",
         "ends without its input, and is named in the log",
         ("worker/steps/rescue.py::ends_a_job_without_its_payload_after_long_failure_to_move",),
     ),
-    Attack(
+    (
         "the disk is full",
         "503, because it tries an insert",
         ("api/service/health.py::is_unwell_while_the_disk_is_full_as_every_enqueue_is",),
     ),
-    Attack(
+    (
         "two operations that overlap",
         "the preview names the other",
         ("api/operators/operations_calls.py::a_preview_names_open_operations_that_may_act_on_the_same_jobs",),
     ),
-    Attack(
+    (
         "preview of a rare tag",
         "counts all that match, by index",
         ("queue/operations/operations.py::a_preview_counts_old_jobs_of_a_rare_tag",),
     ),
-    Attack(
+    (
         "an operation changes a job that is then cancelled",
         "its timeline names the operation",
         ("queue/every_column.py",),
     ),
-    Attack(
+    (
         "a path like `//ui/jobs/ID/cancel`",
         "404",
         ("web/access/forms.py::answers_404_to_every_path_with_an_empty_segment",),
     ),
-    Attack(
+    (
         "24 previews of 120,000 jobs at once",
         "limited per caller: others' POSTs take [twice as long](benchmarks.md#busy-callers)",
         (
@@ -122,12 +109,12 @@ ATTACKS = (
             "http/limits.py::leaves_places_to_other_callers_and_a_thread_to_quick_requests",
         ),
     ),
-    Attack(
+    (
         "a key of one request a second posts forms",
         "one rate for API and dashboard",
         ("web/access/guards.py::takes_one_rate_for_the_api_the_dashboard_and_the_sign_in",),
     ),
-    Attack(
+    (
         "741 sign-ins without a key in 7.5 s",
         "good keys sign in 25 of 25 times",
         (
@@ -135,47 +122,47 @@ ATTACKS = (
             "http/limits.py::lets_an_address_fail_again_as_time_goes_by",
         ),
     ),
-    Attack(
+    (
         "eight scrapers of `/metrics`",
         "collected once in 2 s for all",
         ("api/service/metrics_call.py::it_is_collected_once_for_all_who_ask_within_seconds",),
     ),
-    Attack(
+    (
         "another site's page POSTs, no key needed",
         "403",
         ("web/access/guards.py::refuses_another_sites_page_with_a_session_or_without_keys",),
     ),
-    Attack(
+    (
         "database roles call the owner's functions with made-up values",
         "[bounds are checked](database.md)",
         ("schema/bounds.py", "schema/hostile_calls.py", "schema/rights.py"),
     ),
-    Attack(
+    (
         "made-up keys at 50 a second",
         "new keys work",
         ("http/keyring.py::fresh_keys_are_good_while_others_guess",),
     ),
-    Attack(
+    (
         "an isolated handler reads `/proc/PPID/environ`",
         "it can: [no boundary](kinds.md#a-kind-in-a-process-of-its-own) for hostile code",
         (),
     ),
-    Attack(
+    (
         "a hostile service answers the command line",
         "one line",
         ("command_line/hostile_servers.py",),
     ),
-    Attack(
+    (
         "a dotted key of 100 KB in schedules.toml",
         "refused, naming the line",
         ("schedules_toml.py::says_in_a_line_that_it_is_no_such_file",),
     ),
-    Attack(
+    (
         "three send bad batches of 16 MiB",
         "their memory is freed",
         ("http/gunicorn/memory.py::wrong_batches_of_the_greatest_length_are_not_kept",),
     ),
-    Attack(
+    (
         "HTTP/0.9 at a worker's metrics port",
         "answered",
         ("worker/metrics/port.py::answers_each_request_that_is_no_http_1",),
@@ -193,7 +180,7 @@ def path_of(test: str) -> tuple[str, str]:
 def table() -> str:
     """Return the table: each attack, and what happens now."""
     lines = ["| attack | now |", "|---|---|"]
-    lines += [f"| {attack.case} | {attack.now} |" for attack in ATTACKS]
+    lines += [f"| {case} | {now} |" for case, now, _ in ATTACKS]
     return "\n".join(lines)
 
 

@@ -57,7 +57,6 @@ class Shop:
         return json.loads(ran.stdout) if ran.stdout.strip() else None
 
     def write(self, name: str, *parts: str) -> None:
-        """Write a file into the shop's folder."""
         path = self.folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_text("\n".join(parts), encoding="utf-8")
@@ -67,9 +66,11 @@ class Shop:
         """Return the ids of the jobs, the oldest first."""
         return [row[0] for row in self.ask("SELECT id FROM haulier.job ORDER BY id")]
 
+    def tags(self, *job_ids: UUID) -> list[Any]:
+        return [self.ask("SELECT tags FROM haulier.job WHERE id = %s", each)[0][0] for each in job_ids]
+
     @property
     def orders(self) -> int:
-        """Return how many orders there are."""
         [(number,)] = self.ask("SELECT count(*) FROM orders")
         return int(number)
 
@@ -139,6 +140,7 @@ def test_in_psql_makes_a_job_and_none_if_it_is_rolled_back(shop: Shop) -> None:
     assert shop.waits(naive) > timedelta(hours=3)
 
 
+ARRAY_FIELD = "from django.contrib.postgres.fields import ArrayField"
 DJANGO_SETTINGS = """
 import os
 
@@ -176,7 +178,7 @@ except ProgrammingError:
 HaulierJob._meta.db_table = table
 before = Order.objects.count()
 bought = buy("ann@example.com")
-plain = HaulierJob.objects.create(kind="send_email", payload={})
+plain = HaulierJob.objects.create(kind="send_email", payload={}, tags=["vip", "a, b"])
 many = HaulierJob.objects.bulk_create([HaulierJob(kind="send_email", payload={}) for _ in range(2)])
 warnings.simplefilter("ignore")
 naive = HaulierJob.objects.create(kind="send_email", payload={}, run_at=datetime.now(UTC).replace(tzinfo=None))
@@ -188,12 +190,13 @@ print(json.dumps({
 """
 
 
-def test_in_django_is_in_the_transaction_of_the_applications_own_rows(shop: Shop) -> None:
+def test_in_django_is_in_the_transaction_and_takes_tags(shop: Shop) -> None:
     models, orders = of("Django", "python")
+    models = models.replace("    timeout_seconds =", f"    {tags_in('Django')}\n    timeout_seconds =")
     for name, *parts in (
         ("settings.py", DJANGO_SETTINGS),
         ("shop/__init__.py", ""),
-        ("shop/models.py", models),
+        ("shop/models.py", ARRAY_FIELD, models),
         ("shop/orders.py", orders),
         ("main.py", DJANGO_MAIN),
     ):
@@ -208,6 +211,7 @@ def test_in_django_is_in_the_transaction_of_the_applications_own_rows(shop: Shop
     assert is_an_hour(shop.waits(bought))
     assert shop.waits(plain) == timedelta(0)
     assert datetime.fromisoformat(printed["due"])
+    assert shop.tags(bought, plain) == [None, ["vip", "a, b"]]
     # The trap: UTC's time of day, taken for New York's.
     assert shop.waits(naive) > timedelta(hours=3)
 
@@ -234,72 +238,29 @@ with engine.begin() as connection:
     statement = insert(haulier_job).values(
         kind="send_email", payload={}, run_at=datetime.now(UTC).replace(tzinfo=None))
     naive = connection.execute(statement).inserted_primary_key.id
-print(json.dumps({"ids": [str(each) for each in (by_core, by_orm, naive)],
+    statement = insert(haulier_job).values(kind="send_email", payload={}, tags=["vip", "a, b"])
+    tagged = connection.execute(statement).inserted_primary_key.id
+print(json.dumps({"ids": [str(each) for each in (by_core, by_orm, naive, tagged)],
                   "most": engine.pool.size() + engine.pool._max_overflow}))
 """
 
 
-def test_in_sqlalchemy_is_in_the_transaction_by_core_and_by_the_orm(shop: Shop) -> None:
-    shop.write("main.py", *of("SQLAlchemy", "python"), SQLALCHEMY_MAIN)
+def test_in_sqlalchemy_is_in_the_transaction_by_core_and_orm_and_takes_tags(shop: Shop) -> None:
+    core, orm = of("SQLAlchemy", "python")
+    core = core.replace("\n)\n", f"\n    {tags_in('SQLAlchemy')},\n)\n", 1)
+    shop.write("main.py", "from sqlalchemy import ARRAY", core, orm, SQLALCHEMY_MAIN)
 
     printed = shop.run(sys.executable, "main.py")
 
-    by_core, by_orm, naive = map(UUID, printed["ids"])
-    assert shop.jobs == sorted([by_core, by_orm, naive])
+    by_core, by_orm, naive, tagged = map(UUID, printed["ids"])
+    assert shop.jobs == sorted([by_core, by_orm, naive, tagged])
+    assert shop.tags(by_core, tagged) == [None, ["vip", "a, b"]]
     assert shop.orders == 1
     assert is_an_hour(shop.waits(by_core))
     assert shop.waits(by_orm) == timedelta(0)
     assert shop.waits(naive) > timedelta(hours=3)
     # As docs/database.md counts them.
     assert printed["most"] == 15
-
-
-ARRAY_FIELD = "from django.contrib.postgres.fields import ArrayField"
-DJANGO_TAGS = """
-import json, os
-
-os.environ["DJANGO_SETTINGS_MODULE"] = "settings"
-import django
-django.setup()
-from shop.models import HaulierJob
-
-HaulierJob.objects.create(kind="send_email", payload={}, tags=["vip", "a, b"])
-HaulierJob.objects.create(kind="send_email", payload={})
-"""
-
-
-def test_in_django_takes_tags(shop: Shop) -> None:
-    models, _ = of("Django", "python")
-    field = tags_in("Django")
-    shop.write("settings.py", DJANGO_SETTINGS)
-    shop.write("shop/__init__.py", "")
-    with_tags = models.replace("    timeout_seconds =", f"    {field}\n    timeout_seconds =")
-    shop.write("shop/models.py", ARRAY_FIELD, with_tags)
-    shop.write("main.py", DJANGO_TAGS)
-
-    shop.run(sys.executable, "main.py")
-
-    assert shop.ask("SELECT tags FROM haulier.job ORDER BY id") == [(["vip", "a, b"],), (None,)]
-
-
-SQLALCHEMY_TAGS = """
-from sqlalchemy import create_engine
-
-with create_engine("postgresql+psycopg2://").begin() as connection:
-    connection.execute(insert(haulier_job).values(kind="send_email", payload={}, tags=["vip", "a, b"]))
-    connection.execute(insert(haulier_job).values(kind="send_email", payload={}))
-"""
-
-
-def test_in_sqlalchemy_takes_tags(shop: Shop) -> None:
-    core, _ = of("SQLAlchemy", "python")
-    column = tags_in("SQLAlchemy")
-    table = core.replace("\n)\n", f"\n    {column},\n)\n", 1)
-    shop.write("main.py", "from sqlalchemy import ARRAY", table, SQLALCHEMY_TAGS)
-
-    shop.run(sys.executable, "main.py")
-
-    assert shop.ask("SELECT tags FROM haulier.job ORDER BY id") == [(["vip", "a, b"],), (None,)]
 
 
 NODE_MAIN = """

@@ -6,11 +6,10 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from tests.conftest import eventually
 from tests.docs import shell
 from tests.docs.reading import DSN, ROOT, blocks_of, section
 from tests.installed.environments import run, running, web_environ
+from tests.kinds.kinds_tools import Receiver, receiving, reply
 from tests.web import answers
 
 PAGES = ("docs/own-repository.md", "docs/deploy.md", "docs/why-waiting.md", "docs/recipes.md")
@@ -55,7 +55,7 @@ class Service:
     dsn: str
     folder: Path
     environ: dict[str, str]
-    charges: list[str]
+    payments: Receiver
 
     def enqueue(self, kind: str, **payload: Any) -> str:
         """Return the id of a new job."""
@@ -92,8 +92,8 @@ def service(_make_database: Callable[[], str], tmp_path_factory: pytest.TempPath
         (folder / str(block.file)).write_text(block.text)
     kinds = [str(block.file).removesuffix(".py") for block in files if not str(block.file).startswith("test_")]
     url, environ = web_environ(dsn, folder)
-    with _payments() as (payments, charges), ExitStack() as stack:
-        environ |= {"HAULIER_KINDS": " ".join(kinds), "PAYMENTS_URL": payments, "HAULIER_URL": url}
+    with _payments() as payments, ExitStack() as stack:
+        environ |= {"HAULIER_KINDS": " ".join(kinds), "PAYMENTS_URL": payments.url, "HAULIER_URL": url}
         environ |= {"PYTHONPATH": f"{folder}:{ROOT}", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         lines = procfile("Procfile.two")
         assert lines.keys() == {"release", "web", "worker"}
@@ -101,7 +101,7 @@ def service(_make_database: Callable[[], str], tmp_path_factory: pytest.TempPath
             command = ["sh", "-c", lines[name]]
             stack.enter_context(running(command, folder, {**environ, **more}, folder / f"{name}.log"))
         eventually(lambda: answers(url))
-        yield Service(url, dsn, folder, environ, charges)
+        yield Service(url, dsn, folder, environ, payments)
 
 
 def procfile(name: str) -> dict[str, str]:
@@ -111,34 +111,16 @@ def procfile(name: str) -> dict[str, str]:
 
 
 @contextmanager
-def _payments() -> Iterator[tuple[str, list[str]]]:
-    """Give the URL of a service that takes charges, and the idempotency keys that it was sent."""
-    keys: list[str] = []
+def _payments() -> Iterator[Receiver]:
+    """Run a service that takes charges; its first answer asks to repeat the call."""
 
-    class Payments(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            keys.append(self.headers["Idempotency-Key"])
-            # The first call is to be repeated.
-            body = json.dumps({"id": f"payment-{len(keys)}"}).encode()
-            self.send_response(503 if len(keys) == 1 else 200)
-            self.send_header("Retry-After", "0")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def answer(handler: BaseHTTPRequestHandler, _: object) -> None:
+        number = len(service.requests)
+        body = json.dumps({"id": f"payment-{number}"}).encode()
+        reply(handler, 503 if number == 1 else 200, body, Retry_After="0")
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = HTTPServer(("127.0.0.1", 0), Payments)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", keys
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with receiving(answer) as service:
+        yield service
 
 
 def texts(page: str, language: str) -> list[str]:
@@ -163,7 +145,7 @@ def test_the_recipes_run(service: Service) -> None:
     assert service.results("import_people", 1) == [{"people": 2}]
     assert service.results("credit", 1) == [{"was": "done now"}]
     assert service.results("charge", 1) == [{"payment": "payment-2"}]
-    assert service.charges == [charged, charged]
+    assert [call.headers["idempotency-key"] for call in service.payments.requests] == [charged, charged]
 
 
 def test_the_test_of_the_recipes_passes(service: Service) -> None:

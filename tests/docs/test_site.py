@@ -43,7 +43,6 @@ class Assets(HTMLParser):
 
 @pytest.fixture(scope="module")
 def by_page() -> dict[str, Assets]:
-    """Return each page of the site, by its path."""
     return {path.relative_to(SITE).as_posix(): Assets(path) for path in sorted(SITE.rglob("*.html"))}
 
 
