@@ -1,11 +1,16 @@
-"""An outcome, made storable before it reaches the database: it ..."""
+"""How a run ends: an outcome, made storable before it reaches the database; back-off; and what a job is. It ..."""
 
 from __future__ import annotations
 
 import json
+import random
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
+from haulier.domain.job import FINAL_STATUSES, LIVE_STATUSES, JobStatus, NewJob
 from haulier.domain.outcome import MAX_ERROR_BYTES, MAX_RESULT_BYTES, Outcome, Verb, clean
+from haulier.domain.retry import RetryPolicy
 
 KEPT = (
     *(None, 0, "", [], {}, {"where": "file:out.png", "größe": [1, 2.5, None, True]}),
@@ -82,11 +87,61 @@ def test_cuts_a_text_at_4_kib_between_two_characters():
     assert clean(of_4_kib) == of_4_kib
 
 
-def test_carries_a_clean_error_its_delay_and_its_back_off():
-    outcome = Outcome.fail("broken\x00", delay=3.0, backoff=3.0)
+def highest(low: float, high: float) -> float:
+    assert low <= high
+    return high
 
-    assert outcome == Outcome(Verb.FAIL, error="broken\ufffd", delay=3.0, backoff=3.0)
+
+def lowest(low: float, high: float) -> float:
+    assert low <= high
+    return low
 
 
-def test_blames_nobody_for_a_release():
-    assert Outcome.release(60) == Outcome(Verb.RELEASE, delay=60)
+def test_sleeps_from_base_to_three_times_the_previous_sleep_within_base_and_cap():
+    policy = RetryPolicy(base=2.0, cap=60.0)
+    # An older policy may have left a sleep below the base on the row.
+    bounds = {
+        None: (2.0, 6.0),
+        7.0: (2.0, 21.0),
+        59.0: (2.0, 60.0),
+        0.9: (2.0, 2.7),
+        0.001: (2.0, 2.0),
+        0.0: (2.0, 6.0),
+    }
+
+    assert {
+        previous: (policy.next_sleep(previous, lowest), round(policy.next_sleep(previous, highest), 6))
+        for previous in bounds
+    } == bounds
+
+
+def test_grows_towards_the_cap_and_stays_within_its_bounds():
+    policy, rng = RetryPolicy(), random.Random(4)
+
+    sleeps = [policy.next_sleep(None, rng.uniform)]
+    for _ in range(2000):
+        sleeps.append(policy.next_sleep(sleeps[-1], rng.uniform))
+
+    assert all(1.0 <= sleep <= 60.0 for sleep in sleeps)
+    assert all(after <= 3 * before for before, after in zip(sleeps, sleeps[1:], strict=False))
+    assert max(sleeps) == 60.0
+    assert len({round(sleep, 6) for sleep in sleeps}) > 1000
+
+
+MAIL = NewJob("send_email", {"to": "a@b.c", "subject": "Hi"}, tags=["vip", "nightly"])
+NOON = datetime(2030, 6, 1, 12, tzinfo=UTC)
+
+
+def test_stays_the_same_from_release_to_release():
+    fingerprint = replace(MAIL, tags=[]).fingerprint()
+
+    # Stored fingerprints are compared with it: a new value here makes every replay a mismatch.
+    assert fingerprint.hex() == "d4df18de7e889f51686cafc2cfde0444f0897a7a72c07713130439f78d90cacb"
+
+
+def test_every_status_is_a_word_of_the_contract_and_either_live_or_final():
+    words = [str(status) for status in JobStatus]
+
+    assert words == ["queued", "running", "retrying", "succeeded", "failed_permanent", "cancelled"]
+    assert sorted([*LIVE_STATUSES, *FINAL_STATUSES]) == sorted(JobStatus)
+    assert [status for status in JobStatus if status.is_final] == list(FINAL_STATUSES)
