@@ -40,7 +40,6 @@ def url(database: str, sql: Callable[..., object]) -> Iterator[str]:
 
 @pytest.fixture
 def pool(url: str) -> Iterator[Pool]:
-    """Give the pool under test."""
     made = Pool(url, wait_seconds=WAIT_SECONDS)
     yield made
     made.close()
