@@ -39,7 +39,6 @@ def greet_apart(context: JobContext, payload: dict) -> dict:
 
 @pytest.fixture(scope="session")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the folder that `make dist` fills."""
     folder = tmp_path_factory.mktemp("dist")
     run([sys.executable, str(ROOT / "tools" / "dist.py"), str(folder)], folder, dict(os.environ))
     return folder
@@ -84,7 +83,6 @@ def two_wheels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="session")
 def wheel(dist: Path) -> Path:
-    """Give the wheel."""
     [built] = dist.glob("*.whl")
     return built
 

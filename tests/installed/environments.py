@@ -128,7 +128,6 @@ class Client:
         self.session.trust_env = False
 
     def get(self, path: str) -> Any:
-        """Return the answer to a GET."""
         return self.session.get(f"{self.url}{path}", timeout=10).json()
 
     def enqueue(self, kind: str, *, name: str, **more: object) -> str:

@@ -1,9 +1,10 @@
-"""Haulier in a repository of a team, which `haulier init` began: it ..."""
+"""Haulier in a repository of a team, which `haulier init` or the reader of docs/own-repository.md began: it ..."""
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import sys
@@ -23,6 +24,8 @@ from haulier.config import Config
 from haulier.postgres.connection import connect
 from haulier.version import version
 from tests.conftest import eventually, sql_on
+from tests.docs import shell
+from tests.docs.reading import Block, blocks_of
 from tests.installed.environments import Client, Environment, run, running, version_of, web_environ
 from tests.web import answers
 
@@ -83,19 +86,15 @@ class Team:
 
     @contextmanager
     def running(self, environ: dict[str, str], logs: Path, *names: str) -> Iterator[None]:
-        """Run the release, and then these of the Procfile by honcho, or else `haulier all`, until left."""
+        """Run the release, and then these of the Procfile by honcho, until left."""
         path = f"{self.environment.folder / 'bin'}:{os.environ['PATH']}"
         environ = {**environ, "PATH": path, "HAULIER_KINDS": "kinds"}
         honcho = [sys.executable, "-m", "honcho", "start"]
         run([*honcho, "release"], self.folder, environ)
-        if names:
-            # By this exit code it says that it was asked to stop.
-            code = 128 + signal.SIGTERM
-            with running([*honcho, *names], self.folder, environ, logs / "honcho.log", leaves_with=code):
-                yield
-        else:
-            with running([self.environment.haulier, "all"], self.folder, environ, logs / "all.log"):
-                yield
+        # By this exit code it says that it was asked to stop.
+        code = 128 + signal.SIGTERM
+        with running([*honcho, *names], self.folder, environ, logs / "honcho.log", leaves_with=code):
+            yield
 
 
 @pytest.fixture
@@ -127,19 +126,6 @@ def is_served_by(client: Client, version: str) -> bool:
 
 @pytest.mark.direct("is about what is installed, and not about the way to the database")
 @pytest.mark.slow
-def test_runs_a_kind_of_a_repository_that_init_began_on_one_dyno(team, wheel, fresh_database, tmp_path):
-    url, environ = web_environ(fresh_database, tmp_path)
-    client = Client(url)
-    team.deploy()
-
-    with team.running(environ, tmp_path):
-        eventually(lambda: answers(url))
-        assert client.results([client.enqueue("greet", name="Ann")]) == [MORNING]
-        assert client.get("/health") == {"status": "ok", "version": version_of(wheel)}
-
-
-@pytest.mark.direct("is about what is installed, and not about the way to the database")
-@pytest.mark.slow
 def test_upgrades_by_the_procfile_and_rolls_back_and_loses_nothing(team, two_wheels, fresh_database, tmp_path):
     url, environ = web_environ(fresh_database, tmp_path)
     client = Client(url)
@@ -164,24 +150,8 @@ def test_upgrades_by_the_procfile_and_rolls_back_and_loses_nothing(team, two_whe
             left = client.get(f"/jobs/{jobs[-1]}")["status"]
 
     assert changes == ["False\n", "True\n", "False\n"]
+    assert [re.sub("g.*", "", version_of(wheel)) for wheel in two_wheels] == ["1.0.0.dev1+", "1.0.0.dev2+"]
     assert (len(jobs), left) == (6, "queued")
-
-
-@pytest.mark.slow
-def test_pip_replaces_a_commit_by_the_next_and_goes_back(pip, two_wheels, tmp_path):
-    made = Environment(tmp_path / "environment", pip, with_ours=False)
-    made.add("click", "requests", "rich")
-    said = []
-
-    for wheel in (*two_wheels, two_wheels[0]):
-        shutil.copy(wheel, tmp_path)
-        (tmp_path / "requirements.txt").write_text(f"./{wheel.name}\n")
-        made.install("--requirement", "requirements.txt", folder=tmp_path)
-        said.append(run([made.haulier, "--version"], tmp_path, {}))
-
-    versions = [version_of(wheel) for wheel in two_wheels]
-    assert [re.sub("g.*", "", each) for each in versions] == ["1.0.0.dev1+", "1.0.0.dev2+"]
-    assert said == [f"haulier {each}\n" for each in (*versions, versions[0])]
 
 
 def test_begins_a_repository_whose_tests_pass_and_leaves_what_is_there(environment, tmp_path):
@@ -233,3 +203,100 @@ def test_says_three_steps_that_work_as_they_are_typed(pip, wheel, fresh_database
     assert docs.status_code == 200
     assert f"http://127.0.0.1:{Config.from_env({'DATABASE_URL': fresh_database}).port}/docs" in steps["2"]
     assert results == [{"welcome": "Welcome, Ann!"}]
+
+
+PAGE = "docs/own-repository.md"
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A reader of the page, in a shell of theirs. `url` is where their API is."""
+
+    folder: Path
+    url: str
+    environ: dict[str, str]
+
+    def types(self, block: Block) -> str:
+        """Return what the commands of a block print."""
+        return shell.run(block.text, self.url, self.folder, **self.environ)
+
+    def has_built(self, wheel: Path) -> None:
+        """Have this build, and no other, if `make dist` puts it."""
+        dist = self.folder.parent / "haulier" / "dist"
+        shutil.rmtree(dist, ignore_errors=True)
+        dist.mkdir(parents=True)
+        shutil.copy(wheel, dist)
+
+    @contextmanager
+    def leaves_running(self, block: Block) -> Iterator[None]:
+        """Run the command of a block, which stays in the foreground, until left."""
+        words = shlex.split(block.text)
+        settings = dict(word.split("=", 1) for word in words if "=" in word)
+        program, *arguments = [word for word in words if "=" not in word]
+        command = [str(shutil.which(program, path=self.environ["PATH"])), *arguments]
+        with running(command, self.folder, {**self.environ, **settings}, self.folder.parent / "run.log"):
+            eventually(lambda: answers(self.url))
+            yield
+
+
+@pytest.fixture
+def reader(pip: Path, two_wheels: tuple[Path, Path], fresh_database: str, tmp_path: Path) -> Reader:
+    """Give a reader beside whose repository the first wheel was built."""
+    # Of this test's own, because the page ends with another version in it.
+    environment = Environment(tmp_path / "environment", pip, with_ours=True)
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    environment.add_pip()
+    url, environ = web_environ(fresh_database, tmp_path)
+    environ |= {
+        "PATH": f"{Path(environment.python).parent}:{os.environ['PATH']}",
+        "PIP_NO_INDEX": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    reader = Reader(folder, url, environ)
+    reader.has_built(two_wheels[0])
+    return reader
+
+
+@pytest.mark.direct("is about what is installed, and not about the way to the database")
+def test_every_step_of_the_page_works(reader: Reader, two_wheels: tuple[Path, Path]) -> None:
+    said: dict[str, str] = {}
+    steps = [block for block in blocks_of(PAGE) if not block.not_run]
+    foreground = next(block for block in steps if block.text.endswith("haulier run\n"))
+    place = steps.index(foreground)
+    upgrade = next(block for block in steps if block.text.startswith("rm vendor/"))
+
+    for block in steps[:place]:
+        _take(reader, block, said)
+    with reader.leaves_running(foreground):
+        for block in steps[place + 1 :]:
+            if block == upgrade:
+                reader.has_built(two_wheels[1])
+            _take(reader, block, said)
+        key = said["haulier keys create --name shop --scopes enqueue,read"].strip()
+        job = eventually(lambda: _ended(reader.url, key))
+
+    assert key.startswith("hlr_")
+    assert job["result"] == {"total": 11}
+    assert (reader.folder / "requirements.txt").read_text() == f"./vendor/{two_wheels[1].name}[server]\n"
+    assert "2 passed" in said["python -m pytest test_kinds.py"]
+    # pip has not kept the first build.
+    assert run(["python", "-c", "import haulier; print(haulier.CHANGE)"], reader.folder, reader.environ)
+    assert f"haulier {version_of(two_wheels[1])}\n" in said["pip install -r requirements.txt"]
+    assert "nothing to do" in said["pip install -r requirements.txt"]
+
+
+def _take(reader: Reader, block: Block, said: dict[str, str]) -> None:
+    if block.file == "Procfile":
+        assert (reader.folder / "Procfile").read_text() == block.text
+    elif block.file:
+        path = reader.folder / block.file
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(block.text)
+    else:
+        said[block.text.splitlines()[0]] = reader.types(block)
+
+
+def _ended(url: str, key: str) -> dict | None:
+    jobs = requests.get(f"{url}/jobs?kind=invoice", headers={"Authorization": f"Bearer {key}"}, timeout=10).json()
+    return next((job for job in jobs if job["finished_at"]), None)

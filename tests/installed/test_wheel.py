@@ -1,4 +1,4 @@
-"""Haulier as a package, in a folder whose own modules are called `app` and `worker`: it ..."""
+"""Haulier as a package, in a folder whose own modules are called `app` and `worker`, and its version: it ..."""
 
 from __future__ import annotations
 
@@ -164,3 +164,50 @@ def test_is_built_the_same_by_whomever_and_whenever(dist, tmp_path):
     }
     for each in dist.iterdir():
         assert each.read_bytes() == (tmp_path / "again" / each.name).read_bytes()
+
+
+PLACES = {
+    "haulier --version": 1,
+    "haulier version": 1,
+    "haulier version --json": 1,
+    "GET /health": 1,
+    "the OpenAPI document": 1,
+    # On wide screens it is beside the page, on narrow ones in a menu.
+    "the foot of the dashboard": 2,
+    "the row of each worker": 2,
+    "the log of web": 1,
+    # One line of the worker's parent, and one of each of its two processes.
+    "the log of worker": 3,
+}
+
+
+@pytest.mark.direct("is about what is shown, and not about the way to the database")
+def test_is_the_same_everywhere(fresh_database, tmp_path):
+    command = [sys.executable, "-m", "haulier"]
+    url, environ = web_environ(fresh_database, tmp_path)
+    environ["WORKER_PROCESSES"] = "2"
+    run([*command, "migrate"], ROOT, environ)
+    with ExitStack() as stack:
+        stack.enter_context(running([*command, "web"], ROOT, environ, tmp_path / "web.log"))
+        stack.enter_context(running([*command, "worker"], ROOT, environ, tmp_path / "worker.log"))
+        eventually(lambda: answers(url))
+        client = Client(url)
+
+        def introduced() -> list[str]:
+            known = [worker["version"] for worker in client.get("/workers")]
+            return known if len(known) == 2 and None not in known else []
+
+        shown = {
+            "haulier --version": run([*command, "--version"], ROOT, environ).split()[1:],
+            "haulier version": run([*command, "version"], ROOT, environ).split()[1:],
+            "haulier version --json": [json.loads(run([*command, "version", "--json"], ROOT, environ))["version"]],
+            "GET /health": [client.get("/health")["version"]],
+            "the OpenAPI document": [client.get("/api-docs/openapi.json")["info"]["version"]],
+            "the row of each worker": eventually(introduced),
+        }
+        page = client.session.get(f"{url}/ui", timeout=10).text
+    shown["the foot of the dashboard"] = re.findall(r"<footer>.*?Haulier (\S+) .*?</footer>", page, flags=re.DOTALL)
+    shown["the log of web"] = re.findall(r"Haulier ([^\s,]+), with up to", (tmp_path / "web.log").read_text())
+    shown["the log of worker"] = re.findall(r"Haulier ([^\s,:]+)[,:] ", (tmp_path / "worker.log").read_text())
+
+    assert shown == {place: [version()] * times for place, times in PLACES.items()}
