@@ -124,7 +124,6 @@ def filled(base: Path, fill: Callable[[Path], None]) -> Path:
 
 @pytest.fixture
 def free_port() -> int:
-    """Give a free port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]
 
@@ -151,11 +150,9 @@ class Haulier:
         return self.output_file.read_text()
 
     def says(self, text: str) -> None:
-        """Wait until it says this."""
         eventually(lambda: text in self.output or self._fail_if_ended(text))
 
     def wait(self, seconds: float = PATIENCE) -> int:
-        """Return its exit code."""
         return self.popen.wait(seconds)
 
     def _fail_if_ended(self, text: str) -> None:

@@ -47,7 +47,6 @@ def copied(made: tuple[Path, subprocess.CompletedProcess], tmp_path: Path) -> Pa
 
 @pytest.fixture
 def bootstrap() -> ModuleType:
-    """Give bootstrap.py as a module."""
     spec = importlib.util.spec_from_file_location("bootstrap", SOURCE)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -167,17 +166,6 @@ def test_a_platform_without_a_postgres_asks_for_a_database_in_one_line(bootstrap
     assert "riscv64: set DATABASE_URL" in said
     monkeypatch.setenv("DATABASE_URL", "postgres://")
     bootstrap.check_platform()
-
-
-def test_musl_is_spared_the_wheels_that_it_cannot_have(bootstrap):
-    text = kept = (ROOT / "requirements-dev.txt").read_text()
-
-    for package in bootstrap.NO_MUSL:
-        assert f"\n{package}==" in kept
-        kept = bootstrap.without(kept, package)
-        assert f"\n{package}==" not in kept
-
-    assert len(kept.splitlines()) > len(text.splitlines()) - 12 * len(bootstrap.NO_MUSL)
 
 
 def test_every_requirement_is_pinned_and_hashed_and_names_no_index():
