@@ -1,15 +1,15 @@
-"""`running_worker` of haulier.testing: it ..."""
+"""`running_worker` of haulier.testing, and the page about testing: it ..."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -18,15 +18,13 @@ from haulier.domain.job import Job, JobStatus
 from haulier.postgres.connection import connect
 from haulier.testing import NotEnded, PayloadRefused, RunningWorker, UnknownKind, perform, running_worker
 from tests.conftest import LASTING, PATIENCE, eventually
+from tests.docs.reading import ROOT, blocks_in, section
 from tests.testing import kinds_to_test
 from tests.testing.kinds_to_test import apart, echoes, here, naps, ways
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def worker(postgres: str) -> Iterator[RunningWorker]:
-    """Give a worker for the tests of this file."""
     with running_worker({"STORAGE_URL": "memory://test"}, database_url=postgres) as worker:
         yield worker
 
@@ -195,3 +193,29 @@ def test_does_not_end_the_process_after_it(postgres):
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "still here\n", "")
+
+
+PAGE = "docs/kinds.md"
+
+
+def test_every_test_of_the_page_passes(tmp_path, postgres):
+    [kind, *_] = blocks_in(section(PAGE, "## A kind of your own"), "python")
+    files = blocks_in(section(PAGE, "## Testing your kinds"), "python")
+    (tmp_path / "example_kind.py").write_text(kind)
+    for text in files:
+        named = re.match(r"# (\w+\.py)\n", text)
+        assert named, f"which file is this? {text}"
+        (tmp_path / named[1]).write_text(text)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "DATABASE_URL": postgres},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+    tests = sum(text.count("def test_") for text in files)
+    assert tests == 6
+    assert re.search(rf"^{tests} passed in", done.stdout, re.MULTILINE), done.stdout + done.stderr
