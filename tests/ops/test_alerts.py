@@ -1,11 +1,15 @@
-"""The alerts and the dashboard of ops/ read what service and worker really export, and each alert is documented."""
+"""The alerts and the dashboard of ops/ read what service and worker really export; promtool, of Prometheus itself."""
 
 from __future__ import annotations
 
 import itertools
+import json
 import re
+import shutil
 import socket
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,9 +20,55 @@ from prometheus_client.parser import text_string_to_metric_families
 from haulier.domain.job import JobStatus
 from haulier.local.supervisor import local_session
 from tests.conftest import eventually
-from tests.docs.reading import anchors, names_in, section, tables, text_of
+from tests.docs.reading import ROOT, anchors, names_in, section, tables, text_of
 from tests.docs.stack import haulier
-from tests.ops.reading import SCENES, alerts, dashboard_expressions, expressions, labels_in, metrics_in, panels
+
+RULES, SCENES, DASHBOARD = (
+    "ops/prometheus/haulier.rules.yml",
+    "ops/prometheus/haulier.test.yml",
+    "ops/grafana/haulier.json",
+)
+
+
+def alerts() -> dict[str, dict[str, Any]]:
+    """Return each alert's rule by its name."""
+    rules = [rule for group in yaml.safe_load(text_of(RULES))["groups"] for rule in group["rules"]]
+    return {rule["alert"]: rule for rule in rules}
+
+
+def panels() -> list[dict[str, Any]]:
+    """Return the panels of the dashboard, but for the headings between them."""
+    return [panel for panel in json.loads(text_of(DASHBOARD))["panels"] if panel["type"] != "row"]
+
+
+def dashboard_expressions() -> list[str]:
+    """Return the expressions of the dashboard, its variables replaced as Grafana would."""
+    found = [target["expr"] for panel in panels() for target in panel["targets"]]
+    replaced = (each.replace("$__rate_interval", "5m") for each in found)
+    return [re.sub(r"\$(queue|kind)\b", ".*", each) for each in replaced]
+
+
+def expressions() -> list[str]:
+    return [rule["expr"] for rule in alerts().values()] + dashboard_expressions()
+
+
+def metrics_in(expression: str) -> set[str]:
+    """Return the names of the series that the expression reads."""
+    return set(re.findall(r"\b(?:haulier|worker|flask)_\w+", expression))
+
+
+def labels_in(expression: str) -> dict[str, set[str]]:
+    """Return the labels by which the expression picks or groups each series that it reads, but for those of Prometheus.
+
+    An expression here groups by the same labels wherever it groups.
+    """
+    groups = {label for named in re.findall(r"\bby \(([^)]*)\)", expression) for label in re.findall(r"\w+", named)}
+    found: dict[str, set[str]] = {}
+    for metric, selector in re.findall(r"\b((?:haulier|worker|flask)_\w+)(\{[^}]*\})?", expression):
+        picked = set(re.findall(r'(\w+)\s*[=!]~?"', selector))
+        found[metric] = (found.get(metric, set()) | picked | groups) - {"job", "instance"}
+    return found
+
 
 # Series that are there only once it has happened: how they are labelled cannot be read off.
 UNSEEN = {
@@ -131,3 +181,36 @@ def overlap(one: dict[str, int], other: dict[str, int]) -> bool:
     beside = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
     below = one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
     return not (beside or below)
+
+
+def promtool(*words: str) -> subprocess.CompletedProcess[str]:
+    program = shutil.which("promtool")
+    assert program, "needs promtool: `make test-alerts` installs it on Debian"
+    return subprocess.run([program, *words], cwd=ROOT, capture_output=True, text=True, timeout=100)
+
+
+@pytest.mark.alerts
+def test_finds_no_fault_with_the_rules() -> None:
+    checked = promtool("check", "rules", "--lint=all", "--lint-fatal", RULES)
+
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert f"SUCCESS: {len(alerts())} rules found" in checked.stdout
+
+
+@pytest.mark.alerts
+def test_sees_each_alert_fire_in_its_scene_and_not_elsewhere() -> None:
+    tested = promtool("test", "rules", SCENES)
+
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
+@pytest.mark.alerts
+def test_reads_every_expression_of_the_dashboard(tmp_path: Path) -> None:
+    rules = [{"record": f"panel:{n}", "expr": expression} for n, expression in enumerate(dashboard_expressions())]
+    file = tmp_path / "dashboard.rules.yml"
+    # JSON is YAML too.
+    file.write_text(json.dumps({"groups": [{"name": "haulier", "rules": rules}]}), encoding="utf-8")
+
+    checked = promtool("check", "rules", str(file))
+
+    assert checked.returncode == 0, checked.stdout + checked.stderr
