@@ -131,5 +131,5 @@ def once(contender: Contender, bench: Bench) -> Figures:
 
 TABLES = [PageTable(figure("jobs/s", "jobs_per_second"))]
 TARGETS = [
-    at_least("HTTP / graphile-worker's addJobs", ratio("jobs_per_second", "haulier-http", "graphile-worker"), 0.4)
+    at_least("HTTP / graphile-worker's addJobs", ratio("jobs_per_second", "haulier-http", "graphile-worker"), 0.7)
 ]
