@@ -36,9 +36,9 @@ test-browser: venv ## run the tests that drive Chromium
 	tools/install-chromium
 	$(VENV) -m pytest -m browser
 
-screenshots: venv ## retake the screenshots of the dashboard in Chromium
+screenshots: venv ## retake the screenshots of the dashboard and Swagger UI in Chromium
 	tools/install-chromium
-	SCREENSHOTS=retake $(VENV) -m pytest tests/browser/test_screenshots.py
+	SCREENSHOTS=retake $(VENV) -m pytest tests/browser/test_screenshots.py tests/browser/test_swagger_ui.py
 
 test-clients: venv ## test clients in other languages and clients generated from the OpenAPI document
 	tools/install-clients

@@ -160,7 +160,7 @@ def fill(dsn: str, jobs: int, words: Words = FRIENDLY) -> dict[str, UUID]:
     """Fill the database with so many jobs, and return the id of one in each state."""
     with closing(connect(dsn)) as conn, conn.cursor() as cursor:
         cursor.execute(HISTORY)
-        worker = claims.register(conn, host=words.host, pid=4121, threads=16, queues=(), lease_seconds=86_400)
+        worker = claims.register(conn, host=words.host, pid=4121, threads=800, queues=(), lease_seconds=86_400)
         claims.introduce(conn, worker, kinds=[*words.kinds])
         new = list(_new(jobs, words))
         for place in range(0, jobs, 1000):

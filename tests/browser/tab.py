@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,6 +17,9 @@ from haulier.domain.api_key import Scope
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
 from lab.dashboard import HOME, SIGN_IN
+
+# Whether `make screenshots` runs.
+RETAKES = os.environ.get("SCREENSHOTS") == "retake"
 
 # Runs before any script of a page. Records what the policy refuses, and what moves: which part of the page, and by how
 # many pixels.

@@ -1,9 +1,8 @@
-"""The pictures of README.md and docs/dashboard.md (`make screenshots` takes them anew): it ..."""
+"""The pictures of README.md and docs/dashboard.md (`make screenshots` retakes them): it ..."""
 
 from __future__ import annotations
 
 import io
-import os
 import re
 
 import pytest
@@ -12,7 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 from playwright.sync_api import Page
 
 from tests.browser.conftest import MakeTab, Site
-from tests.browser.tab import PHONE
+from tests.browser.tab import PHONE, RETAKES
 from tests.conftest import eventually
 from tests.web import ROOT
 
@@ -27,7 +26,6 @@ PICTURES = {
 }
 # What a page calls things; what it says of them, and of which, is different at each time.
 CALLED = "h1, h2, h3, thead th, dt, label, nav a, main button, main summary:not(#more-notices summary)"
-RETAKES = os.environ.get("SCREENSHOTS") == "retake"
 # Where the picture itself keeps what the page called things when it was taken.
 KEY = "Called"
 
@@ -40,7 +38,7 @@ def test_shows_the_page_as_it_is_now(filled: Site, make_tab: MakeTab, name: str)
     tab.page.goto(f"{filled.url}{path.format(**filled.jobs)}")
 
     picture = taken(tab.page)
-    # The docs' picture becomes this one if it is missing or taken anew.
+    # The docs' picture becomes this one if it is missing or retaken.
     if RETAKES or not file.exists():
         file.write_bytes(picture)
 
