@@ -18,7 +18,7 @@ from haulier.domain.outcome import Outcome
 from haulier.postgres.statements import transaction
 from haulier.queue import jobs, search
 from haulier.queue import jobs as job_acts
-from haulier.queue.jobs.draft import Receipt
+from haulier.queue.jobs.draft import Receipt, Stored
 from haulier.queue.jobs.enqueue import prepared as inserts
 from haulier.queue.jobs.once import made_once
 from haulier.queue.operations import operations as ops
@@ -174,6 +174,14 @@ def test_gives_many_jobs_ids_of_version_7_in_their_order(conn):
     assert {(id.version, id.variant) for id in stored} == {(7, RFC_4122)}
     job = search.get(conn, stored[0])
     assert 0 <= (stored[0].int >> 80) - int(job.created_at.timestamp() * 1000) < 1000
+
+
+def test_keeps_the_order_of_a_batch_of_which_some_jobs_are_refused(conn):
+    drafts = [job_acts.draft(NewJob("Not A Name" if number % 2 else "mail", {})) for number in range(16)]
+
+    for _ in range(20):
+        ids = [each.job_id for each in job_acts.enqueue_each(conn, drafts) if isinstance(each, Stored)]
+        assert (len(ids), ids) == (8, sorted(ids))
 
 
 def test_stores_any_text_of_many_jobs_as_it_is(conn):
