@@ -224,6 +224,18 @@ def test_schema_that_judges_or_takes_many_still_does():
             schema.load({"n": 3})
 
 
+def test_field_that_judges_by_itself_still_does():
+    def refuse(*_: object) -> None:
+        raise ValidationError("Not so.")
+
+    judges = [{"_validate": refuse}, {"_validate_missing": refuse}, {"_validate_all": property(lambda _: refuse)}]
+    for own in judges:
+        field = type("Judging", (fields.Integer,), own)()
+        schema = type("Judged", (PayloadSchema,), {"n": field})()
+        with pytest.raises(ValidationError, match="Not so"):
+            schema.load({"n": 3})
+
+
 def test_nested_schema_may_leave_fields_out():
     class Outer(PayloadSchema):
         inner = fields.Nested(Plain(), only=("n",), required=True)
