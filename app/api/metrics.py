@@ -67,6 +67,11 @@ class Requests(PrometheusMetrics):  # type: ignore[misc]
     def info(self, *_: object, **__: object) -> None:
         """Export nothing: with several processes there would be a series for each process that ever lived."""
 
+    @staticmethod
+    def _not_yet_handled(_: str) -> bool:
+        """Return False: its hook is not to count the request as well, only what no error handler answers."""
+        return False
+
     def count(self, method: str, rule: str, status: str, seconds: float) -> None:
         """Count a request that has been answered."""
         # A client can make up methods, and each would be a series for ever.
