@@ -34,10 +34,8 @@ def as_prepared(name: str) -> tuple[str, str]:
 class Prepared:
     """The statements of these names, prepared on each connection of the process at its first use."""
 
-    def __init__(self, names: Sequence[str], *, bounds_session: bool = False) -> None:
+    def __init__(self, names: Sequence[str]) -> None:
         self.names = names
-        # Sets the limits of `session_bounded`, which `first_row` needs.
-        self._bounds_session = bounds_session
         self._calls: WeakKeyDictionary[Connection, Mapping[str, str]] = WeakKeyDictionary()
         # False once a prepared statement was lost: there is a pool in between that `is_pooled` does not see.
         self.are_kept = True
@@ -56,16 +54,18 @@ class Prepared:
 
     def first_row(self, conn: Connection, name: str, /, **parameters: Any) -> tuple[Any, ...] | None:
         """Run a statement as `statements.first_row` does, and again, unprepared, if the prepared one was lost."""
-        return self._sent(conn, lambda calls: first_row(conn, name, call=calls.get(name), **parameters))
+        return self._sent(conn, lambda calls: first_row(conn, name, prepared=calls, **parameters))
 
     def _sent(self, conn: Connection, send: Callable[[Mapping[str, str]], T]) -> T:
         try:
             with self.on(conn) as calls:
                 return send(calls)
-        except sqlstate.InvalidSqlStatementName:
+        # Lost, or its rows have another form since a migration.
+        except (sqlstate.InvalidSqlStatementName, sqlstate.FeatureNotSupported):
             # Nothing was done. In a transaction of the caller, nothing more can be.
             if not is_outside_transactions(conn):
                 raise
+            self._calls[conn] = {}
             return send({})
 
     def get_ready(self, conn: Connection) -> Mapping[str, str]:
@@ -81,7 +81,7 @@ class Prepared:
             calls = self._calls[conn] = {}
             try:
                 if not is_pooled(conn):
-                    calls = self._calls[conn] = _prepare_all(conn, self.names, self._bounds_session)
+                    calls = self._calls[conn] = _prepare_all(conn, self.names)
             except sqlstate.DuplicatePreparedStatement:
                 self.are_kept = False
         return calls or {}
@@ -103,8 +103,8 @@ class _Calls:
             self._prepared.are_kept = False
 
 
-def _prepare_all(conn: Connection, names: Sequence[str], bounds_session: bool) -> Mapping[str, str]:
+def _prepare_all(conn: Connection, names: Sequence[str]) -> Mapping[str, str]:
     pairs = {name: as_prepared(name) for name in names}
     # In one round trip.
-    prepare(conn, "\n".join(to_prepare for to_prepare, _ in pairs.values()), bounds_session=bounds_session)
+    prepare(conn, "\n".join(to_prepare for to_prepare, _ in pairs.values()))
     return {name: call for name, (_, call) in pairs.items()}

@@ -109,16 +109,15 @@ def rows_at_once(
     return _execute(conn, statement, parameters, seconds, json_as_text=True)
 
 
-def first_row(conn: Connection, name: str, /, *, call: str | None, **parameters: Any) -> tuple[Any, ...] | None:
+def first_row(
+    conn: Connection, name: str, /, *, prepared: Mapping[str, str], **parameters: Any
+) -> tuple[Any, ...] | None:
     """Run one statement of the .sql files and return its first row, None if there is none.
 
-    It is a transaction as one of `rows` is. A row by names takes longer to read.
-
-    `call` is the SQL that calls it prepared, on a connection whose session has the limits of `session_bounded`; with
-    None it is sent unprepared, and brings its limits.
+    It is a transaction as one of `rows` is; `prepared` is as for `message`. A row by names takes longer to read.
     """
-    statement = call or SQL[name]
-    if call is None and is_outside_transactions(conn):
+    statement = prepared.get(name) or SQL[name]
+    if is_outside_transactions(conn):
         statement = f"{SQL['bounded']}\n{statement}"
         parameters["milliseconds"] = int(STATEMENT_SECONDS * 1000)
     with watchdog.watching(conn, STATEMENT_SECONDS + CLIENT_GRACE_SECONDS), conn.cursor() as cursor:
@@ -164,11 +163,9 @@ _JSON_AS_BYTES = psycopg2.extensions.new_type(
 _AS_TEXT = psycopg2.extensions.new_type((2950, 1184, 3802), "TEXT", psycopg2.extensions.UNICODE)
 
 
-def prepare(conn: Connection, statement: str, *, bounds_session: bool) -> None:
-    """Run some PREPAREs in one round trip, and set the session's limits if asked to."""
-    first = [SQL["bounded"], SQL["session_bounded"]] if bounds_session else [SQL["bounded"]]
-    limit = {"milliseconds": int(STATEMENT_SECONDS * 1000)}
-    _execute(conn, "\n".join([*first, statement]), limit, STATEMENT_SECONDS)
+def prepare(conn: Connection, statement: str, *, seconds: float = STATEMENT_SECONDS) -> None:
+    """Run some PREPAREs in one round trip, within this time."""
+    _execute(conn, SQL["bounded"] + "\n" + statement, {"milliseconds": int(seconds * 1000)}, seconds)
 
 
 def copy(conn: Connection, name: str, lines: Iterable[str], /, *, seconds: float) -> None:

@@ -6,11 +6,6 @@
 SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL search_path = pg_catalog, pg_temp;
 SET LOCAL statement_timeout = %(milliseconds)s;
 
--- name: session_bounded
--- What `bounded` sets, for a session that is not shared. Set once and not with each INSERT, of which it would be a tenth.
-SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED; SET search_path = pg_catalog, pg_temp;
-SET statement_timeout = %(milliseconds)s;
-
 -- name: locks_bounded
 -- Goes between `bounded` and its statement.
 SET LOCAL lock_timeout = %(lock_milliseconds)s;

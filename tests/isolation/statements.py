@@ -33,7 +33,6 @@ _LEFT_OUT = {
     "only where an operation's look for a rare kind is long: tests/queue/search/test_bounded_scan.py": "arrivals",
     "only while a process stops, and nobody waits for it: tests/worker/threads/test_operations.py": "leave_operations",
     "only where a chunk was refused: tests/queue/operations/test_operations.py": "delay_operation",
-    "only the API enqueues single jobs": "session_bounded",
     "only the API acts on a single job": "cancel change retry lock_jobs_first delete copy",
     "the API looks at jobs; a worker only imports it, beside the acts of operations":
         "get_jobs list_jobs count_jobs list_tagged count_tagged count_counted",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from importlib import import_module
 from uuid import uuid4
 
@@ -9,12 +10,15 @@ import pytest
 
 from haulier.domain.claim import ClaimRequest, Fence, Settlement
 from haulier.domain.errors import DatabaseUnavailable, StatementRefused
+from haulier.domain.job import NewJob
 from haulier.domain.outcome import Outcome
+from haulier.postgres.connection import connect
 from haulier.postgres.pool import Database
 from haulier.postgres.prepared import Prepared, as_prepared
 from haulier.queue import claims, search
 from haulier.queue.claims.settle import prepared
 from tests import queueing
+from tests.conftest import sql_on
 
 pytestmark = pytest.mark.direct("a pool's connections keep nothing that is prepared")
 
@@ -128,3 +132,16 @@ def test_what_a_pool_that_does_not_show_has_lent_out_prepared_is_not_prepared_ag
 
     assert claimed.id == job.id
     assert not plans.are_kept
+
+
+@pytest.mark.direct("a pool's connections keep nothing that is prepared")
+def test_looks_at_a_job_also_once_a_migration_has_added_a_column(migrated_database):
+    with closing(connect(migrated_database)) as conn:
+        [receipt] = queueing.enqueue(conn, [NewJob("mail", {})])
+        job = receipt.job
+        assert search.get(conn, job.id).id == job.id
+        [(view,)] = sql_on(conn)("SELECT pg_get_viewdef('haulier.jobs'::regclass)")
+        wider = f"SELECT job.*, NULL::text AS added FROM ({view.rstrip(' ;')}) AS job"
+        sql_on(conn)(f"CREATE OR REPLACE VIEW haulier.jobs AS {wider}")
+
+        assert [search.get(conn, job.id).id for _ in range(2)] == [job.id] * 2

@@ -56,7 +56,7 @@ def test_postgres_can_plan_each_statement_if_what_is_optional_is_absent(conn):
 def test_no_statement_takes_a_parameter_that_the_time_limit_overwrites():
     takers = {name for name in SQL if "milliseconds" in wanted_by(name)}
 
-    assert takers == {"begin", "bounded", "session_bounded", "claim_by_index"}
+    assert takers == {"begin", "bounded", "claim_by_index"}
 
 
 # They have parts that the statements of several modules share.
