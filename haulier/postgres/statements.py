@@ -72,15 +72,7 @@ def rows(
     With json_as_text a jsonb value is its text as UTF-8, and is not parsed.
     Units: seconds is the time that the statement may take.
     """
-    statement = SQL[name]
-    if is_outside_transactions(conn):
-        preface = SQL["bounded"]
-        if bounds := _bounds.get():
-            preface += "\n" + SQL["locks_bounded"]
-            parameters["lock_milliseconds"] = int(bounds.lock_seconds * 1000)
-            seconds = min(seconds, bounds.seconds)
-        statement = preface + "\n" + statement
-        parameters["milliseconds"] = int(seconds * 1000)
+    statement, seconds = _limited(conn, SQL[name], parameters, seconds)
     return _execute(conn, statement, parameters, seconds, json_as_text=json_as_text)
 
 
@@ -100,12 +92,8 @@ def rows_at_once(
 
     `prepared` is as for `message`.
     """
-    statement = "\n".join([prepared.get(name) or SQL[name] for name in names])
-    if is_outside_transactions(conn):
-        if bounds := _bounds.get():
-            seconds, lock_seconds = min(seconds, bounds.seconds), min(lock_seconds, bounds.lock_seconds)
-        statement = f"{SQL['bounded']}\n{SQL['locks_bounded']}\n{statement}"
-        parameters |= {"milliseconds": int(seconds * 1000), "lock_milliseconds": int(lock_seconds * 1000)}
+    statements = "\n".join([prepared.get(name) or SQL[name] for name in names])
+    statement, seconds = _limited(conn, statements, parameters, seconds, lock_seconds)
     return _execute(conn, statement, parameters, seconds, json_as_text=True)
 
 
@@ -116,13 +104,30 @@ def first_row(
 
     It is a transaction as one of `rows` is; `prepared` is as for `message`. A row by names takes longer to read.
     """
-    statement = prepared.get(name) or SQL[name]
-    if is_outside_transactions(conn):
-        statement = f"{SQL['bounded']}\n{statement}"
-        parameters["milliseconds"] = int(STATEMENT_SECONDS * 1000)
-    with watchdog.watching(conn, STATEMENT_SECONDS + CLIENT_GRACE_SECONDS), conn.cursor() as cursor:
-        _execute_in(cursor, statement, parameters, STATEMENT_SECONDS)
+    statement, seconds = _limited(conn, prepared.get(name) or SQL[name], parameters, STATEMENT_SECONDS)
+    with watchdog.watching(conn, seconds + CLIENT_GRACE_SECONDS), conn.cursor() as cursor:
+        _execute_in(cursor, statement, parameters, seconds)
         return cursor.fetchone()
+
+
+def _limited(
+    conn: Connection, statement: str, parameters: Row, seconds: float, lock_seconds: float | None = None
+) -> tuple[str, float]:
+    """Return the statement behind its limits, whose values are added to the parameters, and its seconds.
+
+    In a block of `bounded` it gets no more than that gives. In another's transaction that one's limits hold.
+    """
+    if not is_outside_transactions(conn):
+        return statement, seconds
+    limits = SQL["bounded"]
+    if bounds := _bounds.get():
+        seconds = min(seconds, bounds.seconds)
+        lock_seconds = bounds.lock_seconds if lock_seconds is None else min(lock_seconds, bounds.lock_seconds)
+    parameters["milliseconds"] = int(seconds * 1000)
+    if lock_seconds is not None:
+        limits += "\n" + SQL["locks_bounded"]
+        parameters["lock_milliseconds"] = int(lock_seconds * 1000)
+    return f"{limits}\n{statement}", seconds
 
 
 def is_outside_transactions(conn: Connection) -> bool:
