@@ -43,7 +43,7 @@ OPTIONAL_BODY = takes(JobChanges, required=False)
 
 # A payload is in the record whole up to this many bytes, as JSON without secrets; of a longer one its length is.
 MOST_NOTED = 16 * 1024
-# A job that somebody else changes meanwhile is read again, this often.
+# How often a job is read again if another call changes it meanwhile.
 TIMES = 5
 
 _write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

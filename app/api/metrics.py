@@ -52,8 +52,8 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 class Requests(PrometheusMetrics):  # type: ignore[misc]
     """Counts and times requests; a process that has ended leaves no series of its own behind.
 
-    The exporter makes the metrics, and counts what no error handler answers. It counts no request: by its hooks that
-    took four times as long.
+    The exporter makes the metrics, and counts errors that no handler answers. It does not count requests: its hooks
+    take four times as long as `count`.
     """
 
     def __init__(self, app: Flask, registry: CollectorRegistry) -> None:

@@ -14,7 +14,7 @@ from .response_schemas import ResponseSchema, always, instant
 
 
 class ActionResponse(ResponseSchema):
-    """One action of somebody on one target."""
+    """One action on one target."""
 
     id = fields.String(required=True)
     at = instant("When the action happened.")
@@ -38,8 +38,7 @@ class ActionResponse(ResponseSchema):
     details = fields.Raw(
         **always(
             "Details of the action; null: none. `changes` has `old` and `new` of each changed field of the job. A"
-            " payload"
-            " over 16 KiB is replaced by `old_bytes` or `new_bytes`.",
+            " payload over 16 KiB is replaced by `old_bytes` or `new_bytes`.",
             nullable=True,
             anyOf=[ANY_FIELDS, {"type": "null"}],
         )

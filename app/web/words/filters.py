@@ -111,7 +111,7 @@ STEPS = 20
 
 
 def timeout_of(kind: str, own: int | None) -> float | None:
-    """Return the timeout of a job in seconds: its own or that of its kind; None: no timeout."""
+    """Return the timeout of a job in seconds: its own, or else the timeout of its kind; None: no timeout."""
     if own is not None:
         return own
     known = service().kinds.get(kind)
