@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 from haulier.domain.job import FINAL_STATUSES, LIVE_STATUSES, JobStatus, NewJob
@@ -129,7 +128,6 @@ def test_grows_towards_the_cap_and_stays_within_its_bounds():
 
 
 MAIL = NewJob("send_email", {"to": "a@b.c", "subject": "Hi"}, tags=["vip", "nightly"])
-NOON = datetime(2030, 6, 1, 12, tzinfo=UTC)
 
 
 def test_stays_the_same_from_release_to_release():

@@ -154,14 +154,6 @@ def test_of_a_job_that_failed_for_good_end_with_that_and_no_wait() -> None:
     assert [step.worker for step in timeline(known) if step.attempt] == ["dock:9", "dock:9"]
 
 
-def test_of_a_job_cancelled_while_it_waited_say_by_whom_and_how_long_it_had_waited() -> None:
-    known = facts(JobStatus.CANCELLED, finished_at=at(7), done=[cancel(7)])
-
-    assert steps_of(known) == [(0, "enqueued"), (0, "waited"), (7, "cancelled")]
-    assert waits(known) == [(7, "turn")]
-    assert timeline(known)[-1].by == "anna"
-
-
 def test_of_a_job_cancelled_while_it_ran_say_by_whom_and_when_it_ended() -> None:
     known = ran(done=[cancel(4)])
 
@@ -286,9 +278,3 @@ def test_say_how_many_runs_are_not_kept_beside_the_twenty_that_are() -> None:
     assert {why for _, why in waits(facts(JobStatus.RUNNING, failed=kept, claims=60, started_at=at(900)))} == {
         "not_known"
     }
-
-
-def test_say_if_older_acts_are_left_out() -> None:
-    known = facts(done=[Done(at(4), "cancel", None), Done(at(5), "retry", None)], more_done=True)
-
-    assert (4, "acts_not_kept") in steps_of(known)

@@ -57,16 +57,6 @@ def test_with_docs_public_0_the_documentation_needs_a_key_too(
     assert shown_one == dict.fromkeys(OPEN, 200)
 
 
-def test_a_route_that_states_nothing_needs_admin(make_app: MakeApp, public: Config, make_key: MakeKey) -> None:
-    app = make_app(public)
-    app.add_url_rule("/secret-plans", "plans", lambda: "plans")
-    (_, read), (_, admin) = make_key(Scope.READ, Scope.ENQUEUE, Scope.OPERATE), make_key(Scope.ADMIN)
-
-    answers = [app.test_client().get("/secret-plans", headers=headers) for headers in ({}, read, admin)]
-
-    assert [answer.status_code for answer in answers] == [401, 403, 200]
-
-
 def test_on_loopback_it_is_open_until_there_was_a_key(
     make_app: MakeApp, config: Config, make_key: MakeKey, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:

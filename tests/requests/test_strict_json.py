@@ -144,14 +144,6 @@ def test_it_gives_the_first_elements_before_it_reads_the_last() -> None:
         next(found)
 
 
-def test_it_takes_an_element_wherever_the_text_is_cut() -> None:
-    for element in (b"-1.5e+10", b"true", b'"\\u00e9\\ud83d\\ude9a"', b'{"a": -1.5e+10}'):
-        for before in range(60):
-            text = b"[" + b" " * before + element + b", " + element + b", 3]" + b" " * 100
-
-            assert list(elements(text, longest=len(element))) == parse(text), (element, before)
-
-
 def test_it_refuses_an_element_that_is_too_long_wherever_it_stands() -> None:
     long = [b'"%s"' % (b"x" * 50), b"[%s]" % b",".join([b"1"] * 40), b"7" * 19 + b" " * 50]
     for element in (*long, b'"%s"' % (b"\\u00e9" * 20)):

@@ -11,9 +11,7 @@ from psycopg2 import errors
 from psycopg2.extensions import connection as Connection
 
 from haulier.postgres.connection import connect
-from haulier.queue.schedules.fire import fire_due
 from tests.conftest import Sql, sql_on
-from tests.queue.schedules.schedules import plant
 from tests.roles import Roles
 from tests.schema.hostile import ENDED_KEY, KEY, OPERATION, WAITING, WORKER, WORLD
 
@@ -124,19 +122,6 @@ def test_lets_no_role_move_a_schedule_as_no_rule_would(sql, web, worker):
             sql_on(conn)(f"UPDATE haulier.schedule SET {column} = {value}")
 
     assert sql("SELECT * FROM haulier.schedule ORDER BY name") == before
-
-
-def test_lets_a_worker_decide_what_is_due(sql, worker):
-    sql("DELETE FROM haulier.job; DELETE FROM haulier.schedule")
-    plant(sql, "often", seconds_ago=3)
-    plant(sql, "waits", seconds_ago=3, overlap="queue_one")
-    plant(sql, "daily", seconds_ago=3, cron="@daily")
-
-    done = fire_due(worker, retention_days=30)
-
-    assert (done.decided, done.failed) == (3, {})
-    assert sql("SELECT count(*) > 0 FROM haulier.job WHERE schedule = 'often'") == [(True,)]
-    assert sql("SELECT count(*) FROM haulier.job WHERE schedule = 'waits'") == [(1,)]
 
 
 # --- Sessions

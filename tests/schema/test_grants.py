@@ -15,8 +15,6 @@ import pytest
 from psycopg2.errors import RaiseException
 from psycopg2.extensions import connection as Connection
 
-from app.api import build
-from haulier.config import Config
 from haulier.domain.api_key import Scope
 from haulier.domain.job import NewJob
 from haulier.postgres.connection import connect
@@ -39,52 +37,6 @@ def path_of(answer: Any) -> str:
     return str(answer.headers["Location"])
 
 
-def test_every_call_works_under_the_role_of_the_api(client, roles):
-    plain = client.post("/jobs", json=EMAIL)
-    keyed = [client.post("/jobs", json=EMAIL, headers={"Idempotency-Key": "k"}).status_code for _ in range(2)]
-    batch = client.post("/jobs/batch", json=[EMAIL, {**EMAIL, "idempotency_key": "k2"}])
-    again = client.post("/jobs/batch?atomic=false", json=[{**EMAIL, "idempotency_key": "k2"}, {}])
-    with closing(connect(roles.owner)) as conn:
-        worker = claims.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
-        ask(
-            conn,
-            "UPDATE haulier.job SET status = 'running', worker_id = %s, claim = gen_random_uuid(), started_at = now()"
-            " WHERE id = %s",
-            str(worker),
-            plain.json["id"],
-        )
-    asked = client.post(f"{path_of(plain)}/cancel")
-    other = client.post("/jobs", json=EMAIL)
-    cancelled = client.post(f"{path_of(other)}/cancel")
-    retried = client.post(f"{path_of(other)}/retry")
-    reads = [client.get(path) for path in (path_of(plain), "/jobs?limit=2", "/kinds", "/health", "/metrics", "/docs")]
-
-    assert plain.status_code == 201
-    assert keyed == [201, 200]
-    assert (batch.status_code, batch.json["created"]) == (201, 2)
-    assert [item["status"] for item in again.json["items"]] == [200, 422]
-    assert [asked.status_code, cancelled.status_code, retried.status_code] == [202, 200, 200]
-    assert [answer.status_code for answer in reads] == [200] * 6
-    assert "haulier_workers 1.0" in reads[4].text
-    assert client.get(f"/jobs?cursor={reads[1].headers['Next-Cursor']}").status_code == 200
-
-
-def test_the_bound_on_queues_works_under_the_role_of_the_api(roles):
-    app = build(Config(database_url=roles.web, queues_per_key=1))
-    client = app.test_client()
-
-    answers = [client.post("/jobs", json={**EMAIL, "queue": name}).status_code for name in ("a", "b", "a", "default")]
-    with closing(connect(roles.owner)) as conn:
-        ask(conn, "UPDATE haulier.queue SET used_at = now() - interval '20 minutes'")
-        app.extensions["haulier_enqueuing"].queue_names._known.clear()
-        again = client.post("/jobs/batch", json=[{**EMAIL, "queue": "a"}]).status_code
-        used = ask(conn, "SELECT name FROM haulier.queue WHERE used_at > now() - interval '1 minute'")
-    app.extensions["haulier"].database.close()
-
-    assert answers == [201, 422, 201, 201]
-    assert (again, used) == (201, [("a",)])
-
-
 def test_keys_and_their_rates_work_under_the_role_of_the_api(client, roles):
     with closing(connect(roles.owner)) as conn:
         _, token = api_keys.create(conn, NewKey("test", frozenset([Scope.ENQUEUE]), rate_limit=2), actor="cli")
@@ -96,26 +48,6 @@ def test_keys_and_their_rates_work_under_the_role_of_the_api(client, roles):
     assert answers[:2] == [201, 201]
     assert answers[-1] == 429
     assert client.post("/jobs", json=EMAIL).status_code == 401
-
-
-def test_keys_are_made_under_the_role_of_the_api_only_if_it_may(client, roles, super_conn):
-    key = {"name": "shop", "scopes": ["admin"]}
-
-    refused = [
-        client.post("/keys", json=key),
-        *(client.post(f"/keys/{'x' * 12}/{act}") for act in ("rotate", "revoke")),
-    ]
-    apply_grants(super_conn, roles.names["web"], roles.names["worker"], web_makes_keys="yes")
-    made = client.post("/keys", json=key)
-    shown = {"Authorization": f"Bearer {made.json['key']}"}
-    listed = client.get("/keys", headers=shown)
-    revoked = client.post(f"/keys/{made.json['id']}/revoke", headers=shown)
-
-    assert [(answer.status_code, answer.json["error"]) for answer in refused] == [(403, "forbidden")] * 3
-    for answer, command in zip(refused, ("create", f"rotate {'x' * 12}", f"revoke {'x' * 12}"), strict=True):
-        assert f"python -m haulier keys {command}" in answer.json["message"]
-    assert [each.status_code for each in (made, listed, revoked)] == [201, 200, 200]
-    assert ask(super_conn, "SELECT action FROM haulier.audit ORDER BY id") == [("create_key",), ("revoke_key",)]
 
 
 KIND = """

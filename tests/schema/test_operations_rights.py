@@ -35,22 +35,6 @@ def status_of(conn: Connection, job_id: UUID) -> JobStatus:
     return search.get(conn, job_id).status
 
 
-def test_the_api_does_all_of_it_under_its_role(client, roles):
-    with closing(connect(roles.owner)) as conn:
-        job = cancelled(conn, "mail")
-    body = {"action": "retry", "filter": {"all": True}}
-
-    preview = client.post("/operations", json={**body, "dry_run": True})
-    started = client.post("/operations", json={**body, "as_of": preview.json["as_of"], "starts_in_seconds": 0}).json
-    path = f"/operations/{started['id']}"
-    answers = [client.post(f"{path}/{verb}").json for verb in ("cancel", "resume", "advance")]
-
-    assert preview.json["matched"] == 1
-    assert [answer["status"] for answer in answers] == ["cancelled", "waiting", "done"]
-    assert client.get(f"/jobs/{job}").json["status"] == "queued"
-    assert client.get("/operations").json == [answers[-1]]
-
-
 def test_a_worker_works_it_off_under_its_role_and_forgets_it_when_it_is_old(roles):
     with closing(connect(roles.owner)) as owner, closing(connect(roles.worker)) as worker:
         job = cancelled(owner, "mail")

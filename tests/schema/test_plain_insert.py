@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from contextlib import closing
-from uuid import uuid4
 
 import pytest
 
-from haulier.domain.claim import Fence, Settlement
 from haulier.domain.job import JobStatus
-from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
-from haulier.queue import claims, search
+from haulier.queue import search
 from haulier.queue.claims.wakeups import Knock, knocks, listen
-from tests import queueing
 from tests.conftest import sql_on
 from tests.schema.permitted import COLUMN_GRANT, INSERT, TABLE_GRANT
 
@@ -69,16 +65,6 @@ def test_a_plain_insert_needs_only_usage_and_insert(make_role, conn):
         *[("bulk", ("vip", "nightly"))] * 2,
         *[("default", ())] * 2,
     ]
-
-
-def test_a_plain_insert_runs_like_any_other_job(application, conn):
-    sql_on(application)(INSERT)
-    worker = claims.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
-
-    [job] = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
-    settled = claims.settle(conn, [Settlement(Fence.of(job), Outcome.complete())])
-
-    assert settled == {job.id: JobStatus.SUCCEEDED}
 
 
 @pytest.mark.parametrize("path", ["trap", "trap, pg_catalog", "pg_temp, trap, haulier, pg_catalog"])

@@ -10,13 +10,10 @@ import pytest
 from psycopg2 import errors
 from psycopg2.extensions import parse_dsn
 
-from haulier.domain.api_key import Scope
 from haulier.domain.errors import DatabaseUnavailable
 from haulier.domain.job import NewJob
 from haulier.postgres.connection import connect
 from haulier.queue import jobs
-from haulier.queue.access import api_keys
-from haulier.queue.access.api_keys import NewKey
 from haulier.queue.jobs.change import Changes
 from haulier.queue.upkeep.partitions import drop_expired
 from tests import queueing
@@ -202,30 +199,6 @@ def test_a_worker_gives_up_at_once_while_a_transaction_reads_the_history(archive
 
 
 # --- What operators do
-
-
-def test_the_role_of_the_api_acts_on_jobs_and_each_act_is_on_record(roles, super_conn):
-    ann = api_keys.create(super_conn, NewKey("Ann", frozenset([Scope.OPERATE])), actor="cli")[0].id
-
-    with closing(connect(roles.web)) as conn:
-        [receipt] = queueing.enqueue(conn, [NewJob("mail", {})])
-        job = receipt.job.id
-        jobs.change(conn, job, Changes.of(queue="bulk"), actor=ann)
-        jobs.cancel(conn, job, actor=ann)
-        jobs.retry(conn, job, actor="env")
-        copy = jobs.copy(conn, job)
-        jobs.cancel(conn, copy.id)
-        jobs.delete(conn, copy.id)
-
-    assert ask(super_conn, "SELECT actor, action, job_id::text FROM haulier.audit ORDER BY id") == [
-        ("cli", "create_key", None),
-        (ann, "change", str(job)),
-        (ann, "cancel", str(job)),
-        ("env", "retry", str(job)),
-        (None, "copy", str(job)),
-        (None, "cancel", str(copy.id)),
-        (None, "delete", str(copy.id)),
-    ]
 
 
 def test_the_role_of_the_api_does_nothing_to_a_job_that_it_cannot_record(roles, super_conn):

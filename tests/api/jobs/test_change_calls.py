@@ -150,17 +150,6 @@ def test_refuses_too_long_a_payload_and_a_body_of_another_type(client: FlaskClie
     assert [answer.status_code for answer in answers] == [413, 415, 415, 415, 400]
 
 
-def test_a_job_that_runs_or_has_ended_is_409(client: FlaskClient, end: End) -> None:
-    for outcome in (None, Outcome.complete(), Outcome.fail_for_good("no")):
-        job = client.post("/jobs", json=EMAIL).headers["Location"]
-        end(outcome)
-
-        answers = [client.patch(job, json={"priority": 1}), client.patch(job, json={"payload": EMAIL["payload"]})]
-
-        assert [(answer.status_code, answer.json["error"]) for answer in answers] == [(409, "conflict")] * 2
-        assert "cannot change job " in answers[0].json["message"]
-
-
 def test_retries_with_changes_and_the_record_keeps_the_original(client: FlaskClient, job: str, end: End) -> None:
     end(Outcome.fail_for_good("no"))
     payload = {**EMAIL["payload"], "subject": "Ho"}

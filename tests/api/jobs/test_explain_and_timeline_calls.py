@@ -44,18 +44,6 @@ def test_gives_each_reason_with_its_code_its_sentence_and_where_to_look(client: 
     }  # fmt: skip
 
 
-def test_says_which_worker_runs_a_job(client: FlaskClient, conn: Connection) -> None:
-    path, worker = client.post("/jobs", json={**EMAIL, "timeout_seconds": 60}).headers["Location"], register(conn)
-    queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
-
-    running, job = client.get(f"{path}/explain").json, client.get(path).json
-
-    run = running["run"]
-    assert (running["status"], running["reasons"], run["worker"]) == ("running", [], "dock:7")
-    assert (run["worker_id"], run["since"]) == (str(worker), job["started_at"])
-    assert run["since"] < run["lease_ends"] < run["deadline"]
-
-
 def test_counts_only_the_jobs_of_the_keys_queues(closed: FlaskClient, make_key: MakeKey, conn: Connection) -> None:
     (_, anyone), (_, limited) = make_key(), make_key(Scope.READ, queues=["mail"])
     register(conn)

@@ -264,28 +264,6 @@ def test_a_key_of_some_queues_sees_only_their_schedules(closed: FlaskClient, mak
     assert closed.get("/schedules/other/ticks", headers=limited).status_code == 404
 
 
-def test_says_why_it_does_not_fire(client: FlaskClient, sql: Sql) -> None:
-    plant(sql, seconds_ago=3)
-
-    [reason] = client.get(f"{PATH}/explain").json["reasons"]
-
-    assert (reason["code"], reason["until"], reason["link"]) == ("no_worker", None, "/workers")
-    assert reason["since"].endswith("Z")
-
-
-def test_a_jobs_timeline_says_its_tick_and_how_late_it_was(client: FlaskClient, conn: Connection, sql: Sql) -> None:
-    plant(sql, seconds_ago=30, every_seconds=20)
-    fire(conn)
-    [job] = client.get("/jobs").json
-    by_hand = client.post("/schedules/nightly/run").json["job_id"]
-
-    first, hand = (client.get(f"/jobs/{job_id}/timeline").json["steps"][0] for job_id in (job["id"], by_hand))
-
-    assert (first["what"], first["schedule"], first["scheduled_for"]) == ("enqueued", "nightly", job["scheduled_for"])
-    assert 10 <= first["late_seconds"] < 20
-    assert (hand["schedule"], hand["late_seconds"]) == ("nightly", 0)
-
-
 def refuse_once(conn: Connection, sql: Sql, **columns: Any) -> None:
     """Let a schedule be due, and the database refuse its job."""
     plant(sql, seconds_ago=20, every_seconds=20, **{**REFUSED_JOB, **columns})

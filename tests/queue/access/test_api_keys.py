@@ -11,13 +11,13 @@ from uuid import UUID
 import pytest
 
 from haulier.domain.act import Act
-from haulier.domain.api_key import ID_PATTERN, TOKEN, Scope, hash_of, id_in, id_of
+from haulier.domain.api_key import ID_PATTERN, TOKEN, Scope, hash_of, id_of
 from haulier.domain.errors import KeyExists, KeyNotFound, KeyRotated
 from haulier.postgres.values import array
 from haulier.queue.access import api_keys, audit_log, sessions
 from haulier.queue.access.api_keys import NewKey
 from haulier.queue.access.audit_log import LOOK_ROWS, ActionFilter, find_actions
-from haulier.queue.upkeep.purge import purge_audit, purge_sessions
+from haulier.queue.upkeep.purge import purge_audit
 from tests.conftest import Sql
 from tests.queue.plans import buffers, explain
 
@@ -64,32 +64,11 @@ def test_a_key_is_opened_only_by_its_token_compared_in_constant_time(make, monke
     assert len(compared) == 5
 
 
-def test_what_has_not_the_form_of_a_token_names_no_key():
-    texts = ["", "hlr__", "hlr_abcdefghijkl_", "HLR_abcdefghijkl_" + "x" * 43, "hlr_abcdefghijkl_" + "x" * 44]
-
-    assert [text for text in texts if id_in(text)] == []
-
-
-def test_finds_no_key_that_has_expired_or_is_revoked_or_was_never_made(make, conn):
-    (expired, _), (revoked, _) = make(lifetime=-DAY), make()
-    api_keys.revoke(conn, revoked.id, actor="cli")
-
-    assert [api_keys.find(conn, key_id) for key_id in (expired.id, revoked.id, "nobody")] == [None] * 3
-
-
 def test_says_for_how_long_a_key_is_good(make, conn):
     lasting, short = (api_keys.find(conn, make(lifetime=lifetime)[0].id) for lifetime in (None, timedelta(minutes=1)))
 
     assert lasting.seconds is None
     assert 50 < short.seconds <= 60
-
-
-def test_knows_whether_there_was_ever_a_key(make, conn):
-    before = api_keys.any_exist(conn)
-    key, _ = make()
-    api_keys.revoke(conn, key.id, actor="cli")
-
-    assert (before, api_keys.any_exist(conn)) == (False, True)
 
 
 def test_two_tokens_are_good_after_a_rotation_and_never_three(make, conn):
@@ -276,16 +255,6 @@ def test_leaves_no_entry_of_what_had_ended_before(conn, sql):
 
     assert sql("SELECT action FROM haulier.audit") == [("sign_in",)]
     assert sql("SELECT count(*) FROM haulier.session") == [(0,)]
-
-
-def test_is_forgotten_by_housekeeping_once_it_has_expired(conn, sql):
-    make_keys(sql, "a")
-    for _ in range(3):
-        sessions.open_session(conn, key_id="a", key_hash=b"x" * 32, idle_seconds=60)
-    sql("UPDATE haulier.session SET expires_at = now() WHERE hash IN (SELECT hash FROM haulier.session LIMIT 2)")
-
-    assert purge_sessions(conn) == 2
-    assert sql("SELECT count(*) FROM haulier.session") == [(1,)]
 
 
 # --- The record

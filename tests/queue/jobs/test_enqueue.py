@@ -15,7 +15,6 @@ from haulier.domain.errors import RowRefused
 from haulier.domain.job import NewJob
 from haulier.domain.operation import OperationAction
 from haulier.domain.outcome import Outcome
-from haulier.postgres.statements import transaction
 from haulier.queue import jobs, search
 from haulier.queue import jobs as job_acts
 from haulier.queue.jobs.draft import Receipt, Stored
@@ -132,18 +131,6 @@ def test_stores_no_job_if_the_callers_own_transaction_rolls_back(open_conn, sql)
     assert receipt.receipt is Receipt.CREATED
     assert sql("SELECT count(*) FROM haulier.job") == [(0,)]
     assert sql("SELECT count(*) FROM haulier.idempotency") == [(0,)]
-
-
-def test_is_part_of_a_transaction_of_ours(conn, sql):
-    def fail_after_it() -> None:
-        with transaction(conn):
-            queueing.enqueue(conn, [MAIL])
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        fail_after_it()
-
-    assert sql("SELECT count(*) FROM haulier.job") == [(0,)]
 
 
 class Counting(psycopg2.extensions.cursor):

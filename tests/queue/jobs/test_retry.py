@@ -61,20 +61,6 @@ def test_loses_no_job_that_a_trigger_drops_on_its_way(enqueue, conn, sql, act):
     assert search.get(conn, job.id) == before
 
 
-def test_asks_a_running_job_to_stop_and_changes_nothing_when_repeated(running, conn):
-    job = running()
-
-    first = jobs.cancel(conn, job.id)
-    requested = search.get(conn, job.id)
-    again = jobs.cancel(conn, job.id)
-
-    assert (first, again) == (False, False)
-    assert (requested.status, requested.cancel_requested) == (JobStatus.RUNNING, True)
-    assert requested.worker_id == job.worker_id
-    assert requested.updated_at > job.updated_at
-    assert search.get(conn, job.id) == requested
-
-
 def test_lets_the_worker_know_what_to_stop(running, conn, worker):
     stopping, going_on = running(), running()
 

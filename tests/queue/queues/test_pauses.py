@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -29,21 +29,6 @@ PAUSES = "SELECT queue, until FROM haulier.pause ORDER BY queue"
 def now(sql):
     [[now]] = sql("SELECT now()")
     return now
-
-
-def test_is_recorded_with_its_end_and_so_is_the_resume(conn, sql, now):
-    until = now + HOUR
-    pause(conn, "bulk", actor="abc")
-    pause(conn, "bulk", until=until, actor="env")
-    resume(conn, "bulk", actor="abc")
-
-    [first, second, third] = sql(RECORD)
-
-    assert first == ("abc", "pause", "bulk", {"until": None})
-    assert second[:3] == ("env", "pause", "bulk")
-    assert datetime.fromisoformat(second[3]["until"]) == until
-    assert third == ("abc", "resume", "bulk", None)
-    assert sql(PAUSES) == []
 
 
 def test_what_changes_nothing_is_not_recorded(conn, sql, now):

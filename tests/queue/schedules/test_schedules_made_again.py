@@ -67,26 +67,6 @@ def test_fires_what_is_made_again_at_times_that_were_decided_before(conn, sql, a
     assert sql("SELECT count(*) FROM haulier.job") == [(242,)]
 
 
-def test_lists_the_ticks_of_a_deleted_schedule_behind_those_of_the_new_one(conn, at):
-    at("01 12:00:00")
-    make(conn)
-    at("01 15:00:01")
-    fire(conn)
-    schedules.delete_schedule(conn, "nightly")
-    at("01 13:00:00")
-    make(conn)
-    at("01 16:00:01")
-    fire(conn)
-
-    seen, before = [], None
-    for _ in range(6):
-        [tick], has_more = schedules.list_ticks(conn, "nightly", before=before, limit=1)
-        seen.append(tick.scheduled_at.hour)
-        before = (tick.scheduled_at, tick.schedule_id)
-
-    assert (seen, has_more) == ([16, 15, 14, 15, 14, 13], False)
-
-
 def test_runs_by_hand_what_is_made_again_at_an_instant_at_which_it_ran_before(conn, sql, at):
     at("01 12:00:00")
     jobs = []

@@ -135,24 +135,6 @@ def test_refuses_a_caller_without_a_key(site: Flask, world: World, sql) -> None:
     assert {place.partition("?")[0] for place in led} == {"/ui/sign-in"}
 
 
-def test_refuses_a_key_without_the_scope(site: Flask, enter: Enter, sql) -> None:
-    calls = [call for call in calls_of(site) if call.scopes]
-    scopes = [Scope.ENQUEUE, Scope.READ, Scope.OPERATE]
-    callers = {lacking: enter(*(each for each in scopes if each is not lacking)) for lacking in Scope}
-
-    with unchanged(sql):
-        found = {
-            (call.method, call.rule, lacking, callers[lacking].make(call).status_code)
-            for call in calls
-            # The first page leads whoever may not see it to one that they may.
-            for lacking in call.scopes
-            if call.rule != "/ui"
-        }
-
-    assert {each for each in found if each[3] != 403} == set()
-    assert {lacking for _, _, lacking, _ in found} == set(Scope)
-
-
 def test_refuses_a_key_of_some_queues_what_is_about_every_queue(site: Flask, enter: Enter, sql) -> None:
     calls = [call for call in calls_of(site) if call.route.every_queue]
     limited = enter(Scope.ADMIN, queues=["mail"])

@@ -283,12 +283,3 @@ def test_shows_each_worker_and_those_that_are_gone(browser: Browser, conn: Conne
     browser.page(f"{WORKERS}/{uuid4()}", 404)
     of_one = browser.page(f"{WORKERS}/{holds}").text
     assert (str(job) in of_one, "Known only to other workers: resize_image" in of_one) == (True, True)
-
-
-def test_quiets_and_wakes_a_worker(browser: Browser, conn: Connection, sql) -> None:
-    worker = register(conn)
-
-    for place in (WORKERS, f"{WORKERS}/{worker}"):
-        for act, is_quiet in (("quiet", True), ("wake", False)):
-            done = browser.send(browser.page(place), f"{WORKERS}/{worker}/{act}")
-            assert (done.headers["Location"], sql("SELECT quiet FROM haulier.worker")) == (place, [(is_quiet,)])

@@ -159,25 +159,6 @@ def test_shows_the_next_jobs_of_a_queue_first(browser: Browser, conn: Connection
     assert page.all("a", rel="next") == []
 
 
-def test_shows_the_jobs_that_run_longest_first(browser: Browser, conn: Connection, sql) -> None:
-    jobs, workers = [], []
-    for queue, minutes in (("mail", 2), ("other", 9), ("mail", 5)):
-        jobs.append(str(enqueue(conn, queue=queue)))
-        workers.append(claim(conn, queue)[0])
-        ago = "UPDATE haulier.job SET started_at = now() - make_interval(mins => %s) WHERE id = %s"
-        sql(ago, minutes, jobs[-1])
-
-    page = browser.page(tabs(browser.page(f"{LIST}?status=running"))["Longest first"])
-
-    assert ids(page) == [jobs[1], jobs[2], jobs[0]]
-    check_each(
-        lambda query: ids(browser.page(f"{LIST}?status=running&sort=started&{query}")),
-        ("queue=mail", [jobs[2], jobs[0]]),
-        ("kind=none", []),
-        (f"worker={workers[1]}", [jobs[1]]),
-    )
-
-
 def test_says_how_many_live_jobs_have_each_status(browser: Browser, signed_in: SignedIn, conn: Connection) -> None:
     in_all_states(conn)
     own = signed_in(Scope.READ, queues=["running"])

@@ -217,22 +217,3 @@ def test_lets_nobody_proceed_with_a_deletion_but_admins(
     assert [each.status_code for each in answers] == [403, 403, 403, 303, 403]
     assert "Delete" not in operator.page(f"{NEW}?status=succeeded").all("fieldset")[0].text
     assert sql("SELECT status FROM haulier.operation") == [("cancelled",)]
-
-
-def test_keeps_a_key_of_one_queue_to_that(
-    browser: Browser, signed_in: SignedIn, conn: Connection, job: UUID, sql
-) -> None:
-    other = enqueue(conn, queue="salmon")
-    hidden = started(browser, "cancel", [("queue", "salmon")])
-    sql("UPDATE haulier.operation SET status = 'cancelled', finished_at = now()")
-    own, held = signed_in(Scope.READ, Scope.OPERATE, queues=["mail"]), [("kind", "send_email")]
-
-    page = previewed(own, "cancel", held)
-    moved = own.send(previewed(own, "change", held), LIST, to_queue="salmon")
-    own.send(page, LIST)
-    worked_off(conn, sql)
-
-    assert ("1 job" in page.text, "salmon" in page.text, moved.status_code) == (True, False, 403)
-    assert dict(sql("SELECT id::text, status FROM haulier.jobs")) == {str(job): "cancelled", str(other): "queued"}
-    assert [own.get(f"{LIST}/{each}").status_code for each in (hidden, uuid4())] == [404, 404]
-    assert "salmon" not in own.page(LIST).text

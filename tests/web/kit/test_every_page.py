@@ -25,19 +25,9 @@ from tests.conftest import eventually
 from tests.http.callers import MakeKey
 from tests.queue.schedules.schedules import plant
 from tests.web.browsing import Browser, MakeSite, SignedIn, form, new_key, read
-from tests.web.forms import PAGES
 from tests.web.jobs import claim, counted, enqueue, fail
 from tests.web.overview import headlines
 from tests.web.world import locked
-
-
-def test_is_well_formed_while_there_is_nothing_yet(browser: Browser) -> None:
-    plain = [page.path for page in PAGES.values() if "{" not in page.path and page.path != "/ui/audit.csv"]
-
-    for path in (*plain, "/ui?span=7d", "/ui?span=nonsense"):
-        browser.page(path)
-
-    assert len(plain) > 15
 
 
 def test_shows_the_rest_of_a_page_if_a_part_is_locked(browser: Browser, conn: Connection, sql) -> None:

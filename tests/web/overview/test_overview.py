@@ -139,20 +139,6 @@ def test_says_how_long_the_longest_has_run_of_the_queues_that_one_sees(
 MAIL = "/ui/queues/mail"
 
 
-def test_draws_the_span_that_the_url_names(browser: Browser, conn: Connection) -> None:
-    enqueue(conn, queue="mail")
-    counted(conn)
-
-    def drawn(query: str) -> set[tuple[str, str]]:
-        pages = [browser.page(f"{path}{query}") for path in (MAIL, "/ui/kinds/send_email")]
-        tabs = [each for page in pages for each in page.one("nav", class_="tabs").all("a")]
-        spans = [each.text for each in tabs if "aria-current" in each.attrs]
-        return set(zip(spans, [re.findall(r"jobs per (\d+) min", page.text)[0] for page in pages], strict=True))
-
-    hour = {("1 hour", "1")}
-    check_each(drawn, ("", hour), ("?span=24h", {("24 hours", "15")}), ("?span=nonsense", hour))
-
-
 def test_pauses_a_queue_for_a_while_or_until_a_time_and_resumes_it(
     browser: Browser, signed_in: SignedIn, conn: Connection, sql
 ) -> None:
@@ -334,26 +320,6 @@ def table_of(page: Element) -> Element:
 def where(page: Element) -> dict[str, list[str]]:
     rows = {each.all("th")[0].text: each for each in table_of(page).all("tr")[1:]}
     return {name: list(row.cells().values()) for name, row in rows.items()}
-
-
-def test_mutes_and_unmutes_a_group(browser: Browser, conn: Connection, sql) -> None:
-    group = fail(conn, "Timeout: x", times=12)
-    path = f"{LIST}/{group}"
-    assert "New error in" in browser.page("/ui").text
-
-    muted = browser.send(browser.page(path), f"{path}/mute", **{"for": "24h"})
-    quiet, page = browser.page("/ui"), browser.page(path)
-
-    assert (muted.status_code, muted.headers["Location"]) == (303, path)
-    assert "New error in" not in quiet.text
-    assert "muted until" in page.text
-    assert list(browser.page(f"{LIST}?muted=yes").rows()) == [group]
-    assert sql("SELECT muted_until - now() BETWEEN '23:59:00' AND '24:00:00' FROM haulier.error_group") == [(True,)]
-    browser.send(page, f"{path}/unmute")
-    # For no time that the form does not have.
-    browser.send(browser.page(path), f"{path}/mute", **{"for": "9999d"})
-    assert "Not muted" in browser.page(path).text
-    assert sql("SELECT muted_until FROM haulier.error_group") == [(None,)]
 
 
 def test_shows_a_key_of_one_queue_only_what_failed_there(

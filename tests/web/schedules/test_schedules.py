@@ -14,8 +14,7 @@ from app.web.words.schedule_words import words_of
 from haulier.domain.api_key import Scope
 from haulier.domain.outcome import Outcome
 from haulier.queue import jobs
-from haulier.queue.schedules.fire import fire_due
-from tests.queue.schedules.schedules import REFUSED, plant, refused
+from tests.queue.schedules.schedules import plant
 from tests.web.browsing import Browser, Element, SignedIn, check_each
 from tests.web.jobs import EMAIL, claim, end
 
@@ -201,21 +200,6 @@ def test_names_no_job_that_the_key_may_not_see(signed_in: SignedIn, fire: Fire, 
     for path in (LIST, f"{LIST}/mail"):
         page = browser.page(path)
         assert (page.all("a", href=f"/ui/jobs/{job}"), "job no longer kept" in page.text) == ([], True)
-
-
-def test_says_why_the_database_refuses_the_job_until_it_is_run_by_hand(browser: Browser, conn: Connection, sql) -> None:
-    plant(sql, seconds_ago=20, every_seconds=20, **REFUSED)
-    with refused(sql):
-        fire_due(conn, retention_days=30, apart=1)
-    page, listed = browser.page(PATH), browser.page(LIST)
-
-    browser.send(page, f"{PATH}/run")
-
-    assert "It cannot fire: no such customer" in page.text
-    assert "Refused 1 time." in page.text
-    assert "Refused" in listed.text
-    assert "no such customer" not in browser.page(PATH).text
-    assert "Refused" not in browser.page(LIST).text
 
 
 # Many at once
