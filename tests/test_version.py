@@ -99,18 +99,6 @@ def test_believes_the_build_and_not_the_repository_around_it(repository):
     assert (in_a_shop[:10], unpacked, version_of(repository.folder)) == ("1.0.0.dev1", "2.0", "2.1")
 
 
-def test_reads_work_trees_and_repositories_of_another_user(repository, tmp_path, monkeypatch):
-    repository.commit()
-    expected = version_of(repository.folder)
-    repository.git("worktree", "add", "--quiet", str(tmp_path / "tree"))
-    # With this, git takes every repository for another user's.
-    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
-    # As in a hook of another repository.
-    monkeypatch.setenv("GIT_DIR", str(tmp_path / "nowhere"))
-
-    assert [version_of(repository.folder), version_of(tmp_path / "tree")] == [expected] * 2
-
-
 def test_says_unknown_if_git_is_broken_or_missing(repository, tmp_path, monkeypatch):
     without_commits = version_of(repository.folder)
     repository.commit()

@@ -12,7 +12,6 @@ from tests.architecture.reading import (
     QUEUE,
     ROOT,
     TESTS_AND_LAB,
-    circles,
     module_of,
     named,
     named_of,
@@ -81,21 +80,8 @@ def test_the_lab_imports_no_tests_and_its_parts_not_each_other():
     assert offenders(LAB, lambda name: named_of(name, SHUT_TO_LAB[part_of(name)])) == {}
 
 
-def test_the_lab_takes_nothing_private_of_the_product():
-    def private(name: str) -> set[str]:
-        return {each for each in named_of(name, {"haulier", "app"}) if re.search(r"\._(?!_)", each)}
-
-    assert offenders(LAB, private) == {}
-
-
 def test_the_product_imports_neither_the_lab_nor_the_tests():
     assert offenders(NAMES, lambda name: named_of(name, {"lab", "tests"})) == {}
-
-
-def test_no_modules_of_the_lab_import_each_other_in_a_circle():
-    modules = {module_of(name).removesuffix(".__init__"): name for name in LAB}
-
-    assert circles({module: (named(name) & modules.keys()) - {module} for module, name in modules.items()}) == {}
 
 
 def test_the_tests_above_see_every_part_of_the_lab_and_real_imports():

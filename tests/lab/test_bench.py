@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from lab.bench import load, report, results, tables
+from lab.bench import load, results, tables
 from lab.bench.abuse import CALLS, Abuser
 from lab.bench.contenders.haulier import Haulier
-from lab.bench.harness import Bench, Entry, run, summarize
-from lab.bench.measures import ALL, bytes, dashboard, reads
+from lab.bench.harness import Bench, Entry, run
+from lab.bench.measures import ALL, dashboard, reads
 from lab.bench.measures.busy_caller import BUSY
 from lab.bench.measures.post import BODY, bare
-from lab.bench.results import Repetitions, Result, Row, Spread
-from lab.bench.summary import LINES, summary
+from lab.bench.results import Repetitions, Row, Spread
 from lab.bench.targets import at_least, at_most, figure_of
 from lab.servers import ask, connect
-from lab.waiting import until
 from tests.http.callers import SECRET
 from tests.often import often
 from tests.web import gunicorn
@@ -60,14 +56,6 @@ def taken(**rates: list[float]) -> Repetitions:
 # Figures --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_spread_is_the_median_with_the_least_and_the_greatest():
-    measured = Repetitions({"ours": [{"rate": 30.0}, {"rate": 10.0, "ratio": None}, {"rate": 20.0, "ratio": 0.5}]})
-
-    assert measured.spreads("ours") == {"rate": Spread(20.0, 10.0, 30.0, 3), "ratio": Spread(0.5, 0.5, 0.5, 1)}
-    assert tables.spread_text(measured.spread("ours", "rate")) == "20 (10–30)"
-    assert measured.spread("ours", "another figure") is measured.spread("unknown", "rate") is None
-
-
 def test_a_ratio_is_taken_between_repetitions_of_the_same_number():
     # The machine was ten times as slow in the second repetition, for both.
     measured = taken(ours=[100.0, 8.0, 90.0], theirs=[100.0, 10.0, 100.0])
@@ -90,41 +78,6 @@ def test_a_target_is_met_or_missed_by_its_median():
         "- slow ≤ 5: 9.00 (1.00–9.00), **missed**",
         "- unknown ≥ 1: not measured",
     ]
-
-
-def test_the_summary_shows_the_ratio_of_a_target_or_of_the_medians():
-    [by_target] = [line for line in LINES if line.label == "drain, jobs/s"]
-    rates = {"haulier-2": 3000.0, "graphile-worker": 4000.0, "raw": 6000.0}
-    rows = [Row(name, name, figures={by_target.figure: Spread.of([rate])}) for name, rate in rates.items()]
-    result = Result("drain", "", "2030-01-01", None, "", {}, {}, {}, rows, {by_target.target: Spread(0.7, 0.6, 0.8, 3)})
-    others = {line.measure: replace(result, rows=[], targets={}) for line in LINES}
-
-    lines = summary({**others, "drain": result}).splitlines()[2:]
-
-    assert lines[0] == "| drain, jobs/s | 3,000 | graphile-worker | 4,000 | 0.70 |"
-    assert "| drain | 3,000 | the same SQL by pgbench | 6,000 | 0.50 |" in lines
-    assert "| enqueue by SQL | – | COPY | – | – |" in lines
-    assert len(lines) <= 12
-
-
-def test_a_dashboard_page_without_figures_misses_its_target():
-    figures = {"p50_ms": 20.0, "p95_ms": 140.0, "kilobytes": 80.0, "plain_kilobytes": 50.0}
-    rows = {
-        "ui.overview.show": [figures],
-        "ui.jobs.show": [{**figures, "p95_ms": 151.0}],
-        dashboard.SLOWER[0]: [{**figures, "p50_ms": 31.0}],
-        "ui.kinds.one": [],
-    }
-    result = Result("dashboard", "", "2030-01-01", None, "", {}, {}, {}, [Row(name, name) for name in rows])
-    summarize(dashboard, Repetitions(rows), result)
-
-    text = report.section(dashboard, result)
-
-    lines = {line.partition(" ≤ ")[0]: line.split(" ")[-1] for line in text.splitlines() if " ≤ " in line}
-    assert lines["- pages without figures"] == "**missed**"
-    assert lines["- p95 ms of the slowest page"] == "**missed**"
-    assert lines["- p50 ms of the slowest page without a filter"] == "met"
-    assert lines["- p95 ms of a poll with news"] == "measured"
 
 
 # The harness ----------------------------------------------------------------------------------------------------------
@@ -226,31 +179,3 @@ def test_each_move_of_a_busy_caller_reaches_what_it_is_about(database: str, even
     # Before the failures of the address are used up.
     assert [move for move, status in expected.items() if (move, status) not in answers[move]] == []
     assert {status for each in answers.values() for _, status in each} <= {200, 403, 429}
-
-
-def test_kills_a_process_that_has_had_more_memory_than_its_limit():
-    limit = bytes.Limit(60)
-    program = "import sys; held = b'x' * 100_000_000; print('held', flush=True); sys.stdin.read()"
-    with (
-        subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process,
-        limit.on(process.pid),
-    ):
-        until(lambda: process.poll() is not None, within=20, what="it is killed")
-
-    assert process.returncode == -9
-    assert limit.kills == 1
-    assert limit.most > 60
-
-
-def test_large_jobs_have_the_size_that_their_mix_says(bench):
-    with Haulier().home(bench.server) as url, closing(connect(url)) as conn:
-        for _, mix in bytes.MIXES.values():
-            mix.fill(url, 2)
-
-        sizes = ask(conn, "SELECT array_agg(DISTINCT length(replace(payload::text, ', ', ','))) FROM haulier.job")
-        errors = ask(conn, "SELECT array_agg(DISTINCT jsonb_array_length(errors)) FROM haulier.job")
-        stored = ask(conn, "SELECT max(pg_column_size(payload)) FROM haulier.job")
-
-    assert all(size < 40 or 250_000 <= size < 250_100 for size in sizes)
-    assert errors == [0, 20]
-    assert stored > 250_000

@@ -9,7 +9,6 @@ import pytest
 
 from lab.bench import beside
 from lab.bench.beside import MEASURES, Compared, Look, taken
-from lab.bench.by_fours import by_fours
 from lab.bench.contenders.haulier import Haulier
 from lab.bench.lone_job import Point, measured
 from lab.waiting import ROOT
@@ -49,16 +48,6 @@ def test_compares_two_checkouts_in_either_order(bench, monkeypatch):
     assert order == [["before", "now"], ["before", "now"], ["now", "before"], ["now", "before"]]
     # A wait that is too short to be measured.
     assert Compared(beside.started, "ms", is_a_wait=True).faster(1.0, 0.0) == math.inf
-
-
-def test_takes_turns_that_weigh_what_grows_on_both():
-    values = iter([1.0, 2.0, 3.0, 4.0, 10.0, 20.0, 30.0, 40.0])
-    order = []
-
-    first, second = by_fours(lambda place: order.append(place) or next(values), 2)
-
-    assert order == [0, 1, 1, 0] * 2
-    assert first == second == [2.5, 25.0]
 
 
 def test_counts_of_two_drains_what_each_takes_while_both_have_jobs():

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from lab.chaos import plan, report, soak, verdict
-from lab.chaos.__main__ import EVERY, break_it, kept_its_promises, save, stored_run
+from lab.chaos.__main__ import break_it, kept_its_promises
 from lab.chaos.evidence import Evidence, Row, WayBack, Worker
 from lab.chaos.faults import Faults, Injected
 from lab.chaos.findings import Findings
@@ -53,18 +53,6 @@ def test_faults_break_no_promise(
     assert {"fired", "skipped_overlap", "skipped_paused"} <= set(result["ticks"])
 
 
-@pytest.mark.slow
-def test_a_soak_loses_nothing_and_judges_every_series(folder: Path):
-    # In 3 s the usual share of cancels may be none at all.
-    result = soak.soak(folder, minutes=3 / 60, rate=60, every=3 / 40, cancels=0.4)
-
-    assert result["lost"] == result["stuck"] == result["not_answered"] == 0
-    assert sum(result["ended"].values()) == result["accepted_jobs"] > 90
-    assert result["ended"]["cancelled"] > 0
-    assert result["samples"] > 20
-    assert {"worker_rss_bytes", "web_rss_bytes", "connections", "index_bytes", "table_bytes"} <= set(result["verdicts"])
-
-
 def test_a_soak_of_one_dyno_measures_all_processes_and_connections(folder: Path):
     result = soak.soak(folder, minutes=3 / 60, rate=60, every=3 / 20, cancels=0.4, one_dyno=True)
 
@@ -82,12 +70,6 @@ def test_a_soak_of_one_dyno_measures_all_processes_and_connections(folder: Path)
 # The plan ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_seed_gives_the_same_plan_each_time_and_another_seed_another_one():
-    [first, again, other] = [plan.plan(seed=seed, seconds=1200, every=EVERY) for seed in (1, 1, 2)]
-
-    assert first == again != other
-
-
 def test_every_kind_of_fault_comes_before_any_comes_twice():
     names = [fault.name for fault in plan.plan(seed=3, seconds=300, every=3)]
 
@@ -98,19 +80,6 @@ def test_every_kind_of_fault_can_be_done_and_is_described():
     assert [name for name in plan.KINDS if not hasattr(Faults, f"_{name}")] == []
     assert list(report.FAULTS) == list(plan.KINDS)
     assert sorted(name for names in report.GROUPS.values() for name in names) == sorted(plan.KINDS)
-
-
-def test_the_page_says_how_often_a_promise_was_broken_in_the_runs_that_watched_it():
-    faults = {"worker_killed": {"count": 2, "restarted_jobs": 3, "restart_seconds": {"p50": 1.0, "max": 4.25}}}
-    run = {"minutes": 1, "injected": 2, "accepted_jobs": 100, "faults": faults}
-    runs = [{**run, "verdicts": {"lost": 2}}, {**run, "verdicts": {"lost": 0, "miscounted": 1}}]
-
-    summary, promises = report.summary(runs), report.promise_list(runs)
-
-    assert "**2 runs, 2 minutes, 4 faults, 200 accepted jobs: 2 lost, 3 promises broken.**" in summary
-    assert "| worker process killed | 4 | at most 2 | 6 | 4.2 s |" in summary
-    assert len(report.GROUPS) <= 12
-    assert promises == "In 2 runs:\n\n- accepted jobs lost: 2\n\nIn 1 run:\n\n- counts that differ from the tables: 1"
 
 
 # The verdict ------------------------------------------------------------------------------------------------------
@@ -237,15 +206,6 @@ def test_finds_a_breach_of_every_promise():
     assert {name for name in Findings().broken if not name.startswith(elsewhere)} == BREACHES.keys()
 
 
-def test_a_lease_that_ran_out_while_the_machine_stood_still_is_explained():
-    known = good()
-    known.deaths, known.injected = [], []
-
-    known.stalls = [(11.6, 13.0)]
-
-    assert verdict.judge(known)["starts"]["why"] == {"its process lost the lease: the machine stood still": 1}
-
-
 def test_a_cancel_whose_answer_was_lost_may_have_been_done_and_no_other():
     known = good()
     known.rows = [_row(status="cancelled", result=None)]
@@ -255,29 +215,6 @@ def test_a_cancel_whose_answer_was_lost_may_have_been_done_and_no_other():
 
     assert unasked == 1
     assert verdict.judge(known)["verdicts"]["ended_wrongly"] == 0
-
-
-def test_a_connection_may_break_with_its_process():
-    known = good()
-    answered(0, "RemoteDisconnected")(known)
-
-    known.injected = [*known.injected, Injected("web_killed", 9.95, 9.95, ("web",), (500,))]
-
-    assert verdict.judge(known)["verdicts"]["answered_wrongly"] == 0
-
-
-def test_the_way_back_of_the_service_is_timed_unless_another_fault_came_first():
-    known = good()
-    known.answers = [Answer("enqueue", 20.0, at, 201, False, "", 19.0) for at in (20.0, 25.5)]
-    stopped = Injected("database_stopped", 21.0, 25.0, ("web", "workers"))
-
-    known.injected = [stopped]
-    alone = verdict.judge(known)["figures"]["api_back_after_database_stopped_seconds"]
-    known.injected = [stopped, Injected("half_open", 25.1, 30.0, ("web",))]
-    disturbed = verdict.judge(known)["figures"]["api_back_after_database_stopped_seconds"]
-
-    assert alone["max"] == 0.5
-    assert disturbed is None
 
 
 # The soak's verdict -----------------------------------------------------------------------------------------------
@@ -318,27 +255,3 @@ def test_judges_dead_rows_by_their_peaks_if_there_are_enough_of_them():
 
 
 # The page ---------------------------------------------------------------------------------------------------------
-
-
-def test_the_page_is_drawn_from_what_was_written_down(tmp_path: Path):
-    result = {
-        "seed": 1,
-        "minutes": 1,
-        "injected": 1,
-        "accepted_jobs": 1,
-        "lease_seconds": 1.0,
-        "at": "2030-01-01 10:00",
-        "machine": {"cores": 2, "cpu": "one", "memory_gb": 4, "python": "3.13"},
-        **verdict.judge(good()),
-    }
-    save("seed-1", stored_run(result), tmp_path)
-    page = tmp_path / "page.md"
-    page.write_text(report.PAGE.read_text(encoding="utf-8"), encoding="utf-8")
-
-    report.draw(page, tmp_path)
-
-    drawn = page.read_text(encoding="utf-8")
-    assert "- accepted jobs lost: 0" in drawn
-    assert "| worker process killed | 1 | 0 | 1 | 3.0 s |" in drawn
-    assert "| `kill -9` of a worker | 1 | its jobs run elsewhere when the lease ends, each alone | 3.0 s |" in drawn
-    assert "| its process died | 1 |" in drawn

@@ -8,7 +8,6 @@ from uuid import UUID
 
 from lab.chaos import acts, verdict
 from lab.chaos.evidence import Evidence, Row, WayBack
-from lab.chaos.faults import Injected
 from lab.chaos.ledger import Event, Record
 from lab.chaos.load import Accepted, Answer
 from lab.chaos.operators import Act, place_of
@@ -219,17 +218,3 @@ def test_an_act_may_come_too_late_and_nothing_else_is_refused():
         return verdict.judge(evidence)["verdicts"]["answered_wrongly"]
 
     assert {case: judged(*case) for case in breaches} == breaches
-
-
-def test_a_key_may_be_gone_whose_job_was_deleted_before_its_request_was_answered():
-    evidence = Evidence(1.0, answers=[Answer("enqueue", 9.9, 10.0, 409, False, "", 9.0)])
-    evidence.witness = Witness([wrote(10, "enqueue"), wrote(11, "gone", "succeeded")])
-
-    assert verdict.judge(evidence)["verdicts"]["answered_wrongly"] == 0
-
-
-def test_a_connection_may_break_with_the_process_that_an_interrupted_operation_killed():
-    evidence = Evidence(1.0, answers=[Answer("operate", 9.9, 10.0, 0, False, "RemoteDisconnected", 9.0)])
-    evidence.injected = [Injected("operation_interrupted", 9.95, 9.95, ("web",), (500,))]
-
-    assert verdict.judge(evidence)["verdicts"]["answered_wrongly"] == 0
