@@ -26,7 +26,7 @@ from tests.cli.started import ROOT, environ_of
 from tests.conftest import PATIENCE, eventually
 from tests.local.conftest import Process, alive, descendants, end, states
 from tests.web import answers
-from tests.worker.waiting import AT_ONCE, GRANTED
+from tests.worker.waiting import GRANTED
 
 pytestmark = pytest.mark.direct("is about processes, and not about the way to the database")
 
@@ -174,20 +174,6 @@ def test_gives_back_in_time_what_does_not_finish(start, enqueue, conn, ledger, t
     assert (job.status, job.attempts) == (JobStatus.QUEUED, 0)
 
 
-def test_leaves_at_once_at_a_second_ctrl_c(start, enqueue, ledger, tmp_path):
-    both = start()
-    below = descendants(both.popen.pid)
-    job = enqueue("t.deaf", {"file": str(tmp_path / "never")})
-    eventually(lambda: ledger.entries("start", job))
-
-    os.killpg(both.popen.pid, signal.SIGINT)
-    eventually(lambda: "stopping" in both.log.read_text())
-    os.killpg(both.popen.pid, signal.SIGINT)
-
-    assert both.wait(AT_ONCE) == 130
-    eventually(lambda: not alive(below))
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody is told of a parent's death")
 def test_leaves_nothing_behind_when_it_is_killed(start, enqueue, finished, ledger):
     both = start()
@@ -300,13 +286,6 @@ def test_names_the_port_that_it_cannot_have(start, free_port):
 
     reason = f"cannot listen on 127.0.0.1:{free_port}: Address already in use. Set PORT or API_BIND_ADDR"
     assert (code, refused.log.read_text()) == (1, f"haulier: {reason}\n")
-
-
-def test_refuses_a_wrong_setting_in_one_line(start):
-    refused = start(wait=False, WORKER_THREADS="many")
-
-    assert refused.wait() == 1
-    assert refused.log.read_text().startswith("haulier: WORKER_THREADS='many': must be a whole number")
 
 
 def test_chooses_settings_that_suit_it_but_for_what_is_set(start, enqueue):

@@ -21,22 +21,6 @@ pytestmark = [
 ]
 
 
-@pytest.mark.slow
-def test_works_on_replaces_and_stops_as_one_dyno_whose_log_is_unread(run_command, enqueue, finished):
-    both = run_command("all")
-    jobs = [enqueue("t.note") for _ in range(60)]
-    assert {finished(job).status for job in jobs} == {JobStatus.SUCCEEDED}
-    eventually(lambda: answers(both.url))
-    eventually(both.is_full)
-
-    for name in ("gunicorn", "worker"):
-        both.is_replaced(name)
-
-    assert finished(enqueue("t.note")).status == JobStatus.SUCCEEDED
-    eventually(lambda: answers(both.url))
-    both.stop()
-
-
 def test_replaces_and_stops_worker_processes_and_says_what_log_was_lost(run_command, enqueue, finished):
     parent = run_command("worker", WORKER_PROCESSES=2)
     jobs = [enqueue("t.note") for _ in range(60)]

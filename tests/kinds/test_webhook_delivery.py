@@ -13,8 +13,6 @@ from tests.kinds.kinds_tools import (
     SECRET,
     a_context,
     cancelled_once,
-    endless,
-    ends_soon,
     error_of,
     perform,
     run,
@@ -123,26 +121,6 @@ def test_cancel_ends_a_delivery_that_waits_for_its_answer(listen):
 
     with cancelled_once(lambda: received, context):
         perform(context)
-
-
-def test_receiver_that_drips_is_cut_off_at_the_time_limit(listen, monkeypatch):
-    def drip(sock: Any) -> None:
-        sock.sendall(b"HTTP/1.1 200 OK\r\n")
-        while True:
-            sock.sendall(b"X-A: b\r\n")
-            context.wait(0.05)
-
-    monkeypatch.setattr("haulier.kinds.included.webhook_delivery.SECONDS", 0.5)
-    context = a_context("webhook_delivery", {"url": f"http://127.0.0.1:{listen(drip)}/", "body": 1})
-
-    with ends_soon(), pytest.raises(Retry, match="longer than 0.5 s"):
-        perform(context)
-
-
-def test_status_counts_even_if_the_body_never_ends(receiver):
-    receiver.answer = endless(b"x" * 65536)
-
-    assert deliver(receiver.url)["status"] == 200
 
 
 def test_stop_after_the_answer_does_not_undo_the_delivery(receiver):

@@ -7,9 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -117,18 +115,6 @@ def test_the_next_one_waits_for_the_server_of_a_killed_owner(filled):
             assert ask(dsn, "SELECT answer FROM kept") == [(42,)]
 
 
-def test_a_second_owner_is_refused_while_the_first_one_lives(filled, monkeypatch):
-    monkeypatch.setattr(embedded, "START_SECONDS", 0.2)
-    with owned(filled) as owner:
-        with (
-            pytest.raises(PostgresNotStarted, match="another process runs a PostgreSQL server in"),
-            running(filled, test=True),
-        ):
-            pass
-
-        assert ask(owner.dsn, "SELECT 1") == [(1,)]
-
-
 def test_no_second_server_starts_on_data_of_a_live_server(filled, monkeypatch):
     with owned(filled) as owner:
         [server] = [each for each in named(f"-D {filled / 'data'}") if "guard.py" not in each.command]
@@ -195,23 +181,6 @@ def test_without_a_wheel_it_asks_for_a_database(base, monkeypatch):
 
     with pytest.raises(PostgresNotStarted, match=r"haulier\[local\].* or set DATABASE_URL"), running(base, test=True):
         pass
-
-
-@as_root
-def test_many_at_once_that_find_no_account_are_given_the_same(monkeypatch):
-    account = f"haulier-{os.getpid()}"
-    monkeypatch.setattr(embedded, "ACCOUNT", account)
-    together = threading.Barrier(8)
-
-    def given() -> tuple[int, int]:
-        together.wait()
-        return embedded._account()
-
-    try:
-        with ThreadPoolExecutor(8) as pool:
-            assert len({each.result() for each in [pool.submit(given) for _ in range(8)]}) == 1
-    finally:
-        subprocess.run(["userdel", account], check=False, stderr=subprocess.DEVNULL)
 
 
 @as_root

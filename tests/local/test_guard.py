@@ -38,16 +38,6 @@ def shell(marker: str) -> Callable[..., Guarded]:
     return lambda script, **options: Guarded(["sh", "-c", script, marker], **{"stop_by": TERM, **options})
 
 
-def test_ended_gives_the_exit_code_as_shells_do(shell):
-    for script, code in (("exit 3", 3), ("kill -9 $$", 137)):
-        command = shell(script)
-
-        command.start()
-
-        assert command.ended(PATIENCE) == code
-        command.release()
-
-
 def test_release_stops_by_the_signal_that_was_asked_for_or_kills(shell, marker, ready):
     for trap, number, seconds, code in (("exit 7", "INT", 5.0, 7), ("", "TERM", 0.3, 137)):
         stop_by = ((signal.Signals[f"SIG{number}"], seconds),)
@@ -62,18 +52,6 @@ def test_release_stops_by_the_signal_that_was_asked_for_or_kills(shell, marker, 
         ready.unlink()
 
 
-def test_kill_does_not_wait(shell, marker, ready):
-    command = shell(f"trap '' TERM; echo > {ready}; {FOREVER}", stop_by=((signal.SIGTERM, 60.0),))
-    command.start()
-    eventually(ready.exists)
-    command.release()
-
-    command.kill()
-
-    assert command.ended(PATIENCE) == 137
-    assert not named(marker)
-
-
 def test_what_the_command_leaves_behind_ends_with_it(shell, marker, ready):
     command = shell(f"sh -c '{FOREVER}' {marker} & echo > {ready}; exit 0")
 
@@ -82,17 +60,6 @@ def test_what_the_command_leaves_behind_ends_with_it(shell, marker, ready):
 
     assert command.ended(PATIENCE) == 0
     assert not named(marker)
-    command.release()
-
-
-def test_the_command_can_be_started_again(shell, tmp_path):
-    command = shell(f"echo >> {tmp_path}/starts")
-
-    for _ in range(2):
-        command.start()
-        assert command.ended(PATIENCE) == 0
-
-    assert (tmp_path / "starts").read_text() == "\n\n"
     command.release()
 
 

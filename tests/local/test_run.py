@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import socket
@@ -20,7 +19,6 @@ import requests
 from PIL import Image
 
 from haulier.local import psql
-from haulier.local.demo import Table
 from haulier.local.receivers import NotReceived, Receivers, SmtpSink, WebhookReceiver
 from haulier.local.run import kept_secret, new_secret
 from haulier.local.supervisor import NotStarted
@@ -302,27 +300,6 @@ def as_role(server_url: str, name: str) -> str:
     scheme, _, rest = server_url.partition("://")
     authority, slash, path = rest.partition("/")
     return f"{scheme}://{name}:secret@{authority.rpartition('@')[2]}{slash}{path}"
-
-
-def test_the_table_is_rewritten_in_place_only_on_a_terminal_with_colours(monkeypatch):
-    job = {"kind": "send_email", "status": "queued", "attempts": 0, "max_attempts": 3}
-    plain, terminal, without_colour = io.StringIO(), io.StringIO(), io.StringIO()
-    terminal.isatty = without_colour.isatty = lambda: True
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.setenv("TERM", "xterm")
-
-    for output in (plain, terminal, without_colour):
-        monkeypatch.setattr(sys, "stdout", output)
-        if output is without_colour:
-            monkeypatch.setenv("NO_COLOR", "1")
-        table = Table()
-        for status in ("queued", "queued", "succeeded"):
-            table.show([job | {"status": status}])
-    monkeypatch.undo()
-
-    assert [line.split()[1] for line in plain.getvalue().splitlines()] == ["queued", "succeeded"]
-    assert terminal.getvalue().count("\x1b[1F") == 2
-    assert "\x1b" not in without_colour.getvalue()
 
 
 @pytest.fixture

@@ -147,18 +147,6 @@ def test_takes_a_ctrl_c_that_reaches_the_whole_group_for_one(spawn_family, start
     assert len(born(parent)) == 2
 
 
-def test_is_not_put_out_by_processes_that_stop_a_moment_before_it_is_told(spawn_family):
-    parent = spawn_family()
-
-    os.kill(born(parent)[0], signal.SIGINT)
-    eventually(lambda: "is not replaced" in parent.log)
-    for pid in (born(parent)[1], parent.pid):
-        os.kill(pid, signal.SIGINT)
-
-    assert parent.wait() == 0
-    assert len(born(parent)) == 2
-
-
 def test_leaves_at_once_at_a_second_ctrl_c(spawn_family, start_jobs, tmp_path):
     parent = spawn_family()
     start_jobs(4, "t.deaf", {"file": str(tmp_path / "never")})

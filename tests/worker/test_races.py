@@ -8,7 +8,7 @@ from collections import Counter
 
 from haulier.domain.errors import InvalidTransition
 from haulier.domain.job import FINAL_STATUSES, JobStatus, NewJob
-from haulier.kinds.sdk.simulated import outcome_of
+from haulier.kinds.sdk.simulated import failing_step
 from haulier.queue import jobs as job_acts
 from haulier.queue import search
 from haulier.queue.health import overview
@@ -62,7 +62,7 @@ def test_simulated_jobs_with_failures_and_cancels_end_once_as_the_hash_says(spaw
     assert Counter(status.values())[JobStatus.FAILED_PERMANENT] == 0
     for job_id, state, attempts in ended:
         if state == JobStatus.SUCCEEDED:
-            assert attempts == (1 if outcome_of(job_id, 1) == "succeeded" else 2)
+            assert attempts == (1 if failing_step(job_id, 1) is None else 2)
     assert Counter(attempts for _, state, attempts in ended if state == JobStatus.SUCCEEDED) == Counter(
-        1 if outcome_of(job.id, 1) == "succeeded" else 2 for job in jobs if job.id not in cancelled | pending
+        1 if failing_step(job.id, 1) is None else 2 for job in jobs if job.id not in cancelled | pending
     )

@@ -18,7 +18,6 @@ from haulier.postgres.connection import connect
 from haulier.queue import search
 from haulier.queue.health import overview
 from tests.conftest import eventually
-from tests.worker.conftest import assert_all_beat
 from tests.worker.waiting import AT_ONCE, GRANTED
 
 
@@ -186,25 +185,6 @@ def test_says_at_info_that_a_job_has_succeeded_unless_log_jobs_is_off(spawn_work
         eventually(lambda worker=worker, failed=failed: f"job_id={failed.id}" in worker.log)
         told = re.search(rf"INFO .*completed in [\d.]+ s job_id={succeeded.id}", worker.log)
         assert bool(told) is (setting == "on")
-
-
-def test_counts_what_it_does(spawn_worker, enqueue, finished, free_port):
-    spawn_worker(WORKER_METRICS_PORT=free_port)
-    finished(enqueue("t.note"))
-    finished(enqueue("t.ends", {"which": "fail"}))
-    finished(enqueue("t.ends", {"which": "raise"}, max_attempts=2))
-
-    def scrape() -> list[str]:
-        return requests.get(f"http://127.0.0.1:{free_port}/metrics", timeout=5).text.splitlines()
-
-    eventually(lambda: 'worker_jobs_completed_total{kind="t.ends",outcome="failed_permanent"} 2.0' in scrape())
-    assert {
-        'worker_jobs_completed_total{kind="t.note",outcome="succeeded"} 1.0',
-        'worker_jobs_completed_total{kind="t.ends",outcome="retrying"} 1.0',
-        'worker_jobs_started_total{kind="t.ends"} 3.0',
-        "worker_threads 8.0",
-    } <= set(scrape())
-    assert_all_beat("\n".join(scrape()))
 
 
 def test_gives_back_the_others_if_somebody_has_locked_one(spawn_worker, start_jobs, conn, database, tmp_path):

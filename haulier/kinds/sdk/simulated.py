@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from typing import Literal
 from uuid import UUID
 
 from haulier.domain.job import Json
@@ -23,11 +22,6 @@ SHORTEST_STEP, LONGEST_STEP = 0.001, 0.003
 def simulate(kind: Kind) -> Kind:
     """Return the kind with fake work in place of its own; its payload is still checked, its settings are not needed."""
     return replace(kind, run=_run, needs=(), check=None, isolated=False)
-
-
-def outcome_of(job_id: UUID, attempt: int) -> Literal["succeeded", "failed"]:
-    """Return how this attempt ends unless it is cancelled; attempt counts from 1, as the job's `attempts` does."""
-    return "succeeded" if failing_step(job_id, attempt) is None else "failed"
 
 
 def failing_step(job_id: UUID, attempt: int) -> int | None:

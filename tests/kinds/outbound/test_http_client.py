@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 import socket
 import sys
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from haulier.kinds import Fail, JobCancelled, Retry, StopReason
+from haulier.kinds import Fail, Retry
 from haulier.kinds.included.outbound.deadline import Deadline
 from haulier.kinds.included.outbound.http_client import Url, exchange
 from tests.kinds.kinds_tools import a_context, cancelled_once, endless, error_of, fetch, reply, run
@@ -115,16 +114,6 @@ def test_cancel_is_seen_while_a_connection_is_not_taken():
 
         for each in waiting:
             each.close()
-
-
-def test_job_that_is_already_stopped_connects_nowhere(receiver):
-    context = a_context(outbound_allow_private=("127.0.0.1",))
-    context.stop(StopReason.SHUTDOWN)
-
-    with pytest.raises(JobCancelled):
-        fetch(receiver.url, context=context)
-
-    assert receiver.connections == 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a reset may discard what was received before it")
@@ -230,18 +219,3 @@ def test_no_error_quotes_a_peer_that_does_not_speak_http(answering):
             offenders.append((what, error))
 
     assert offenders == []
-
-
-def test_an_answer_that_is_broken_anywhere_is_an_answer_or_a_failure_and_never_quoted(answering):
-    draw = random.Random(11)
-    whole = [*BROKEN_BODIES.values(), *NO_HTTP.values()]
-    errors = {}
-    for _ in range(150):
-        broken = bytearray(draw.choice(whole)[:300])
-        for _ in range(draw.randint(1, 4)):
-            at = draw.randrange(len(broken) + 1)
-            broken[at : at + draw.randint(0, 3)] = draw.choice([b"", b"-", b"\x00", b"\r\n", b"\xff", b"9" * 20])
-        url = answering(bytes(broken))
-        errors |= {(ask, bytes(broken)): error_of(ask, url) for ask in (deliver, fetch)}
-
-    assert [each for each in errors.items() if not re.match(r"(?!.*hunter)((Retry|Fail): .*)?$", each[1])] == []

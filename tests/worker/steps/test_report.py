@@ -112,13 +112,6 @@ def test_leaves_nothing_out_at_debug_and_names_the_line_that_warned(sparing, war
     assert records == [(level, n, "100 % lost", "test_report.py") for n, level in enumerate(levels)]
 
 
-def test_logs_each_cause_and_each_subject(sparing, warned):
-    for message, about in [("lost", "mail"), ("lost", "webhook"), ("given back", "mail"), ("lost", None)] * 3:
-        sparing.warning(message, about=about)
-
-    assert warned() == ["lost", "lost", "given back", "lost"]
-
-
 def test_logs_a_bounded_number_of_lines_about_subjects_that_clients_choose(sparing, warned, clock):
     lines = []
     for kind in ("kind", "other"):
