@@ -30,6 +30,7 @@ from haulier.queue.jobs.acting import prepared as prepared_acts
 from haulier.queue.jobs.enqueue import prepared as prepared_inserts
 from haulier.queue.search.job_list import prepared as prepared_looks
 from haulier.queue.upkeep.migrate import migrate
+from tests.order import in_order
 from tests.patience import PATIENCE, eventually
 from tests.pooler import Pooler, pooler_to
 from tests.roles import Roles, least_roles, let_create, make_roles, name_roles
@@ -85,13 +86,13 @@ def pytest_configure(config: pytest.Config) -> None:
             pytest.exit(str(error), returncode=1)
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out, and count as deselected, the tests about the pool if there is none."""
-    if config.getoption("--pgbouncer"):
-        return
-    left_out = [item for item in items if item.get_closest_marker("pgbouncer")]
-    items[:] = [item for item in items if item not in left_out]
+    """Leave out, and count as deselected, the tests about the pool if there is none; order the others."""
+    has_pool = config.getoption("--pgbouncer")
+    left_out = [] if has_pool else [item for item in items if item.get_closest_marker("pgbouncer")]
     config.hook.pytest_deselected(items=left_out)
+    items[:] = in_order([item for item in items if item not in left_out])
 
 
 @pytest.fixture(name="eventually", scope="session")

@@ -70,12 +70,6 @@ def test_a_soak_of_one_dyno_measures_all_processes_and_connections(folder: Path)
 # The plan ---------------------------------------------------------------------------------------------------------
 
 
-def test_every_kind_of_fault_comes_before_any_comes_twice():
-    names = [fault.name for fault in plan.plan(seed=3, seconds=300, every=3)]
-
-    assert sorted(names[: len(plan.KINDS)]) == sorted(plan.KINDS)
-
-
 def test_every_kind_of_fault_can_be_done_and_is_described():
     assert [name for name in plan.KINDS if not hasattr(Faults, f"_{name}")] == []
     assert list(report.FAULTS) == list(plan.KINDS)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.conftest import eventually
-from tests.queue.schedules.schedules import HEALTHY, REFUSED, Sql, account, plant, refused, set_time, ticks, tries
+from tests.queue.schedules.schedules import HEALTHY, REFUSED, Sql, account, plant, refused, tries
 from tests.worker.conftest import Process
 from tests.worker.waiting import let_pass
 
@@ -68,59 +68,6 @@ def test_each_tick_has_one_row_and_one_job_though_workers_are_killed_and_connect
     with_faults(spawn_worker, sql, schedules=50, seconds=10, seed=seed)
 
     accounts(sql, fewest=50 * 8)
-
-
-@pytest.mark.slow
-@pytest.mark.direct("ends the server's own connections")
-@pytest.mark.timeout(400)
-def test_a_thousand_schedules_lose_and_double_nothing_in_two_minutes(spawn_worker, sql):
-    with_faults(spawn_worker, sql, schedules=1000, seconds=120, seed=3)
-
-    accounts(sql, fewest=1000 * 100)
-
-
-def test_a_deploy_that_replaces_one_worker_after_the_other_fires_each_tick_once(spawn_worker, sql):
-    running = [spawn_worker(LOG_LEVEL="INFO") for _ in range(2)]
-    plant_many(sql, 20)
-    eventually(lambda: sql("SELECT count(DISTINCT schedule) FROM haulier.tick") == [(20,)])
-
-    for _ in range(2):
-        before = fewest(sql)
-        running.append(spawn_worker(LOG_LEVEL="INFO"))
-        running[0].terminate()
-        assert running.pop(0).wait() == 0
-        # However quickly workers are replaced on this machine.
-        eventually(lambda before=before: fewest(sql) > before)
-
-    accounts(sql, fewest=20 * 3)
-
-
-def test_accounts_for_each_tick_once_if_the_clock_goes_forward_and_back_by_an_hour(spawn_worker, sql):
-    plant_many(sql, 1)
-    spawn_worker()
-    eventually(lambda: sql(TICKS)[0][0] >= 2)
-    try:
-        set_time(sql, "now() + interval '1 hour'")
-        eventually(lambda: sql(TICKS)[0][0] >= 3600)
-        set_time(sql, "now()")
-        # A turn that had begun may still end.
-        let_pass(1)
-        before = sql(TICKS)
-        let_pass(2.5)
-        assert sql(TICKS) == before
-        set_time(sql, "now() + interval '1 hour 10 seconds'")
-        eventually(lambda: sql(TICKS)[0][0] >= before[0][0] + 12)
-        sql(STOP)
-    finally:
-        set_time(sql)
-
-    found = account(sql)
-    assert found["gaps"] == found["orphans"] == 0
-    assert found["fired"] == found["jobs"] == found["distinct"]
-    outcomes = [outcome for outcome, _ in ticks(sql, "s0")]
-    assert set(outcomes) == {"fired", "skipped_missed"}
-    # Those of the last minute were late, and not missed.
-    assert outcomes.count("skipped_missed") in range(3500, 3560)
 
 
 @pytest.mark.direct("looks at the server's own connections")
