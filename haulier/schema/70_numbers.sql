@@ -18,7 +18,8 @@ CREATE TABLE IF NOT EXISTS haulier.rollup (
     -- each bucket (haulier/domain/histogram.py): so they add up as numbers do.
     waited    numeric     NOT NULL DEFAULT 0,               -- from due to the start of the last run
     ran       numeric     NOT NULL DEFAULT 0,               -- the last run
-    -- As the live jobs were last counted within the step; null: they were not, or there were none before either.
+    -- The most due jobs that were counted within the step, and the jobs that ran when it was last counted; null: they were
+    -- not counted, or there were none before either.
     due       integer,
     running   integer,
     oldest    real,                                         -- seconds since the first of the due jobs was due

@@ -48,7 +48,7 @@ class Figures(Counts):
 
 
 class StatsStep(Figures):
-    """A step of the series. The live jobs are as last counted in it; null: they were not, or there had been none."""
+    """A step of the series. `due` is the most that were counted in it; null: not counted, or there had been none."""
 
     at = instant("When the step began.")
     due = _count("Due jobs.", allow_none=True)

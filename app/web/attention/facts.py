@@ -63,7 +63,7 @@ def is_stuck(job: RunningJob) -> bool:
 
 
 def usual_ends(of: Of) -> Ends | None:
-    """Return how these jobs ended in the last seven days; None if that could not be loaded."""
+    """Return how these jobs ended in the last seven days but for the last day; None if that could not be loaded."""
     look = partial(part, lambda conn: recent_ends(conn, of))
     found: Part[Ends] = kept("usual ends", (of.queue, of.kind), look, seconds=USUAL_SECONDS)
     return found.value

@@ -18,11 +18,10 @@ from haulier.queue.schedules.schedule_health import Overdue
 from haulier.queue.search.running import RunningJob
 
 from ..lists.fleet import Fleet
-from ..lists.queue_states import Known, is_fresh, is_growing, is_unserved, rise
+from ..lists.queue_states import OLD, Known, is_fresh, is_growing, is_unserved, rise
 
 NEW_ERROR, MANY_FAILURES = timedelta(hours=1), 10
 LEAST_DAYS_AHEAD = 3.0
-OLD_NUMBERS = timedelta(seconds=60)
 # How long a lost worker is shown.
 LOST_WORKER = timedelta(hours=1)
 # Replacing a worker stops schedules for less time than this. So many failures in a row are no accident.
@@ -299,7 +298,7 @@ def old_numbers(facts: Facts) -> Iterator[Notice]:
         return
     elif facts.stats.as_of is None:
         yield Notice(Level.NOTE, "Nothing has been counted yet", "Start a worker with COUNTING=on.")
-    elif facts.now - facts.stats.as_of > OLD_NUMBERS:
+    elif facts.now - facts.stats.as_of > OLD:
         old = duration((facts.now - facts.stats.as_of).total_seconds())
         yield Notice(Level.NOTE, f"The figures are {old} old", "No worker with COUNTING=on is counting now.")
 

@@ -1,9 +1,10 @@
-"""Whether COUNTING is on. If it is off, pages show "–", not stale numbers."""
+"""Counts for pages. If nobody counts, by setting or because no worker runs, they are unknown and pages show "–"."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from haulier.domain.span import SPANS
 from haulier.postgres.statements import Connection
@@ -13,6 +14,8 @@ from haulier.queue.numbers.stats import Figures, Live, Queue, Shown, Stats, list
 from ...http.auth import caller
 from ...http.service import service
 from ..kit.search_box import queues_read
+from ..kit.viewer import viewer
+from .queue_states import OLD
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +34,21 @@ def is_on() -> bool:
 
 def figures(conn: Connection, span: str, of: Shown) -> Stats:
     """Return the figures of a span; unknown ones if nobody counts."""
-    return stats(conn, span, of) if is_on() else Stats(span, SPANS[span][1])
+    if not is_on():
+        return Stats(span, SPANS[span][1])
+    found = stats(conn, span, of)
+    return found if _goes_on(found.as_of, found.counted_at) else replace(found, live=Live())
 
 
 def as_known(queue: Queue) -> Queue:
     """Return the queue; without its counts if nobody counts."""
-    return queue if is_on() else replace(queue, live=Live(), last_minute=Figures(), counted_at=None)
+    is_known = is_on() and (queue.counted_at is None or _goes_on(queue.as_of, queue.counted_at))
+    return queue if is_known else replace(queue, live=Live(), last_minute=Figures(), counted_at=None)
+
+
+def _goes_on(*counted: datetime | None) -> bool:
+    """Return whether somebody counts: then live jobs that were counted long ago are only very many."""
+    return any(at is not None and viewer().now - at <= OLD for at in counted)
 
 
 def read_queues(conn: Connection, *, limit: int, after: str = "") -> Queues:

@@ -17,6 +17,8 @@ from .fleet import Fleet
 
 # Older counts do not show whether jobs are due. A worker counts every 10 s, and less often only with very many jobs.
 FRESH = timedelta(seconds=30)
+# Counting has stopped if it has not come further than this. Then the numbers of live jobs are unknown.
+OLD = timedelta(seconds=60)
 # A deploy leaves a queue without its worker for some seconds.
 DUE_FOR = timedelta(seconds=UNSERVED_SECONDS)
 
@@ -86,7 +88,7 @@ def word_of(queue: Queue, known: Known) -> Word:
     if is_unserved(queue, known):
         return UNSERVED
     if queue.counted_at is None:
-        return Word("Unknown", why="Nothing has been counted yet.")
+        return Word("Unknown", why="Nobody has counted its jobs recently.")
     if known.fails(queue):
         return Word("Failing", "failed_permanent", "More than 10 % of the jobs of the last 10 minutes failed.")
     if is_growing(queue, minutes):

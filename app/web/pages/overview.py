@@ -231,25 +231,21 @@ def _attempts(span: str, of: Of) -> Part[list[ErrorStep]]:
 
 
 def _attempts_drawn(found: Sequence[ErrorStep]) -> Drawn:
-    # Without the unfinished step, as in `drawn`.
-    steps = found[:-1]
-    failed, retried = [step.failed for step in steps], [step.retried for step in steps]
+    failed, retried = [step.failed for step in found], [step.retried for step in found]
     text = f"Attempts: {number(sum(failed))} failed, {number(sum(retried))} retried. Use the arrow keys to read it."
     series = [
         Series("Failed", "failed", failed, "columns"),
         Series("Retried", "retrying", retried, "columns"),
     ]
-    chart = Chart("Failed attempts", "failed or retried", series, _times(steps), text)
+    chart = Chart("Failed attempts", "failed or retried", series, _times(found), text, is_partial=True)
     return chart, charts.figure(chart, number)
 
 
 def drawn(found: Stats) -> list[Drawn]:
     """Return the charts of the figures, drawn."""
-    # Without the last step, which is unfinished and would always look like a fall.
-    steps = found.series[:-1]
-    if not steps:
+    if not found.series:
         return []
-    return [(chart, charts.figure(chart, said)) for chart, said in _charts(found, steps, _times(steps))]
+    return [(chart, charts.figure(chart, said)) for chart, said in _charts(found, found.series, _times(found.series))]
 
 
 def _times(steps: Sequence[Step] | Sequence[ErrorStep]) -> list[str]:
@@ -279,11 +275,13 @@ def _charts(found: Stats, steps: Sequence[Step], times: list[str]) -> list[tuple
     backlog = [Series("Due", "queued", [step.due for step in steps], "area")]
     ended = f"{number(totals.succeeded)} succeeded, {number(totals.failed)} failed, {number(totals.arrived)} enqueued"
     median = f"median {duration(totals.wait_seconds.p50)}, 99th percentile {duration(totals.wait_seconds.p99)}"
+    texts = (
+        f"Throughput: {ended}. Use the arrow keys to read it.",
+        f"Wait until start: {median}.",
+        f"Backlog: {number(live.due)} jobs are due now.",
+    )
     return [
-        (Chart("Throughput", per, throughput, times, f"Throughput: {ended}. Use the arrow keys to read it."), number),
-        (Chart("Wait until start", "after a job is due", started, times, f"Wait until start: {median}."), duration),
-        (
-            Chart("Backlog", "due jobs", backlog, times, f"Backlog: {number(live.due)} jobs are due now."),
-            number,
-        ),
+        (Chart("Throughput", per, throughput, times, texts[0], is_partial=True), number),
+        (Chart("Wait until start", "after a job is due", started, times, texts[1], is_partial=True), duration),
+        (Chart("Backlog", "due jobs", backlog, times, texts[2], is_partial=True), number),
     ]

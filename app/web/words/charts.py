@@ -9,7 +9,7 @@ from math import ceil, floor, log10
 
 from markupsafe import Markup, escape
 
-from haulier.domain.text import count
+from haulier.domain.text import count, number
 from haulier.queue.failures.error_groups import ErrorGroup
 
 # Units of the viewBox: for each point, and from the bottom to the top.
@@ -17,6 +17,8 @@ STEP, HIGH = 10, 100
 # A small chart has 88 pixels.
 MOST_COLUMNS = 60
 ROUND = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)
+# A value is a spike if it is this many times the largest value of the others, of which there are at least 95 %.
+SPIKE, SPIKES = 4, 0.05
 # The width of a strip, and of its shortest part: three of 750 pixels.
 STRIP, LEAST = 1000, 4.0
 
@@ -41,7 +43,8 @@ class Series:
 class Chart:
     """A chart, and its numbers as a table.
 
-    `times` label the points, one for each value of each series; `summary` describes the chart in words.
+    `times` label the points, one for each value of each series; `summary` describes the chart in words. `is_partial`:
+    the last point is unfinished, so it is drawn paler and the legend shows the point before.
     """
 
     title: str
@@ -49,6 +52,7 @@ class Chart:
     series: Sequence[Series]
     times: Sequence[str]
     summary: str
+    is_partial: bool = False
 
     @property
     def is_empty(self) -> bool:
@@ -73,13 +77,17 @@ def figure(chart: Chart, said: Say) -> Markup:
 
 
 def plot(chart: Chart, said: Say) -> Markup:
-    """Return axes and plot. `said` writes a value as people read it."""
+    """Return axes and plot. `said` writes a value as people read it. A spike is cut off at the top and marked."""
     stack = [one for one in chart.series if one.look == "columns"]
     lines = [one for one in chart.series if one.look != "columns"]
-    top = ceiling(_most(stack, lines))
+    highest = _highest(stack, lines)
+    top = ceiling(_scale(highest))
     width = len(chart.times) * STEP
-    drawn = _columns(stack, top) + "".join(_line(one, top) for one in lines)
-    labels = "".join(f"<span>{escape(said(value))}</span>" for value in (top, top / 2, 0))
+    drawn = _columns(stack, top) + "".join(_line(one, top) for one in lines) + _marks(highest, top)
+    if chart.is_partial:
+        drawn += f'<path class="now" d="M{width - STEP} 0h{STEP}V{HIGH}h-{STEP}z"/>'
+    written = short if said is number else said
+    labels = "".join(f"<span>{escape(written(value))}</span>" for value in (top, top / 2, 0))
     few = "".join(f"<span>{escape(time)}</span>" for time in _ticks(chart.times))
     return Markup(
         f'<div class="plot"><div class="y" aria-hidden="true">{labels}</div><div class="area" data-plot tabindex="0"'
@@ -96,9 +104,36 @@ def _ticks(times: Sequence[str]) -> Sequence[str]:
     return days if len(set(days)) == len(days) else some
 
 
-def _most(stack: Sequence[Series], lines: Sequence[Series]) -> float:
+def short(value: float) -> str:
+    """Return a number for an axis, in at most five characters: 950, 12 k, 1.5 M."""
+    for unit, text in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if value >= 10 * unit or (value >= unit and unit > 1e3):
+            return f"{value / unit:.3g}{text}"
+    return number(value)
+
+
+def _highest(stack: Sequence[Series], lines: Sequence[Series]) -> list[float]:
+    """Return the highest thing that is drawn at each point."""
     sums = [sum(value or 0 for value in place) for place in zip(*(one.values for one in stack), strict=True)]
-    return max([*sums, *(value for one in lines for value in one.values if value is not None), 0])
+    return [max(place) for place in zip(*([sums] if stack else []), *map(_filled, lines), strict=True)]
+
+
+def _filled(one: Series) -> list[float]:
+    return [value or 0 for value in one.values]
+
+
+def _scale(highest: Sequence[float]) -> float:
+    """Return the value that the scale has to show: the highest, or the highest besides spikes."""
+    falling = sorted(highest, reverse=True)
+    others = falling[max(1, floor(SPIKES * len(falling))) :]
+    is_spike = bool(others) and others[0] > 0 and falling[0] > SPIKE * others[0]
+    return others[0] * 1.5 if is_spike else max(falling, default=0)
+
+
+def _marks(highest: Sequence[float], top: float) -> str:
+    """Return arrows at the top for the points that are higher than the scale."""
+    over = [f"M{place * STEP + STEP / 2} 0l-4 7h8z" for place, value in enumerate(highest) if value > top]
+    return f'<path class="over" d="{"".join(over)}"/>' if over else ""
 
 
 def _columns(stack: Sequence[Series], top: float) -> str:
@@ -108,7 +143,7 @@ def _columns(stack: Sequence[Series], top: float) -> str:
         path = []
         for place, value in enumerate(one.values):
             if value:
-                high = HIGH * value / top
+                high = min(HIGH * value / top, HIGH - floors[place])
                 at = _number(HIGH - floors[place])
                 path.append(f"M{place * STEP + 1} {at}h{STEP - 2}v-{_number(high)}h-{STEP - 2}z")
                 floors[place] += high
@@ -123,7 +158,7 @@ def _line(one: Series, top: float) -> str:
         if value is None:
             pen = "M"
             continue
-        path.append(f"{pen}{_number(place * STEP + STEP / 2)} {_number(HIGH - HIGH * value / top)}")
+        path.append(f"{pen}{_number(place * STEP + STEP / 2)} {_number(HIGH - min(HIGH, HIGH * value / top))}")
         pen = "L"
     drawn = "".join(path)
     stroke = f'<path class="l s-{one.state} {one.dash}" d="{drawn}"/>'
@@ -136,12 +171,13 @@ def _line(one: Series, top: float) -> str:
 def legend(chart: Chart, said: Say) -> Markup:
     """Return the names of the series, each with its last value."""
     rows = []
+    last = -2 if chart.is_partial and len(chart.times) > 1 else -1
     for one in chart.series:
         shape = f'<rect class="f-{one.state}" y="1" width="14" height="8" rx="2"/>'
         if one.look != "columns":
             shape = f'<path class="l s-{one.state} {one.dash}" d="M0 5H14"/>'
         swatch = f'<svg class="swatch" aria-hidden="true">{shape}</svg>'
-        rows.append(f"<li>{swatch}{escape(one.name)} <b>{escape(_said(one.values[-1], said))}</b></li>")
+        rows.append(f"<li>{swatch}{escape(one.name)} <b>{escape(_said(one.values[last], said))}</b></li>")
     return Markup(f'<ul class="legend">{"".join(rows)}</ul>')
 
 
@@ -149,11 +185,12 @@ def table(chart: Chart, said: Say) -> Markup:
     """Return all numbers as a table, behind a summary that opens it."""
     caption = escape(f"{chart.title}, {chart.unit}")
     head = "".join(f'<th scope="col" class="num">{escape(one.name)}</th>' for one in chart.series)
+    times = [*chart.times[:-1], f"{chart.times[-1]} so far"] if chart.is_partial else chart.times
     body = "".join(
         f'<tr><th scope="row">{escape(at)}</th>'
         + "".join(f'<td class="num">{escape(_said(one.values[place], said))}</td>' for one in chart.series)
         + "</tr>"
-        for place, at in enumerate(chart.times)
+        for place, at in enumerate(times)
     )
     return Markup(
         f'<details class="data"><summary>Show as a table<span class="for-readers">: {caption}</span></summary><div'

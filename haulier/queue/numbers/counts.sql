@@ -115,11 +115,12 @@ arrived, succeeded, failed, cancelled, attempts, waited, ran
 sum(arrived)::bigint AS arrived, sum(succeeded)::bigint AS succeeded, sum(failed)::bigint AS failed,
 sum(cancelled)::bigint AS cancelled, sum(attempts)::bigint AS attempts, sum(waited) AS waited, sum(ran) AS ran
 
--- part: last_live
--- What the last count of live jobs has found.
-(array_agg(due ORDER BY at DESC) FILTER (WHERE due IS NOT NULL))[1] AS due,
+-- part: peaks
+-- The most jobs that were due at once, so that a longer step does not lose a flood. What runs is as last counted: the peaks
+-- of several queues, added up, could be more than there are threads.
+max(due) AS due,
 (array_agg(running ORDER BY at DESC) FILTER (WHERE due IS NOT NULL))[1] AS running,
-(array_agg(oldest ORDER BY at DESC) FILTER (WHERE due IS NOT NULL))[1] AS oldest
+max(oldest) AS oldest
 
 -- part: arrived
 -- What was created in the span, by the indexes of the newest jobs, as in `list_jobs`. A job ends after it was created, so
@@ -243,7 +244,7 @@ WITH moved AS (
     WHERE step = %(step_seconds)s AND at < %(upto)s AND <<of_these_pairs>>
     RETURNING date_bin(make_interval(secs => %(longer_seconds)s), at, 'epoch'::timestamptz) AS longer_at, rollup.*
 ), summed AS (
-    SELECT longer_at AS at, queue, kind, <<sums>>, <<last_live>>,
+    SELECT longer_at AS at, queue, kind, <<sums>>, <<peaks>>,
         min(coalesce(came_from, at)) FILTER (WHERE arrived > 0) AS came_from,
         max(coalesce(came_to, at + make_interval(secs => %(step_seconds)s))) FILTER (WHERE arrived > 0) AS came_to
     FROM moved
@@ -269,9 +270,9 @@ SET arrived = kept.arrived + excluded.arrived,
     attempts = kept.attempts + excluded.attempts,
     waited = kept.waited + excluded.waited,
     ran = kept.ran + excluded.ran,
-    due = coalesce(excluded.due, kept.due),
+    due = greatest(excluded.due, kept.due),
     running = coalesce(excluded.running, kept.running),
-    oldest = coalesce(excluded.oldest, kept.oldest);
+    oldest = greatest(excluded.oldest, kept.oldest);
 
 -- name: pairs_of_rollups
 -- The pairs of which fold_rollups moves rows.

@@ -100,6 +100,6 @@ def _kinds(
 
 
 def recent_ends(conn: Connection, shown: Shown) -> Ends:
-    """Return how the jobs ended in the last seven days that have been counted."""
+    """Return how the jobs ended in the last seven days that have been counted, but for the last day."""
     [row] = rows(conn, "recent_ends", span_seconds=WEEK_SECONDS, **shown.parameters())
     return Ends(row["succeeded"], row["failed"])

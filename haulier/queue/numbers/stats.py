@@ -40,7 +40,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Step(Figures):
-    """A step of a series: its figures, and how many jobs were due and ran when last counted within it.
+    """A step of a series: its figures, the most jobs that were due at once, and how many ran when last counted.
 
     None if live jobs were not counted within it, or if there had been none before.
     """
@@ -84,7 +84,7 @@ class Queue:
     """A queue: its live jobs, and what came and ended in the last minute that has been counted.
 
     `paused_until` is None also if the pause has no end. `paused_by` is who set that end last, as `actor` of the audit;
-    not every caller may see it.
+    not every caller may see it. `as_of` is how far counting has come.
     """
 
     name: str
@@ -95,6 +95,7 @@ class Queue:
     paused_until: datetime | None = None
     paused_since: datetime | None = None
     paused_by: str | None = None
+    as_of: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +227,7 @@ def _queues(conn: Connection, shown: Shown, after: str, limit: int) -> list[Queu
             _utc(row["paused_until"]),
             _utc(row["paused_since"]),
             row["paused_by"],
+            _utc(row["through"]),
         )
         for row in rows(conn, "list_queues", after_queue=after, limit=limit, **parameters)
     ]

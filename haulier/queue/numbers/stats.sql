@@ -25,12 +25,11 @@ CROSS JOIN LATERAL (
 ) AS live;
 
 -- name: stats_figures
--- The rows of the span, by the steps of the series. All live jobs are counted at the same time, so the last time in a step
--- holds for every queue and kind: rows are summed by their times first, and nothing is sorted by queue and kind, nor kept.
--- The steps are listed so that the index is used in each.
+-- The rows of the span, by the steps of the series. All live jobs are counted at the same time: so rows are summed by their
+-- times first, and nothing is sorted by queue and kind, nor kept. The steps are listed so that the index is used in each.
 SELECT series_at, sum(arrived)::bigint AS arrived, sum(succeeded)::bigint AS succeeded, sum(failed)::bigint AS failed,
     sum(cancelled)::bigint AS cancelled, sum(attempts)::bigint AS attempts, sum(waited)::text AS waited,
-    sum(ran)::text AS ran, <<last_live>>
+    sum(ran)::text AS ran, <<peaks>>
 FROM (
     SELECT date_bin(make_interval(secs => %(series_seconds)s), at, 'epoch'::timestamptz) AS series_at, at, <<sums>>,
         sum(due)::bigint AS due, sum(running)::bigint AS running, max(oldest)::double precision AS oldest

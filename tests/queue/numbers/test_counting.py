@@ -233,17 +233,42 @@ def test_says_of_each_minute_what_was_due_when_last_counted(conn, through):
 
 
 SERIES = [
-    (Shown(), (70, 5, 2, 40.0), (63, 13, 10, 20.0)),
-    (Shown(queues=[MAIL]), (30, 5, 2, 40.0), (63, 4, 1, 20.0)),
-    (Shown(queue=MAIL, kind="card"), (20, 3, 1, 40.0), (10, 0, 0, None)),
+    (Shown(), (70, 5, 2, 40.0), (63, 13, 10, 60.0)),
+    (Shown(queues=[MAIL]), (30, 5, 2, 40.0), (63, 12, 1, 60.0)),
+    (Shown(queue=MAIL, kind="card"), (20, 3, 1, 40.0), (10, 7, 0, 60.0)),
     (Shown(kind="call"), (40, None, None, None), (0, 9, 9, 5.0)),
     (Shown(queue="absent"), (0, None, None, None), (0, None, None, None)),
 ]
 
 
-def test_says_of_each_step_of_a_series_what_was_due_when_last_counted(conn, through):
+def test_says_of_each_step_of_a_series_how_many_were_due_at_most(conn, through):
     for shown, first, last in SERIES:
         steps = {each.at: each for each in stats(conn, "1h", shown).series}
         for ago, expected in ((180, first), (60, last)):
             step = steps[through - timedelta(seconds=ago)]
             assert (step.succeeded, step.due, step.running, step.oldest_due_seconds) == expected, shown
+
+
+def test_keeps_the_largest_backlog_in_longer_steps(conn, sql):
+    begin(conn)
+    sql("UPDATE haulier.counting SET through = now(), folded = now() - interval '1 day', recounted = now()")
+    # A flood that was gone when the minute ended.
+    for seconds, due, running in ((0, 5, 2), (20, 297_359, 8), (40, 7, 3)):
+        sql(
+            "INSERT INTO haulier.rollup (step, at, queue, kind, due, running, oldest)"
+            " SELECT 10, at + %s * interval '1 s', 'default', 'mail', %s, %s, %s"
+            " FROM (SELECT date_bin('15 minutes', now() - %s::interval, 'epoch') AS at) AS minute",
+            seconds,
+            due,
+            running,
+            due / 1000,
+            "30 minutes",
+        )
+
+    counts.fold(conn, retention_days=30)
+
+    assert sql("SELECT step, due, running, round(oldest::numeric, 3)::text FROM haulier.rollup") == [
+        (60, 297_359, 3, "297.359")
+    ]
+    day = stats(conn, "24h", Shown())
+    assert [(step.due, step.running) for step in day.series if step.due is not None] == [(297_359, 3)]

@@ -70,6 +70,28 @@ def test_has_all_its_numbers_as_a_table_and_no_style() -> None:
     assert [each for each in page.below() if "style" in each.attrs] == []
 
 
+def test_cuts_off_a_spike_marks_it_and_keeps_its_number_in_the_table() -> None:
+    times = [f"12:{minute:02}" for minute in range(60)]
+    flood = Chart("Jobs", "", [Series("A", "text", [100.0] * 58 + [300_000.0, 90.0])], times, "", is_partial=True)
+    steady = Chart("Jobs", "", [Series("A", "text", [100.0] * 30 + [390.0] * 30)], times, "")
+
+    page = read(charts.figure(flood, number))
+
+    axis = page.all("div", class_="y")[0]
+    assert [each.text for each in axis.below()] == ["150", "75", "0"]
+    assert [len(found) for found in (page.all("path", class_="over"), page.all("path", class_="now"))] == [1, 1]
+    assert [row.text for row in page.all("tr")][-2:] == ["12:58 300,000", "12:59 so far 90"]
+    # The legend shows the last minute that is over.
+    assert page.all("ul", class_="legend")[0].text.strip() == "A 300,000"
+    assert 'class="over"' not in charts.plot(steady, number)
+
+
+def test_writes_an_axis_in_few_characters() -> None:
+    values = (0, 950, 9_999, 10_000, 200_000, 1_500_000, 25e9)
+
+    assert [charts.short(value) for value in values] == ["0", "950", "9,999", "10 k", "200 k", "1.5 M", "25 G"]
+
+
 @given(some.floats(min_value=0, max_value=1e15))
 def test_ends_at_a_round_number_that_nothing_exceeds(most: float) -> None:
     top = charts.ceiling(most)

@@ -25,3 +25,19 @@ def headlines(page: Element) -> list[str]:
 def word(page: Element, name: str) -> str:
     """Return how the queue of this name is said to be."""
     return page.named_rows()[name].all("td", class_="state-cell")[0].text
+
+
+def figure(page: Element, name: str) -> str:
+    """Return a figure of the overview, with what is said of it."""
+    [found] = [each.all("dd") for each in page.all("div") if each.all("dt") and each.all("dt")[0].text == name]
+    return " ".join(each.text for each in found)
+
+
+def due(page: Element) -> str:
+    """Return how many jobs are due."""
+    return page.one("dl", class_="figures").all("dd", class_="n")[0].text
+
+
+def cells(page: Element, name: str) -> list[str]:
+    """Return the cells of this column."""
+    return [cell.text for cell in page.all("td") if cell.attrs.get("data-name") == name]

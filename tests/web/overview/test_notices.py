@@ -241,7 +241,7 @@ def test_finds_due_jobs_that_nobody_takes_and_nobody_has_counted(
     assert "mail" not in pages[1].text
     assert "Unserved" in browser.page("/ui/queues/mail").all("div", class_="title")[0].text
     if is_counted:
-        assert [word(browser.page("/ui/queues"), name) for name in ("mail", "trout")] == ["Unserved", "Idle"]
+        assert [word(browser.page("/ui/queues"), name) for name in ("mail", "trout")] == ["Unserved", "Unknown"]
 
 
 @pytest.mark.parametrize("is_counted", [True, False])

@@ -15,16 +15,7 @@ from haulier.queue import claims, jobs, search
 from haulier.queue.failures.error_groups import id_in
 from tests.web.browsing import Browser, Element, SignedIn, check_each
 from tests.web.jobs import claim, counted, enqueue, fail, register
-from tests.web.overview import fresh
-
-
-def figure(page: Element, name: str) -> str:
-    [found] = [each.all("dd") for each in page.all("div") if each.all("dt") and each.all("dt")[0].text == name]
-    return " ".join(each.text for each in found)
-
-
-def due(page: Element) -> str:
-    return page.one("dl", class_="figures").all("dd", class_="n")[0].text
+from tests.web.overview import due, figure, fresh
 
 
 def test_has_the_figures_and_charts_of_the_queue_and_kind_in_the_url(
@@ -106,15 +97,20 @@ def test_says_which_share_usually_fails_of_the_queues_that_one_sees(
     none = figure(browser.page("/ui"), "Failed")
     for days, queue, succeeded, failed in ((3, "mail", 991, 9), (3, "salmon", 0, 1000), (8, "mail", 0, 5000)):
         sql(ENDED, days, queue, succeeded, failed)
+    # What fails today is not usual.
+    sql(
+        "INSERT INTO haulier.rollup (step, at, queue, kind, failed)"
+        " SELECT 60, through - interval '1 minute', 'mail', 'send_email', 500 FROM haulier.counting"
+    )
     browser.forget()
     own = signed_in(Scope.READ, queues=["mail"])
 
     shares = [figure(each.page("/ui?span=24h"), "Failed") for each in (browser, own)]
 
     assert none == "0 – 0 cancelled"
-    assert shares == ["0 – usually 50 % , 0 cancelled", "0 – usually 0.9 % , 0 cancelled"]
+    assert shares == ["500 100 % usually 50 % , 0 cancelled", "500 100 % usually 0.9 % , 0 cancelled"]
     # There it is the share of the span itself.
-    assert figure(own.page("/ui?span=7d"), "Failed") == "9 0.9 % 0 cancelled"
+    assert figure(own.page("/ui?span=7d"), "Failed") == "509 34 % 0 cancelled"
 
 
 def test_says_how_long_the_longest_has_run_of_the_queues_that_one_sees(
