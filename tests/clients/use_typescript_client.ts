@@ -39,15 +39,15 @@ for (const body of requests) enqueued.push(found(await haulier.POST("/jobs", { b
 const listed = found(await haulier.GET("/jobs", { params: { query: { status: ["queued"], limit: 10 } } }));
 const read: Job[] = [];
 for (const { id } of enqueued) {
-  read.push(found(await haulier.GET("/jobs/{job_id}", { params: { path: { job_id: id } } })));
+  read.push(found(await haulier.GET("/jobs/{id}", { params: { path: { id } } })));
 }
 for (const { id } of enqueued) {
-  const path = { job_id: id };
-  const { status } = found(await haulier.POST("/jobs/{job_id}/cancel", { params: { path } }));
+  const path = { id };
+  const { status } = found(await haulier.POST("/jobs/{id}/cancel", { params: { path } }));
   if (status !== "cancelled") throw new Error(status);
 }
-const first = { job_id: enqueued[0].id };
-const retried = found(await haulier.POST("/jobs/{job_id}/retry", { params: { path: first } }));
+const first = { id: enqueued[0].id };
+const retried = found(await haulier.POST("/jobs/{id}/retry", { params: { path: first } }));
 const batch = await haulier.POST("/jobs/batch", { body: requests });
 const { error } = await haulier.POST("/jobs", {
   params: { header: { "Idempotency-Key": '""' } },

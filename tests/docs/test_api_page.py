@@ -12,7 +12,9 @@ from marshmallow import Schema
 
 from app.api import build
 from app.api.error_responses import ANSWERS
+from app.api.openapi.document import documented_path
 from app.api.schemas.job import JobResponse
+from app.http.routes import Entry, routes_of
 from haulier.config import HOUSEKEEPING_CONNECTIONS, TOGETHER, Config, client_variables, deployed_commit
 from haulier.domain.errors import ConfigError
 from haulier.domain.job import JobStatus
@@ -31,24 +33,46 @@ def openapi() -> dict[str, Any]:
     return document
 
 
-def test_every_call_is_documented() -> None:
-    app, page = build(Config(DSN)), text_of("docs/api.md")
+# How the table of calls names who may make a call that needs no scope.
+WITHOUT_SCOPE = {Entry.ANY_KEY: "any", Entry.READERS: "none", Entry.ANYONE: "none"}
+
+
+def test_the_table_of_calls_has_every_call_with_the_scopes_that_its_view_declares() -> None:
+    routes = routes_of(build(Config(DSN)))
+    rows = list(tables(section("docs/api.md", "## Calls")))
 
     # Without the files of the page /docs, which no client calls.
-    rules = [rule for rule in app.url_map.iter_rules() if not rule.rule.startswith("/docs/")]
-    # The id of a job, a worker, an error, a key or an operation stands as {id}, any other variable by its name.
-    paths = [
-        (rule, re.sub("<(?:[^>]*:)?(?:job_|worker_|error_|key_|operation_)?([^>]*)>", r"{\1}", rule.rule))
-        for rule in rules
+    expected = {
+        f"{method} {documented_path(rule)}": [*route.scopes] or [WITHOUT_SCOPE[route.needs]]
+        for (method, rule), route in routes.items()
+        if method not in ("HEAD", "OPTIONS") and not re.match("/docs/.", rule)
+    }
+
+    assert len(rows) == len(expected)
+    assert {names_in(row[0])[0]: names_in(row[1]) or [row[1]] for row in rows} == expected
+
+
+def test_the_page_names_every_path_and_parameter_of_the_document_alike(openapi: dict[str, Any]) -> None:
+    page = text_of("docs/api.md")
+    calls = {names_in(row[0])[0] for row in tables(section("docs/api.md", "## Calls"))}
+
+    documented = {
+        f"{method.upper()} {path}"
+        for path, item in openapi["paths"].items()
+        for method in item
+        if method != "parameters"
+    }
+    parameters = [
+        (each["in"], each["name"])
+        for item in openapi["paths"].values()
+        for call in [{"parameters": item.get("parameters", [])}, *item.values()]
+        if isinstance(call, dict)
+        for each in call.get("parameters", [])
     ]
-    expected = {f"{method} {path}" for rule, path in paths for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}}
 
-    def is_there(call: str) -> bool:
-        # A GET may stand as a path without its method.
-        return f"`{call}`" in page or (call.startswith("GET ") and f"`{call[4:]}`" in page)
-
-    assert len(expected) > 10
-    assert [call for call in sorted(expected) if not is_there(call)] == []
+    assert documented <= calls
+    assert {name for where, name in parameters if where == "path"} == set(re.findall(r"{(\w+)}", "".join(calls)))
+    assert {name for where, name in parameters if where != "path" and f"`{name}`" not in page} == set()
 
 
 def test_every_status_is_documented(openapi: dict[str, Any]) -> None:

@@ -35,14 +35,14 @@ CALLS = {
     "POST /jobs/batch": ApiCall(ENQUEUE, f"200 201 409 {OF_BODY} {OF_DATABASE}"),
     "GET /jobs": ApiCall(READ, f"200 422 {OF_DATABASE}"),
     "GET /jobs/count": ApiCall(READ, f"200 422 {OF_DATABASE}"),
-    "GET /jobs/{job_id}": ApiCall(READ, f"200 404 {OF_DATABASE}"),
-    "GET /jobs/{job_id}/explain": ApiCall(READ, f"200 404 {OF_DATABASE}"),
-    "GET /jobs/{job_id}/timeline": ApiCall(READ, f"200 404 {OF_DATABASE}"),
-    "POST /jobs/{job_id}/cancel": ApiCall(OPERATE, f"200 202 404 409 422 {OF_DATABASE}"),
-    "POST /jobs/{job_id}/retry": ApiCall(OPERATE, f"200 404 409 {OF_BODY} {OF_DATABASE}"),
-    "POST /jobs/{job_id}/copy": ApiCall(OPERATE, f"201 404 409 {OF_BODY} {OF_DATABASE}", also=ENQUEUE),
-    "PATCH /jobs/{job_id}": ApiCall(OPERATE, f"200 404 409 {OF_BODY} {OF_DATABASE}"),
-    "DELETE /jobs/{job_id}": ApiCall(ADMIN, f"204 404 409 422 {OF_DATABASE}"),
+    "GET /jobs/{id}": ApiCall(READ, f"200 404 {OF_DATABASE}"),
+    "GET /jobs/{id}/explain": ApiCall(READ, f"200 404 {OF_DATABASE}"),
+    "GET /jobs/{id}/timeline": ApiCall(READ, f"200 404 {OF_DATABASE}"),
+    "POST /jobs/{id}/cancel": ApiCall(OPERATE, f"200 202 404 409 422 {OF_DATABASE}"),
+    "POST /jobs/{id}/retry": ApiCall(OPERATE, f"200 404 409 {OF_BODY} {OF_DATABASE}"),
+    "POST /jobs/{id}/copy": ApiCall(OPERATE, f"201 404 409 {OF_BODY} {OF_DATABASE}", also=ENQUEUE),
+    "PATCH /jobs/{id}": ApiCall(OPERATE, f"200 404 409 {OF_BODY} {OF_DATABASE}"),
+    "DELETE /jobs/{id}": ApiCall(ADMIN, f"204 404 409 422 {OF_DATABASE}"),
     "GET /kinds": ApiCall(ANY_KEY, "200"),
     "GET /queues": ApiCall(READ, f"200 422 {OF_DATABASE}"),
     "GET /queues/{name}": ApiCall(READ, f"200 404 {OF_DATABASE}"),
@@ -59,21 +59,21 @@ CALLS = {
     "POST /schedules/{name}/pause": ApiCall(OPERATE, f"200 404 {OF_BODY} {OF_DATABASE}"),
     "POST /schedules/{name}/resume": ApiCall(OPERATE, f"200 404 422 {OF_DATABASE}"),
     "GET /workers": ApiCall(READ, f"200 422 {OF_DATABASE}"),
-    "GET /workers/{worker_id}": ApiCall(READ, f"200 404 {OF_DATABASE}"),
-    "PATCH /workers/{worker_id}": ApiCall(OPERATE, f"200 404 {OF_BODY} {OF_DATABASE}", True),
+    "GET /workers/{id}": ApiCall(READ, f"200 404 {OF_DATABASE}"),
+    "PATCH /workers/{id}": ApiCall(OPERATE, f"200 404 {OF_BODY} {OF_DATABASE}", True),
     "GET /errors": ApiCall(READ, f"200 422 {OF_DATABASE}"),
-    "GET /errors/{error_id}": ApiCall(READ, f"200 404 422 {OF_DATABASE}"),
-    "PATCH /errors/{error_id}": ApiCall(OPERATE, f"200 404 {OF_BODY} {OF_DATABASE}", True),
+    "GET /errors/{id}": ApiCall(READ, f"200 404 422 {OF_DATABASE}"),
+    "PATCH /errors/{id}": ApiCall(OPERATE, f"200 404 {OF_BODY} {OF_DATABASE}", True),
     "POST /operations": ApiCall(OPERATE, f"200 202 409 {OF_BODY} {OF_DATABASE}"),
     "GET /operations": ApiCall(OPERATE, f"200 422 {OF_DATABASE}"),
-    "GET /operations/{operation_id}": ApiCall(OPERATE, f"200 404 {OF_DATABASE}"),
-    "POST /operations/{operation_id}/cancel": ApiCall(OPERATE, f"200 404 409 422 {OF_DATABASE}"),
-    "POST /operations/{operation_id}/resume": ApiCall(OPERATE, f"200 404 409 422 {OF_DATABASE}"),
-    "POST /operations/{operation_id}/advance": ApiCall(OPERATE, f"200 404 422 {OF_DATABASE}"),
+    "GET /operations/{id}": ApiCall(OPERATE, f"200 404 {OF_DATABASE}"),
+    "POST /operations/{id}/cancel": ApiCall(OPERATE, f"200 404 409 422 {OF_DATABASE}"),
+    "POST /operations/{id}/resume": ApiCall(OPERATE, f"200 404 409 422 {OF_DATABASE}"),
+    "POST /operations/{id}/advance": ApiCall(OPERATE, f"200 404 422 {OF_DATABASE}"),
     "GET /keys": ApiCall(ADMIN, f"200 422 {OF_DATABASE}", True),
     "POST /keys": ApiCall(ADMIN, f"201 {OF_BODY} {OF_DATABASE}", True),
-    "POST /keys/{key_id}/rotate": ApiCall(ADMIN, f"200 404 {OF_BODY} {OF_DATABASE}", True),
-    "POST /keys/{key_id}/revoke": ApiCall(ADMIN, f"200 404 422 {OF_DATABASE}", True),
+    "POST /keys/{id}/rotate": ApiCall(ADMIN, f"200 404 {OF_BODY} {OF_DATABASE}", True),
+    "POST /keys/{id}/revoke": ApiCall(ADMIN, f"200 404 422 {OF_DATABASE}", True),
     "GET /stats": ApiCall(READ, f"200 422 {OF_DATABASE}"),
     "GET /database": ApiCall(OPERATE, f"200 {OF_DATABASE}", True),
     "GET /audit": ApiCall(OPERATE, f"200 422 {OF_DATABASE}", True),
@@ -85,6 +85,9 @@ CALLS = {
 PAGES = {
     "GET /": ANY_KEY,
     "GET /docs": Entry.READERS,
+    "GET /docs/": Entry.READERS,
+    "GET /openapi.json": Entry.READERS,
+    "GET /swagger.json": Entry.READERS,
     "GET /docs/docs.js": Entry.READERS,
     "GET /docs/assets/<path:name>": Entry.READERS,
     "GET /api-docs/openapi.json": Entry.READERS,
@@ -93,13 +96,13 @@ PAGES = {
 
 def documented(method: str, rule: str) -> str:
     """Return the name of a route of Flask in the tables above."""
-    path = re.sub("<(?:uuid:)?([a-z_]+)>", "{\\1}", rule)
+    path = re.sub("<(?:uuid:)?(?:[a-z]+_(?=id>))?([a-z]+)>", "{\\1}", rule)
     return f"{method} {path}"
 
 
 def example_of(call: str) -> tuple[str, str]:
     """Return the method and the path of a request; what it names does not exist."""
-    names = {"error_id": "0" * 16, "key_id": "x" * 12, "name": "mail"}
+    ids = {"errors": "0" * 16, "keys": "x" * 12}
     method, _, path = call.partition(" ")
-    some_id = "0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11"
-    return method, re.sub(r"{(\w+)}", lambda part: names.get(part[1], some_id), path)
+    some_id = ids.get(path.split("/")[1], "0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11")
+    return method, path.replace("{id}", some_id).replace("{name}", "mail")

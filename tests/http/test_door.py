@@ -20,12 +20,13 @@ from tests.http.callers import SECRET, MakeApp, MakeKey, bearer
 from tests.web import EMAIL
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "FROBNICATE"]
+REDIRECTS = ["/docs/", "/openapi.json", "/swagger.json"]
 OPEN = ["/health", "/health/live", "/docs", "/docs/docs.js", "/docs/assets/swagger-ui.css", "/api-docs/openapi.json"]
 
 
 def test_off_loopback_every_method_of_every_path_that_is_not_public_is_401(closed: FlaskClient) -> None:
     paths = {example_of(call)[1] for call in (*CALLS, *PAGES)} | {"/nowhere", "/jobs/nonsense", "/jobs/", "*"}
-    shut = (paths | {"/docs/../jobs"}) - {*OPEN, "/docs/assets/<path:name>"}
+    shut = (paths | {"/docs/../jobs"}) - {*OPEN, *REDIRECTS, "/docs/assets/<path:name>"}
     assert len(shut) > 40
 
     answers = {
@@ -50,11 +51,11 @@ def test_with_docs_public_0_the_documentation_needs_a_key_too(
     client = make_app(replace(public, docs_public="0")).test_client()
     _, shown = make_key(Scope.ENQUEUE)
 
-    without = {path: client.get(path, buffered=True).status_code for path in OPEN}
-    shown_one = {path: client.get(path, headers=shown, buffered=True).status_code for path in OPEN}
+    without = {path: client.get(path, buffered=True).status_code for path in (*OPEN, *REDIRECTS)}
+    shown_one = {path: client.get(path, headers=shown, buffered=True).status_code for path in (*OPEN, *REDIRECTS)}
 
-    assert without == {path: 200 if path.startswith("/health") else 401 for path in OPEN}
-    assert shown_one == dict.fromkeys(OPEN, 200)
+    assert without == {path: 200 if path.startswith("/health") else 401 for path in (*OPEN, *REDIRECTS)}
+    assert shown_one == {**dict.fromkeys(OPEN, 200), **dict.fromkeys(REDIRECTS, 302)}
 
 
 def test_on_loopback_it_is_open_until_there_was_a_key(

@@ -231,7 +231,8 @@ def document(api: Api, kinds: Mapping[str, Kind], routes: Routes) -> bytes:
     spec["components"]["securitySchemes"] = {"apiKey": SECURITY_SCHEME}
     # flask-smorest makes a tag of each blueprint, even of one whose calls are tagged as another's.
     spec["tags"] = [tag for tag in spec["tags"] if tag["description"]]
-    by_path = {(method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)): route for (method, rule), route in routes.items()}
+    spec["paths"] = {_with_id(path): _with_id_in(calls) for path, calls in spec["paths"].items()}
+    by_path = {(method, documented_path(rule)): route for (method, rule), route in routes.items()}
     answers = list(spec["components"]["responses"].values())
     for path, calls in spec["paths"].items():
         for method, operation in ((name, each) for name, each in calls.items() if name != "parameters"):
@@ -240,6 +241,22 @@ def document(api: Api, kinds: Mapping[str, Kind], routes: Routes) -> bytes:
     for answer in answers:
         answer.setdefault("headers", {}).update(REQUEST_ID)
     return json.dumps(spec, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def documented_path(rule: str) -> str:
+    """Return the path of a rule of Flask as the document names it: `/jobs/{id}` of `/jobs/<uuid:job_id>`."""
+    return _with_id(re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule))
+
+
+def _with_id(path: str) -> str:
+    # A view's argument says whose id it is; the path says so by itself.
+    return re.sub(r"{\w+_id}", "{id}", path)
+
+
+def _with_id_in(calls: dict[str, Any]) -> dict[str, Any]:
+    for parameter in calls.get("parameters", []):
+        parameter["name"] = re.sub(r"^\w+_id$", "id", parameter["name"])
+    return calls
 
 
 def _open_filter(schema: dict[str, Any]) -> None:

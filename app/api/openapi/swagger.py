@@ -6,7 +6,7 @@ import importlib.util
 from functools import cache
 from pathlib import Path
 
-from flask import Blueprint, Response, current_app, redirect, send_from_directory
+from flask import Blueprint, Response, current_app, redirect, send_from_directory, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from ...http.routes import Entry, needs
@@ -61,3 +61,18 @@ def asset(name: str) -> Response:
 def openapi_json() -> Response:
     """Return the OpenAPI document."""
     return Response(current_app.extensions["haulier_openapi"], content_type="application/json")
+
+
+@blp.route("/docs/")
+@needs(Entry.READERS)
+def to_page() -> AnyResponse:
+    """Redirect to the page, from where other frameworks have it."""
+    return redirect(url_for("docs.docs"))
+
+
+@blp.route("/openapi.json")
+@blp.route("/swagger.json")
+@needs(Entry.READERS)
+def to_document() -> AnyResponse:
+    """Redirect to the OpenAPI document, from where other frameworks have it."""
+    return redirect(url_for("docs.openapi_json"))

@@ -27,7 +27,7 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     for item in case.body if isinstance(case.body, list) else [case.body]:
         if isinstance(item, dict) and _is_key(item.get("idempotency_key")):
             item["idempotency_key"] = uuid.uuid4().hex
-    if case.operation.path.startswith("/jobs/{job_id}") and _has_payload(case.body):
+    if case.operation.path.startswith("/jobs/{id}") and _has_payload(case.body):
         del case.body["payload"]
     if case.meta.generation.mode is GenerationMode.POSITIVE and isinstance(case.body, dict):
         _mend(case)

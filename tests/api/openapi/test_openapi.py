@@ -142,6 +142,21 @@ def test_the_page_loads_only_what_this_service_has(client: FlaskClient) -> None:
     assert client.get("/docs/assets/no-such-file.js").status_code == 404
 
 
+def test_the_paths_of_other_frameworks_redirect_to_the_documentation_without_a_key(closed: FlaskClient) -> None:
+    for path, target in {
+        "/docs/": "/docs",
+        "/openapi.json": "/api-docs/openapi.json",
+        "/swagger.json": "/api-docs/openapi.json",
+    }.items():
+        answer = closed.get(path)
+        mounted = closed.get(path, environ_overrides={"SCRIPT_NAME": "/haulier"})
+
+        assert (answer.status_code, answer.headers["Location"]) == (302, target)
+        assert mounted.headers["Location"] == f"/haulier{target}"
+        assert closed.get(target).status_code == 200
+        assert closed.get(f"{target.rstrip('/')}/x").status_code == 401
+
+
 def objects(value: Any) -> Iterator[dict[str, Any]]:
     """Yield every object within the value, but for those that are examples."""
     if isinstance(value, dict):
