@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from haulier.cli.parts.invocation import Command
+from haulier.cli.team_files import extend_gitignore, procfile_advice, requirements_advice
 from haulier.domain.errors import ConfigError
 from haulier.version import version
 
@@ -32,20 +33,24 @@ STEPS = """\
 def init(folder: Path) -> None:
     """Create a Procfile, .env.example, and a kind of job with its test.
 
-    The files go into DIR, or into the current folder. Existing files are left alone.
+    The files go into DIR, or into the current folder. Of existing files only .gitignore is extended; for Procfile and
+    requirements.txt the missing lines are printed.
     """
     line = requirement(version())
+    report, advice = [], []
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, template in FILES.items():
             text = files("haulier.cli").joinpath("templates", template).read_text(encoding="utf-8")
-            print(_write(folder / name, text.replace("{requirement}", line), line))
+            done, *missing = _write(folder / name, text.replace("{requirement}", line))
+            report.append(done)
+            advice += missing
     except OSError as error:
         raise ConfigError(f"cannot write {error.filename}: {error.strerror}") from None
     wheel = folder / line.removesuffix("[server]")
     if line.startswith("./") and not wheel.exists():
-        print(f"needs  {wheel}: copy the wheel that you installed to this path")
-    print(f"\nThe next three steps{_where(folder)}:\n{STEPS}")
+        report.append(f"needs  {wheel}: copy the wheel that you installed to this path")
+    print("\n".join([*report, *advice, f"\nThe next three steps{_where(folder)}:", STEPS]))
 
 
 def requirement(number: str) -> str:
@@ -58,14 +63,27 @@ def requirement(number: str) -> str:
     return f"haulier[server]=={number}" if is_release else f"./vendor/haulier-{number}-py3-none-any.whl[server]"
 
 
-def _write(path: Path, text: str, line: str) -> str:
+def _write(path: Path, text: str) -> list[str]:
+    """Write a file, or leave or extend an existing one. Return a line that says so, and advice on missing lines."""
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        is_complete = path.name != "requirements.txt" or "haulier" in path.read_text(encoding="utf-8", errors="replace")
-        return f"left   {path}" if is_complete else f"left   {path}: add the line {line}"
-    return f"wrote  {path}"
+        return _complete(path, text)
+    return [f"wrote  {path}"]
+
+
+def _complete(path: Path, text: str) -> list[str]:
+    if path.name == ".gitignore" and (added := extend_gitignore(path, text)):
+        return [f"added  {' '.join(added)} to {path}"]
+    left = f"left   {path}"
+    existing = path.read_text(encoding="utf-8", errors="replace")
+    match path.name:
+        case "Procfile":
+            return [left, *procfile_advice(existing, text)]
+        case "requirements.txt":
+            return [left, *requirements_advice(existing, text.strip())]
+    return [left]
 
 
 def _where(folder: Path) -> str:

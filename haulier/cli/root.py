@@ -18,6 +18,7 @@ from haulier.version import version
 COMMANDS = {
     "init": ("haulier.cli.init:init", "Create a Procfile, .env.example, and a kind of job with its test."),
     "run": ("haulier.cli.run:run", "Run API and worker on your own machine."),
+    "psql": ("haulier.cli.psql:psql", "Open psql on the database of `haulier run` or on DATABASE_URL."),
     "migrate": ("haulier.cli.migrate:migrate", "Migrate the database schema to this version; safe to repeat."),
     "web": ("haulier.cli.web:web", "Serve the API, by gunicorn."),
     "worker": ("haulier.cli.worker:worker", "Claim jobs and run them, until stopped."),
@@ -48,7 +49,7 @@ COMMANDS = {
     "completion": ("haulier.cli.commands.completion:completion", "Print the completion script for your shell."),
     "version": ("haulier.cli.commands.version:version", "Print the version of this program."),
 }
-ON_SERVER = ("init", "run", "migrate", "web", "worker", "all", "recount")
+ON_SERVER = ("init", "run", "psql", "migrate", "web", "worker", "all", "recount")
 
 
 class Root(ClientGroup):

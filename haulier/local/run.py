@@ -14,12 +14,14 @@ from pathlib import Path
 from haulier.config import Config
 from haulier.local.embedded import Server, home
 from haulier.local.supervisor import CHECKOUT, NotStarted, Signals, Supervisor, next_free_port, say, why_not
+from haulier.local.var_folder import make_var
+from haulier.postgres.connection import parse
 
 
 def run(root: Path = CHECKOUT, command: str = "make run") -> int:
     """Run until stopped, and return the exit code. `root` has the kinds, and var/ in it."""
     signals = Signals()
-    environ = settings(root / "var")
+    environ = settings(make_var(root))
     with ExitStack() as stack:
         postgres = None
         if not environ.get("DATABASE_URL"):
@@ -31,12 +33,24 @@ def run(root: Path = CHECKOUT, command: str = "make run") -> int:
         else:
             refuse_occupied_port(environ, command)
         supervisor = stack.enter_context(Supervisor(environ, signals, postgres=postgres, root=root))
-        say(f"API {supervisor.url}  documentation {supervisor.url}/docs  metrics {supervisor.url}/metrics")
+        say(_database(environ["DATABASE_URL"], is_ours=postgres is not None))
+        if supervisor.config.dashboard != "off":
+            say(f"dashboard {supervisor.url}/ui")
+        say(f"API {supervisor.url}  docs {supervisor.url}/docs  metrics {supervisor.url}/metrics")
         say("Ctrl-C stops everything")
         while not signals.stop:
             supervisor.tick()
         say("stopping; press Ctrl-C again to stop without waiting for jobs")
     return 0
+
+
+def _database(url: str, *, is_ours: bool) -> str:
+    """Return a line for other programs that want the same database; it has no password of the user's."""
+    if is_ours:
+        return f"DATABASE_URL={url}"
+    given = parse(url)
+    where = [f"{name}={given[name]}" for name in ("host", "port", "dbname", "user") if name in given]
+    return f"DATABASE_URL is the one that you have set: {' '.join(where)}"
 
 
 def clean() -> int:

@@ -50,6 +50,13 @@ def parse(url: str, name: str = "DATABASE_URL") -> dict[str, str]:
         raise ConfigError(f"{name} is not a valid connection string") from None
 
 
+def split_password(url: str) -> tuple[str, str | None]:
+    """Return a connection string without its password, and the password if it has one. Raises: ConfigError."""
+    given = parse(url)
+    password = given.pop("password", None)
+    return psycopg2.extensions.make_dsn(**given), password
+
+
 def server_process(conn: Connection) -> int:
     """Return the id of the server's process that answers now; behind a pool each transaction may have another."""
     [row] = rows(conn, "server_process")

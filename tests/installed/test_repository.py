@@ -27,6 +27,7 @@ from tests.conftest import eventually, sql_on
 from tests.docs import shell
 from tests.docs.reading import Block, blocks_of
 from tests.installed.environments import Client, Environment, run, running, version_of, web_environ
+from tests.repositories import Repository
 from tests.web import answers
 
 OWN_KIND = """
@@ -165,8 +166,9 @@ def test_begins_a_repository_whose_tests_pass_and_leaves_what_is_there(environme
     assert [line.split(maxsplit=1) for line in said.splitlines()[:6]] == [
         ["left", "Procfile"],
         *(["wrote", name] for name in written),
-        ["left", f"requirements.txt: add the line {requirement(version())}"],
+        ["left", "requirements.txt"],
     ]
+    assert f"\nAdd to requirements.txt:\n{requirement(version())}\n" in said
     file = "haulier-1.0.1.dev3+g012345678-py3-none-any.whl"
     assert requirement("1.0.1.dev3+g012345678") == f"./vendor/{file}[server]"
     assert requirement("1.0.0") == "haulier[server]==1.0.0"
@@ -246,6 +248,8 @@ def reader(pip: Path, two_wheels: tuple[Path, Path], fresh_database: str, tmp_pa
     environment = Environment(tmp_path / "environment", pip, with_ours=True)
     folder = tmp_path / "shop"
     folder.mkdir()
+    Repository(folder)
+    (folder / ".gitignore").write_text("__pycache__/\n*.log")
     environment.add_pip()
     url, environ = web_environ(fresh_database, tmp_path)
     environ |= {
@@ -280,10 +284,23 @@ def test_every_step_of_the_page_works(reader: Reader, two_wheels: tuple[Path, Pa
     assert job["result"] == {"total": 11}
     assert (reader.folder / "requirements.txt").read_text() == f"./vendor/{two_wheels[1].name}[server]\n"
     assert "2 passed" in said["python -m pytest test_kinds.py"]
+    assert '{"total": 11}' in said['haulier psql -- -c "SELECT kind, status, result FROM haulier.jobs"']
+    assert (reader.folder / "var/webhook-secret").exists()
+    staged = _staged(reader.folder)
+    assert {".env.example", ".gitignore", "Procfile", "kinds.py", "requirements.txt", "shop/prices.py"} <= staged
+    assert [name for name in staged if name == ".env" or name.startswith("var/")] == []
     # pip has not kept the first build.
     assert run(["python", "-c", "import haulier; print(haulier.CHANGE)"], reader.folder, reader.environ)
     assert f"haulier {version_of(two_wheels[1])}\n" in said["pip install -r requirements.txt"]
     assert "nothing to do" in said["pip install -r requirements.txt"]
+
+
+def _staged(folder: Path) -> set[str]:
+    """Return what `git add .` would commit, with a .env beside the other files."""
+    (folder / ".env").write_text("HAULIER_API_KEY=secret\n")
+    repository = Repository(folder)
+    repository.git("add", ".")
+    return set(repository.git("diff", "--cached", "--name-only").splitlines())
 
 
 def _take(reader: Reader, block: Block, said: dict[str, str]) -> None:

@@ -1,8 +1,9 @@
-"""`make run`, `make psql`, and `make demo`, which shows four real jobs: they leave nothing behind however they end."""
+"""`make run`, psql on its database, and `make demo`, which shows four real jobs: they leave nothing behind."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,13 +20,16 @@ import requests
 from PIL import Image
 
 from haulier.local import psql
+from haulier.local.demo import Table
+from haulier.local.embedded import data_folder
 from haulier.local.receivers import NotReceived, Receivers, SmtpSink, WebhookReceiver
 from haulier.local.run import kept_secret, new_secret
 from haulier.local.supervisor import NotStarted
 from haulier.postgres.connection import connect
 from haulier.postgres.scratch import url_of
 from tests.conftest import eventually, sql_on
-from tests.local.conftest import UP, Haulier, Process, alive, commands_in, descendants
+from tests.local.conftest import ROOT, UP, Haulier, Process, alive, commands_in, descendants
+from tests.repositories import Repository
 
 
 @pytest.fixture
@@ -67,6 +71,28 @@ def test_it_runs_jobs_with_settings_that_suit_ones_own_machine(shared, eventuall
     assert (done["status"], done["last_error"]) == ("succeeded", None)
     assert Path(done["result"]["location"].removeprefix("file://")).exists()
     shared.running.says(f"job_id={job['id']}")
+
+
+def test_it_says_where_the_database_and_the_pages_are(shared, eventually):
+    said = dict(re.findall(r"(DATABASE_URL|dashboard|docs)[ =](\S+)", shared.running.output))
+
+    with closing(psycopg2.connect(said["DATABASE_URL"])) as conn, conn.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM haulier.worker")
+        assert cursor.fetchone() > (0,)
+    assert [said["dashboard"], said["docs"]] == [f"{shared.url}/ui", f"{shared.url}/docs"]
+    assert "Overview" in requests.get(said["dashboard"], timeout=10).text
+    assert requests.get(said["docs"], timeout=10).ok
+
+
+def test_git_takes_nothing_of_its_folder(shared):
+    repository = Repository(shared.running.output_file.parent)
+    (repository.folder / "var/kept").write_text("secret")
+
+    repository.git("add", "haulier/cli", "var/..")
+
+    staged = repository.git("diff", "--cached", "--name-only").splitlines()
+    assert "haulier/cli/init.py" in staged
+    assert [name for name in staged if name.startswith("var")] == []
 
 
 def ended(url: str) -> dict | None:
@@ -151,10 +177,13 @@ def test_a_wrong_setting_and_an_occupied_port_are_refused_in_one_line(haulier):
 
 
 def test_with_a_database_url_it_uses_that_database(run, fresh_database):
-    running = run(DATABASE_URL=fresh_database)
+    running = run(DATABASE_URL=re.sub(r"://(\w+)@", r"://\1:hush@", fresh_database))
     running.says(UP)
 
     assert not programs(running, "bin/postgres")
+    name = psycopg2.extensions.parse_dsn(fresh_database)["dbname"]
+    assert f" dbname={name}" in running.output.partition("DATABASE_URL is the one that you have set: ")[2]
+    assert "hush" not in running.output
     with closing(psycopg2.connect(fresh_database)) as conn, conn.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM haulier.worker")
         assert cursor.fetchall() == [(1,)]
@@ -169,9 +198,15 @@ def test_the_secret_for_webhooks_is_kept_to_oneself(tmp_path):
 
 
 def make_psql(checkout: Path, statement: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return run_psql(["haulier.local", "psql"], checkout, statement, **environ)
+
+
+def run_psql(
+    arguments: list[str], folder: Path, statement: str = "", **environ: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "haulier.local", "psql"],
-        cwd=checkout,
+        [sys.executable, "-m", *arguments],
+        cwd=folder,
         env={"PATH": os.environ["PATH"], **environ},
         input=statement,
         capture_output=True,
@@ -203,15 +238,36 @@ def test_psql_opens_the_database_that_is_set_or_says_what_to_do(haulier, tmp_pat
     assert "version " in done.stdout, done.stderr
     assert (none.returncode, none.stdout) == (1, "")
     assert none.stderr == (
-        "haulier: no PostgreSQL of `make run` is running: start `make run` in another terminal, or set DATABASE_URL\n"
+        "haulier: `make run` does not run here: start it in this folder, in another terminal, or set DATABASE_URL\n"
     )
+
+
+def test_haulier_psql_takes_arguments_and_leaves_no_trace_where_nothing_runs(shared, tmp_path):
+    command = ["haulier", "psql", "--", "-At", "-c", "SELECT count(*) > 0 FROM haulier.worker"]
+
+    there = run_psql(command, shared.running.output_file.parent)
+    nowhere = run_psql(command, tmp_path, PYTHONPATH=str(ROOT))
+
+    assert there.stdout == "t\n", there.stderr
+    assert (nowhere.returncode, "`haulier run` does not run here" in nowhere.stderr) == (1, True)
+    assert (list(tmp_path.iterdir()), data_folder(tmp_path).exists()) == ([], False)
+
+
+def test_psql_gets_the_password_where_no_other_user_sees_it(tmp_path):
+    (tmp_path / "psql").write_text('#!/bin/sh\necho "$@, $PGPASSWORD"\n')
+    (tmp_path / "psql").chmod(0o755)
+    url = "postgres://ann:hush%20hush@db.example.com:5433/shop?sslmode=require"
+
+    done = run_psql(["haulier", "psql"], ROOT, PATH=str(tmp_path), DATABASE_URL=url)
+
+    assert done.stdout == "user=ann dbname=shop host=db.example.com port=5433 sslmode=require, hush hush\n"
 
 
 def test_psql_says_what_to_do_if_there_is_none(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr("haulier.local.embedded.importlib.util.find_spec", lambda name: None)
 
-    with pytest.raises(NotStarted, match="install the PostgreSQL client"):
+    with pytest.raises(NotStarted, match="install your system's PostgreSQL client"):
         psql.client()
 
 
