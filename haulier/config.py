@@ -95,6 +95,7 @@ class Config:
     isolated_memory_mb: int = _integer(320, 128, 1_048_576)
     shutdown_seconds: float = _number(25.0, 0, 3600)
     stuck_seconds: float = _number(10.0, 0.1, 3600)
+    late_seconds: float = _number(300.0, 1, 604_800)
     retention_days: int = _integer(30, 1, 1825)
     idempotency_days: int = _integer(30, 1, 3650)
     counting: str = _choice("on", "on", "off")

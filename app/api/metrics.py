@@ -22,10 +22,12 @@ from haulier.domain.api_key import Scope
 from haulier.domain.errors import DatabaseUnavailable, SchemaMismatch
 from haulier.domain.scrape import accepted
 from haulier.queue.health import overview
-from haulier.queue.health.overview import Overview
+from haulier.queue.health.overview import MOST_QUEUES, Overview
+from haulier.queue.numbers.stats import list_queues
 from haulier.queue.schedules.schedule_health import FailureRounds
 
 from ..http.application import App
+from ..http.late_queues import with_lateness
 from ..http.routes import needs
 from ..http.service import connection
 from .openapi.document import fails
@@ -109,6 +111,7 @@ class Queues(Collector):
         self._known: Overview | None = None
         self._expires = 0.0
         self._failing = Failing()
+        self._late: list[str] = []
 
     def collect(self) -> Iterator[Metric]:
         """Yield the gauges; when the database is away, only the one that says so."""
@@ -140,7 +143,7 @@ class Queues(Collector):
         for queue, seconds in waits.items():
             oldest.add_metric([queue], seconds)
             unserved.add_metric([queue], left[queue])
-        yield from (jobs, oldest, unserved)
+        yield from (jobs, oldest, unserved, self._late_queues())
         yield GaugeMetricFamily(
             "haulier_paused_queues", "Queues that an operator has paused.", value=known.paused_queues
         )
@@ -164,6 +167,16 @@ class Queues(Collector):
             value=known.history_days_ahead,
         )
         yield from self._of_schedules(known)
+
+    def _late_queues(self) -> Metric:
+        late = GaugeMetricFamily(
+            "haulier_queue_late",
+            "1 for each late queue, as in GET /queues; of very many queues, the first by name are looked at.",
+            labels=["queue"],
+        )
+        for queue in self._late:
+            late.add_metric([queue], 1.0)
+        return late
 
     def _of_schedules(self, known: Overview) -> Iterator[Metric]:
         yield GaugeMetricFamily(
@@ -198,6 +211,8 @@ class Queues(Collector):
         try:
             with connection() as conn:
                 self._failing.look(conn)
+                queues, _ = list_queues(conn, limit=MOST_QUEUES)
+                self._late = [queue.name for queue in with_lateness(conn, queues) if queue.is_late]
                 return overview.overview(conn, as_counted=True)
         except (DatabaseUnavailable, SchemaMismatch):
             return None

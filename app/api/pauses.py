@@ -13,6 +13,7 @@ from haulier.requests.invalid import Invalid, load
 
 from ..http.acting import check_queue_name
 from ..http.auth import caller
+from ..http.late_queues import with_lateness
 from ..http.routes import needs
 from ..http.service import connection
 from .openapi.document import fails, takes
@@ -46,7 +47,7 @@ class Pause(MethodView):
                 pause(conn, name, until=asked["until"], actor=caller().id)
             except PauseInThePast:
                 raise Invalid({"until": ["Must be in the future."]}) from None
-            return find_or_empty(conn, name)
+            return with_lateness(conn, [find_or_empty(conn, name)])[0]
 
 
 @blp.route("/queues/<name>/resume")
@@ -65,4 +66,4 @@ class Resume(MethodView):
         check_queue_name(name)
         with connection() as conn:
             resume(conn, name, actor=caller().id)
-            return find_or_empty(conn, name)
+            return with_lateness(conn, [find_or_empty(conn, name)])[0]

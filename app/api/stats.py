@@ -12,6 +12,7 @@ from haulier.requests.lists import AskStats, ListQueues
 
 from ..http.acting import check_queue_name
 from ..http.auth import caller
+from ..http.late_queues import with_lateness
 from ..http.routes import needs
 from ..http.service import connection
 from .openapi.document import NEXT_PAGE, fails
@@ -58,6 +59,7 @@ class Queues(MethodView):
             found, has_more = list_queues(
                 conn, after=asked.get("cursor", ""), limit=asked["limit"], queues=caller().queues
             )  # fmt: skip
+            found = with_lateness(conn, found)
         return found, 200, next_page(found[-1].name) if has_more else {}
 
 
@@ -73,4 +75,4 @@ class OneQueue(MethodView):
         """Get a queue."""
         check_queue_name(name)
         with connection() as conn:
-            return get_queue(conn, name)
+            return with_lateness(conn, [get_queue(conn, name)])[0]

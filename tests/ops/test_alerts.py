@@ -74,6 +74,7 @@ def labels_in(expression: str) -> dict[str, set[str]]:
 UNSEEN = {
     "worker_jobs_refused_total": {"statement"},
     "haulier_due_jobs_unserved": {"queue"},
+    "haulier_queue_late": {"queue"},
     "haulier_schedule_failures": {"schedule"},
     "worker_ticks_total": {"outcome"},
 }

@@ -93,4 +93,11 @@ class QueueResponse(ResponseSchema):
         attribute="live.oldest_due_seconds",
         **always("How long the oldest due job has been due; null: no job is due.", nullable=True),
     )
+    late = fields.Boolean(
+        attribute="is_late",
+        **always(
+            "Whether the oldest due job has waited for over `LATE_SECONDS` or ten times the usual wait, or the due jobs"
+            " will take over 15 minutes at the rate of the last minute. A paused queue is not late."
+        ),
+    )
     last_minute = fields.Nested(Counts, **always("Jobs that arrived and ended in the last counted minute."))

@@ -18,7 +18,7 @@ from haulier.queue.schedules.schedule_health import Overdue
 from haulier.queue.search.running import RunningJob
 
 from ..lists.fleet import Fleet
-from ..lists.queue_states import OLD, Known, is_fresh, is_growing, is_unserved, rise
+from ..lists.queue_states import OLD, Known, empty_in, is_fresh, is_unserved
 
 NEW_ERROR, MANY_FAILURES = timedelta(hours=1), 10
 LEAST_DAYS_AHEAD = 3.0
@@ -141,15 +141,28 @@ def partitions(facts: Facts) -> Iterator[Notice]:
         yield Notice(Level.BAD, what, more)
 
 
-def growing(facts: Facts) -> Iterator[Notice]:
-    """A queue had more due jobs after each of the last minutes, and its oldest job is late."""
-    for queue in facts.queues or ():
-        minutes = facts.minutes.get(queue.name, ())
-        if not queue.paused and is_growing(queue, minutes):
-            by, late = number(rise(minutes)), duration(queue.live.oldest_due_seconds)
-            what = f"Queue {queue.name} is growing by {by} jobs a minute; its oldest job is {late} late"
-            more = "Add threads or a worker, or check which jobs take long."
-            yield Notice(Level.WARN, what, more, (_page_of(queue.name), _jobs_of(queue.name)))
+def late(facts: Facts) -> Iterator[Notice]:
+    """The jobs of queues wait too long, or will."""
+    bad = [queue for queue in facts.queues or () if queue.is_late and not is_unserved(queue, facts.known)]
+    bad.sort(key=lambda queue: -(queue.live.due or 0))
+    if not bad:
+        return
+    due = count(sum(queue.live.due or 0 for queue in bad), "job is", "jobs are")
+    oldest = duration(max(queue.live.oldest_due_seconds or 0.0 for queue in bad))
+    if len(bad) > 1:
+        what = (
+            f"{len(bad)} queues are late: {_named([queue.name for queue in bad])}. {due} due, the oldest for {oldest}"
+        )
+        yield Notice(Level.WARN, what, _WHEN_LATE, (Action("Queues", "queues.show"), _jobs_of(*(q.name for q in bad))))
+        return
+    when = {"–": "", "not draining": "; none ends"}.get(text := empty_in(bad[0]), f"; empty in about {text}")
+    if text.startswith("growing"):
+        when = f"; {text}"
+    what = f"Queue {bad[0].name} is late: {due} due, the oldest for {oldest}{when}"
+    yield Notice(Level.WARN, what, _WHEN_LATE, (_page_of(bad[0].name), _jobs_of(bad[0].name)))
+
+
+_WHEN_LATE = "Add threads or a worker, check which jobs take long, or cancel jobs that nobody needs."
 
 
 def failing(facts: Facts) -> Iterator[Notice]:
@@ -317,7 +330,7 @@ RULES: tuple[Callable[[Facts], Iterator[Notice]], ...] = (
     unserved,
     partitions,
     failing,
-    growing,
+    late,
     new_errors,
     stuck,
     silent_workers,

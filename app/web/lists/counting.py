@@ -12,6 +12,7 @@ from haulier.queue.numbers.recent import Minute, recent_minutes
 from haulier.queue.numbers.stats import Figures, Live, Queue, Shown, Stats, list_queues, stats
 
 from ...http.auth import caller
+from ...http.late_queues import with_lateness
 from ...http.service import service
 from ..kit.search_box import queues_read
 from ..kit.viewer import viewer
@@ -55,7 +56,8 @@ def read_queues(conn: Connection, *, limit: int, after: str = "") -> Queues:
     """Return the queues that the caller may see, by name, from behind `after` on."""
     found, more = list_queues(conn, after=after, limit=limit, queues=caller().queues)
     queues_read().note(each.name for each in found)
-    return Queues([as_known(each) for each in found], minutes_of(conn, found), more)
+    known = with_lateness(conn, [as_known(each) for each in found])
+    return Queues(known, minutes_of(conn, found), more)
 
 
 def minutes_of(conn: Connection, queues: Sequence[Queue]) -> Mapping[str, Sequence[Minute]]:

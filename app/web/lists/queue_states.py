@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import pairwise
-from statistics import median
 
 from haulier.domain.text import duration, number
 from haulier.queue.health.overview import UNSERVED_SECONDS
@@ -26,12 +24,10 @@ DUE_FOR = timedelta(seconds=UNSERVED_SECONDS)
 LEAST_FAILED, FAILED_SHARE = 20, 0.1
 # The share is also this many times the usual share, or halfway from that to all.
 TIMES_USUAL = 5
-# Growing: the number of due jobs rose in this many minutes in a row, and the oldest job is this late.
-RISING_MINUTES, LATE_SECONDS = 3, 60.0
-# Fewer due jobs are gone before anybody has looked. The fall is measured over this many minutes.
-FEW_DUE, FALL_MINUTES = 100, 5
+# Fewer due jobs are gone before anybody has looked, unless the oldest is this late.
+FEW_DUE, LATE_SECONDS = 100, 60.0
 # Worst first, for lists that show only their beginning.
-WORST_FIRST = ("Failing", "Unserved", "Growing", "Paused", "Unknown", "OK", "Idle")
+WORST_FIRST = ("Failing", "Unserved", "Late", "Paused", "Unknown", "OK", "Idle")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +70,12 @@ class Known:
 def row_of(queue: Queue, known: Known) -> QueueRow:
     """Return the queue as pages show it."""
     word = word_of(queue, known)
-    return QueueRow(queue, word, "–" if word == UNSERVED else empty_in(queue, known.minutes.get(queue.name, ())))
+    return QueueRow(queue, word, "–" if word == UNSERVED else empty_in(queue))
+
+
+def worst_first(rows: Iterable[QueueRow]) -> list[QueueRow]:
+    """Return the queues by their states, those with the most due jobs first, then by name."""
+    return sorted(rows, key=lambda row: (WORST_FIRST.index(row.word.text), -(row.queue.live.due or 0), row.queue.name))
 
 
 UNSERVED = Word("Unserved", "failed_permanent", "Jobs are due, but no worker serves this queue.")
@@ -82,7 +83,6 @@ UNSERVED = Word("Unserved", "failed_permanent", "Jobs are due, but no worker ser
 
 def word_of(queue: Queue, known: Known) -> Word:
     """Return the state of the queue."""
-    minutes = known.minutes.get(queue.name, ())
     if queue.paused:
         return Word("Paused", "queued", "No job in it starts.")
     if is_unserved(queue, known):
@@ -91,8 +91,8 @@ def word_of(queue: Queue, known: Known) -> Word:
         return Word("Unknown", why="Nobody has counted its jobs recently.")
     if known.fails(queue):
         return Word("Failing", "failed_permanent", "More than 10 % of the jobs of the last 10 minutes failed.")
-    if is_growing(queue, minutes):
-        return Word("Growing", "retrying", "The number of due jobs rose in each of the last 3 minutes.")
+    if queue.is_late:
+        return Word("Late", "retrying", "Its jobs wait too long, or will take over 15 minutes.")
     if queue.live.due or queue.live.running or queue.last_minute.succeeded:
         return Word("OK", "succeeded")
     return Word("Idle")
@@ -125,37 +125,15 @@ def is_failing(minutes: Sequence[Minute], usual: float = 0.0) -> bool:
     return failed >= LEAST_FAILED and failed > most * ended
 
 
-def _whole(minutes: Sequence[Minute]) -> list[int]:
-    return [each.due for each in minutes[:-1] if each.due is not None]
-
-
-def is_growing(queue: Queue, minutes: Sequence[Minute]) -> bool:
-    """Return whether the number of due jobs keeps rising and the oldest is late."""
-    known = _whole(minutes)[-RISING_MINUTES - 1 :]
-    rises = [after - before for before, after in pairwise(known)]
-    is_late = (queue.live.oldest_due_seconds or 0) > LATE_SECONDS
-    return is_late and len(rises) == RISING_MINUTES and all(rise > 0 for rise in rises)
-
-
-def rise(minutes: Sequence[Minute]) -> float:
-    """Return the median rise of due jobs per minute over the last minutes."""
-    return median(after - before for before, after in pairwise(_whole(minutes)[-RISING_MINUTES - 1 :]))
-
-
-def empty_in(queue: Queue, minutes: Sequence[Minute]) -> str:
-    """Return how long until no job is due, estimated from how fast the number of due jobs fell recently."""
-    due = queue.live.due
+def empty_in(queue: Queue) -> str:
+    """Return how long until no job is due, if it continues as in the last minute."""
+    due, minute = queue.live.due, queue.last_minute
     if queue.paused or due is None:
         return "–"
-    is_late = due > 0 and (queue.live.oldest_due_seconds or 0) > LATE_SECONDS
-    if due < FEW_DUE and not is_late:
+    if due < FEW_DUE and (not due or (queue.live.oldest_due_seconds or 0) <= LATE_SECONDS):
         return "seconds"
-    known = _whole(minutes)[-FALL_MINUTES - 1 :]
-    if len(known) < 2:
-        return "unknown"
-    fall = median(before - after for before, after in pairwise(known))
-    if due < FEW_DUE:
-        return "seconds" if fall > 0 else "–"
-    if fall <= 0:
-        return f"growing by {number(-fall)}/min" if fall else "not draining"
-    return duration(60 * due / fall)
+    fall = minute.ended - minute.arrived
+    if fall > 0:
+        seconds = 60 * due / fall
+        return duration(seconds if seconds < 600 else 60 * round(seconds / 60))
+    return f"growing by {number(-fall)}/min" if fall else "not draining"

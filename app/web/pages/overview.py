@@ -35,7 +35,7 @@ from ..kit.viewer import viewer
 from ..lists import counting
 from ..lists.counting import Queues
 from ..lists.fleet import MOST_WORKERS, Fleet, fleet
-from ..lists.queue_states import WORST_FIRST, Known, QueueRow, needs_look, row_of
+from ..lists.queue_states import Known, QueueRow, needs_look, row_of, worst_first
 from ..words import charts
 from ..words.charts import Chart, Series
 from ..words.filters import clock, exact
@@ -177,8 +177,7 @@ def _rows(found: Queues | None, known: Known) -> list[QueueRow] | None:
     """Return the queues, the worst first."""
     if found is None:
         return None
-    rows = [row_of(each, known) for each in found.queues]
-    return sorted(rows, key=lambda row: WORST_FIRST.index(row.word.text))
+    return worst_first(row_of(each, known) for each in found.queues)
 
 
 def _oldest_in(rows: Sequence[QueueRow]) -> str:

@@ -22,6 +22,7 @@ from haulier.queue.stories.upcoming import Upcoming, upcoming
 
 from ...http.acting import check_queue_name
 from ...http.auth import caller
+from ...http.late_queues import with_lateness
 from ...http.service import connection
 from ..attention import facts
 from ..forms.pausing import NoTime, PauseForm
@@ -34,7 +35,7 @@ from ..kit.viewer import viewer
 from ..lists import counting
 from ..lists.counting import Queues
 from ..lists.fleet import Fleet, fleet
-from ..lists.queue_states import DUE_FOR, Known, QueueRow, needs_look, row_of
+from ..lists.queue_states import DUE_FOR, Known, QueueRow, needs_look, row_of, worst_first
 from .overview import asked_span, drawn, tabs
 
 MOST_QUEUES = 50
@@ -44,7 +45,7 @@ section = Section("queues", __name__, MenuEntry("Work", 50, "Queues", "queues", 
 
 @section.page("/queues", Scope.READ, every=5)
 def show() -> Page:
-    """Return the queues by name."""
+    """Return the queues, the worst first; of very many, a page by name."""
     after = request.args.get("after", "")[:64]
     found = kept("queue rows", (after,), lambda: part(partial(_list, after)))
     rows = _rows(*found.value) if found.value else []
@@ -53,7 +54,9 @@ def show() -> Page:
         "Queues",
         found=found,
         rows=rows,
-        more=url_for("ui.queues.show", after=rows[-1].queue.name) if found.value and found.value[0].more else None,
+        more=url_for("ui.queues.show", after=found.value[0].queues[-1].name)
+        if found.value and found.value[0].more
+        else None,
         is_first=not after,
     )
 
@@ -66,7 +69,7 @@ def _rows(found: Queues, workers: Fleet) -> list[QueueRow]:
     now = viewer().now
     unserved = facts.unserved() if needs_look(found.queues, workers, now) else ()
     known = Known(now, workers, found.minutes, unserved, facts.usual(found.minutes))
-    return [row_of(each, known) for each in found.queues]
+    return worst_first(row_of(each, known) for each in found.queues)
 
 
 @section.page("/queues/<name>", Scope.READ, every=5)
@@ -107,7 +110,7 @@ def _page(name: str, form: PauseForm | None = None, *, fault: str = "", status: 
 
 def _find(conn: Connection, name: str) -> tuple[Queue, bool]:
     try:
-        return counting.as_known(get_queue(conn, name)), True
+        return with_lateness(conn, [counting.as_known(get_queue(conn, name))])[0], True
     except QueueNotFound:
         return counting.as_known(find_or_empty(conn, name)), False
 

@@ -19,7 +19,7 @@ COLUMNS = columns_of(
 )
 # Of the jobs that ended in the last minute, from which share and number of failures on a queue counts as failing.
 FAILING_SHARE, FAILING_JOBS = 0.1, 20
-LONG_DUE_SECONDS, FEW = 60, 100
+FEW = 100
 
 
 @click.group("queues", cls=ClientGroup)
@@ -76,8 +76,8 @@ def how(queue: dict[str, Any]) -> str:
         return "paused"
     if minute["failed"] >= FAILING_JOBS and minute["failed"] > FAILING_SHARE * ended(minute):
         return "failing"
-    if minute["arrived"] > ended(minute) and (queue["oldest_due_seconds"] or 0) > LONG_DUE_SECONDS:
-        return "growing"
+    if queue.get("late"):
+        return "late"
     return "well" if due or queue["running"] or ended(minute) else "idle"
 
 

@@ -29,7 +29,7 @@ STATES = {
     "warn": ("! warn", "yellow"),
     "bad": ("✖ bad", "bold red"),
     "unknown": ("? unknown", "dim"),
-    "growing": ("↗ growing", "yellow"),
+    "late": ("↗ late", "yellow"),
     "failing": ("✖ failing", "bold red"),
     "paused": ("‖ paused", "yellow"),
     "idle": ("○ idle", "dim"),

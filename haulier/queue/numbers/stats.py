@@ -37,6 +37,11 @@ class Figures:
     wait_seconds: Percentiles = field(default_factory=Percentiles)
     run_seconds: Percentiles = field(default_factory=Percentiles)
 
+    @property
+    def ended(self) -> int:
+        """Return how many jobs ended, in any way."""
+        return self.succeeded + self.failed + self.cancelled
+
 
 @dataclass(frozen=True, slots=True)
 class Step(Figures):
@@ -84,7 +89,8 @@ class Queue:
     """A queue: its live jobs, and what came and ended in the last minute that has been counted.
 
     `paused_until` is None also if the pause has no end. `paused_by` is who set that end last, as `actor` of the audit;
-    not every caller may see it. `as_of` is how far counting has come.
+    not every caller may see it. `as_of` is how far counting has come. `is_late`
+    is only known after `with_lateness`.
     """
 
     name: str
@@ -96,6 +102,7 @@ class Queue:
     paused_since: datetime | None = None
     paused_by: str | None = None
     as_of: datetime | None = None
+    is_late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
