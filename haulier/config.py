@@ -104,6 +104,7 @@ class Config:
     log_level: str = _choice("INFO", "DEBUG", "INFO", "WARNING", "ERROR")
     executor: str = _choice("real", "real", "simulated")
     kinds: tuple[str, ...] = _words("HAULIER_KINDS")
+    middleware: tuple[str, ...] = _setting((), lambda reader, name: reader.functions(name), name="HAULIER_MIDDLEWARE")
     smtp_url: str | None = _text(is_shown=False)
     mail_from: str | None = _text()
     storage_url: str | None = _text(is_shown=False)
@@ -119,8 +120,14 @@ class Config:
 
     @property
     def worker_connections(self) -> int:
-        """Return how many connections one worker process has in normal times."""
-        return LASTING_CONNECTIONS - (self.wake_ups == "off")
+        """Return how many connections one worker process has in normal times, those of its handlers included."""
+        return LASTING_CONNECTIONS - (self.wake_ups == "off") + self.orm_connections
+
+    @property
+    def orm_connections(self) -> int:
+        """Return how many connections the handlers of one worker process keep: one per thread if they use an ORM."""
+        uses_orm = any(name.startswith("haulier.contrib.") for name in self.middleware)
+        return self.worker_threads if uses_orm else 0
 
     @property
     def web_connections(self) -> int:
@@ -281,6 +288,13 @@ class _Reader:
         for word in words:
             if not re.fullmatch(NAME_PATTERN, word):
                 raise ConfigError(f"{name}: {word!r} is not a valid queue name ({NAME_PATTERN})")
+        return words
+
+    def functions(self, name: str) -> tuple[str, ...]:
+        words = self.words(name)
+        for word in words:
+            if not re.fullmatch(r"[\w.]+:\w+", word):
+                raise ConfigError(f"{name}={word!r}: must be module:name, such as shop.worker:traced")
         return words
 
     def fragments(self, name: str, default: tuple[str, ...]) -> tuple[str, ...]:

@@ -50,6 +50,9 @@ def test_counts_the_connections_of_web_and_worker_with_one_for_each_housekeeping
     # Whatever the number of a worker's threads, and one less without wake-ups.
     assert config(WORKER_THREADS=500).worker_connections == config(WORKER_THREADS=1).worker_connections == 5
     assert config(WAKE_UPS="off").worker_connections == 4
+    # Each thread keeps one of its ORM's.
+    orm = config(WORKER_THREADS=7, WORKER_PROCESSES=2, HAULIER_MIDDLEWARE="haulier.contrib.django.worker:connections")
+    assert orm.connections == 6 + 2 * (5 + 7 + 1)
 
 
 def test_counts_an_empty_value_as_unset():

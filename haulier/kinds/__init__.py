@@ -1,9 +1,10 @@
 """All names that you need to write a kind of job."""
 
 from haulier.domain.retry import RetryPolicy
-from haulier.kinds.loading import load_kinds, warn_missing
+from haulier.kinds.loading import import_isolated, load_kinds, warn_missing
 from haulier.kinds.sdk.context import JobContext
 from haulier.kinds.sdk.endings import Fail, JobCancelled, Retry, Snooze, StopReason
+from haulier.kinds.sdk.middleware import Middleware, around
 from haulier.kinds.sdk.payload import PayloadSchema
 from haulier.kinds.sdk.registry import Handler, Kind, kind
 
@@ -13,11 +14,14 @@ __all__ = [
     "JobCancelled",
     "JobContext",
     "Kind",
+    "Middleware",
     "PayloadSchema",
     "Retry",
     "RetryPolicy",
     "Snooze",
     "StopReason",
+    "around",
+    "import_isolated",
     "kind",
     "load_kinds",
     "warn_missing",

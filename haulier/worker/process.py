@@ -163,10 +163,10 @@ class Worker:
     def _log_start(self) -> None:
         config = self.config
         log.info(
-            "Haulier %s, with up to %d database connections for any number of threads, and one more for"
-            " housekeeping or counting",
+            "Haulier %s, with up to %d database connections %s, and one more for housekeeping or counting",
             version(),
             config.worker_connections,
+            f"of which {orm} are the handlers'" if (orm := config.orm_connections) else "for any number of threads",
         )
         for warning in warn_missing(self.kinds.values(), config):
             log.warning("%s", warning)

@@ -140,7 +140,12 @@ SETTINGS = [row for row in tables(section("docs/settings.md", "## The service"))
 CLIENT_SETTINGS = [row for row in tables(section("docs/settings.md", "## The command line"))]
 COMMITS = [row for row in tables(section("docs/settings.md", "## The deployed version"))]
 # Settings whose field in Config has another name.
-FIELDS = {"HAULIER_KINDS": "kinds", "DYNO": "ephemeral_disk", "RENDER": "ephemeral_disk"}
+FIELDS = {
+    "HAULIER_KINDS": "kinds",
+    "HAULIER_MIDDLEWARE": "middleware",
+    "DYNO": "ephemeral_disk",
+    "RENDER": "ephemeral_disk",
+}
 
 
 class _Recorded(dict[str, str]):

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 from kinds_of_tests import QUICK, Nothing, Until, Which, Words, end, note
@@ -189,3 +190,13 @@ def leaves(context, payload):
     if payload["end"] != "returns":
         wait_for_ever()
     return "the first time"
+
+
+@contextmanager
+def noted(context):
+    """Note each run of a middleware, and the process that it runs in."""
+    note("enter", context)
+    try:
+        yield
+    finally:
+        note("leave", context)

@@ -6,6 +6,8 @@ import importlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
 
 from marshmallow import RAISE, Schema, ValidationError
 
@@ -15,6 +17,7 @@ from haulier.domain.job import NAME_PATTERN, Job, Json
 from haulier.domain.retry import RetryPolicy
 from haulier.kinds.sdk.context import JobContext
 from haulier.kinds.sdk.endings import Fail
+from haulier.kinds.sdk.middleware import Middleware
 from haulier.kinds.sdk.payload import check_storable, explain
 from haulier.kinds.sdk.secret_fields import secret_fields, secret_texts
 
@@ -38,6 +41,7 @@ class Kind:
         isolated: Whether each job runs in a child process.
         reads: Settings and environment variables that an isolated kind sees as well, such as `"AWS_*"`.
         module: The module that a child process imports to get this kind.
+        middleware: What wraps each run, outermost first.
     """
 
     name: str
@@ -50,6 +54,7 @@ class Kind:
     isolated: bool = False
     reads: tuple[str, ...] = ()
     module: str = ""
+    middleware: tuple[Middleware, ...] = ()
 
     def load(self, payload: dict[str, Json]) -> dict[str, Json]:
         """Return the payload, checked and with its defaults.
@@ -148,11 +153,20 @@ def import_kind(module: str, name: str) -> Kind:
     return _kinds[name]
 
 
-def import_module(module: str, source: str) -> None:
-    """Import a module of kinds; `source` says in an error where its name comes from. Raises: ConfigError."""
+def import_function(name: str, source: str) -> Callable[..., Any]:
+    """Return the function named `module:name`; `source` is the setting, for errors. Raises: ConfigError."""
+    module, _, attribute = name.partition(":")
+    function: Callable[..., Any] | None = getattr(import_module(module, source), attribute, None)
+    if not callable(function):
+        raise ConfigError(f"{source}: {module} has no function {attribute!r}")
+    return function
+
+
+def import_module(module: str, source: str) -> ModuleType:
+    """Return a module of kinds; `source` says in an error where its name comes from. Raises: ConfigError."""
     _importing.append(module)
     try:
-        importlib.import_module(module)
+        return importlib.import_module(module)
     except ConfigError:
         raise
     except (Exception, SystemExit) as error:

@@ -25,9 +25,8 @@ from haulier.config import Config
 from haulier.domain.job import Json
 from haulier.domain.outcome import Outcome
 from haulier.domain.progress import Progress
-from haulier.kinds import Fail, JobContext, Kind, StopReason
+from haulier.kinds import Fail, JobContext, Kind, StopReason, import_isolated
 from haulier.kinds.sdk import turns
-from haulier.kinds.sdk.registry import import_kind
 from haulier.libc import adopt_orphans, end_with_parent
 from haulier.logs import setup
 from haulier.worker.steps.execute import describe, run_one
@@ -57,7 +56,7 @@ def serve(reaper: int, jobs: int, control: int, turn: int) -> NoReturn:
         turns.share(turn)
         _limit(config)
         try:
-            kind = import_kind(module, name)
+            kind = import_isolated(module, name, config)
         except BaseException as error:
             _send(sock, {"refused": f"{type(error).__name__}: {describe(error)}"[:1000]})
         else:

@@ -12,7 +12,7 @@ from functools import partial
 from haulier.domain.job import Job, Json
 from haulier.domain.outcome import Outcome
 from haulier.domain.waiting import UNKNOWN_KIND
-from haulier.kinds import Fail, JobCancelled, JobContext, Kind, Retry, Snooze, StopReason
+from haulier.kinds import Fail, JobCancelled, JobContext, Kind, Retry, Snooze, StopReason, around
 from haulier.logs import bind_to, hidden, redacted, unbind
 
 # A worker without the kind gives the job back for this long: during a rolling deploy another has it.
@@ -91,6 +91,13 @@ def _after_error(kind: Kind, context: JobContext, error: BaseException) -> Outco
 
 def _perform(kind: Kind, context: JobContext) -> Json:
     """Return the handler's result; only in this process."""
+    if not kind.middleware:
+        return _handle(kind, context)
+    with around(kind.middleware, context):
+        return _handle(kind, context)
+
+
+def _handle(kind: Kind, context: JobContext) -> Json:
     home = _forks.count
     try:
         return kind.perform(context)

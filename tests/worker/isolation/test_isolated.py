@@ -329,3 +329,20 @@ def test_a_photograph_of_fifty_million_pixels_fits_into_the_default_limit(
     assert Path(unquote(urlsplit(job.result["location"]).path)).stat().st_size == job.result["bytes"]
     # The worker itself never holds an image.
     assert resident(process.pid) - before < 15
+
+
+def test_middleware_wraps_runs_in_the_worker_and_in_children_but_no_image(
+    spawn_worker, tmp_path, ledger, enqueue, finished
+):
+    (tmp_path / "photograph").write_bytes(picture("JPEG"))
+    # Its note needs a variable that the kind of the image does not read.
+    process = spawn_worker(**KINDS, HAULIER_MIDDLEWARE="isolated_kinds:noted", STORAGE_URL=tmp_path.as_uri())
+    resized, *jobs = (enqueue("resize_image", {"source": "file:photograph"}), enqueue("i.note"), enqueue("t.forks"))
+
+    assert {finished(job).status for job in (resized, *jobs)} == {JobStatus.SUCCEEDED}
+    isolated, forked = (ledger.entries(job=job) for job in jobs)
+    assert [entry.event for entry in isolated] == ["enter", "start", "end", "leave"]
+    assert len({entry.pid for entry in isolated} - {process.pid}) == 1
+    # The fork has not left what its parent had entered.
+    assert [entry.event for entry in forked] == ["enter", "start", "leave"]
+    assert {entry.pid for entry in forked} == {process.pid}
