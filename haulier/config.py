@@ -112,6 +112,8 @@ class Config:
     outbound_allow_private: tuple[str, ...] = _words()
     # From DYNO and RENDER.
     ephemeral_disk: bool = False
+    # The API is mounted in another web application, whose server listens: host and port say nothing.
+    is_mounted: bool = False
 
     @property
     def beat_seconds(self) -> float:
@@ -153,7 +155,7 @@ class Config:
     @property
     def is_loopback(self) -> bool:
         """Return whether the API listens only on this machine's loopback address; a proxy may still let others in."""
-        return is_loopback(self.host)
+        return not self.is_mounted and is_loopback(self.host)
 
     def withheld(self, needed: Collection[str]) -> Config:
         """Return these settings without those that may hold a secret, except for the needed fields."""

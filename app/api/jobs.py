@@ -25,6 +25,7 @@ from ..http.auth import caller
 from ..http.enqueuing import enqueuing
 from ..http.filtering import job_filter
 from ..http.masking import as_shown
+from ..http.own_path import own_path
 from ..http.routes import needs
 from ..http.service import connection
 from .changing import OPTIONAL_BODY, REQUIRED_BODY, acted
@@ -124,8 +125,8 @@ def answer_to(enqueued: Enqueued) -> ViewResult:
 
 
 def location_of(job_id: UUID) -> str:
-    """Return the job's path, relative so that it holds behind any proxy."""
-    return f"/jobs/{job_id}"
+    """Return the job's path."""
+    return own_path(f"/jobs/{job_id}")
 
 
 def _next_page(page: Page) -> dict[str, str]:

@@ -24,6 +24,7 @@ from haulier.requests.operation_request import StartOperation, read_operation
 from ..http import ordering
 from ..http.auth import caller
 from ..http.filtering import filter_in_body
+from ..http.own_path import own_path
 from ..http.routes import needs
 from ..http.service import connection
 from .openapi.document import NEXT_PAGE, fails, takes
@@ -68,7 +69,7 @@ class Operations(MethodView):
                 started = ordering.start(conn, order, as_of=as_of)
             except PreviewNotKept as error:
                 raise Invalid({"as_of": [f"{error} Preview again."]}) from None
-        return started, 202, {"Location": f"/operations/{started.id}"}
+        return started, 202, {"Location": own_path(f"/operations/{started.id}")}
 
     @needs(Scope.OPERATE)
     @fails(blp, 422, 503)

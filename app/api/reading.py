@@ -19,6 +19,7 @@ from haulier.requests.fields import Several, time_text
 from haulier.requests.invalid import Invalid, Malformed, TooLarge
 from haulier.requests.strict_json import parse
 
+from ..http.own_path import own_path
 from ..http.request_errors import UnsupportedMediaType
 from ..http.routes import ROUTE
 from ..http.service import current_request
@@ -127,7 +128,7 @@ def next_page(cursor: str) -> dict[str, str]:
     """Return the headers that lead from the page of the present request to the next one."""
     again = [(name, value) for name, value in request.args.items(multi=True) if name not in ("offset", "cursor")]
     query = urlencode([*again, ("cursor", cursor)])
-    return {"Next-Cursor": cursor, "Link": f'<{request.path}?{query}>; rel="next"'}
+    return {"Next-Cursor": cursor, "Link": f'<{own_path(request.path)}?{query}>; rel="next"'}
 
 
 def looked_back_to(ended_at: datetime | None) -> dict[str, str]:

@@ -34,6 +34,7 @@ from haulier.requests.schedule_request import PauseSchedule, PreviewSchedule, Pu
 from ..http.auth import caller
 from ..http.enqueuing import enqueuing
 from ..http.masking import schedule_as_shown
+from ..http.own_path import own_path
 from ..http.routes import needs
 from ..http.service import connection, service
 from .openapi.document import NEXT_PAGE, fails, takes
@@ -156,7 +157,7 @@ class Run(MethodView):
         """
         with connection() as conn:
             job_id = run_schedule(conn, _checked(name), queues=caller().queues, actor=caller().id)
-        return {"job_id": job_id}, 201, {"Location": f"/jobs/{job_id}"}
+        return {"job_id": job_id}, 201, {"Location": own_path(f"/jobs/{job_id}")}
 
 
 @blp.route("/schedules/<name>/pause")

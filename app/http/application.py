@@ -12,7 +12,7 @@ from werkzeug.routing import MapAdapter
 
 from haulier.config import Config
 from haulier.kinds import load_kinds
-from haulier.postgres.pool import Pool
+from haulier.postgres.pool import BoundedPool, Pool
 
 from . import auth, request_log
 from .json_text import as_json
@@ -87,8 +87,7 @@ def make(config: Config, *parts: Callable[[App, Service], None]) -> App:
     The application opens no connection before its first request, so that it may be forked.
     Raises: ConfigError for a kind that cannot be loaded.
     """
-    database = CheckedDatabase(Pool(config.database_url, application_name="haulier web"))
-    service = Service(config, load_kinds(config), database, QueueNames(config))
+    service = Service(config, load_kinds(config), CheckedDatabase(_pool(config)), QueueNames(config))
     app = App(__name__, static_folder=None)
     app.entrances = {}
     app.count = lambda *_: None
@@ -103,3 +102,10 @@ def make(config: Config, *parts: Callable[[App, Service], None]) -> App:
     auth.register(app, service, routes, app.entrances)
     app.wsgi_app = request_log.around(app.wsgi_app, app.count)  # type: ignore[assignment, method-assign]
     return app
+
+
+def _pool(config: Config) -> Pool:
+    # Our own server has WEB_THREADS threads. In another one, only the pool can see to it.
+    if config.is_mounted:
+        return BoundedPool(config.database_url, config.web_threads, application_name="haulier web")
+    return Pool(config.database_url, application_name="haulier web")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import hmac
+import io
 import ipaddress
 import math
 from collections.abc import Mapping
@@ -267,7 +268,8 @@ class Door:
         """Return whether the caller needs no key. Raises: Unauthorized; Forbidden for another site's page."""
         if self._config.auth == "off":
             # It opens the service to all but web pages in a browser of this machine, which no operator intends.
-            if self._config.is_loopback and is_of_this_machine(environ.get("REMOTE_ADDR", "")):
+            may_be_page = self._config.is_loopback or (self._config.is_mounted and sign_of_proxy(environ) is None)
+            if may_be_page and is_of_this_machine(environ.get("REMOTE_ADDR", "")):
                 check_neighbour(environ, self._config.host)
             return True
         if self._is_open(environ):
@@ -371,8 +373,9 @@ def _check_length(current: Request, most: int) -> None:
     environ = current.environ
     if environ.get("CONTENT_LENGTH"):
         length = current.content_length or 0
-    elif "HTTP_TRANSFER_ENCODING" in environ and environ["wsgi.input"].seekable():
-        # gunicorn's worker has received the chunks, and one byte too many of a body that is too long.
+    elif "HTTP_TRANSFER_ENCODING" in environ and isinstance(environ["wsgi.input"], io.BytesIO):
+        # Our gunicorn worker has received the chunks, and one byte too many of a body that is too long. Under another
+        # server, the view that reads the body finds out.
         length = environ["wsgi.input"].seek(0, 2)
         environ["wsgi.input"].seek(0)
     else:

@@ -9,6 +9,7 @@ from flask import redirect
 from werkzeug.wrappers import Response
 
 from ..http.application import App
+from ..http.own_path import own_path
 from ..http.routes import Entry, needs
 from ..http.service import Service
 from .kit import error_pages, page, static_files
@@ -33,4 +34,4 @@ def register(app: App, service: Service) -> None:
 
 @needs(Entry.ANYONE)
 def _home() -> Response:
-    return redirect(PATH)
+    return redirect(own_path(PATH))

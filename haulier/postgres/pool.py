@@ -1,7 +1,7 @@
 """The database as one process sees it.
 
 `Database` has a connection for each thread, or one for threads that take turns: for workers. The threads of a `Pool`
-share its connections, and wait if none is free: for the API.
+share its connections, and wait if none is free: for the API. `BoundedPool` is for an API in another web application.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import random
 import threading
 import time
 from collections import deque
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 
 from haulier.domain.errors import DatabaseUnavailable, HaulierError, RefusedForNow, TooManyConnections
 from haulier.postgres.connection import Opened, Source, close, connect, is_broken
+from haulier.postgres.statements import Connection
 
 # How long a thread waits for a connection if the server takes no further one.
 WAIT_SECONDS = 2.0
@@ -120,6 +122,28 @@ class Pool(Source):
         with suppress(IndexError):
             while True:
                 close(self._free.pop().conn)
+
+
+class BoundedPool(Pool):
+    """A pool of at most `most` connections, for a server that may have any number of threads."""
+
+    def __init__(
+        self, url: str, most: int, *, application_name: str = "haulier", wait_seconds: float = WAIT_SECONDS
+    ) -> None:
+        super().__init__(url, application_name=application_name, wait_seconds=wait_seconds)
+        # In use, and so also open: a connection is opened only if no other one is free.
+        self._places = threading.Semaphore(most)
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """Give a connection for the block, after a wait if all are in use."""
+        if not self._places.acquire(timeout=self._wait_seconds):
+            raise TooManyConnections
+        try:
+            with super().connection() as conn:
+                yield conn
+        finally:
+            self._places.release()
 
 
 class Database(Source):

@@ -94,6 +94,8 @@ MAY_IMPORT = {
     "libc": set(),
     "processes": set(),
     "worker_state": set(),
+    # It names the application and does not import it: a team's web process loads it, and no worker does.
+    "wsgi": set(),
     "schedules_toml": {"domain", "kinds", "kinds.sdk", "requests"},
     "__init__": set(),
     "__main__": {"cli", "domain"},
@@ -129,6 +131,7 @@ MAY_IMPORT = {
     "app.web.pages": PAGES,
     "app.gunicorn_settings": {"app.http.gunicorn"},
     "app.site": {"app.api", "app.web", "app.http"},
+    "app.mount": {"domain", "version", "app.http", "app.site"},
     "app": {"app.site"},
     "app.__main__": {"__main__"},
     "worker.py": {"worker"},

@@ -16,7 +16,7 @@ from psycopg2.extensions import make_dsn
 from haulier.domain.errors import DatabaseUnavailable, StatementRefused, TooManyConnections
 from haulier.domain.job import NewJob
 from haulier.postgres.connection import connect
-from haulier.postgres.pool import Pool
+from haulier.postgres.pool import BoundedPool, Pool
 from haulier.postgres.statements import rows
 from lab.proxy import proxy_to
 from tests import queueing
@@ -154,6 +154,22 @@ def test_are_there_again_as_soon_as_somebody_leaves(url, pool):
     # It is waited for again: one has been had meanwhile.
     with all_taken(url, but=1), pool.connection():
         assert refused(pool) >= WAIT_SECONDS
+
+
+def test_are_never_more_than_a_bounded_pool_may_have(database: str, sql: Callable[..., list[tuple[int]]]) -> None:
+    pool = BoundedPool(database, 2, application_name="bounded", wait_seconds=0.1)
+
+    with pool.connection(), pool.connection():
+        refused(pool)
+    # A place is free again, however a use has ended.
+    for _ in range(3):
+        with pytest.raises(StatementRefused), pool.connection() as conn:
+            queueing.enqueue(conn, [NewJob("Not A Name", {})])
+    with pool.connection(), pool.connection():
+        refused(pool)
+
+    assert sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'bounded'") == [(2,)]
+    pool.close()
 
 
 def test_are_opened_anew_once_one_has_broken(database):

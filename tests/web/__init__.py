@@ -83,21 +83,34 @@ def gunicorn(
     dsn: str | None, eventually: Callable[..., Any], *, wait: bool = True, files: int | None = None, **environ: str
 ) -> Iterator[Server]:
     """Run gunicorn as the Procfile does, on a free port, with at most `files` open files; stop it on leaving."""
+    address = free_address()
+    given = {"API_BIND_ADDR": address, **({"DATABASE_URL": dsn} if dsn else {}), **environ}
+    limited = ["sh", "-c", f'ulimit -n {files} && exec "$0" "$@"'] if files else []
+    command = [*limited, sys.executable, "-m", "gunicorn", "app:create_app()"]
+    with serving(command, f"http://{address}", eventually, wait=wait, **given) as server:
+        yield server
+
+
+def free_address() -> str:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+@contextmanager
+def serving(
+    command: list[str], url: str, eventually: Callable[..., Any], *, wait: bool = True, cwd: Path = ROOT, **environ: str
+) -> Iterator[Server]:
+    """Run a program that serves Haulier at this URL; stop it on leaving."""
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
-    given = {"API_BIND_ADDR": f"127.0.0.1:{port}", **({"DATABASE_URL": dsn} if dsn else {}), **environ}
-    url = f"http://127.0.0.1:{port}"
-    limited = ["sh", "-c", f'ulimit -n {files} && exec "$0" "$@"'] if files else []
     with tempfile.TemporaryDirectory(prefix="haulier-web-") as folder:
         log = Path(folder, "log")
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [*limited, sys.executable, "-m", "gunicorn", "app:create_app()"],
-                cwd=ROOT,
+                command,
+                cwd=cwd,
                 # What a killed master cannot tidy up goes with the folder.
-                env={**kept, **given, "TMPDIR": folder},
+                env={**kept, **environ, "TMPDIR": folder},
                 stdout=out,
                 stderr=subprocess.STDOUT,
             )

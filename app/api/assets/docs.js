@@ -1,5 +1,5 @@
 window.ui = SwaggerUIBundle({
-  url: "/api-docs/openapi.json",
+  url: new URL("api-docs/openapi.json", location).href,
   dom_id: "#swagger-ui",
   deepLinking: true,
   displayRequestDuration: true,

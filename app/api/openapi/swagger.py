@@ -9,6 +9,8 @@ from pathlib import Path
 from flask import Blueprint, Response, current_app, redirect, send_from_directory, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
+from ...http.json_text import as_json
+from ...http.own_path import own_path
 from ...http.routes import Entry, needs
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -32,7 +34,7 @@ def swagger_ui() -> Path:
 @needs(Entry.ANY_KEY)
 def to_docs() -> AnyResponse:
     """Redirect to the documentation."""
-    return redirect("/docs")
+    return redirect(own_path("/docs"))
 
 
 @blp.route("/docs")
@@ -60,19 +62,8 @@ def asset(name: str) -> Response:
 @needs(Entry.READERS)
 def openapi_json() -> Response:
     """Return the OpenAPI document."""
-    return Response(current_app.extensions["haulier_openapi"], content_type="application/json")
-
-
-@blp.route("/docs/")
-@needs(Entry.READERS)
-def to_page() -> AnyResponse:
-    """Redirect to the page, from where other frameworks have it."""
-    return redirect(url_for("docs.docs"))
-
-
-@blp.route("/openapi.json")
-@blp.route("/swagger.json")
-@needs(Entry.READERS)
-def to_document() -> AnyResponse:
-    """Redirect to the OpenAPI document, from where other frameworks have it."""
-    return redirect(url_for("docs.openapi_json"))
+    document: bytes = current_app.extensions["haulier_openapi"]
+    if root := own_path(""):
+        # Without `servers`, the paths would begin at the host's own root.
+        document = b'{"servers":' + as_json([{"url": root}]).encode() + b"," + document.removeprefix(b"{")
+    return Response(document, content_type="application/json")

@@ -10,7 +10,15 @@ from haulier.domain.job import JobStatus
 from haulier.domain.schedules.schedule_waiting import ScheduleCode
 from haulier.domain.waiting import Code
 
+from ...http.own_path import own_path
 from .response_schemas import ResponseSchema, always, instant
+
+
+class OwnPath(fields.String):
+    """A path of this service."""
+
+    def _serialize(self, value: str | None, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
+        return None if value is None else own_path(value)
 
 
 class WaitReason(ResponseSchema):
@@ -20,7 +28,7 @@ class WaitReason(ResponseSchema):
     message = fields.String(**always("One sentence for humans."))
     since = instant("When this began; null: unknown.", nullable=True)
     until = instant("When this ends; null: unknown.", nullable=True)
-    link = fields.String(**always("Path of a call with more details, or null.", nullable=True))
+    link = OwnPath(**always("Path of a call with more details, or null.", nullable=True))
 
 
 class ScheduleReason(WaitReason):

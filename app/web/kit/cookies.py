@@ -8,6 +8,8 @@ import hmac
 from flask import request
 from werkzeug.wrappers import Response
 
+from ...http.own_path import own_path
+
 SESSION, ANONYMOUS, SAID = "haulier", "haulier-anonymous", "haulier-said"
 THEME, ZONE, EXACT, KEYS = "haulier-theme", "haulier-zone", "haulier-exact", "haulier-keys"
 YEAR_SECONDS = 365 * 86_400
@@ -20,8 +22,9 @@ def read(name: str) -> str:
 
 def put(response: Response, name: str, value: str, *, seconds: int | None = None) -> None:
     """Set the cookie for `seconds`; None: until the browser is closed. No script and no other site can read it."""
+    path, secure = own_path("") or "/", request.is_secure
     response.set_cookie(
-        _named(name), value, max_age=seconds, path="/", secure=request.is_secure, httponly=True, samesite="Strict"
+        _named(name), value, max_age=seconds, path=path, secure=secure, httponly=True, samesite="Strict"
     )
 
 
@@ -40,6 +43,14 @@ def is_signed(secret: str, what: str, signature: str) -> bool:
     return hmac.compare_digest(signed(secret, what).encode(), signature.encode())
 
 
+def plain(name: str) -> str:
+    """Return the name of a cookie without its prefix."""
+    return name.removeprefix("__Host-").removeprefix("__Secure-")
+
+
 def _named(name: str) -> str:
-    # With the prefix, browsers accept it only from this host and only over TLS.
-    return f"__Host-{name}" if request.is_secure else name
+    # With a prefix, browsers accept it only over TLS, and with __Host- only from this host. That one needs the path /,
+    # with which the application that mounts this one would get the cookie too.
+    if not request.is_secure:
+        return name
+    return f"__Secure-{name}" if own_path("") else f"__Host-{name}"

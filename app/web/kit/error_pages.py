@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response
 
 from haulier.domain.errors import DatabaseUnavailable, RowRefused, reason
 
+from ...http.own_path import own_path
 from ...http.request_errors import ANSWERS, ErrorAnswer, ForeignPage, RateLimited, Refusal, answer_to
 from ...http.request_log import REQUEST_ID
 from .flash import NOTHING
@@ -104,7 +105,7 @@ def _page(status: HTTPStatus, message: str, *, again: int | None = None, error: 
         again=repeats,
         is_old=is_old,
         request_id=request_id,
-        action=request.path,
+        action=own_path(request.path),
         kept=_kept() if is_old else (),
     )
     return whole(page, page.main(), seen="", every=None, said=NOTHING, again=repeats)

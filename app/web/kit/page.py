@@ -115,4 +115,4 @@ def _finish(response: Response) -> Response:
 
 
 def _names(headers: Headers) -> set[str]:
-    return {each.partition("=")[0].removeprefix("__Host-") for each in headers.getlist("Set-Cookie")}
+    return {cookies.plain(each.partition("=")[0]) for each in headers.getlist("Set-Cookie")}

@@ -8,15 +8,19 @@ from contextlib import suppress
 from flask import request
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from ...http.own_path import own_path
+
 HOME = "/ui"
-# A path below /ui, or /ui with a query, in visible ASCII without a backslash: no browser takes it for another host.
-_OURS = re.compile(r"/ui(?:[/?][!-\[\]-~]*)?")
+# What may follow /ui: a path or a query, in visible ASCII without a backslash: no browser takes it for another host.
+_REST = re.compile(r"(?:[/?][!-\[\]-~]*)?")
 MOST_CHARACTERS = 2000
 
 
 def checked(place: str) -> str:
     """Return the path if it belongs to the dashboard, otherwise its first page."""
-    return place if len(place) <= MOST_CHARACTERS and _OURS.fullmatch(place) else HOME
+    home = own_path(HOME)
+    is_ours = place.startswith(home) and _REST.fullmatch(place, len(home))
+    return place if is_ours and len(place) <= MOST_CHARACTERS else home
 
 
 def back_to() -> str:
@@ -24,7 +28,8 @@ def back_to() -> str:
     if request.method == "POST":
         return asked()
     query = request.environ.get("QUERY_STRING", "")
-    return checked(f"{request.path}?{query}" if query else request.path)
+    path = own_path(request.path)
+    return checked(f"{path}?{query}" if query else path)
 
 
 def asked() -> str:

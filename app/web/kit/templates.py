@@ -15,6 +15,7 @@ from jinja2.environment import TemplateModule
 
 from haulier.version import version
 
+from ...http.own_path import own_path
 from ...http.service import service
 from ..words import filters
 from ..words.filters import dated, exact
@@ -52,6 +53,7 @@ def environment() -> Environment:
     made.globals.update(
         asset=address,
         url=url,
+        docs_url=lambda: own_path("/docs"),
         viewer=viewer,
         why_not=(refusal := once_per_request(why_not)),
         may=lambda endpoint: refusal(endpoint) is None,
@@ -85,12 +87,13 @@ def filled(template: str, **given: Any) -> TemplateModule:
 
 def url(endpoint: str, **given: Any) -> str:
     """Return the URL of a page or an act, such as `jobs.show`, without arguments that are None or ""."""
-    return _url(endpoint, *((name, tuple(each) if isinstance(each, list) else each) for name, each in given.items()))
+    arguments = ((name, tuple(each) if isinstance(each, list) else each) for name, each in given.items())
+    return _url(own_path(""), endpoint, *arguments)
 
 
-# An open page has the same links at each poll, and Flask takes 20 µs to build one.
+# An open page has the same links at each poll, and Flask takes 20 µs to build one. All begin with the root.
 @lru_cache(4_000)
-def _url(endpoint: str, *given: tuple[str, Any]) -> str:
+def _url(_root: str, endpoint: str, *given: tuple[str, Any]) -> str:
     return url_for(f"ui.{endpoint}", **{name: value for name, value in given if value not in (None, "", ())})
 
 

@@ -165,4 +165,4 @@ def resume(name: str) -> Response:
 def _place(name: str) -> str:
     """Return where the form leads: to the queue, or to the list of queues."""
     wanted = request.form.get("next", "")
-    return wanted if wanted.startswith("/ui/queues") else url_for("ui.queues.one", name=name)
+    return wanted if wanted.startswith(url_for("ui.queues.show")) else url_for("ui.queues.one", name=name)

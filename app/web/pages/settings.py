@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import request
+from flask import request, url_for
 from werkzeug.wrappers import Response
 
 from ...http.routes import Entry
@@ -30,7 +30,7 @@ def change() -> Page | Response:
     if theme not in THEMES or not zone_of(zone):
         fault = "This is not a time zone. Example: Europe/Berlin."
         return _page(Preferences(theme, zone, is_exact, uses_keys), fault, 422)
-    response = done("Saved in this browser.", "/ui/settings")
+    response = done("Saved in this browser.", url_for("ui.settings.show"))
     flags = {cookies.EXACT: str(int(is_exact)), cookies.KEYS: str(int(uses_keys))}
     chosen = {cookies.THEME: theme, cookies.ZONE: zone, **flags}
     for name, value in chosen.items():

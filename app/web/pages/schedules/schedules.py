@@ -252,4 +252,4 @@ def delete(name: str) -> Response | Page:
 def _place(name: str) -> str:
     """Return where the form leads: to the schedule, or to the list of schedules."""
     wanted = request.form.get("next", "")
-    return wanted if wanted.startswith("/ui/schedules") else url_for("ui.schedules.one", name=name)
+    return wanted if wanted.startswith(url_for("ui.schedules.show")) else url_for("ui.schedules.one", name=name)
