@@ -20,7 +20,6 @@ import requests
 from PIL import Image
 
 from haulier.local import psql
-from haulier.local.demo import Table
 from haulier.local.embedded import data_folder
 from haulier.local.receivers import NotReceived, Receivers, SmtpSink, WebhookReceiver
 from haulier.local.run import kept_secret, new_secret

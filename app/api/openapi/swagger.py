@@ -6,7 +6,7 @@ import importlib.util
 from functools import cache
 from pathlib import Path
 
-from flask import Blueprint, Response, current_app, redirect, send_from_directory, url_for
+from flask import Blueprint, Response, current_app, redirect, send_from_directory
 from werkzeug.wrappers import Response as AnyResponse
 
 from ...http.json_text import as_json
