@@ -251,8 +251,8 @@ def test_settings_named_anywhere_exist() -> None:
     known |= {
         name for row in tables(section("docs/settings.md", "## make on your machine")) for name in names_in(row[0])
     }
-    # OpenSSL's and gunicorn's.
-    known |= {"SSL_CERT_FILE", "GUNICORN_CMD_ARGS"}
+    # OpenSSL's, gunicorn's, prometheus_client's and Django's.
+    known |= {"SSL_CERT_FILE", "GUNICORN_CMD_ARGS", "PROMETHEUS_MULTIPROC_DIR", "WSGI_APPLICATION"}
 
     known |= {name for row in (*CLIENT_SETTINGS, *COMMITS) for name in names_in(row[0])}
 

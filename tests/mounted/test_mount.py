@@ -111,7 +111,9 @@ def get(path, root="/haulier"):
 
 def connections():
     with closing(connect({database!r})) as conn, conn.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'haulier web'")
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'haulier web' "
+            " AND datname = current_database()"
+        )
         return cursor.fetchone()[0]
 
 print(get("/stats"))

@@ -67,3 +67,18 @@ def openapi_json() -> Response:
         # Without `servers`, the paths would begin at the host's own root.
         document = b'{"servers":' + as_json([{"url": root}]).encode() + b"," + document.removeprefix(b"{")
     return Response(document, content_type="application/json")
+
+
+@blp.route("/docs/")
+@needs(Entry.READERS)
+def to_page() -> AnyResponse:
+    """Redirect to the page, from where other frameworks have it."""
+    return redirect(own_path("/docs"))
+
+
+@blp.route("/openapi.json")
+@blp.route("/swagger.json")
+@needs(Entry.READERS)
+def to_document() -> AnyResponse:
+    """Redirect to the OpenAPI document, from where other frameworks have it."""
+    return redirect(own_path("/api-docs/openapi.json"))
