@@ -6,6 +6,7 @@ import os
 
 from .http.gunicorn import limits
 from .http.gunicorn.hooks import (  # noqa: F401  # gunicorn takes every name for a setting
+    BUFFERS,
     address,
     child_exit,
     logger_class,
@@ -17,7 +18,7 @@ from .http.gunicorn.hooks import (  # noqa: F401  # gunicorn takes every name fo
 # PORT set means that a platform runs this, whose router connects from outside; otherwise only this machine may call.
 bind = address()
 # Threads, because a request mostly waits for Postgres. The threads of gunicorn's own class also wait for slow clients.
-worker_class = f"{__package__}.http.gunicorn.buffering.BufferingWorker"
+worker_class = f"{__package__}.http.gunicorn.buffering.BufferingWorker" if BUFFERS else "gthread"
 # 500, or as many as the limit of open files leaves; beyond that, the slowest connections are closed.
 worker_connections = limits.connections(limits.open_files(settings.web_threads), settings.web_threads)
 if worker_connections < limits.LEAST_CONNECTIONS + settings.web_threads:

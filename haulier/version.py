@@ -11,6 +11,10 @@ from haulier.config import deployed_commit
 
 # The version that commits before the first tag lead to. pyproject.toml has it too, for builds.
 FIRST = "1.0.0"
+# What installs Haulier: a line of a requirements file, for `haulier init` and for messages. A team keeps the wheel that
+# `make dist` builds in vendor/. Once releases are published, the owner puts their place here, for example
+# "haulier{extras} @ https://example.com/haulier-{version}-py3-none-any.whl".
+WHEEL = "./vendor/haulier-{version}-py3-none-any.whl{extras}"
 # setuptools-scm writes this many digits of a commit.
 DIGITS = 9
 GIT_SECONDS = 5.0
@@ -23,6 +27,11 @@ def version() -> str:
     In a checkout the first call of a process asks git, which takes 10 ms. So nothing calls this on import.
     """
     return version_of(Path(__file__).parents[1])
+
+
+def requirement(*extras: str) -> str:
+    """Return the line of a requirements file that installs this version with these extras."""
+    return WHEEL.format(version=version(), extras=f"[{','.join(extras)}]" if extras else "")
 
 
 def version_of(folder: Path) -> str:

@@ -10,7 +10,7 @@ import click
 from haulier.cli.parts.invocation import Command
 from haulier.cli.team_files import extend_gitignore, procfile_advice, requirements_advice
 from haulier.domain.errors import ConfigError
-from haulier.version import version
+from haulier.version import requirement
 
 # Each file, and the one that it is made of.
 FILES = {
@@ -23,7 +23,7 @@ FILES = {
 }
 # The first two can be typed as they are.
 STEPS = """\
-1. pip install 'haulier[server,local]' pytest && python -m pytest test_kinds.py
+1. pip install -r requirements.txt '{local}' pytest && python -m pytest test_kinds.py
 2. HAULIER_KINDS=kinds haulier run  # and look at http://127.0.0.1:8080/docs
 3. Commit, set the variables of .env.example on your platform, and push: the Procfile has the commands"""
 
@@ -36,7 +36,7 @@ def init(folder: Path) -> None:
     The files go into DIR, or into the current folder. Of existing files only .gitignore is extended; for Procfile and
     requirements.txt the missing lines are printed.
     """
-    line = requirement(version())
+    line = requirement("server")
     report, advice = [], []
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -50,17 +50,8 @@ def init(folder: Path) -> None:
     wheel = folder / line.removesuffix("[server]")
     if line.startswith("./") and not wheel.exists():
         report.append(f"needs  {wheel}: copy the wheel that you installed to this path")
-    print("\n".join([*report, *advice, f"\nThe next three steps{_where(folder)}:", STEPS]))
-
-
-def requirement(number: str) -> str:
-    """Return the line of requirements.txt that installs this version.
-
-    A release comes from a package index. A build of another commit, such as 1.0.1.dev3+g0123abcde, is on no index: so
-    the line names its file, which docs/own-repository.md keeps in vendor/.
-    """
-    is_release = ".dev" not in number
-    return f"haulier[server]=={number}" if is_release else f"./vendor/haulier-{number}-py3-none-any.whl[server]"
+    steps = STEPS.replace("{local}", requirement("local"))
+    print("\n".join([*report, *advice, f"\nThe next three steps{_where(folder)}:", steps]))
 
 
 def _write(path: Path, text: str) -> list[str]:

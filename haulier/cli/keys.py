@@ -16,6 +16,7 @@ import click
 from haulier.cli.commands import api_keys
 from haulier.cli.connect import on_database
 from haulier.cli.parts.invocation import ClientGroup, Invocation, command, pass_invocation
+from haulier.cli.parts.param_type import ParamType
 from haulier.cli.server import require
 from haulier.cli.terminal.output import Column, Terminal
 from haulier.cli.terminal.visible import visible
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 ACTOR = "cli"
 
 
-class _Words(click.ParamType[frozenset[str]]):
+class _Words(ParamType[frozenset[str]]):
     """Words, divided by commas or spaces. `pattern` is of each word; said what a word may be."""
 
     name = "words"
@@ -47,7 +48,7 @@ class _Words(click.ParamType[frozenset[str]]):
         return frozenset(words)
 
 
-class _Number(click.ParamType[float]):
+class _Number(ParamType[float]):
     """A number between two others."""
 
     name = "number"

@@ -31,7 +31,7 @@ BACKLOG = 2048
 log = logging.getLogger(__name__)
 
 
-@server_command("all", example="haulier all")
+@server_command("all", example="haulier all", extra="server")
 def all_in_one() -> NoReturn:
     """Run web and worker together, for one small machine.
 

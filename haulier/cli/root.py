@@ -87,9 +87,6 @@ def ending(run: Callable[[], int]) -> int:
     """Return the exit code of a command, once what ended it is said on stderr in a line."""
     try:
         return run()
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
-        return Code.USAGE
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "haulier"
         return _say(f"{_in_a_line(error.format_message())} (see `{path} --help`)", Code.USAGE)

@@ -7,11 +7,11 @@ from pathlib import Path
 from haulier.cli.server import server_command
 
 
-@server_command("run", example="HAULIER_KINDS=kinds haulier run")
+@server_command("run", example="HAULIER_KINDS=kinds haulier run", extra="server")
 def run() -> int:
     """Run API and worker on your own machine.
 
-    It uses the database of DATABASE_URL, or an embedded Postgres if haulier[local] is installed.
+    It uses the database of DATABASE_URL, or an embedded Postgres if the extra `local` is installed.
     """
     from haulier.local import run as local
 

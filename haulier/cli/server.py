@@ -1,4 +1,4 @@
-"""The commands that need the server's packages, and who needs which."""
+"""The commands that need more packages than the client has, and which extra installs them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,23 @@ import click
 from haulier.cli.client.client_errors import Code, CommandError
 from haulier.cli.parts.invocation import Command, Invocation
 from haulier.domain.errors import ConfigError
+from haulier.version import requirement
 
-# Not all of them: who has these has the others.
-PACKAGES = ("psycopg2", "marshmallow", "prometheus_client", "gunicorn", "flask_smorest", "PIL")
+# The packages of each extra. Not all of them: who has these has the others.
+WORKER = ("psycopg2", "marshmallow", "prometheus_client", "standardwebhooks")
+PACKAGES = {"worker": WORKER, "server": (*WORKER, "gunicorn", "flask_smorest")}
 
 
 class ServerCommand(Command):
-    """A command that works on the database, or serves."""
+    """A command that works on the database, or serves; `extra` installs what it needs."""
+
+    def __init__(self, *args: Any, extra: str = "worker", **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.extra = extra
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it, if what it needs is installed. Raises: ConfigError; CommandError."""
-        require(ctx.command_path)
+        require(ctx.command_path, self.extra)
         if ctx.ensure_object(Invocation).names_a_service:
             raise CommandError(
                 f"`{ctx.command_path}` uses the database of DATABASE_URL, so --url and --profile do not apply",
@@ -46,9 +52,9 @@ def find_modules_here() -> None:
         sys.path.insert(0, os.getcwd())
 
 
-def require(command: str) -> None:
-    """Return where the server's packages are installed. Raises: ConfigError."""
-    if missing := next((name for name in PACKAGES if find_spec(name) is None), None):
+def require(command: str, extra: str = "worker") -> None:
+    """Return if the packages of this extra are installed. Raises: ConfigError."""
+    if missing := next((name for name in PACKAGES[extra] if find_spec(name) is None), None):
         raise ConfigError(
-            f"`{command}` needs the server packages ({missing} is missing): pip install 'haulier[server]'"
+            f"`{command}` needs the extra `{extra}` ({missing} is missing): pip install '{requirement(extra)}'"
         )

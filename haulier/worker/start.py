@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import NoReturn
 
 from haulier.config import Config
@@ -15,8 +16,12 @@ from haulier.kinds import Kind, load_kinds
 from haulier.libc import share_heaps
 from haulier.logs import setup
 from haulier.processes import leave
+from haulier.version import requirement
 from haulier.worker.metrics.port import MetricsPort
 from haulier.worker.parent import Parent
+
+# The included kinds that need more than the extra `worker` installs: which module, and which extra has it.
+EXTRAS = {"resize_image": ("PIL", "images")}
 
 
 def work_and_leave() -> NoReturn:
@@ -47,7 +52,7 @@ def run(config: Config) -> int:
     from haulier.worker.assembly import assemble
 
     try:
-        kinds = load_kinds(config)
+        kinds = _leave_out(load_kinds(config), config)
 
         def work() -> int:
             return assemble(config, kinds, metrics_port).run()
@@ -57,6 +62,16 @@ def run(config: Config) -> int:
     finally:
         if metrics_port is not None:
             metrics_port.close()
+
+
+def _leave_out(kinds: dict[str, Kind], config: Config) -> dict[str, Kind]:
+    """Return the kinds without those whose library is not installed here: their jobs are left to other workers."""
+    for name, (module, extra) in EXTRAS.items():
+        if config.executor == "real" and find_spec(module) is None:
+            kinds = {each: kind for each, kind in kinds.items() if each != name}
+            message = "%s jobs are left to other workers, because %s is not installed: pip install '%s'"
+            logging.getLogger(__name__).warning(message, name, module, requirement(extra))
+    return kinds
 
 
 @contextmanager

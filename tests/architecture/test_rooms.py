@@ -83,7 +83,7 @@ MAY_IMPORT = {
     "worker.link": {"domain", "postgres", "queue.claims"},
     "worker.metrics": {"domain"},
     "worker.isolation": {"libc", "processes", "domain", "queue", "kinds", "kinds.sdk", "worker.steps"},
-    "local": {"domain", "postgres", "queue.upkeep"},
+    "local": {"domain", "postgres", "queue.upkeep", "version"},
     # Of the worker what runs a handler, and what puts all of it together.
     "testing": {"domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "worker", "worker.steps", "local"},
     "config": {"domain"},
@@ -270,10 +270,10 @@ def test_the_service_works_without_the_folder_of_the_dashboard(tmp_path):
 @pytest.mark.parametrize(
     ("entry", "absent"),
     [
-        (", ".join(["worker", *MODULES]), ("flask", "werkzeug", "flask_smorest", "app", "gunicorn")),
+        (", ".join(["worker", *MODULES]), ("flask", "werkzeug", "flask_smorest", "app", "gunicorn", "PIL", "fsspec")),
         ("app.api", ("haulier.worker", "app.web")),
         ("app.web", ("haulier.worker", "app.api", "flask_smorest")),
-        ("app.http.application", ("app.api", "haulier.worker", "flask_smorest")),
+        ("app.http.application", ("app.api", "haulier.worker", "flask_smorest", "PIL", "fsspec")),
         # What gunicorn's master loads.
         ("app.gunicorn_settings, app.http.gunicorn.buffering", ("flask", "werkzeug", "app.http.auth")),
         (

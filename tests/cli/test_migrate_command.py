@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from haulier.cli.root import root
 from haulier.domain.api_key import TOKEN, Scope
@@ -19,6 +19,7 @@ from haulier.postgres.connection import connect
 from haulier.queue.access import api_keys, audit_log
 from haulier.queue.numbers import counts
 from haulier.queue.upkeep.steps import SCHEMA
+from tests.click_runner import Runner
 from tests.command_line.conftest import UNSET
 from tests.conftest import sql_on
 from tests.queue.upkeep.histories import Made, begin, count_all, in_numbers, in_tables, store
@@ -113,7 +114,7 @@ def run(database: str) -> Run:
 
     def run(*args: str, url: str = database, command: str = "keys") -> Result:
         environ = {**dict.fromkeys(UNSET), "DATABASE_URL": url}
-        return CliRunner(env=environ).invoke(root, [command, *args], catch_exceptions=False)
+        return Runner(environ).invoke(root, [command, *args], catch_exceptions=False)
 
     return run
 

@@ -21,12 +21,12 @@ from urllib.request import Request, urlopen
 
 import click
 import pytest
-from click.testing import CliRunner
 from psycopg2.extensions import connection as Connection
 
 from haulier.cli.root import root
 from haulier.queue.numbers import depths
 from tests.api.conftest import fail  # noqa: F401  # fixture
+from tests.click_runner import Runner
 from tests.conftest import eventually
 from tests.kinds import kinds_tools
 from tests.queue.upkeep.histories import begin, count_all
@@ -105,7 +105,7 @@ def run(server: Server, home: Path) -> Run:  # noqa: F811
 
     def run(*args: str, input: str | None = None, **environ: str | None) -> Ended:
         given = {**dict.fromkeys(UNSET), "HOME": str(home), "HAULIER_URL": server.url, **environ}
-        done = CliRunner(env=given).invoke(root, args, input=input, catch_exceptions=False)
+        done = Runner(given).invoke(root, args, input=input, catch_exceptions=False)
         return Ended(done.exit_code, done.stdout, done.stderr)
 
     return run

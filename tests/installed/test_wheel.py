@@ -80,19 +80,25 @@ def test_serves_on_while_gunicorn_is_replaced_by_another_at_sigusr2(database, tm
 
 
 CLIENT = {"click", "requests", "rich"}
+EXTRAS = {
+    "worker": ("cronsim", "marshmallow", "prometheus-client", "psycopg2-binary", "standardwebhooks", "tzdata"),
+}
 
 
 @pytest.fixture(scope="module")
 def alone(wheel, pip, tmp_path_factory) -> Environment:
-    """Give an environment as `pipx install haulier` makes it."""
-    made = Environment(tmp_path_factory.mktemp("alone") / "venv", pip, with_ours=False)
-    made.add(*CLIENT)
-    # With its dependencies, so that pip sees that all of them are there.
-    made.install(str(wheel))
-    return made
+    """Give an environment with the wheel, without extras."""
+    return with_extra(Environment(tmp_path_factory.mktemp("alone") / "venv", pip, with_ours=False), wheel)
 
 
-def test_says_what_the_server_needs_if_only_the_client_is_installed(alone, tmp_path):
+def with_extra(environment: Environment, wheel: Path, *extras: str) -> Environment:
+    """Install the wheel with these extras and nothing else: pip, which has no index here, sees that all is there."""
+    environment.add(*CLIENT, *(name for extra in extras for name in EXTRAS[extra]))
+    environment.install(f"{wheel}[{','.join(extras)}]" if extras else str(wheel))
+    return environment
+
+
+def test_says_which_extra_is_missing_if_only_the_client_is_installed(alone, tmp_path):
     environ = {**os.environ, "DATABASE_URL": "postgres://nobody@nowhere/none"}
     refused = {
         command: subprocess.run([alone.haulier, command], env=environ, capture_output=True, text=True, timeout=60)
@@ -100,10 +106,11 @@ def test_says_what_the_server_needs_if_only_the_client_is_installed(alone, tmp_p
     }
 
     for command, done in refused.items():
+        extra = "server" if command in ("web", "all", "run") else "worker"
         assert done.returncode == 1
         assert done.stderr == (
-            f"haulier: `haulier {command}` needs the server packages (psycopg2 is missing):"
-            " pip install 'haulier[server]'\n"
+            f"haulier: `haulier {command}` needs the extra `{extra}` (psycopg2 is missing):"
+            f" pip install './vendor/haulier-{version()}-py3-none-any.whl[{extra}]'\n"
         )
     run([alone.haulier, "init", "here"], tmp_path, dict(os.environ))
     assert (tmp_path / "here" / "kinds.py").exists()
@@ -123,6 +130,34 @@ def test_is_a_client_if_installed_without_extras(alone, server, tmp_path):
     assert json.loads(cancelled) == {"status": "cancelled", "job_id": job}
 
 
+def test_worker_leaves_out_the_kind_whose_library_is_missing(wheel, pip, server, database, tmp_path):
+    made = with_extra(Environment(tmp_path / "venv", pip, with_ours=False), wheel, "worker")
+    _, environ = web_environ(database, tmp_path)
+    refused = subprocess.run([made.haulier, "web"], env=environ, capture_output=True, text=True, timeout=60)
+    client = Client(server.url)
+    log = tmp_path / "worker.log"
+
+    assert "needs the extra `server` (gunicorn is missing)" in refused.stderr
+    assert run([made.haulier, "migrate"], tmp_path, environ)
+    with running([made.haulier, "worker"], tmp_path, environ, log):
+        image, text = (
+            client.session.post(f"{server.url}/jobs", json={"kind": kind, "payload": payload}, timeout=10).json()["id"]
+            for kind, payload in (
+                ("resize_image", {"source": "data:,x", "width": 5}),
+                ("summarize_text", {"text": "Ann came."}),
+            )
+        )
+        assert client.results([text])
+        given_back = eventually(lambda: (job := client.get(f"/jobs/{image}"))["run_at"] > job["created_at"] and job)
+
+    assert (given_back["status"], given_back["attempts"]) == ("queued", 0)
+    [warning] = [line for line in log.read_text().splitlines() if "left to other workers" in line]
+    assert warning.endswith(
+        "resize_image jobs are left to other workers, because PIL is not installed:"
+        f" pip install './vendor/haulier-{version()}-py3-none-any.whl[images]'"
+    )
+
+
 def asked_for(requirements: str) -> set[str]:
     """Return what the pins are there for, by setup.cfg and not by one another."""
     pins = re.split(r"^(?=\S+==)", (ROOT / requirements).read_text(), flags=re.MULTILINE)
@@ -139,9 +174,11 @@ def test_needs_little_as_a_client_and_the_pinned_packages_as_a_server(wheel):
         extra = re.search(r"""extra == ["'](\w+)["']""", each)
         names.setdefault(extra[1] if extra else "", set()).add(re.match(r"[\w-]+", each)[0].lower())
     assert names[""] == CLIENT
-    assert names.keys() == {"", "server", "local", "testing", "dev"}
-    assert names["testing"] == names["server"] | names["local"]
-    assert names[""] | names["server"] == asked_for("requirements.txt")
+    assert names.keys() == {"", "worker", "server", "images", "local", "testing", "dev"}
+    assert len(names["worker"]) <= 6
+    assert names["worker"] < names["server"]
+    assert names["testing"] == names["worker"] | names["local"]
+    assert names[""] | names["server"] | names["images"] == asked_for("requirements.txt")
     assert set.union(*names.values()) == asked_for("requirements-dev.txt")
 
 

@@ -179,7 +179,10 @@ def test_a_server_that_cannot_start_says_why_and_leaves_the_data_alone(filled):
 def test_without_a_wheel_it_asks_for_a_database(base, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
 
-    with pytest.raises(PostgresNotStarted, match=r"haulier\[local\].* or set DATABASE_URL"), running(base, test=True):
+    with (
+        pytest.raises(PostgresNotStarted, match=r"haulier-.*\[local\].* or set DATABASE_URL"),
+        running(base, test=True),
+    ):
         pass
 
 

@@ -19,6 +19,8 @@ if "PROMETHEUS_MULTIPROC_DIR" not in os.environ or os.environ.get(OWNER, str(os.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="haulier-metrics-")
     os.environ[OWNER] = str(os.getpid())
 
+from gunicorn import __version__ as gunicorn_version  # noqa: E402
+from gunicorn import version_info  # noqa: E402
 from gunicorn.glogging import Logger  # noqa: E402
 from prometheus_client.multiprocess import mark_process_dead  # noqa: E402
 
@@ -78,6 +80,8 @@ def address() -> str:
     return f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
 
 
+# BufferingWorker changes what gunicorn 27 is made of. With an older one its own class serves.
+BUFFERS = version_info >= (27,)
 FIRST_KEY = "Set HAULIER_API_KEY or run `python -m haulier keys create`"
 BEFORE_A_PROXY = "create a key before you put a proxy or tunnel in front (`python -m haulier keys create`)"
 
@@ -102,6 +106,7 @@ def on_starting(server: Any) -> None:
         stop(error)
     workers, threads = settings.web_concurrency, settings.web_threads
     # The version is found out here, before the processes are forked, and so once for all of them.
+    _warn_of_gunicorn(server)
     started = "Haulier %s, with up to %d database connections: %d processes x %d threads"
     server.log.info(started, version(), workers * threads, workers, threads)
     if excess:
@@ -114,6 +119,11 @@ def on_starting(server: Any) -> None:
         server.log.warning("there is no API key yet: every program on this machine may call; %s", BEFORE_A_PROXY)
     elif has_no_key:
         server.log.warning("there is no API key yet: every call gets 401. %s", FIRST_KEY)
+
+
+def _warn_of_gunicorn(server: Any) -> None:
+    if not BUFFERS:
+        server.log.warning("gunicorn %s: slow clients occupy threads; with gunicorn 27 they do not", gunicorn_version)
 
 
 def _empty_metrics() -> None:

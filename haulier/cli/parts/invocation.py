@@ -167,6 +167,13 @@ class ClientGroup(click.Group):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **{"context_settings": NAMES, **options})
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments; without any, print the help on stderr and leave with 2, as click 8.2 does."""
+        if not args and not ctx.resilient_parsing:
+            click.echo(ctx.get_help(), err=True)
+            ctx.exit(Code.USAGE)
+        return super().parse_args(ctx, args)
+
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return its own options, and those of every command."""
         *own, help_option = super().get_params(ctx)

@@ -21,6 +21,7 @@ from haulier.cli.client.client_errors import Code, CommandError
 from haulier.cli.client.pages import Listing
 from haulier.cli.parts.completing import completes
 from haulier.cli.parts.invocation import Invocation
+from haulier.cli.parts.param_type import ParamType
 from haulier.cli.terminal.output import Cell, Column, Terminal
 from haulier.domain.job import JobStatus
 from haulier.domain.span import SPANS
@@ -32,7 +33,7 @@ ERROR_ID = re.compile(r"[0-9a-f]{16}")
 IDS_ON_STDIN = "-"
 
 
-class Duration(click.ParamType[float]):
+class Duration(ParamType[float]):
     """A duration, as 90s, 10m, 1h30m or 2d; a plain number means seconds. Units: seconds."""
 
     name = "duration"
@@ -61,7 +62,7 @@ def whole(option: str, seconds: float | None) -> int | None:
     return None if seconds is None else int(seconds)
 
 
-class Instant(click.ParamType[str]):
+class Instant(ParamType[str]):
     """A time: RFC 3339, or a date and time of this machine's zone; or a duration from now on, in this direction."""
 
     name = "time"
@@ -82,7 +83,7 @@ class Instant(click.ParamType[str]):
         return instant.isoformat().replace("+00:00", "Z")
 
 
-class Payload(click.ParamType[dict[str, Any]]):
+class Payload(ParamType[dict[str, Any]]):
     """An object of JSON, or - for what stdin says."""
 
     name = "JSON"
@@ -100,7 +101,7 @@ class Payload(click.ParamType[dict[str, Any]]):
         return found
 
 
-class Condition(click.ParamType[tuple[str, str]]):
+class Condition(ParamType[tuple[str, str]]):
     """A place of the payload and its value, as order.id=4711."""
 
     name = "PATH=VALUE"
@@ -115,7 +116,7 @@ class Condition(click.ParamType[tuple[str, str]]):
         return path, text
 
 
-class Ids(click.ParamType[list[str]]):
+class Ids(ParamType[list[str]]):
     """The id of a job or a worker, or - for those that stdin has, a line each."""
 
     name = "ID"

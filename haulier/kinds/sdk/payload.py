@@ -161,7 +161,8 @@ def _deserializer(field: fields.Field[Any]) -> Callable[..., Any]:
     a value is enough.
     """
     own = [name for name in _CALLED if getattr(type(field), name) is not getattr(fields.Field, name)]
-    if own or field.pre_load or field.post_load:
+    # marshmallow 4.0 has no such functions of a field.
+    if own or getattr(field, "pre_load", None) or getattr(field, "post_load", None):
         return field.deserialize
     read, validators = field._deserialize, field.validators
 
