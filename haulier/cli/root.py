@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from haulier.cli.client.client_errors import Code, CommandError
+from haulier.cli.client.client_errors import Code, code_of
 from haulier.cli.parts.invocation import ClientGroup, load
 from haulier.cli.terminal.visible import visible
 from haulier.domain.errors import HaulierError
@@ -95,10 +95,8 @@ def ending(run: Callable[[], int]) -> int:
     except click.Abort as abort:
         # Ctrl-C, or a question that nobody can answer.
         return Code.USAGE if isinstance(abort.__cause__, EOFError) else Code.INTERRUPTED
-    except CommandError as error:
-        return _say(str(error), error.code)
     except HaulierError as error:
-        return _say(str(error), Code.REFUSED)
+        return _say(str(error), code_of(error))
 
 
 def _in_a_line(text: str) -> str:

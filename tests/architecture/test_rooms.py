@@ -30,7 +30,7 @@ from tests.architecture.reading import (
 # What the threads of a worker share.
 SHARED = {"worker.lanes", "worker.link", "worker.supply"}
 WORKER = {"worker", "worker.isolation", "worker.metrics", "worker.steps", "worker.threads", *SHARED}
-CLIENT = {"cli.client", "cli.commands", "cli.parts", "cli.job_commands", "cli.terminal"}
+CLIENT = {"client", "cli.client", "cli.commands", "cli.parts", "cli.job_commands", "cli.terminal"}
 WEB = {"domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "requests", "app.http", "app.web.kit", "app.web.words"}
 PAGES = {*WEB, "app.web.attention", "app.web.forms", "app.web.lists", "app.web.pages"}
 MAY_IMPORT = {
@@ -51,8 +51,8 @@ MAY_IMPORT = {
     "queue.queues": {"domain", "postgres"},
     "kinds.included": {"domain", "kinds.sdk", "kinds.included.outbound"},
     "domain.schedules": {"domain"},
-    "cli.parts": {"domain", "version", "cli.client", "cli.terminal"},
-    "cli.job_commands": {"domain", "cli.client", "cli.parts", "cli.terminal"},
+    "cli.parts": {"domain", "version", "client", "cli.client", "cli.terminal"},
+    "cli.job_commands": {"domain", "client", "cli.client", "cli.parts", "cli.terminal"},
     "app.api.openapi": {
         "domain",
         "kinds",
@@ -98,6 +98,8 @@ MAY_IMPORT = {
     "wsgi": set(),
     "schedules_toml": {"domain", "kinds", "kinds.sdk", "requests"},
     "__init__": set(),
+    # Of a team's own program, which has nothing of the server.
+    "client": {"domain", "version"},
     "__main__": {"cli", "domain"},
     "cli": {
         *(
@@ -116,9 +118,9 @@ MAY_IMPORT = {
         "version",
     },
     # Of an installed client, which has nothing of the server.
-    "cli.client": {"domain", "version"},
+    "cli.client": {"domain", "version", "client"},
     "cli.terminal": {"domain"},
-    "cli.commands": {"domain", "version", "cli.client", "cli.job_commands", "cli.parts", "cli.terminal"},
+    "cli.commands": {"domain", "version", "client", "cli.client", "cli.job_commands", "cli.parts", "cli.terminal"},
     "app.http": {"domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "requests", "app.http.limits"},
     # Of app.http only what loads no Flask: this is loaded by gunicorn's master.
     "app.http.gunicorn": {"domain", "postgres", "queue.access", "queue.upkeep", "kinds", "libc", "version", "app.http"},
@@ -280,6 +282,10 @@ def test_the_service_works_without_the_folder_of_the_dashboard(tmp_path):
             "haulier.queue.jobs, haulier.queue.search, haulier.queue.claims, haulier.queue.upkeep.migrate",
             ("flask", "haulier.kinds", "app", "haulier.worker", "requests"),
         ),
+        (
+            "haulier, haulier.client",
+            ("click", "rich", "requests", "psycopg2", "flask", "haulier.postgres", "haulier.cli"),
+        ),
         (", ".join(CLIENT_MODULES), ("flask", "psycopg2", "marshmallow", "prometheus_client", "PIL", "gunicorn")),
         # It is called at each Tab.
         ("haulier.__main__", ("requests", "rich", "haulier.postgres", "haulier.queue", "haulier.worker")),
@@ -288,7 +294,7 @@ def test_the_service_works_without_the_folder_of_the_dashboard(tmp_path):
             ("psycopg2", "haulier.postgres", "haulier.queue", "flask"),
         ),
     ],
-    ids=["library", "api", "web", "http", "gunicorn", "queue", "client", "command", "domain"],
+    ids=["library", "api", "web", "http", "gunicorn", "queue", "client", "commands", "command", "domain"],
 )
 def test_importing_one_end_does_not_load_the_other(entry, absent):
     program = f"import sys, {entry}; print([name for name in {absent!r} if name in sys.modules])"

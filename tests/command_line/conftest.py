@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import click
@@ -163,6 +164,17 @@ def job(run: Run) -> str:
     return run("enqueue", "summarize_text", SUMMARY).out.strip()
 
 
+# Headers of an answer that clients go by.
+KEPT = ("Content-Type", "Next-Cursor", "Idempotent-Replayed")
+
+
+def _answered(request: Request) -> Any:
+    try:
+        return urlopen(request)
+    except HTTPError as refused:
+        return refused
+
+
 @contextmanager
 def lossy(url: str, *, lost: int = 0, refused: int = 0) -> Iterator[str]:
     """Refuse the first requests, pass others on to a service, and break the connection instead of the first answers."""
@@ -172,10 +184,12 @@ def lossy(url: str, *, lost: int = 0, refused: int = 0) -> Iterator[str]:
             kinds_tools.reply(handler, 401, b'{"error": "unauthorized", "message": "no such key"}')
             return
         headers = {name: value for name, value in request.headers.items() if name not in ("host", "connection")}
-        with urlopen(Request(url + request.path, request.body or None, headers, method=request.method)) as answered:
+        sent = Request(url + request.path, request.body or None, headers, method=request.method)
+        with _answered(sent) as answered:
             status, body = answered.status, answered.read()
+            kept = {name.replace("-", "_"): value for name, value in answered.headers.items() if name in KEPT}
         if len(receiver.requests) > lost:
-            kinds_tools.reply(handler, status, body, Content_Type="application/json")
+            kinds_tools.reply(handler, status, body, **kept)
 
     with kinds_tools.receiving(answer) as receiver:
         yield receiver.url

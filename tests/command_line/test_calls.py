@@ -14,10 +14,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from haulier.cli.client import api
 from haulier.cli.parts import completing
 from haulier.cli.parts.invocation import Invocation
 from haulier.cli.root import root
+from haulier.client import api
 from tests.command_line.conftest import Run, not_refused
 from tests.kinds.kinds_tools import Receiver, endless, receiving, reply
 
@@ -82,7 +82,7 @@ def test_asks_again_after_429_and_503_as_long_as_is_said(run: Run) -> None:
 
 
 def test_waits_no_longer_than_half_a_minute_whatever_is_said() -> None:
-    refused = api.Refused("later", api.Code.UNREACHABLE, status=503)
+    refused = api.Refused("later", status=503)
     refused.retry_after = 3600.0
     client = api.Api(api.Service("http://127.0.0.1:1", lambda: None), note=lambda _: None)
 
@@ -110,6 +110,17 @@ def test_says_that_a_service_cannot_be_reached(run: Run) -> None:
     assert refused.err.splitlines()[-1] == f"haulier: {host} cannot be reached: Connection refused"
     assert len(refused.err.splitlines()) == 3
     assert unknown.err.splitlines()[-1].startswith("haulier: no-such-host.invalid cannot be reached: ")
+
+
+def test_says_how_to_name_a_service_if_nobody_has(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("haulier.cli.client.service.DEFAULT_URL", "http://127.0.0.1:1")
+
+    refused = run("jobs", "list", HAULIER_URL=None)
+
+    assert refused.err.splitlines()[-1] == (
+        "haulier: 127.0.0.1:1 cannot be reached: Connection refused; no service is chosen yet: `haulier login --url …`,"
+        " or set HAULIER_URL"
+    )
 
 
 def test_gives_up_at_the_deadline_although_bytes_keep_coming() -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from haulier.cli.client import api
+from haulier.cli.client.client_errors import Code
+from haulier.client import api
 from tests.command_line.conftest import SUMMARY, Ended, Run
 from tests.kinds.kinds_tools import receiving, reply
 
@@ -90,7 +91,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def faults_of(ended: Ended) -> list[str]:
     """Return what is wrong with an end: no line of its own, or something that a terminal obeys."""
     faults = [repr(found[0]) for found in [CONTROL.search(ended.out + ended.err)] if found]
-    if ended.code not in list(api.Code):
+    if ended.code not in list(Code):
         faults.append(f"the code {ended.code}")
     if ended.code and not ended.err.splitlines()[-1].startswith("haulier: "):
         faults.append(ended.err[-200:])

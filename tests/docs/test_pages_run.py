@@ -26,7 +26,7 @@ from tests.installed.environments import run, running, web_environ
 from tests.kinds.kinds_tools import Receiver, receiving, reply
 from tests.web import answers
 
-PAGES = ("docs/own-repository.md", "docs/deploy.md", "docs/why-waiting.md", "docs/recipes.md")
+PAGES = ("docs/own-repository.md", "docs/deploy.md", "docs/why-waiting.md", "docs/recipes.md", "docs/python-client.md")
 # What cannot run here. Each is a decision: add it here too.
 NOT_RUN = [
     ("docs/own-repository.md", "tests/installed/test_wheel.py builds it"),
@@ -146,6 +146,16 @@ def test_the_recipes_run(service: Service) -> None:
     assert service.results("credit", 1) == [{"was": "done now"}]
     assert service.results("charge", 1) == [{"payment": "payment-2"}]
     assert [call.headers["idempotency-key"] for call in service.payments.requests] == [charged, charged]
+
+
+def test_the_program_of_the_client_runs(service: Service) -> None:
+    [program] = blocks_of("docs/python-client.md")
+    (service.folder / str(program.file)).write_text(program.text)
+
+    said = run([sys.executable, str(program.file)], service.folder, service.environ)
+
+    assert "The ship came in." in said
+    assert "payload.text: Missing data for required field." in said
 
 
 def test_the_test_of_the_recipes_passes(service: Service) -> None:

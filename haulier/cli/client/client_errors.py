@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from haulier.client.api_errors import HaulierError as ServiceError
 from haulier.domain.errors import HaulierError
+
+NO_KEY = {401, 403}
 
 
 class Code(IntEnum):
@@ -31,24 +34,18 @@ class CommandError(HaulierError):
         self.code = code
 
 
-class Refused(CommandError):
-    """The service has answered with an error. `slug` is the API's word for it. Units: seconds."""
-
-    def __init__(self, message: str, code: Code, *, status: int, slug: str = "") -> None:
-        super().__init__(message, code)
-        self.status, self.slug = status, slug
-        self.retry_after: float | None = None
-
-
-class Unreachable(CommandError):
-    """There was no answer.
-
-    `was_sent` is False if the request cannot have arrived; may_pass is False if the next one would fail as well.
-    """
-
-    def __init__(self, message: str, *, was_sent: bool, may_pass: bool = True) -> None:
-        super().__init__(message, Code.UNREACHABLE)
-        self.was_sent, self.may_pass = was_sent, may_pass
+def code_of(error: HaulierError) -> Code:
+    """Return the exit code of a command that this has ended."""
+    if isinstance(error, CommandError):
+        return error.code
+    if not isinstance(error, ServiceError):
+        return Code.REFUSED
+    # Without a status there was no answer, and without a word of the API another program has answered.
+    if error.status is None or not error.error or error.status >= 500:
+        return Code.UNREACHABLE
+    if error.status in NO_KEY:
+        return Code.NO_KEY
+    return Code.NOT_FOUND if error.status == 404 else Code.REFUSED
 
 
 def worst(codes: list[Code]) -> Code:

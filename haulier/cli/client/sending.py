@@ -10,9 +10,9 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
-from haulier.cli.client.api import Api, Call
 from haulier.cli.client.client_errors import Code, CommandError
 from haulier.cli.client.lines import Batch, Line
+from haulier.client.api import Api, Call
 
 AT_ONCE = 2
 # A batch may wait 20 s for its turn in the service, which grants its body a second for each 50 KB.
@@ -39,8 +39,10 @@ Task = tuple[Batch, "Future[list[Outcome]]"]
 def outcomes(api: Api, batches: Iterable[Batch]) -> Iterator[tuple[Batch, list[Outcome]]]:
     """Yield each batch with what became of its lines, in order. Raises: CommandError."""
     tasks: SimpleQueue[Task | None] = SimpleQueue()
+    # Read before there are threads: it may run a command.
+    _ = api.key
     # Daemons, so that Ctrl-C need not wait for an answer.
-    threads = [Thread(target=_work, args=(api.twin(), tasks), daemon=True, name="haulier-send") for _ in range(AT_ONCE)]
+    threads = [Thread(target=_work, args=(api, tasks), daemon=True, name="haulier-send") for _ in range(AT_ONCE)]
     for thread in threads:
         thread.start()
     try:
@@ -76,7 +78,6 @@ def _work(api: Api, tasks: SimpleQueue[Task | None]) -> None:
             answer.set_result(_send(api, batch))
         except BaseException as error:
             answer.set_exception(error)
-    api.close()
 
 
 def _send(api: Api, batch: Batch) -> list[Outcome]:

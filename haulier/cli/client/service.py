@@ -2,50 +2,29 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from haulier.cli.client import profiles
 from haulier.cli.client.client_errors import Code, CommandError
 from haulier.cli.client.profiles import Profile, Profiles
-from haulier.config import is_loopback
+from haulier.client.service import BAD_KEY, DEFAULT_URL, KEY, Service, check_url, same
 
-DEFAULT_URL = "http://127.0.0.1:8080"
-# What a header can hold.
-KEY = re.compile(r"[!-~]{1,255}")
 COMMAND_SECONDS = 60
+NONE_CHOSEN = "no service is chosen yet: `haulier login --url …`, or set HAULIER_URL"
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
-    """A Haulier and the key to it. `read_key` gives None if there is none, and may run a command for it."""
+class Chosen(Service):
+    """A service with what a profile says of it. `runs_command` says that reading the key does."""
 
-    url: str
-    read_key: Callable[[], str | None] = field(repr=False)
     profile: str | None = None
     confirm: bool = False
     runs_command: bool = False
 
-    @property
-    def host(self) -> str:
-        """Return its name for people: host and port."""
-        return urlsplit(self.url).netloc
 
-    @property
-    def is_local(self) -> bool:
-        """Return whether it is on this machine's loopback."""
-        return is_loopback(urlsplit(self.url).hostname or "")
-
-    @property
-    def is_plain(self) -> bool:
-        """Return whether anybody on the way could read the key."""
-        return self.url.startswith("http:") and not self.is_local
-
-
-def choose(variables: Mapping[str, str], *, url: str | None, profile: str | None) -> Service:
+def choose(variables: Mapping[str, str], *, url: str | None, profile: str | None) -> Chosen:
     """Return the service that these flags and variables name. Raises: CommandError."""
     if url is not None and profile is not None:
         raise CommandError("give either --url or --profile: a profile has its own URL", Code.USAGE)
@@ -55,10 +34,11 @@ def choose(variables: Mapping[str, str], *, url: str | None, profile: str | None
     given = url or variables.get("HAULIER_URL")
     if given is None and (found := _unnamed(known, variables)):
         return _of_profile(found, variables, comes_first=False)
-    checked = check_url(given or DEFAULT_URL, "--url" if url else "HAULIER_URL")
+    checked = checked_url(given or DEFAULT_URL, "--url" if url else "HAULIER_URL")
     mine = next((each for each in _in_order(known, variables) if same(each.url, checked)), None)
     if mine is None:
-        return Service(checked, lambda: _checked(variables.get("HAULIER_API_KEY"), "HAULIER_API_KEY"))
+        hint = "" if given else NONE_CHOSEN
+        return Chosen(checked, lambda: _checked(variables.get("HAULIER_API_KEY"), "HAULIER_API_KEY"), hint=hint)
     return _of_profile(mine, variables, comes_first=False)
 
 
@@ -74,15 +54,15 @@ def _in_order(known: Profiles, variables: Mapping[str, str]) -> list[Profile]:
     return [*(known.by_name[name] for name in names if name), *known.by_name.values()]
 
 
-def _of_profile(profile: Profile, variables: Mapping[str, str], *, comes_first: bool) -> Service:
+def _of_profile(profile: Profile, variables: Mapping[str, str], *, comes_first: bool) -> Chosen:
     """Return its service: whoever names a profile by a flag means its key, and not that of the environment."""
     given = variables.get("HAULIER_API_KEY")
     has_key = profile.key is not None or profile.key_command is not None
-    url = check_url(profile.url, f"the profile {profile.name}")
+    url = checked_url(profile.url, f"the profile {profile.name}")
     if given is not None and not (comes_first and has_key):
-        return Service(url, lambda: _checked(given, "HAULIER_API_KEY"), profile.name, profile.confirm)
+        return Chosen(url, lambda: _checked(given, "HAULIER_API_KEY"), profile.name, profile.confirm)
     runs_command = profile.key_command is not None
-    return Service(url, lambda: key_of(profile), profile.name, profile.confirm, runs_command)
+    return Chosen(url, lambda: key_of(profile), profile.name, profile.confirm, runs_command)
 
 
 def key_of(profile: Profile) -> str | None:
@@ -103,25 +83,13 @@ def key_of(profile: Profile) -> str | None:
 
 def _checked(key: str | None, where: str) -> str | None:
     if key is not None and not KEY.fullmatch(key):
-        raise CommandError(f"{where}: must be 1 to 255 visible ASCII characters, none of them a space", Code.NO_KEY)
+        raise CommandError(f"{where}: {BAD_KEY}", Code.NO_KEY)
     return key
 
 
-def same(one: str, other: str) -> bool:
-    """Return whether two URLs are the same service, to which a key may be sent."""
-    return one.rstrip("/").lower() == other.rstrip("/").lower()
-
-
-def check_url(given: str, where: str) -> str:
+def checked_url(given: str, where: str) -> str:
     """Return the URL without what follows its path. Raises: CommandError, which does not quote it."""
     try:
-        parts = urlsplit(given)
-        is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_good = False
-    if not is_good or re.search(r"[^!-~]", given):
-        raise CommandError(f"{where}: must be a URL such as https://jobs.example.com", Code.USAGE)
-    # A password in a URL would be in the history of the shell and in lists of processes.
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        raise CommandError(f"{where}: must not contain a password, ? or #", Code.USAGE)
-    return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
+        return check_url(given, where)
+    except ValueError as error:
+        raise CommandError(str(error), Code.USAGE) from None

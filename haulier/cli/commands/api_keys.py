@@ -7,12 +7,12 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-from haulier.cli.client.api import Call
 from haulier.cli.parts.invocation import Invocation
 from haulier.cli.parts.options import show_list
 from haulier.cli.terminal import words
 from haulier.cli.terminal.output import Cell, Column, Terminal
 from haulier.cli.terminal.visible import visible
+from haulier.client.api import Call
 
 NAMES = ("ID", "NAME", "SCOPES", "QUEUES", "RATE", "CREATED", "LAST USED", "STATE")
 COLUMNS = [Column(name) for name in NAMES]

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from haulier.cli.client.api import Call
 from haulier.cli.parts.completing import completes
 from haulier.cli.parts.invocation import ClientGroup, Invocation, command, pass_invocation
 from haulier.cli.parts.options import Duration, Instant, error_id, limit_option, show_list
 from haulier.cli.terminal import words
 from haulier.cli.terminal.output import Cell, Terminal, columns_of
+from haulier.client.api import Call
 from haulier.domain.span import SPANS
 
 COLUMNS = columns_of("ID, KIND, FAILED, TO RETRY, FIRST, LAST, MUTED, ERROR", numbers="FAILED, TO RETRY", long="ERROR")

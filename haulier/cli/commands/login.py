@@ -9,12 +9,13 @@ from urllib.parse import urlsplit
 import click
 
 from haulier.cli.client import profiles as files
-from haulier.cli.client.api import Api
 from haulier.cli.client.client_errors import Code, CommandError
 from haulier.cli.client.profiles import NAME, Profile, Profiles
-from haulier.cli.client.service import KEY, Service, check_url
+from haulier.cli.client.service import checked_url
 from haulier.cli.parts.invocation import Invocation, command, pass_invocation
 from haulier.cli.terminal.output import Column
+from haulier.client.api import Api
+from haulier.client.service import BAD_KEY, KEY, Service
 
 
 @command("login", example="pass show haulier/local | haulier login --url http://127.0.0.1:8080 --profile local")
@@ -53,7 +54,7 @@ def _what(invocation: Invocation, known: Profiles) -> tuple[str, str]:
     given = given or invocation.variables.get("HAULIER_URL")
     if given is None:
         raise CommandError("login: give the URL of the service, such as --url https://jobs.example.com", Code.USAGE)
-    url = check_url(given, "--url")
+    url = checked_url(given, "--url")
     name = name or (urlsplit(url).hostname or "").replace(".", "-").replace(":", "-")
     if not NAME.fullmatch(name):
         raise CommandError(f"--profile: {name} must be 1 to 64 letters, digits, _ and -", Code.USAGE)
@@ -67,7 +68,7 @@ def _asked_key(service: Service) -> str:
         given = sys.stdin.readline()
     key = str(given).strip()
     if not KEY.fullmatch(key):
-        raise CommandError("the key must be 1 to 255 visible ASCII characters, none of them a space", Code.USAGE)
+        raise CommandError(f"the key {BAD_KEY}", Code.USAGE)
     return key
 
 

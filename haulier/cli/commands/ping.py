@@ -10,13 +10,13 @@ from uuid import uuid4
 
 import click
 
-from haulier.cli.client.api import Call
 from haulier.cli.client.client_errors import Code, CommandError
 from haulier.cli.job_commands.enqueue import ENDS, FOR_EVER, wait_for
 from haulier.cli.parts.completing import completes
 from haulier.cli.parts.invocation import Invocation, command, pass_invocation
 from haulier.cli.parts.options import Payload
 from haulier.cli.terminal import words
+from haulier.client.api import Call
 
 
 @command("ping", example="haulier ping -n 5")

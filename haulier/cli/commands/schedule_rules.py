@@ -8,14 +8,15 @@ from typing import Any
 
 import click
 
-from haulier.cli.client.api import Call
-from haulier.cli.client.client_errors import Code, CommandError, Refused
+from haulier.cli.client.client_errors import CommandError
 from haulier.cli.commands.schedules import path_of, schedule_name, when
 from haulier.cli.job_commands.changing import payload_option
 from haulier.cli.parts.completing import completes
 from haulier.cli.parts.invocation import Invocation, command, pass_invocation
 from haulier.cli.parts.job_fields import SETTINGS, fields_of
 from haulier.cli.parts.options import Duration, Payload, whole
+from haulier.client.api import Call
+from haulier.client.api_errors import Refused
 from haulier.domain.job import NAME_PATTERN
 
 OPTIONS = (
@@ -103,7 +104,7 @@ def _is_there(invocation: Invocation, name: str) -> bool:
     try:
         invocation.api.get(path_of(name))
     except Refused as refused:
-        if refused.code is Code.NOT_FOUND:
+        if refused.status == 404 and refused.error:
             return False
         raise
     return True

@@ -10,13 +10,13 @@ from urllib.parse import quote
 
 import click
 
-from haulier.cli.client.api import Call
 from haulier.cli.parts.asking import ask
 from haulier.cli.parts.completing import completes
 from haulier.cli.parts.invocation import Invocation, command, pass_invocation
 from haulier.cli.parts.options import Duration, Instant, limit_option, pause_at, pause_options, show_list, steer, whole
 from haulier.cli.terminal import words
 from haulier.cli.terminal.output import INDENT, Cell, Terminal, columns_of
+from haulier.client.api import Call
 
 COLUMNS = columns_of("NAME, WHEN, HOW, NEXT, KIND, QUEUE, SOURCE")
 TICK_COLUMNS = columns_of("TICK, OUTCOME, LATE, JOB", numbers="LATE")

@@ -10,8 +10,7 @@ from typing import Any
 
 import click
 
-from haulier.cli.client.api import Call
-from haulier.cli.client.client_errors import Code, CommandError
+from haulier.cli.client.client_errors import Code, CommandError, code_of
 from haulier.cli.commands import errors, queues, workers
 from haulier.cli.commands.stats import now, series
 from haulier.cli.parts.invocation import Invocation, command, pass_invocation
@@ -19,6 +18,8 @@ from haulier.cli.parts.options import Duration
 from haulier.cli.terminal import words
 from haulier.cli.terminal.output import Cell, Column, Styled, Terminal
 from haulier.cli.terminal.screen import Block, Line, Screen, Table, can_draw, print_once
+from haulier.client.api import Call
+from haulier.domain.errors import HaulierError
 
 Row = Callable[[Terminal, dict[str, Any]], list[Cell]]
 # As wide as half a screen of 80 columns leaves.
@@ -120,8 +121,8 @@ def look(invocation: Invocation, view: View) -> None:
         view.stats = invocation.api.send(Call("GET", "/stats")).body
         view.items = invocation.api.send(Call("GET", PAGES[view.page].path)).body
         view.trouble = ""
-    except CommandError as error:
-        if error.code is Code.NO_KEY:
+    except HaulierError as error:
+        if code_of(error) is Code.NO_KEY:
             raise
         view.trouble = str(error)
 

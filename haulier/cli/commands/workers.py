@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from haulier.cli.client.api import Call
 from haulier.cli.job_commands.acting import each_of
 from haulier.cli.parts.invocation import ClientGroup, Invocation, command, pass_invocation
 from haulier.cli.parts.options import Ids, flat, limit_option, show_list
 from haulier.cli.terminal import words
 from haulier.cli.terminal.output import Cell, Terminal, columns_of
+from haulier.client.api import Call
 from haulier.domain.worker import worker_name
 
 COLUMNS = columns_of(

@@ -9,13 +9,14 @@ from typing import Any
 
 import click
 
-from haulier.cli.client.api import Answer, Call
-from haulier.cli.client.client_errors import Code, CommandError, worst
+from haulier.cli.client.client_errors import Code, code_of, worst
 from haulier.cli.job_commands.operations import How, Order, carry_out
 from haulier.cli.parts.asking import ask
 from haulier.cli.parts.completing import completes
 from haulier.cli.parts.invocation import Invocation, command, pass_invocation
 from haulier.cli.parts.options import Duration, Ids, filtered, flat, with_error_found
+from haulier.client.api import Answer, Call
+from haulier.domain.errors import HaulierError
 
 # From an id and the answer about it: the line to print.
 Message = Callable[[str, Answer], str]
@@ -98,12 +99,12 @@ def each_of(invocation: Invocation, ids: list[str], call: Callable[[str], Call],
         try:
             tell(invocation, each, invocation.api.send(call(each)), message)
             codes.append(Code.DONE)
-        except CommandError as error:
+        except HaulierError as error:
             # If nobody answers, or the key is bad, the next one would fare no better.
-            if error.code in (Code.UNREACHABLE, Code.NO_KEY):
+            if code_of(error) in (Code.UNREACHABLE, Code.NO_KEY):
                 raise
             invocation.terminal.warn(str(error))
-            codes.append(error.code)
+            codes.append(code_of(error))
     return worst(codes)
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from haulier.cli.client.api import Call
 from haulier.cli.job_commands.acting import each_of
 from haulier.cli.parts.invocation import Invocation, command, pass_invocation
 from haulier.cli.parts.job_fields import fields_of, job_options
 from haulier.cli.parts.options import Ids, Payload, flat, job_ids
+from haulier.client.api import Call
 
 payload_option = click.option("--payload", type=Payload(), help="New payload; - reads it from stdin.")
 

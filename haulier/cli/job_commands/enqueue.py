@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import json
-import time
-from threading import Event
 from typing import Any
 from uuid import uuid4
 
 import click
 
-from haulier.cli.client.api import Call
 from haulier.cli.client.client_errors import Code, CommandError
-from haulier.cli.client.service import KEY
 from haulier.cli.job_commands.enqueue_file import Asked, enqueue_file
 from haulier.cli.parts.completing import completes
 from haulier.cli.parts.invocation import ClientCommand, Invocation, pass_invocation
 from haulier.cli.parts.job_fields import fields_of, job_options
 from haulier.cli.parts.options import Duration, Payload, seconds_of
 from haulier.cli.terminal import words
+from haulier.client.api import Call
+from haulier.client.service import BAD_KEY, KEY
+from haulier.client.waiting import look_until_ended
 
 FOR_EVER = float("inf")
-# Of looking whether a job has ended: the first pause, and the longest.
-SOON, LATER = 0.1, 2.0
 ENDS = {"succeeded": Code.DONE, "failed_permanent": Code.JOB_FAILED, "cancelled": Code.JOB_CANCELLED}
 
 
@@ -86,7 +83,7 @@ def enqueue(invocation: Invocation, /, kind: str | None, payload: dict[str, Any]
 def _enqueue_one(invocation: Invocation, request: dict[str, Any], asked: dict[str, Any]) -> int:
     wait, key = asked.pop("wait"), asked.pop("key")
     if key is not None and not KEY.fullmatch(key):
-        raise click.UsageError("--key: must be 1 to 255 visible ASCII characters, none of them a space")
+        raise click.UsageError(f"--key: {BAD_KEY}")
     request |= fields_of(asked)
     # With its own key the call can be repeated after a broken connection, and stores one job.
     headers = {"Idempotency-Key": key if key is not None else f"cli-{uuid4()}"}
@@ -109,14 +106,8 @@ def _enqueue_one(invocation: Invocation, request: dict[str, Any], asked: dict[st
 
 def wait_for(invocation: Invocation, job_id: str, seconds: float) -> dict[str, Any]:
     """Return the job when it has ended, or as it is after this long."""
-    until, pause, woken = time.monotonic() + seconds, SOON, Event()
-    while True:
-        job: dict[str, Any] = invocation.api.get(f"/jobs/{job_id}").body
-        left = until - time.monotonic()
-        if job["status"] in ENDS or left <= 0:
-            return job
-        woken.wait(min(pause, left))
-        pause = min(pause * 1.5, LATER)
+    job: dict[str, Any] = look_until_ended(lambda: invocation.api.get(f"/jobs/{job_id}").body, seconds)
+    return job
 
 
 def say_end(invocation: Invocation, job: dict[str, Any], seconds: float) -> Code:

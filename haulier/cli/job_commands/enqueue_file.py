@@ -21,6 +21,7 @@ from haulier.cli.client.notes import Note, Notes
 from haulier.cli.client.sending import Outcome, outcomes
 from haulier.cli.parts.invocation import Invocation
 from haulier.cli.terminal.screen import Bar
+from haulier.domain.errors import HaulierError
 
 STDIN = "-"
 MOST_SAID = 10
@@ -124,7 +125,7 @@ class Sending:
                     note.lines, note.digest = done.reached, done.digest
                     self.notes.write(note)
                     bar.at(note.lines)
-        except (CommandError, KeyboardInterrupt):
+        except (HaulierError, KeyboardInterrupt):
             terminal.warn(f"stopped at line {note.lines + 1:,}; run the same command to continue there{self._how()}")
             raise
         if self.source.digest not in (None, reader.digest):

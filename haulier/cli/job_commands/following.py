@@ -12,11 +12,12 @@ from typing import Any
 import click
 
 from haulier.cli.client.client_errors import Code, CommandError
-from haulier.cli.client.pages import Listing
-from haulier.cli.job_commands.enqueue import ENDS, FOR_EVER, LATER, SOON
+from haulier.cli.job_commands.enqueue import ENDS, FOR_EVER
 from haulier.cli.parts.invocation import Invocation, command, pass_invocation
 from haulier.cli.parts.options import Duration, filtered, flat, job_ids, with_error_found
 from haulier.cli.terminal import words
+from haulier.client.pages import Listing
+from haulier.client.waiting import GROWTH, LATER, SOON
 
 Job = dict[str, Any]
 # What ends is asked for this long after it: a worker may take some seconds to store it.
@@ -52,7 +53,7 @@ def watch(invocation: Invocation, given: list[list[str]], wait: float) -> Code:
         if time.monotonic() >= until:
             raise CommandError(f"not ended after {words.duration(wait)}: {', '.join(left)}", Code.WAITED)
         woken.wait(min(pause, max(0.0, until - time.monotonic())))
-        pause = min(pause * 1.5, LATER)
+        pause = min(pause * GROWTH, LATER)
 
 
 def show_step(invocation: Invocation, job: Job) -> None:

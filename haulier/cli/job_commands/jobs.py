@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from haulier.cli.client.pages import MOST_A_PAGE
 from haulier.cli.job_commands.acting import ACTS
 from haulier.cli.job_commands.changing import change, copy
 from haulier.cli.job_commands.following import tail, watch
@@ -15,6 +14,7 @@ from haulier.cli.parts.invocation import ClientGroup, Invocation, command, pass_
 from haulier.cli.parts.job_view import JOB_COLUMNS, Job, job_row, show_job
 from haulier.cli.parts.options import Ids, filtered, flat, limit_option, show_list, with_error_found
 from haulier.cli.terminal import words
+from haulier.client.pages import MOST_A_PAGE
 from haulier.domain.job import WAITING_STATUSES, JobOrder, JobStatus
 
 # What an order of the list is of.

@@ -9,8 +9,7 @@ from typing import Any
 
 import click
 
-from haulier.cli.client.api import Call, Query
-from haulier.cli.client.client_errors import Code, CommandError, Refused, Unreachable
+from haulier.cli.client.client_errors import Code
 from haulier.cli.parts.asking import ask
 from haulier.cli.parts.invocation import ClientGroup, Invocation, command, pass_invocation
 from haulier.cli.parts.job_view import JOB_COLUMNS, job_row
@@ -18,6 +17,8 @@ from haulier.cli.parts.options import Ids, filter_in_json, limit_option, show_li
 from haulier.cli.terminal import words
 from haulier.cli.terminal.output import Cell, Terminal, columns_of
 from haulier.cli.terminal.screen import Bar
+from haulier.client.api import Call, Query
+from haulier.client.api_errors import HaulierError, Refused, Unreachable
 
 Operation = dict[str, Any]
 COLUMNS = columns_of(
@@ -124,7 +125,7 @@ def watch_to_end(invocation: Invocation, operation: Operation) -> Code:
                 bar.at(operation["done"] + operation["skipped"] + operation["failed"])
                 if operation["status"] not in OVER:
                     woken.wait(SECONDS)
-    except (KeyboardInterrupt, CommandError):
+    except (KeyboardInterrupt, HaulierError):
         terminal.warn(f"the operation {operation['id']} continues: haulier ops watch {operation['id']}")
         raise
     terminal.show(operation, lambda operation: terminal.line(summary(operation)))

@@ -13,10 +13,11 @@ from typing import Any
 
 import click
 
-from haulier.cli.client.api import Api, Call
 from haulier.cli.client.files import folder_in, replace
-from haulier.cli.client.service import Service, choose
+from haulier.cli.client.service import choose
 from haulier.cli.parts.invocation import Invocation
+from haulier.client.api import Api, Call
+from haulier.client.service import Service
 from haulier.domain.job import NAME_PATTERN
 
 SECONDS, KEPT_SECONDS = 0.3, 60.0

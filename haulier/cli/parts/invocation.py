@@ -14,10 +14,10 @@ import click
 from click.core import ParameterSource
 
 from haulier.cli.client import profiles
-from haulier.cli.client.api import Api
 from haulier.cli.client.client_errors import Code, CommandError
-from haulier.cli.client.service import Service, choose
+from haulier.cli.client.service import Chosen, choose
 from haulier.cli.terminal.output import Terminal
+from haulier.client.api import Api
 from haulier.config import client_variables
 from haulier.version import version
 
@@ -59,7 +59,7 @@ class Invocation:
         return "DATABASE_URL" in self.variables and not self.names_a_service
 
     @cached_property
-    def service(self) -> Service:
+    def service(self) -> Chosen:
         """Return the service to be called. Raises: CommandError."""
         service = choose(self.variables, url=self.given.get("url"), profile=self.given.get("profile"))
         if service.is_plain:

@@ -16,13 +16,13 @@ from uuid import UUID
 
 import click
 
-from haulier.cli.client.api import Api, Call, Query
 from haulier.cli.client.client_errors import Code, CommandError
-from haulier.cli.client.pages import Listing
 from haulier.cli.parts.completing import completes
 from haulier.cli.parts.invocation import Invocation
 from haulier.cli.parts.param_type import ParamType
 from haulier.cli.terminal.output import Cell, Column, Terminal
+from haulier.client.api import Api, Call, Query
+from haulier.client.pages import Listing
 from haulier.domain.job import JobStatus
 from haulier.domain.span import SPANS
 
