@@ -15,7 +15,7 @@ from haulier.cli.commands.schedules import COMMANDS
 from haulier.cli.connect import connected
 from haulier.cli.migrate import correct_times
 from haulier.cli.parts.invocation import ClientGroup, Invocation, pass_invocation
-from haulier.cli.server import find_modules_here, server_command
+from haulier.cli.server import ServerCommand, find_modules_here, server_command
 from haulier.config import Config
 from haulier.domain.errors import ConfigError
 
@@ -31,7 +31,18 @@ DONE = {"create": "created", "change": "changed", "remove": "removed", "leave": 
 WOULD = {"create": "would create", "change": "would change", "remove": "would remove", "leave": "would leave as it is"}
 
 
-@click.group("schedules", cls=ClientGroup)
+class Schedules(ClientGroup):
+    """The commands, of which the help says where they work."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write them below the place where they work."""
+        for title, is_server in (("Over HTTP", False), ("On the database of DATABASE_URL", True)):
+            named = [each for each in self.commands.items() if isinstance(each[1], ServerCommand) is is_server]
+            with formatter.section(title):
+                formatter.write_dl([(name, each.get_short_help_str(limit=60)) for name, each in named])
+
+
+@click.group("schedules", cls=Schedules)
 def schedules() -> None:
     """List, create, change, pause and run schedules."""
 

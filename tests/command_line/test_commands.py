@@ -135,8 +135,12 @@ def test_lists_the_commands_if_none_is_given(process: Run) -> None:
 
 def test_says_in_a_line_how_it_is_used(run: Run) -> None:
     expected: dict[tuple[str, ...], str] = {
-        ("job",): "No such command 'job'",
-        ("jobs", "lists"): "No such command 'lists'",
+        ("job",): "No such command 'job'. Did you mean jobs?",
+        ("job", "list"): "No such command 'job'. Did you mean jobs?",
+        ("jobs", "lst"): "No such command 'lst'. Did you mean list?",
+        ("frobnicate",): "No such command 'frobnicate' (see",
+        ("enqueue", "mail", "{name:1}"): "Invalid value for '[JSON]': is not JSON",
+        ("jobs", "list", "--ids", "--json"): "give either --ids or --json",
         ("jobs", "show"): "Missing argument 'ID'",
         ("jobs", "show", "7"): "is not an id such as",
         ("jobs", "list", "--status", "sad"): "'sad' is not one of",

@@ -49,6 +49,26 @@ def test_lists_as_many_jobs_as_are_asked_for_as_the_api_answers(run: Run, sql: S
     assert [len(run("jobs", "list", "--json", "--limit", most).lines) for most in ("230", "1000")] == [230, 250]
 
 
+def test_lists_ids_for_another_command(run: Run, sql: Sql) -> None:
+    # Its payload has an id too.
+    sql("INSERT INTO haulier.job (kind, payload) SELECT 'mail', '{\"id\": \"x\"}' FROM generate_series(1, 3)")
+
+    listed = run("jobs", "list", "--ids")
+    cancelled = run("jobs", "cancel", "-", input=listed.out)
+
+    assert listed.out.splitlines() == [job["id"] for job in run("jobs", "list", "--json").lines]
+    assert (cancelled.code, len(cancelled.out.splitlines())) == (0, 3)
+
+
+def test_shows_no_error_of_a_job_that_has_succeeded_since(run: Run, fail: Fail, sql: Sql) -> None:
+    fail("no luck")
+    failed = run("jobs", "list").out
+    sql("UPDATE haulier.finished_job SET status = 'succeeded'")
+
+    assert "no luck" in failed
+    assert "no luck" not in run("jobs", "list").out
+
+
 def test_filters_by_all_that_the_api_knows(run: Run, fail: Fail, sql: Sql) -> None:
     failed = str(fail("no luck 4711", payload={"order": {"id": 7}}).id)
     other = run("enqueue", "summarize_text", SUMMARY, "--tag", "rare", "--queue", "bulk", "--key", "k1").out.strip()

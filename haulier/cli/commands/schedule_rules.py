@@ -81,7 +81,7 @@ def _checked_name(_: click.Context, __: click.Parameter, name: str) -> str:
 )
 @click.argument("name", metavar="NAME", callback=_checked_name)
 @click.argument("kind", metavar="KIND", shell_complete=completes("kinds"))
-@click.argument("payload", metavar="[JSON | -]", type=Payload(), required=False)
+@click.argument("payload", metavar="[JSON]", type=Payload(), required=False)
 @rule_options
 @click.option("--paused", is_flag=True, help="Create it paused.")
 @pass_invocation

@@ -12,9 +12,9 @@ from haulier.cli.job_commands.changing import change, copy
 from haulier.cli.job_commands.following import tail, watch
 from haulier.cli.parts.invocation import ClientGroup, Invocation, command, pass_invocation
 from haulier.cli.parts.job_view import JOB_COLUMNS, Job, job_row, show_job
-from haulier.cli.parts.options import Ids, filtered, flat, limit_option, show_list, with_error_found
+from haulier.cli.parts.options import Ids, filtered, flat, limit_option, show_list, warn_of_end, with_error_found
 from haulier.cli.terminal import words
-from haulier.client.pages import MOST_A_PAGE
+from haulier.client.pages import MOST_A_PAGE, Listing
 from haulier.domain.job import WAITING_STATUSES, JobOrder, JobStatus
 
 # What an order of the list is of.
@@ -37,14 +37,24 @@ def jobs() -> None:
     metavar="ORDER",
     help="due: next to run in a --queue; started: longest running. 200 jobs at most.",
 )
+@click.option("--ids", is_flag=True, help="Print only ids, one a line, for `haulier jobs cancel -` and the like.")
 @limit_option(50)
 @pass_invocation
-def list_jobs(invocation: Invocation, query: list[tuple[str, str]], sort: str | None, limit: int) -> None:
+def list_jobs(invocation: Invocation, query: list[tuple[str, str]], sort: str | None, ids: bool, limit: int) -> None:
     """List jobs, newest first.
 
     Options marked * may be repeated: a job matches if any of the values does.
     """
+    terminal = invocation.terminal
+    if ids and terminal.as_json:
+        raise click.UsageError("give either --ids or --json")
     wanted = with_error_found(invocation.api, query if sort is None else [*query, *_in_order(sort, query, limit)])
+    if ids:
+        items = Listing(invocation.api, "/jobs", wanted, limit=limit)
+        for job in items:
+            terminal.line(job["id"])
+        warn_of_end(terminal, "/jobs", items)
+        return
     show_list(invocation, "/jobs", JOB_COLUMNS, job_row, limit=limit, query=wanted)
 
 

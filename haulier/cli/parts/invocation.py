@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cache, cached_property
 from importlib import import_module
 from typing import Any
@@ -163,6 +164,17 @@ class ClientCommand(Command):
 
 class ClientGroup(click.Group):
     """Commands about one thing."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command of this name. Raises: click.UsageError, which names similar ones."""
+        if not args[0].startswith("-") and not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None:
+            # Not by click, which knows only commands that are loaded.
+            similar = get_close_matches(args[0], self.list_commands(ctx))
+            suggestion = f" Did you mean {' or '.join(similar)}?" if similar else ""
+            ctx.fail(f"No such command {args[0]!r}.{suggestion}")
+        return super().resolve_command(ctx, args)
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **{"context_settings": NAMES, **options})

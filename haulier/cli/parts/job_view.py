@@ -32,7 +32,9 @@ JOB_COLUMNS = columns_of(
 
 def job_row(terminal: Terminal, job: dict[str, Any]) -> list[Cell]:
     """Return the row of a job."""
-    error = (job["last_error"] or "").split("\n", 1)[0]
+    # One that a later attempt has made up for would look like a failure.
+    is_over = job["status"] in ("succeeded", "cancelled")
+    error = "" if is_over else (job["last_error"] or "").split("\n", 1)[0]
     return [
         job["id"],
         terminal.state(job["status"]),

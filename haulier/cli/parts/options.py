@@ -272,6 +272,11 @@ def show_list(
     terminal = invocation.terminal
     items = Listing(invocation.api, path, query, limit=limit)
     terminal.show_each(items, lambda items: terminal.table(columns, [row(terminal, each) for each in items]))
+    warn_of_end(terminal, path, items)
+
+
+def warn_of_end(terminal: Terminal, path: str, items: Listing) -> None:
+    """Say how far a list came, if it did not come to its end."""
     if end := items.looked_back_to:
         what = "jobs" if path == "/jobs" else "entries"
         terminal.warn(f"searched back to {end}; older {what} may match: continue with --before {end}")
