@@ -162,4 +162,7 @@ def _visited(
     found.paths.setdefault(endpoint, []).append(path)
     see(path, answer.text)
     links = [urldefrag(html.unescape(link)).url for link in re.findall(r'<a\b[^>]*\shref="([^"]*)"', answer.text)]
-    return [link for link in dict.fromkeys(links) if link == HOME or link.startswith((f"{HOME}/", f"{HOME}?"))]
+    # Below the path at which Haulier is mounted.
+    root = urlsplit(url).path
+    own = [link.removeprefix(root) for link in dict.fromkeys(links) if link.startswith(root)]
+    return [link for link in own if link == HOME or link.startswith((f"{HOME}/", f"{HOME}?"))]

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -23,6 +24,7 @@ from lab.dashboard import HOME, Pages, crawl, sign_in
 from tests.browser.filled import FRIENDLY, HOSTILE, Words, fill
 from tests.browser.tab import WIDE, Tab
 from tests.conftest import copied, sql_on
+from tests.mounted import shop
 from tests.web import Server, gunicorn
 from tests.web.browsing import faults, read
 
@@ -89,16 +91,17 @@ def make_site(
     pooled: Callable[[str], str],
     _make_migrated_database: Callable[[], str],
     _drop_database: Callable[[str], None],
+    tmp_path_factory: pytest.TempPathFactory,
     eventually: Callable[..., Any],
 ) -> MakeSite:
     """Give a context manager: a dashboard in a database of its own, with so many jobs; it takes settings.
 
-    To fill one takes a minute once, and then seconds.
+    With a framework, it is mounted in a shop. To fill one takes a minute once, and then seconds.
     """
     templates: dict[tuple[int, str], tuple[str, Mapping[str, UUID]]] = {}
 
     @contextmanager
-    def make(jobs: int, words: Words = FRIENDLY, **settings: Any) -> Iterator[Site]:
+    def make(jobs: int, words: Words = FRIENDLY, *, framework: str = "", **settings: Any) -> Iterator[Site]:
         if (jobs, words.name) not in templates:
             dsn = _make_migrated_database()
             templates[jobs, words.name] = dsn, fill(dsn, jobs, words) if jobs else {}
@@ -108,7 +111,9 @@ def make_site(
         else:
             dsn = pooled(copied(postgres, parse_dsn(dsn)["dbname"]))
         typed = [] if words is FRIENDLY else [text[:200] for text in words.texts]
-        with gunicorn(dsn, eventually, INSTALLATION_NAME="shop", **settings) as server:
+        folder = tmp_path_factory.mktemp(framework or "none")
+        serve = partial(shop, framework, folder) if framework else gunicorn
+        with serve(dsn, eventually, INSTALLATION_NAME="shop", **settings) as server:
             yield open_site(server, dsn, ids, words.name, typed)
         _drop_database(dsn)
 

@@ -13,11 +13,15 @@ from playwright.sync_api import expect
 from haulier.postgres.connection import connect
 from lab.dashboard import url_map
 from tests.browser.conftest import JOBS, MakeSite, MakeTab, Site
-from tests.browser.tab import LOOKS, Hand, sign_in
+from tests.browser.tab import LOOKS, Hand, Tab, sign_in
+from tests.browser.walking import walk
 from tests.conftest import eventually, sql_on
+from tests.mounted import FRAMEWORKS
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
+# Enough for each page and act, where the figures do not matter.
+FEW_JOBS = 400
 # What answers if there is no act.
 NO_ACTS = "ui.missing."
 
@@ -38,6 +42,19 @@ def test_does_whatever_a_page_offers_in_both_themes_on_desktop_and_phone(
 
 def test_does_whatever_a_page_offers_without_javascript(site: Site, make_tab: MakeTab) -> None:
     does_everything(site, Hand(site.url, make_tab(java_script_enabled=False), has_scripts=False))
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_shows_every_page_and_does_whatever_it_offers_if_mounted(
+    make_site: MakeSite, make_tab: MakeTab, framework: str
+) -> None:
+    walks, acts = make_tab(), make_tab(**LOOKS["light, 1280 px"])
+    with make_site(FEW_JOBS, framework=framework) as site:
+        assert site.found.dead == site.found.unreached == []
+        assert walk(site, walks, site.firsts, Tab.faults) == {}
+        does_everything(site, Hand(site.url, acts, has_scripts=True, checks_access=False))
+
+        assert [each for each in (*walks.asked, *acts.asked) if not each.startswith(f"{site.url}/")] == []
 
 
 def does_everything(site: Site, hand: Hand) -> None:
@@ -69,7 +86,8 @@ def done_and_offered(url: str, sent: list[str]) -> tuple[set[str], set[str]]:
     with url_map(url) as urls:
         acts = {each.endpoint for each in urls.map.iter_rules() if "POST" in (each.methods or ())}
         offered = {each for each in acts if each.startswith("ui.") and not each.startswith(NO_ACTS)}
-        return {urls.match(urlsplit(each).path, "POST")[0] for each in sent}, offered
+        paths = {urlsplit(each).path.removeprefix(urlsplit(url).path) for each in sent}
+        return {urls.match(path, "POST")[0] for path in paths}, offered
 
 
 def of_a_job(hand: Hand, site: Site) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,6 +12,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.tab import RETAKES, Tab
+from tests.mounted import shop
 from tests.web import ROOT, Server, gunicorn
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
@@ -74,9 +77,13 @@ def test_the_page_runs_and_loads_nothing_of_anybody_elses(server: Server, tab: T
         assert [line for line in tab.said if directive in line], (directive, tab.said)
 
 
-def test_authorize_gives_the_key_to_every_call(database: str, eventually: Callable[..., Any], page: Page, sql) -> None:
+@pytest.mark.parametrize("framework", ["", "flask"])
+def test_authorize_gives_the_key_to_every_call(
+    framework: str, tmp_path: Path, database: str, eventually: Callable[..., Any], page: Page, sql
+) -> None:
     secret = "0123456789abcdef" * 2
-    with gunicorn(database, eventually, HAULIER_API_KEY=secret) as server:
+    serve = partial(shop, framework, tmp_path) if framework else gunicorn
+    with serve(database, eventually, HAULIER_API_KEY=secret) as server:
         without = try_it(page, server.url).inner_text()
         page.locator(".scheme-container .authorize").click()
         page.locator(".auth-container input").fill(secret)

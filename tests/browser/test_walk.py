@@ -17,6 +17,7 @@ from haulier.postgres.connection import connect
 from lab.dashboard import HOME, SAME, SIGN_IN, token_of
 from tests.browser.conftest import MakeSite, MakeTab, Site
 from tests.browser.tab import LOOKS, PHONE, WIDE, Tab, poll
+from tests.browser.walking import walk
 from tests.conftest import sql_on
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
@@ -28,23 +29,6 @@ NARROW: dict[str, dict[str, Any]] = {
     "320 px": {"viewport": {"width": 320, "height": 800}},
     "200 %": {"viewport": {"width": 640, "height": 450}, "device_scale_factor": 2},
 }
-
-
-def walk(site: Site, tab: Tab, pages: list[str], check: Callable[[Tab], list[str]]) -> dict[str, list[str]]:
-    """Return what is wrong, by page."""
-    tab.enter(site.url, site.cookies)
-    found: dict[str, list[str]] = {}
-    for path in pages:
-        answer = tab.page.goto(f"{site.url}{path}")
-        assert answer is not None
-        wrong = [f"status {answer.status}"] if answer.status != 200 else []
-        wrong += [f"{tab.page.locator('main h1').count()} titles"] if tab.page.locator("main h1").count() != 1 else []
-        wrong += [*check(tab), *tab.said]
-        tab.said.clear()
-        if wrong:
-            found[path] = wrong
-    assert tab.hosts == {urlsplit(site.url).netloc}
-    return found
 
 
 def in_all(tab: Tab) -> list[str]:

@@ -28,7 +28,7 @@ def home():
     return "<h1>The shop</h1>"
 """
 # A server that forks after it has loaded the application, and one with a thread for each request.
-GUNICORN = "-m gunicorn --no-control-socket --preload --workers 2 --worker-class gthread --threads 4 --bind"
+GUNICORN = "-m gunicorn --preload --workers 2 --worker-class gthread --threads 4 --bind"
 THREADED = """
 import sys
 from shop.wsgi import application
@@ -40,6 +40,8 @@ run_simple(host, int(port), application, threaded=True)
 
 def write_flask_shop(folder: Path) -> list[str]:
     (folder / "shop.py").write_text(_block("shop.py") + FLASK_ROUTES)
+    # Not as an option, which older releases do not know.
+    (folder / "gunicorn.conf.py").write_text("control_socket_disable = True\n")
     return GUNICORN.split()
 
 
