@@ -18,7 +18,7 @@ from haulier.queue.search.job_filter import JobFilter
 from haulier.queue.search.job_list import Page, visible
 from haulier.requests.cursor import write_cursor
 from haulier.requests.invalid import Invalid, load
-from haulier.requests.job_conditions import BESIDE, JobConditions, ListJobs
+from haulier.requests.job_conditions import BESIDE, JobQuery, ListJobs
 from haulier.requests.job_request import IdempotencyHeader
 
 from ..http.auth import caller
@@ -89,7 +89,7 @@ class Jobs(MethodView):
         For the next page, follow the `Link` header or repeat the call with `cursor` set to `Next-Cursor`. Both headers
         are absent on the last page. A page may be shorter than `limit`: it ends after about 8 MB, and a search that
         few jobs match stops early. `Looked-Back-To` then says how far the search got, and the next page continues from
-        there. `payload.<path>=<value>`, up to five times, matches a string in the payload. With `sort` there is only
+        there. Beside `payload`, parameters named `payload.<path>` work, up to five together. With `sort` there is only
         one page.
         """
         wanted = job_filter(asked, after=asked.get("cursor"), limit=asked["limit"], offset=asked.get("offset", 0))
@@ -142,14 +142,14 @@ class JobCount(MethodView):
     @needs(Scope.READ, slow=True)
     @fails(blp, 422, 503)
     @blp.doc(operationId="count_jobs")
-    @blp.arguments(JobConditions(), location="query")
+    @blp.arguments(JobQuery(), location="query")
     @blp.response(200, CountResponse(), headers=LOOKED_BACK_TO, description="How many jobs there are.")
     def get(self, asked: dict[str, Any]) -> ViewResult:
         """Count jobs.
 
         For waiting and running jobs of a queue or kind, this is the last count of a worker, at most a minute old.
         Other jobs are counted now, newest first. If that takes too long, counting stops: `is_exact` is false and
-        `Looked-Back-To` says how far it got. `payload.<path>=<value>` filters as in the list.
+        `Looked-Back-To` says how far it got.
         """
         with connection() as conn:
             count = search.count_jobs(conn, job_filter(asked))

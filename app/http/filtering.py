@@ -20,7 +20,13 @@ from .service import service
 
 def job_filter(asked: Mapping[str, Any], **paging: Any) -> JobFilter:
     """Return the filter of the current request, within the queues that its caller may use. Raises: Invalid."""
-    return filter_within(asked, request.args.lists(), **paging)
+    query = request.args
+    if "payload" in asked:
+        query = query.copy()
+        for each in asked["payload"]:
+            path, _, text = each.partition("=")
+            query.add(f"{PREFIX}{path}", text)
+    return filter_within(asked, query.lists(), **paging)
 
 
 def filter_within(asked: Mapping[str, Any], given: Iterable[tuple[str, list[str]]], **paging: Any) -> JobFilter:

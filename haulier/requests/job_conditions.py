@@ -29,6 +29,11 @@ from haulier.requests.invalid import Invalid
 # A parameter that begins with it is about a place in the payload.
 PREFIX = "payload."
 MAX_PATHS, MAX_PATH, MAX_TEXT = 5, 200, 1_000
+# A path and a value in one text.
+_PLACE = rf"^[^=.\x00]+(\.[^=.\x00]+)*=[^\x00]{{0,{MAX_TEXT}}}$"
+_BAD_PLACE = (
+    f"Must be <path>=<value>, such as order.id=4711: the value with at most {MAX_TEXT} characters, without NUL."
+)
 # A filter may name this many statuses, kinds, queues and tags.
 MAX_NAMES = 20
 # The database reads the jobs that are skipped. To skip more, clients use `cursor`, which does not.
@@ -49,24 +54,22 @@ class JobConditions(Schema):
     status = Several(
         fields.Enum(JobStatus, by_value=True, metadata={"x-component": "JobStatus"}),
         MAX_NAMES,
-        metadata=about("Only jobs in this state. May be repeated: any of these states."),
+        metadata=about("Only jobs in one of these states."),
     )
     kind = Several(
         name(),
         MAX_NAMES,
-        metadata=about(f"Only jobs of this kind. May be repeated up to {MAX_NAMES} times: any of these kinds."),
+        metadata=about(f"Only jobs of one of these kinds, at most {MAX_NAMES}."),
     )
     queue = Several(
         name(),
         MAX_NAMES,
-        metadata=about(f"Only jobs of this queue. May be repeated up to {MAX_NAMES} times: any of these queues."),
+        metadata=about(f"Only jobs of one of these queues, at most {MAX_NAMES}."),
     )
     tag = Several(
         tag(),
         MAX_NAMES,
-        metadata=about(
-            f"Only jobs with this tag, case-sensitive. May be repeated up to {MAX_NAMES} times: any of these tags."
-        ),
+        metadata=about(f"Only jobs with one of these tags, at most {MAX_NAMES}. Case-sensitive."),
     )
     error = ErrorId(
         metadata=about(
@@ -89,7 +92,22 @@ class JobConditions(Schema):
     created_before = moment("Only jobs created before this time.")
 
 
-class ListJobs(JobConditions):
+class JobQuery(JobConditions):
+    """Which jobs are meant, in a query."""
+
+    # The same as `payload.<path>`, for generated clients: they send only parameters with a fixed name. It is a list
+    # because all generators send lists alike, while each sends an object (deepObject) in another form.
+    payload = Several(
+        fields.String(validate=Pattern(_PLACE, _BAD_PLACE)),
+        MAX_PATHS,
+        metadata=about(
+            f"Only jobs with all these values in the payload, at most {MAX_PATHS}. Each is `<path>=<value>`:"
+            " `order.id=4711` means the same as the parameter `payload.order.id` with the value `4711`."
+        ),
+    )
+
+
+class ListJobs(JobQuery):
     """Which jobs to list."""
 
     limit = page_limit()
@@ -150,7 +168,7 @@ class OperationFilter(JobConditions.from_dict(_in_json(), name="JsonConditions")
             raise ValidationError("Cannot be combined with other conditions.", "all")
 
 
-# In a query these are lists or texts by themselves; in JSON there may be anything else.
+# In a query these are lists or texts by themselves; in JSON there may be anything else, and one value needs no list.
 _LISTS = {field for field, each in JobConditions._declared_fields.items() if isinstance(each, Several)}
 _TEXTS = {
     field
@@ -166,7 +184,9 @@ def without_payload(asked: Mapping[str, Json]) -> tuple[dict[str, Json], dict[st
     """
     given = {field: value for field, value in asked.items() if value is not None}
     payload = {field: given.pop(field) for field in list(given) if field.startswith(PREFIX)}
-    odd = {field: ["Must be a list."] for field in _LISTS & given.keys() if not isinstance(given[field], list)}
+    given |= {field: [given[field]] for field in _LISTS & given.keys() if isinstance(given[field], str)}
+    no_lists = [field for field in _LISTS & given.keys() if not isinstance(given[field], list)]
+    odd = {field: ["Must be a string or a list of strings."] for field in no_lists}
     odd |= {field: ["Must be a string."] for field in _TEXTS & given.keys() if not isinstance(given[field], str)}
     if odd:
         raise Invalid(odd)

@@ -39,6 +39,14 @@ CONDITIONS = [
     ("payload.a=" + "x" * 1001, "payload.a"),
     ("payload." + "x" * 201 + "=1", cut("payload." + "x" * 201, MAX_NAME)),
     ("&".join(f"payload.a{n}=1" for n in range(6)), "_schema"),
+    *(
+        (f"payload={value}", "payload")
+        for value in ("", "a", "%3D1", "a..b%3D1", "a%00%3D1", "a%3D%00", "a%3D" + "x" * 1001)
+    ),
+    *((f"payload=a%3D1&{more}", "payload.a") for more in ("payload=a%3D2", "payload.a=2")),
+    ("payload=" + "x" * 201 + "%3D1", cut("payload." + "x" * 201, MAX_NAME)),
+    ("&".join(f"payload=a{n}%3D1" for n in range(6)), "payload"),
+    ("&".join(f"payload=a{n}%3D1&payload.b{n}=1" for n in range(3)), "_schema"),
     # Names that there are not.
     *((f"{name}=1", name) for name in ("payload", "kinds", "tags", "limitt", "LIMIT")),
 ]
@@ -50,7 +58,7 @@ ORDERS = [
     *(f"{DUE}&{more}" for more in ("status=running", "kind=mail", "payload.a=1", "offset=0", "sort=due")),
     f"{DUE}&cursor=A{'A' * 31}",
     *(f"{STARTED}&{more}" for more in ("status=queued", "tag=night", "created_after=2026-01-01T00:00:00Z")),
-    f"{STARTED}&payload.a=1",
+    *(f"{STARTED}&{more}" for more in ("payload.a=1", "payload=a%3D1")),
 ]
 REFUSED: dict[str, list[tuple[str, str]]] = {
     "/jobs": [*PAGING, *CONDITIONS, *((query, "sort") for query in ORDERS)],

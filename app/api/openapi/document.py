@@ -260,19 +260,21 @@ def _with_id_in(calls: dict[str, Any]) -> dict[str, Any]:
 
 
 def _open_filter(schema: dict[str, Any]) -> None:
-    """Document what marshmallow cannot say of a filter: places of the payload stand beside it; none is empty."""
+    """Document what marshmallow cannot say of a filter: payload paths stand beside it; a list may be one value."""
     names = "|".join(schema["properties"])
     schema["propertyNames"] = {"pattern": rf"^({names}|payload(\.[^.\u0000]{{1,30}}){{1,5}})$"}
-    schema["additionalProperties"] = {
-        "type": "string",
-        "maxLength": 1000,
-        "pattern": TEXT,
-        "description": "`payload.<path>`: only jobs with this string at this path of the payload; up to five paths.",
-    }
+    # Not `type: string`: TypeScript would then allow no named field to be a list.
+    schema["additionalProperties"] = True
+    schema["description"] = (
+        "Only jobs that match every field. A field `payload.<path>` has the string at this path of the payload, at most"
+        " 1000 characters; up to five such fields."
+    )
     schema["minProperties"] = 1
     for field in schema["properties"].values():
         if field.get("type") == "array":
-            field["minItems"] = 1
+            about, values = field.pop("description"), {**field, "minItems": 1}
+            field.clear()
+            field.update(description=about, anyOf=[values["items"], values])
 
 
 def _secure(operation: dict[str, Json], route: Route) -> None:

@@ -16,6 +16,8 @@ from haulier.domain.job import Json
 
 Schema = dict[str, Any]
 
+ANY = {"$ref": "#/components/schemas/AnyJson"}
+
 _ONE, _MANY = ("items", "additionalProperties", "propertyNames", "not", "then"), ("anyOf", "oneOf", "allOf")
 
 
@@ -36,6 +38,7 @@ def simplify(schemas: dict[str, Schema]) -> None:
     for name, component in list(schemas.items()):
         for schema in list(schemas_within(component)):
             _merge_single(schema)
+            _tell_type(schema)
             _tell_default(schema)
             _wrap_reference(schema)
         for field, schema in component.get("properties", {}).items():
@@ -48,6 +51,17 @@ def _merge_single(schema: Schema) -> None:
     members = schema.get("anyOf", [])
     if len(members) == 1 and not schema.keys() & members[0].keys():
         schema.update(schema.pop("anyOf")[0])
+
+
+def _tell_type(schema: Schema) -> None:
+    """Say of an enum of strings that it is one; apispec says that it may be any JSON."""
+    values = schema.get("enum", [])
+    if values and "type" not in schema and all(isinstance(value, str | None) for value in values):
+        schema["type"] = ["string", "null"] if None in values else "string"
+        if ANY in schema.get("anyOf", []):
+            del schema["anyOf"]
+        if schema.get("$ref") == ANY["$ref"]:
+            del schema["$ref"]
 
 
 def _tell_default(schema: Schema) -> None:

@@ -68,7 +68,7 @@ class OperationResponse(ResponseSchema):
 
     id = fields.UUID(required=True)
     action = fields.Enum(OperationAction, by_value=True, required=True)
-    filter = fields.Raw(**always("The filter as it was sent.", **ANY_FIELDS))
+    filter = fields.Raw(**always("The filter as it was sent; a single value is a list of one.", **ANY_FIELDS))
     changes = fields.Raw(**always("The changes as they were sent; {} if there are none.", **ANY_FIELDS))
     queues = fields.List(
         fields.String(),

@@ -247,6 +247,11 @@ FOUND = {
     "payload.order.id=12&payload.test=true": "",
     "payload.%7Border%7D=1": "",
     "payload.a%22b%5C.c%27=%22%5C%27": "",
+    "payload=order.id=4711": "image mail",
+    "payload=order.id%3D4711&payload=test%3Dtrue": "mail",
+    "payload=order.id%3D4711&payload.test=true": "mail",
+    "payload=note%3DZ%C3%BCrich%20%26%20co%3D1&payload=note%3DZ%C3%BCrich%20%26%20co%3D1": "mail",
+    "payload=never%3D": "",
 }
 
 
@@ -314,6 +319,7 @@ def test_no_guess_at_a_secret_is_answered(secretive: FlaskClient, make_key: Make
         return secretive.get(f"/jobs?{query}", headers=headers).status_code
 
     assert [path for path in SECRET if status(f"payload.{path}=x", reader) != 422] == []
+    assert [path for path in SECRET if status(f"payload={path}%3Dx", reader) != 422] == []
     assert status("payload.pin=7&kind=secretive&kind=mail", reader) == 422
     assert status("payload.pin=7&kind=summarize_text", reader) == 200
     assert status("payload.pin=7", admin) == 200

@@ -232,6 +232,26 @@ def test_an_object_with_any_fields_says_so(document: dict[str, Any]) -> None:
     assert bare == []
 
 
+def test_a_filter_takes_one_value_or_a_list_in_the_document_too(document: dict[str, Any]) -> None:
+    validator = Draft202012Validator({"$ref": "#/components/schemas/OperationFilter", **document})
+    queued: list[Any] = [
+        {"status": "queued"},
+        {"status": ["queued", "retrying"]},
+        {"tag": "a", "payload.order.id": "7"},
+    ]
+    unfit: list[Any] = [{}, {"status": "done"}, {"status": []}, {"kind": [["mail"]]}, {"payload": "a"}, {"kinds": "a"}]
+
+    assert [value for value in queued if not validator.is_valid(value)] == []
+    assert [value for value in unfit if validator.is_valid(value)] == []
+
+
+def test_an_enum_has_a_type_and_is_no_part_of_any_json(document: dict[str, Any]) -> None:
+    enums = [each for each in objects(document) if isinstance(each.get("enum"), list)]
+
+    assert len(enums) > 20
+    assert [each for each in enums if each.get("type") not in ("string", "boolean") or "allOf" in each] == []
+
+
 def test_any_json_is_what_the_service_accepts(document: dict[str, Any]) -> None:
     validator = Draft202012Validator({"$ref": "#/components/schemas/AnyJson", **document})
     fit = [None, True, 1.5, [[{"a": ["b", 1]}]], -(2**63)]

@@ -96,7 +96,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"filter": {"all": False}}, "filter.all"),
     ({"filter": {"kinds": ["mail"]}}, "filter.kinds"),
     ({"filter": {"limit": 3, "all": True}}, "filter.limit"),
-    *(({"filter": {"kind": value}}, "filter.kind") for value in ("mail", [])),
+    *(({"filter": {"kind": value}}, "filter.kind") for value in (7, [], {}, [["mail"]], "")),
     ({"filter": {"status": ["done"]}}, "filter.status"),
     ({"filter": {"error": 7}}, "filter.error"),
     ({"filter": {"worker": [1]}}, "filter.worker"),
@@ -149,6 +149,12 @@ def test_takes_each_part_of_a_filter(client: FlaskClient, fail: Fail, sql: Sql) 
         started = asked(client, "delete", given, **AT_ONCE).json
         client.post(f"/operations/{started['id']}/cancel")
         assert (started["matched"], started["filter"]) == (matched, given)
+    for name, value in (("status", "failed_permanent"), ("kind", "mail"), ("queue", "bulk"), ("tag", "a")):
+        one, several = (asked(client, "delete", {name: each}, **AT_ONCE).json for each in (value, [value]))
+        assert (one["matched"], one["filter"]) == (several["matched"], several["filter"])
+        assert one["matched"] > 0
+        client.post(f"/operations/{one['id']}/cancel")
+        client.post(f"/operations/{several['id']}/cancel")
     started = asked(client, "delete", {"payload.order.id": "7", "tag": ["a"], "error": group, "key": "k"}, **AT_ONCE)
     assert advanced(client, started.json)["done"] == 1
     assert client.get(f"/jobs/{job.id}").status_code == 404
