@@ -62,6 +62,22 @@ def typescript_client(document: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def other_clients(document: Path) -> Path:
+    """Give the folder with what @hey-api/openapi-ts, orval and datamodel-codegen made, and a program for each."""
+    folder = document.parent / "others"
+    folder.mkdir()
+    (folder / "node_modules").symlink_to(NODE / "node_modules")
+    (folder / "package.json").write_text('{"type": "commonjs"}')
+    for name in ("hey_api.ts", "orval.ts", "pydantic_models.py"):
+        shutil.copy(HERE / f"use_{name}", folder)
+    shutil.copy(document, folder / "openapi.json")
+    for line in blocks_in(SHOWN, "sh")[1].splitlines():
+        if not line.startswith(("curl ", "npm install ", "pip install ")):
+            run(*line.split(), cwd=folder)
+    return folder
+
+
 def run(*command: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """Run a program to its end, as in a shell whose environment is that of the clients."""
     assert PYTHON.exists(), "needs the generators: `make test-clients` installs them"
@@ -71,10 +87,10 @@ def run(*command: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def compiled(folder: Path, *names: str) -> None:
+def compiled(folder: Path, *words: str) -> None:
     tsc = NODE / "node_modules/.bin/tsc"
     options = ["--strict", "--target", "es2022", "--module", "es2022", "--moduleResolution", "bundler"]
-    run(tsc, *options, *names, cwd=folder)
+    run(tsc, *options, *words, cwd=folder)
 
 
 def test_python_compiles_every_module_and_passes_mypy(python_client: Path) -> None:
@@ -118,6 +134,7 @@ def check(said: dict[str, Any]) -> None:
     email, webhook = said["read"][1]["payload"], said["read"][3]["payload"]
     assert [job["kind"] for job in said["enqueued"]] == KINDS
     assert said["listed"] == ids[::-1]
+    assert said["searched"] == [ids[1]]
     assert [job["id"] for job in said["read"]] == ids
     assert (said["read"][0]["payload"]["fit"], said["read"][0]["priority"]) == ("cover", 5)
     assert (email["cc"], email["bcc"], said["read"][1]["queue"]) == (["d@b.c", "e@b.c"], "f@b.c", "default")
@@ -128,6 +145,25 @@ def check(said: dict[str, Any]) -> None:
     assert len(set(said["batch"]) - set(ids)) == 4
     assert said["kinds"] == KINDS
     assert said["refused"] == "validation"
+
+
+def test_other_generators_make_what_compiles_enqueues_lists_reads_and_cancels(
+    other_clients: Path, run_gunicorn: Run, database: str
+) -> None:
+    options = ["--module", "commonjs", "--moduleResolution", "node10", "--esModuleInterop", "--skipLibCheck"]
+    compiled(other_clients, "use_hey_api.ts", "use_orval.ts", *options)
+    run(PYTHON / "mypy", "--strict", "haulier_models.py", "use_pydantic_models.py", cwd=other_clients)
+
+    programs = (["node", "use_hey_api.js"], ["node", "use_orval.js"], [PYTHON / "python", "use_pydantic_models.py"])
+    with run_gunicorn(database, HAULIER_API_KEY=KEY) as server:
+        said = [json.loads(run(*each, server.url, KEY, cwd=other_clients).stdout) for each in programs]
+
+    for found in said:
+        job = found["enqueued"]
+        assert job["payload"] == {"text": "Zürich & co=1. It was late."}
+        assert ([each["id"] for each in found["listed"]], found["matched"]) == ([job["id"]], 1)
+        assert (found["read"]["id"], found["read"]["status"]) == (job["id"], "queued")
+        assert found["cancelled"] == {"status": "cancelled", "job_id": job["id"]}
 
 
 @pytest.fixture
@@ -143,17 +179,18 @@ def as_shown(language: str, server: Server) -> str:
     return block.replace("http://localhost:8080", server.url).replace("<key>", KEY)
 
 
-def test_the_documentation_shows_these_generators_and_names_every_operation(document: Path) -> None:
-    [block] = blocks_in(SHOWN, "sh")
+def test_the_documentation_shows_the_tested_generators_and_names_every_operation(document: Path) -> None:
     paths = json.loads(document.read_text())["paths"].values()
     ids = [call["operationId"] for calls in paths for call in calls.values() if "operationId" in call]
 
     assert [name for name in ids if f"`{name}`" not in SHOWN] == []
 
-    assert block.splitlines() == [
-        "openapi-python-client generate --url http://localhost:8080/api-docs/openapi.json",
-        "npx openapi-typescript http://localhost:8080/api-docs/openapi.json --output haulier.d.ts",
-    ]
+    pinned = (NODE / "package.json").read_text() + (NODE / "requirements.txt").read_text()
+    lines = "\n".join(blocks_in(SHOWN, "sh")).splitlines()
+    packages = [word for line in lines if " install " in line for word in line.split()[2:]]
+    assert [name for name in packages if name.removesuffix("@5") not in pinned] == []
+    assert lines[1] == "openapi-python-client generate --url http://localhost:8080/api-docs/openapi.json"
+    assert lines[3] == "npx openapi-typescript http://localhost:8080/api-docs/openapi.json --output haulier.d.ts"
 
 
 def test_python_runs_what_the_documentation_shows(python_client: Path, shown_server: Server) -> None:

@@ -66,6 +66,8 @@ def main(url: str, key: str) -> None:
     enqueued = [the_job(enqueue_job.sync(client=client, body=request)) for request in REQUESTS]
     listed = list_jobs.sync(client=client, status=[JobStatus.QUEUED], limit=10)
     assert isinstance(listed, list)
+    searched = list_jobs.sync(client=client, payload=["to=a@b.c", "body=Hello."])
+    assert isinstance(searched, list)
     read = [the_job(get_job.sync(job.id, client=client)) for job in enqueued]
     cancelled = [cancel_job.sync(job.id, client=client) for job in enqueued]
     assert all(isinstance(answer, CancelResponse) for answer in cancelled)
@@ -79,6 +81,7 @@ def main(url: str, key: str) -> None:
     said = {
         "enqueued": [job.to_dict() for job in enqueued],
         "listed": [str(job.id) for job in listed],
+        "searched": [str(job.id) for job in searched],
         "read": [job.to_dict() for job in read],
         "retried": retried.to_dict(),
         "batch": [str(item.id) for item in batch.jobs],

@@ -37,6 +37,7 @@ export const unknown: Request = { kind: "sumarize_text", payload: { text: "The s
 const enqueued: Job[] = [];
 for (const body of requests) enqueued.push(found(await haulier.POST("/jobs", { body })));
 const listed = found(await haulier.GET("/jobs", { params: { query: { status: ["queued"], limit: 10 } } }));
+const searched = found(await haulier.GET("/jobs", { params: { query: { payload: ["to=a@b.c", "body=Hello."] } } }));
 const read: Job[] = [];
 for (const { id } of enqueued) {
   read.push(found(await haulier.GET("/jobs/{id}", { params: { path: { id } } })));
@@ -57,6 +58,7 @@ console.log(
   JSON.stringify({
     enqueued,
     listed: listed.map((job) => job.id),
+    searched: searched.map((job) => job.id),
     read,
     retried,
     batch: batch.data && "jobs" in batch.data ? batch.data.jobs.map((item) => item.id) : [],

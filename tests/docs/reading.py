@@ -163,6 +163,8 @@ def call_of(line: str, status: int | None = None) -> Call:
             headers[name] = value.strip()
         elif word == "-d":
             body = next(words)
+        elif word == "-o":
+            next(words)
         else:
             here = re.fullmatch(r"(?:http://)?(?:localhost|127\.0\.0\.1):8080(/.*)", word)
             assert here, f"not understood: {word!r} in {line!r}"
