@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from haulier.cli.init import init, requirement
-from haulier.version import version
 
 OURS = [".env", ".venv/", "var/", "__pycache__/"]
 RELEASE, WEB, WORKER = "release: haulier migrate", "web: exec haulier web", "worker: exec haulier worker"
@@ -65,7 +64,7 @@ def test_prints_each_line_that_a_team_has_to_add_by_itself(begin, tmp_path):
 
 
 def test_prints_its_requirement_unless_that_is_there(begin):
-    line = f"\nAdd to requirements.txt:\n{requirement(version())}\n"
+    line = f"\nAdd to requirements.txt:\n{requirement('server')}\n"
 
     assert line in begin(**{"requirements.txt": b"django==5.1\n# haulier: soon"})
     assert line not in begin(**{"requirements.txt": b"./vendor/haulier-1.0.0.whl[server]\n"})
