@@ -197,8 +197,12 @@ class Client:
         call = Call("POST", "/jobs/batch", raw=body, headers=JSON_BODY, is_safe=True, seconds=seconds)
         try:
             answer = self._api.send(replace(call, within=max(self._timeout, seconds)))
-        except Refused as refused:
-            raise _moved(refused, first) if first else refused from None
+        except HaulierError as error:
+            if first:
+                # The service counts from 0 in each batch.
+                error.args = (f"jobs from {first:,} on: {error}",)
+                error.details = {_moved(index, first): fault for index, fault in error.details.items()}
+            raise
         stored = answer.body.get("jobs") if isinstance(answer.body, dict) else None
         if not isinstance(stored, list) or len(stored) != len(batch):
             raise self._api.stranger(answer.status)
@@ -266,11 +270,8 @@ def _batches(jobs: Iterable[JobRequest]) -> Iterator[_Batch]:
         yield batch
 
 
-def _moved(refused: Refused, first: int) -> Refused:
-    """Return the error of a batch with the positions of the jobs among all."""
-    details = {str(int(key) + first) if key.isdigit() else key: fault for key, fault in refused.details.items()}
-    said = {"error": refused.error, "message": refused.message, "request_id": refused.request_id, "details": details}
-    return Refused(f"jobs from {first:,} on: {refused}", status=refused.status, said=said)
+def _moved(index: str, first: int) -> str:
+    return str(int(index) + first) if index.isdecimal() else index
 
 
 def _query(conditions: Mapping[str, Any]) -> Query:

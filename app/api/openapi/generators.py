@@ -17,6 +17,7 @@ from haulier.domain.job import Json
 Schema = dict[str, Any]
 
 ANY = {"$ref": "#/components/schemas/AnyJson"}
+TYPES = {str: "string", int: "integer"}
 
 _ONE, _MANY = ("items", "additionalProperties", "propertyNames", "not", "then"), ("anyOf", "oneOf", "allOf")
 
@@ -54,14 +55,17 @@ def _merge_single(schema: Schema) -> None:
 
 
 def _tell_type(schema: Schema) -> None:
-    """Say of an enum of strings that it is one; apispec says that it may be any JSON."""
+    """Say of an enum of strings or integers that it is one; apispec says that it may be any JSON."""
     values = schema.get("enum", [])
-    if values and "type" not in schema and all(isinstance(value, str | None) for value in values):
-        schema["type"] = ["string", "null"] if None in values else "string"
-        if ANY in schema.get("anyOf", []):
-            del schema["anyOf"]
-        if schema.get("$ref") == ANY["$ref"]:
-            del schema["$ref"]
+    types = {type(value) for value in values} - {type(None)}
+    if "type" in schema or len(types) != 1 or not types & TYPES.keys():
+        return
+    name = TYPES[types.pop()]
+    schema["type"] = [name, "null"] if None in values else name
+    if ANY in schema.get("anyOf", []):
+        del schema["anyOf"]
+    if schema.get("$ref") == ANY["$ref"]:
+        del schema["$ref"]
 
 
 def _tell_default(schema: Schema) -> None:

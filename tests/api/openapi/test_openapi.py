@@ -272,10 +272,17 @@ def test_a_simplified_schema_accepts_what_it_accepted() -> None:
             "$ref": {"$ref": "#/components/schemas/Size", "description": "How large."},
             "anyOf": {"type": "object", "anyOf": [{"propertyNames": {"pattern": "^a"}}]},
             "items": {"type": "array", "items": {"type": "integer", "default": 2}},
+            "type": {"$ref": "#/components/schemas/AnyJson", "enum": [1, 2]},
+            "allOf": {"anyOf": [{"$ref": "#/components/schemas/AnyJson"}, {"type": "null"}], "enum": ["a", None]},
         },
         "additionalProperties": False,
     }
-    schemas: dict[str, Any] = {"LabelPayload": label, "Size": {"enum": ["s", "m"]}, "LabelEnum": {"const": 1}}
+    schemas: dict[str, Any] = {
+        "LabelPayload": label,
+        "Size": {"enum": ["s", "m"]},
+        "LabelEnum": {"const": 1},
+        "AnyJson": {},
+    }
     values: list[Any] = [None, "a", "s", "l", 1, 2, 3, 7, 1.5, {"a": 1}, {"b": 1}, [], [1], ["a"]]
 
     def judged() -> dict[str, list[bool]]:
@@ -290,6 +297,11 @@ def test_a_simplified_schema_accepts_what_it_accepted() -> None:
     fields = schemas["LabelPayload"]["properties"]
     assert fields["default"] == {"type": ["string", "null"], "description": 'Which. Default: "a".'}
     assert fields["enum"]["anyOf"] == [{"$ref": "#/components/schemas/LabelEnum_"}, {"type": "null"}]
+    assert fields["type"] == {"type": "integer", "enum": [1, 2]}
+    assert (fields["allOf"]["anyOf"][0], schemas["LabelAllOf"]["type"]) == (
+        {"$ref": "#/components/schemas/LabelAllOf"},
+        "string",
+    )
     assert fields["$ref"] == {"description": "How large.", "allOf": [{"$ref": "#/components/schemas/Size"}]}
 
 
