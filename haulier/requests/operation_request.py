@@ -18,8 +18,12 @@ DEFAULT_WAIT_SECONDS, MAX_WAIT_SECONDS = 10, 86_400
 MAX_SPREAD_SECONDS = 604_800
 
 
+# A waiting job has used some of its attempts, and its budget may be too small for others: only a retry starts again.
+OF_A_RETRY = ("max_attempts", "timeout_seconds", "tags")
+
+
 class OperationChanges(Schema):
-    """What a change does to each job."""
+    """What a change or a retry sets in each job."""
 
     class Meta:
         unknown = RAISE
@@ -34,6 +38,9 @@ class OperationChanges(Schema):
             " Cannot be combined with `run_at`."
         ),
     )
+    max_attempts = JobChanges._declared_fields["max_attempts"]
+    timeout_seconds = JobChanges._declared_fields["timeout_seconds"]
+    tags = JobChanges._declared_fields["tags"]
 
 
 class StartOperation(Schema):
@@ -49,7 +56,13 @@ class StartOperation(Schema):
         " counted and that have not changed since."
     )
     dry_run = Flag(load_default=False, metadata=about("Only report which jobs match."))
-    changes = fields.Nested(OperationChanges, metadata=about("Required for `change`, not allowed otherwise."))
+    changes = fields.Nested(
+        OperationChanges,
+        metadata=about(
+            "Required for `change`, possible for `retry`, not allowed otherwise. Only a retry takes `max_attempts`,"
+            " `timeout_seconds` and `tags`."
+        ),
+    )
     spread_seconds = whole(
         0,
         MAX_SPREAD_SECONDS,
@@ -66,8 +79,7 @@ class StartOperation(Schema):
     @validates_schema
     def _fits(self, data: Mapping[str, Any], **_: object) -> None:
         action, changes = data["action"], data.get("changes") or {}
-        if (action is OperationAction.CHANGE) != bool(changes):
-            raise ValidationError("Required if action is change, not allowed otherwise.", "changes")
+        _check_changes(action, changes)
         if "run_at" in changes and "delay_seconds" in changes:
             raise ValidationError({"changes": {"delay_seconds": ["Give run_at or delay_seconds, not both."]}})
         when = {"run_at", "delay_seconds"} & set(changes)
@@ -77,6 +89,15 @@ class StartOperation(Schema):
             )
         if data["dry_run"] and "as_of" in data:
             raise ValidationError("Cannot be combined with dry_run: a preview always shows the current state.", "as_of")
+
+
+def _check_changes(action: OperationAction, changes: Mapping[str, Any]) -> None:
+    if action is OperationAction.CHANGE and not changes:
+        raise ValidationError("Required if action is change.", "changes")
+    if changes and action not in (OperationAction.CHANGE, OperationAction.RETRY):
+        raise ValidationError("Only allowed if action is change or retry.", "changes")
+    if action is OperationAction.CHANGE and (only := [name for name in OF_A_RETRY if name in changes]):
+        raise ValidationError({"changes": {name: ["Only allowed if action is retry."] for name in only}})
 
 
 _START = StartOperation()

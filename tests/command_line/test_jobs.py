@@ -154,6 +154,8 @@ def test_cancels_and_retries_jobs(run: Run, job: str) -> None:
     assert (cancelled.code, cancelled.out) == (0, f"{job}  cancelled\n")
     assert (retried.code, retried.out) == (0, f"{job}  queued again\n")
     assert run("jobs", "cancel", job, "--json").json == {"status": "cancelled", "job_id": job}
+    assert run("jobs", "retry", job, "--to-queue", "bulk", "--max-attempts", "5").code == 0
+    assert [look(run, job)[name] for name in ("queue", "max_attempts", "priority")] == ["bulk", 5, 0]
     queued = [run("enqueue", "summarize_text", SUMMARY).out.strip() for _ in range(2)]
     by_stdin = run("jobs", "cancel", "-", input="\n".join(queued))
     assert by_stdin.out == "".join(f"{each}  cancelled\n" for each in queued)

@@ -37,13 +37,19 @@ def test_previews_and_does_nothing(run: Run, ten: list[str]) -> None:
 
 def test_does_each_act_to_all_of_the_filter_and_to_no_other(run: Run, ten: list[str]) -> None:
     cancelled = run("jobs", "cancel", "--queue", "mail", "--all", "--yes")
-    retried = run("jobs", "retry", "--status", "cancelled", "--all", "--yes", "--json")
+    changes = ("--max-attempts", "5", "--timeout", "2m", "--to-priority", "3")
+    retried = run("jobs", "retry", "--status", "cancelled", "--all", "--yes", "--json", *changes)
     none = run("jobs", "cancel", "--queue", "absent", "--all", "--yes")
 
     assert (cancelled.code, cancelled.out) == (0, "7 cancelled\n")
     assert {name: retried.json[name] for name in ("action", "status", "done", "skipped", "failed")} == {
         "action": "retry", "status": "done", "done": 7, "skipped": 0, "failed": 0,
     }  # fmt: skip
+    named = {
+        (job["max_attempts"], job["timeout_seconds"], job["priority"])
+        for job in run("jobs", "list", "--queue", "mail", "--json").lines
+    }
+    assert named == {(5, 120, 3)}
     assert (none.code, none.out) == (0, "no job matches\n")
     assert waiting(run) == 10
     run("jobs", "move", "--queue", "bulk", "--all", "--yes", "--to", "other")

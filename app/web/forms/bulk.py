@@ -20,7 +20,8 @@ from ..kit.job_list_url import Look, Pair, read_look
 from ..words.filters import read_duration
 from .change_form import read_changes
 
-FIELDS = ("queue", "priority", "due")
+# What the form of an act sets in each job.
+FIELDS = {"change": ("queue", "priority", "due"), "retry": ("queue", "priority", "max_attempts")}
 # The parameters of the list of jobs, as filters of operations call them.
 _TIMES = {"created_after": "after", "created_before": "before"}
 
@@ -47,7 +48,7 @@ VERBS: Mapping[str, Verb] = {
             "retry",
             "Retry",
             OperationAction.RETRY,
-            "Each job is queued with all its attempts.",
+            "Each job is queued with all its attempts. What you leave empty stays unchanged.",
             can_spread=True,
         ),
         Verb(
@@ -148,8 +149,8 @@ class Choices:
 
 
 def read_choices(given: Mapping[str, str], verb: Verb, zone: tzinfo) -> Choices:
-    """Return the values of `to_queue`, `to_priority`, `to_due` and `spread`, if the verb has them."""
-    values = {name: given.get(f"to_{name}", "").strip()[:200] for name in FIELDS if verb.name == "change"}
+    """Return the values of `to_queue`, `to_priority`, … and `spread`, if the verb has them."""
+    values = {name: given.get(f"to_{name}", "").strip()[:200] for name in FIELDS.get(verb.name, ())}
     changed, faults = read_changes(values, zone)
     if verb.name == "run-now":
         changed = {"delay_seconds": 0}

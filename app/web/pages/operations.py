@@ -13,7 +13,7 @@ from werkzeug.wrappers import Response
 
 from haulier.domain.api_key import Scope
 from haulier.domain.errors import OperationConflict, PreviewNotKept, TooManyOperations
-from haulier.domain.operation import MatchedIs, OperationStatus
+from haulier.domain.operation import MatchedIs, OperationAction, OperationStatus
 from haulier.postgres.statements import Connection
 from haulier.queue.health.overview import worker_health
 from haulier.queue.operations.operations import Operation, Preview, list_operations
@@ -23,7 +23,7 @@ from haulier.requests.invalid import Invalid
 
 from ...http import ordering
 from ...http.auth import caller
-from ..forms.bulk import VERBS, Bulk, Choices, order_of, read_bulk, read_choices, told_of
+from ..forms.bulk import FIELDS, VERBS, Bulk, Choices, order_of, read_bulk, read_choices, told_of
 from ..kit.flash import done, went_on
 from ..kit.job_list_url import Look, read_look
 from ..kit.menu import MenuEntry
@@ -83,7 +83,7 @@ def _list(after: Position | None, conn: Connection) -> tuple[list[Operation], bo
 
 def word_of(operation: Operation) -> str:
     """Return what an operation does, in a word."""
-    is_now = operation.changes == {"delay_seconds": 0}
+    is_now = operation.action is OperationAction.CHANGE and operation.changes == {"delay_seconds": 0}
     return VERBS["run-now" if is_now else str(operation.action)].word
 
 
@@ -119,6 +119,7 @@ def _new(
         by_kind=sorted(seen.by_kind.items(), key=lambda each: (-each[1], each[0])) if seen else [],
         most_kinds=MOST_KINDS,
         seconds=seen.matched / PER_SECOND if seen else 0.0,
+        fields=FIELDS.get(bulk.verb.name, ()) if bulk else (),
         choices=choices,
         fault=fault,
         back=asked_place() if "next" in request.form else checked(back),

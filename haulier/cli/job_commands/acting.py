@@ -14,7 +14,7 @@ from haulier.cli.job_commands.operations import How, Order, carry_out
 from haulier.cli.parts.asking import ask
 from haulier.cli.parts.completing import completes
 from haulier.cli.parts.invocation import Invocation, command, pass_invocation
-from haulier.cli.parts.options import Duration, Ids, filtered, flat, with_error_found
+from haulier.cli.parts.options import Duration, Ids, filtered, flat, whole, with_error_found
 from haulier.client.api import Answer, Call
 from haulier.domain.errors import HaulierError
 
@@ -139,17 +139,33 @@ def cancel(invocation: Invocation, chosen: Chosen) -> int:
     return do(invocation, chosen, Act("cancel", lambda job: Call("POST", f"/jobs/{job}/cancel", is_safe=True), message))
 
 
-@command("retry", example="haulier jobs retry 01a2108e-9bc5-7bc3-a7c0-cbc0c5973a71")
+@command(
+    "retry",
+    example="""\
+haulier jobs retry 01a2108e-9bc5-7bc3-a7c0-cbc0c5973a71
+haulier jobs retry --kind summarize_text --all --yes --timeout 5m --max-attempts 5""",
+)
 @choosing
 @spread_option
+@click.option("--to-queue", metavar="Q", shell_complete=completes("queues"), help="New queue of the jobs.")
+@click.option("--to-priority", type=int, metavar="N", help="New priority, -100 to 100; higher runs first.")
+@click.option("--max-attempts", type=int, metavar="N", help="New number of attempts.")
+@click.option("--timeout", type=Duration(), help="New time limit of one attempt.")
 @pass_invocation
-def retry(invocation: Invocation, chosen: Chosen, spread: float | None) -> int:
+def retry(invocation: Invocation, /, chosen: Chosen, spread: float | None, **asked: Any) -> int:
     """Queue failed or cancelled jobs again.
 
     They get all their attempts again. - reads ids from stdin.
     """
-    call: Callable[[str], Call] = lambda job: Call("POST", f"/jobs/{job}/retry")  # noqa: E731
-    return do(invocation, chosen, Act("retry", call, lambda job, _: f"{job}  queued again", spread=spread))
+    named = {
+        "queue": asked["to_queue"],
+        "priority": asked["to_priority"],
+        "max_attempts": asked["max_attempts"],
+        "timeout_seconds": whole("--timeout", asked["timeout"]),
+    }
+    changes = {name: value for name, value in named.items() if value is not None}
+    call: Callable[[str], Call] = lambda job: Call("POST", f"/jobs/{job}/retry", body=changes or None)  # noqa: E731
+    return do(invocation, chosen, Act("retry", call, lambda job, _: f"{job}  queued again", changes, spread))
 
 
 @command("run-now", example="haulier jobs run-now 01a2108e-9bc5-7bc3-a7c0-cbc0c5973a71")

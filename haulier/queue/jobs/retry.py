@@ -42,6 +42,6 @@ def retry(
     raise InvalidTransition(job_id, job.status, "retry")
 
 
-def retry_all(conn: Connection, many: Many) -> int:
+def retry_all(conn: Connection, many: Many, changes: Changes = NONE) -> int:
     """Queue jobs again as `retry` does, and return how many."""
-    return acted_on_all(conn, "retry_all", many, **NONE.sent)
+    return acted_on_all(conn, "retry_all", many, **changes.sent)

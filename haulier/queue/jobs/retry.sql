@@ -50,6 +50,6 @@ SELECT *
 FROM written;
 
 -- name: retry_all
-WITH <<queued_again>>
+WITH <<queued_again>>, <<elsewhere>>, <<moved>>
 SELECT count(*) AS done
 FROM written;

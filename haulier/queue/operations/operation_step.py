@@ -170,16 +170,17 @@ def _act_apart(conn: Connection, step: Step, turn: Row) -> _Acted:
 
 
 def _act_on(conn: Connection, step: Step, ids: str, how_many: int, place: int) -> None:
+    changes = Changes(json.dumps(dict(step.changes)))
     many = Many(ids, step.operation, place, step.spread_seconds, step.ended_from, step.ended_to)
     match step.action:
         case OperationAction.CANCEL:
             done = cancel_all(conn, many)
         case OperationAction.RETRY:
-            done = retry_all(conn, many)
+            done = retry_all(conn, many, changes)
         case OperationAction.DELETE:
             done = delete_all(conn, many)
         case OperationAction.CHANGE:
-            done = change_all(conn, many, Changes(json.dumps(dict(step.changes))))
+            done = change_all(conn, many, changes)
     # Fewer: a trigger has dropped one, which would be lost. More: somebody has inserted another job with an id, and
     # nobody knows which was meant.
     if done != how_many:

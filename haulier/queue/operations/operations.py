@@ -35,7 +35,8 @@ MOST_OPEN = 50
 class Order:
     """What is to be done to which jobs.
 
-    `queues` are the caller's; None: every queue. changes: queue, priority, and run_at or delay_seconds.
+    `queues` are the caller's; None: every queue. changes: queue, priority, and run_at or delay_seconds; for a
+    retry max_attempts, timeout_seconds and tags too.
     """
 
     action: OperationAction

@@ -110,7 +110,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"action": "cancel", "filter": {"finished_after": "2026-11-27T00:00:00Z"}}, "filter"),
     *(({"action": value}, "action") for value in ("fail", None)),
     *(({"action": "change", **more}, "changes") for more in ({}, {"changes": {}})),
-    ({"changes": {"queue": "bulk"}}, "changes"),
+    *(({"action": action, "changes": {"queue": "bulk"}}, "changes") for action in ("cancel", "delete")),
+    ({"action": "change", "changes": {"queue": "bulk", "max_attempts": 5}}, "changes.max_attempts"),
+    ({"changes": {"payload": {}}}, "changes.payload"),
+    ({"changes": {"max_attempts": 0}}, "changes.max_attempts"),
     ({"action": "change", "changes": {"kind": "mail"}}, "changes.kind"),
     ({"action": "change", "changes": {"priority": 101}}, "changes.priority"),
     ({"action": "change", "changes": {"run_at": "2026-12-01T00:00:00Z", "delay_seconds": 1}}, "changes"),
@@ -175,6 +178,23 @@ def test_moves_and_defers_what_waits(client: FlaskClient, sql: Sql) -> None:
     assert 0 <= offset < 60
 
 
+def test_retries_with_changes(client: FlaskClient, fail: Fail, sql: Sql) -> None:
+    jobs = {str(fail("no luck", payload={"n": n}).id) for n in range(3)}
+
+    changes = {"queue": "bulk", "priority": 5, "max_attempts": 7, "timeout_seconds": 30, "tags": ["again"]}
+    started = asked(client, "retry", changes={**changes, "delay_seconds": 600}, spread_seconds=60, **AT_ONCE).json
+    done = advanced(client, started)
+
+    assert (done["done"], done["changes"]) == (3, {**changes, "delay_seconds": 600})
+    found = {job["id"]: job for job in client.get("/jobs?queue=bulk").json}
+    assert set(found) == jobs
+    for job in found.values():
+        assert {name: job[name] for name in changes} == changes
+        assert (job["status"], job["attempts"]) == ("queued", 0)
+    assert sql("SELECT DISTINCT (run_at - updated_at) BETWEEN '599 s' AND '661 s' FROM haulier.job") == [(True,)]
+    assert sql("SELECT queue FROM haulier.moved") == [("bulk",)]
+
+
 def test_pages_lead_through_all_of_them(client: FlaskClient) -> None:
     ids = [asked(client).json["id"] for _ in range(5)]
     client.post(f"/operations/{ids[0]}/cancel")
@@ -212,7 +232,7 @@ def test_a_key_of_some_queues_acts_in_these_alone(closed: FlaskClient, make_key:
     preview = asked(closed, headers=limited, dry_run=True).json
     started = asked(closed, headers=limited, as_of=preview["as_of"], **AT_ONCE).json
     elsewhere = asked(closed, given={"queue": ["default"]}, headers=limited, dry_run=True).json
-    moved = asked(closed, "change", changes={"queue": "default"}, headers=limited)
+    moved = [asked(closed, act, changes={"queue": "default"}, headers=limited) for act in ("change", "retry")]
     path = f"/operations/{everywhere['id']}"
     hidden = [
         closed.get(path, headers=limited),
@@ -221,7 +241,7 @@ def test_a_key_of_some_queues_acts_in_these_alone(closed: FlaskClient, make_key:
 
     assert (preview["matched"], elsewhere["matched"]) == (1, 0)
     assert [job["id"] for job in preview["first"]] == [str(own.id)]
-    assert (moved.status_code, [answer.status_code for answer in hidden]) == (403, [404] * 4)
+    assert [answer.status_code for answer in (*moved, *hidden)] == [403] * 2 + [404] * 4
     assert [each["id"] for each in closed.get("/operations", headers=limited).json] == [started["id"]]
     assert [each["id"] for each in closed.get("/operations", headers=other).json] == [started["id"]]
     done = advanced(closed, started, headers=limited)

@@ -97,7 +97,12 @@ def test_takes_no_filter_that_it_does_not_understand(browser: Browser, job: UUID
 ACTS: dict[str, tuple[str, Pairs, dict[str, str], dict[str, str]]] = {
     "cancel": ("cancel", [("status", "queued")], {}, {"queued": "cancelled"}),
     "retry": ("retry", [("kind", "send_email")], {}, {"failed_permanent": "queued", "cancelled": "queued"}),
-    "spread": ("retry", [("tag", "night"), ("status", "failed")], {"spread": "10m"}, {"failed_permanent": "queued"}),
+    "spread": (
+        "retry",
+        [("tag", "night"), ("status", "failed")],
+        {"spread": "10m", "to_max_attempts": "9"},
+        {"failed_permanent": "queued"},
+    ),
     "delete": ("delete", [("status", "succeeded")], {"sure": "1"}, {"succeeded": "gone"}),
     "run now": ("run-now", [("status", "retrying")], {}, {}),
     "change": ("change", [("queue", "retrying")], {"to_priority": "7", "to_due": "2h", "spread": "5m"}, {}),
@@ -121,6 +126,7 @@ def test_acts_on_the_jobs_that_match_and_on_no_other(browser: Browser, conn: Con
     assert found[str(late)] == "queued"
     changed = sql("SELECT queue FROM haulier.job WHERE priority = 7 AND run_at > now() + interval '1 hour'")
     assert changed == ([("retrying",)] if verb == "change" else [])
+    assert sql("SELECT count(*) FROM haulier.job WHERE max_attempts = 9") == [(int(name == "spread"),)]
     assert "It has ended" in browser.page(place).text
     assert sql("SELECT done FROM haulier.operation") == [(max(1, len(after)),)]
 
