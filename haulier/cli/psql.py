@@ -9,7 +9,7 @@ import click
 from haulier.cli.server import server_command
 
 
-@server_command("psql", example="haulier psql -- --csv --command 'TABLE haulier.worker'")
+@server_command("psql", example="haulier psql -- --list")
 @click.argument("arguments", metavar="[-- ARGUMENTS]", nargs=-1)
 def psql(arguments: tuple[str, ...]) -> None:
     """Open psql on the database of `haulier run` or on DATABASE_URL.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -12,9 +12,19 @@ from haulier.domain.text import count, number
 # A job that is due is claimed within a second if a thread is free. One that is not after this long waits for
 # something that the database does not know. Units: seconds.
 STUCK_SECONDS = 10.0
-# What a worker says of a job whose kind it does not know, when it gives the job back; and how that begins.
+# What a worker says of a job that its code does not know, when it gives the job back; and how each begins.
 UNKNOWN_KIND = "no worker that claimed it knows the kind '{}'; workers try again every {:g} s"
-GIVEN_BACK = UNKNOWN_KIND.partition(" '")[0]
+UNKNOWN_FIELDS = "no worker that claimed it knows these payload fields: {}; workers try again every {:g} s"
+GIVEN_BACK = "no worker that claimed it knows "
+# How many fields are named, and how much of each.
+MOST_FIELDS, MOST_CHARACTERS = 5, 64
+
+
+def unknown_fields(names: Sequence[str], seconds: float) -> str:
+    """Return what a worker says of a job with payload fields that its code does not know."""
+    some = [name[:MOST_CHARACTERS] for name in names[:MOST_FIELDS]]
+    more = [f"{len(names) - MOST_FIELDS} more"] if len(names) > MOST_FIELDS else []
+    return UNKNOWN_FIELDS.format(", ".join(some + more), seconds)
 
 
 class Code(StrEnum):
@@ -69,8 +79,8 @@ class Waiting:
     `ahead` are due jobs that may start before it, at most `most` of them, here those in its own queue; `has_room` is
     true if a fit worker has more free threads than jobs ahead. `paused_since` is None unless its queue is paused,
     paused_until if that has no end. `locked_by` is a process of the server, 0 for a prepared transaction.
-    `is_given_back` is true if who claimed it last does not know its kind. `per_minute` is how many jobs of its queue
-    ended in the last minute; None: not counted.
+    `given_back` is what a worker said that does not know its kind or a field of its payload; None: none gave it back.
+    `per_minute` is how many jobs of its queue ended in the last minute; None: not counted.
     Units: due_seconds since it was due or last given back, negative before it is due.
     """
 
@@ -78,7 +88,7 @@ class Waiting:
     queue: str
     is_retrying: bool
     is_suspect: bool
-    is_given_back: bool
+    given_back: str | None
     run_at: datetime
     due_seconds: float
     workers: Workers
@@ -129,8 +139,10 @@ class Waiting:
         return self.paused_since is not None and (self.paused_until is None or self.paused_until > self.run_at)
 
     def _why_later(self) -> str:
-        if self.is_given_back:
-            return f": a worker that does not know the kind {self.kind} gave it back"
+        if self.given_back:
+            _, colon, fields = self.given_back.rpartition(";")[0].partition(": ")
+            what = "these payload fields" if fields else f"the kind {self.kind}"
+            return f": a worker that does not know {what} gave it back{colon}{fields}"
         return ": it waits for its next attempt" if self.is_retrying else ""
 
     def _nobody_serves(self) -> str:

@@ -6,7 +6,7 @@ from haulier.kinds.sdk.context import JobContext
 from haulier.kinds.sdk.endings import Fail, JobCancelled, Retry, Snooze, StopReason
 from haulier.kinds.sdk.middleware import Middleware, around
 from haulier.kinds.sdk.payload import PayloadSchema
-from haulier.kinds.sdk.registry import Handler, Kind, kind
+from haulier.kinds.sdk.registry import Handler, Kind, UnknownFields, kind
 
 __all__ = [
     "Fail",
@@ -20,6 +20,7 @@ __all__ = [
     "RetryPolicy",
     "Snooze",
     "StopReason",
+    "UnknownFields",
     "around",
     "import_isolated",
     "kind",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import re
 import sys
 import threading
 from dataclasses import replace
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 from marshmallow import Schema, ValidationError, fields
 
+import haulier.testing
 from haulier.config import Config
 from haulier.domain.errors import ConfigError
 from haulier.kinds import Fail, JobCancelled, JobContext, PayloadSchema, StopReason, kind, load_kinds, warn_missing
@@ -36,6 +39,21 @@ def test_kind_of_a_teams_own_is_named_by_haulier_kinds(own_kinds, monkeypatch):
         run("greet", {"name": "nobody"}, kinds=("example_kind",))
     with pytest.raises(Fail, match="the payload is invalid for greet: name: Missing data .* nam: Unknown field."):
         run("greet", {"nam": "Ann"}, kinds=("example_kind",))
+
+
+def test_documented_changes_of_a_kind_take_old_and_new_payloads(own_kinds):
+    text = (ROOT / "docs" / "kinds.md").read_text()
+    part = text.partition("### Change a kind while jobs wait")[2].partition("\n## ")[0]
+    renamed, lenient = re.findall(r"^```python\n(.*?)^```", part, re.MULTILINE | re.DOTALL)
+    names = vars(importlib.import_module("tests.kinds.example_kind")).copy()
+
+    exec(renamed, names)
+
+    for payload in ({"name": "Ann"}, {"full_name": "Ann"}, {"name": "A", "full_name": "Ann"}):
+        assert haulier.testing.perform(names["greet"], payload).result == {"greeting": "Hello, Ann!"}
+    assert haulier.testing.perform(names["greet"], {}).error == "full_name is missing"
+    exec(lenient, names)
+    assert names["Greeting"]().load({"name": "Ann", "lang": "de"}) == {"name": "Ann"}
 
 
 def test_documented_example_is_the_one_that_is_tested():

@@ -41,7 +41,7 @@ def unexplained() -> Iterator[None]:
 class PayloadSchema(Schema):
     """The base of a kind's payload schema, for marshmallow's fields.
 
-    It refuses unknown fields, and reads null in an optional field as absent.
+    It refuses unknown fields, unless its Meta says `unknown = EXCLUDE`, and reads null in an optional field as absent.
     """
 
     # Each payload is checked when it arrives and again when its job runs, and most are valid. So if a schema checks
@@ -72,7 +72,8 @@ class PayloadSchema(Schema):
             except ValidationError:
                 if not _explains.get():
                     raise
-        some, more = self._with_few_unknown(data)
+        refuses = (unknown or self.unknown) == RAISE
+        some, more = self._with_few_unknown(data) if refuses else (data, 0)
         try:
             return super().load(some, many=many, partial=partial, unknown=unknown)
         except ValidationError as error:
@@ -134,6 +135,7 @@ def _straight(schema: PayloadSchema) -> _Straight | None:
     is_plain = (
         hooks == ["drop_nulls"]
         and type(schema).drop_nulls is PayloadSchema.drop_nulls
+        and schema.unknown == RAISE
         and schema.dict_class is dict
         and not renamed
         and not schema.many
@@ -276,6 +278,12 @@ def faults(messages: Json, path: str = "") -> Iterator[tuple[str, str]]:
             yield from faults(item, path)
     else:
         yield path, str(messages)
+
+
+def unknown_fields(messages: Json) -> list[str]:
+    """Return the paths of the fields that marshmallow's messages call unknown."""
+    text = Schema._default_error_messages["unknown"]
+    return [path for path, message in faults(messages) if message == text]
 
 
 def _where(payload: Json) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from marshmallow import RAISE, Schema, ValidationError
+from marshmallow import Schema, ValidationError
 
 from haulier.config import Config
 from haulier.domain.errors import ConfigError
@@ -18,8 +18,21 @@ from haulier.domain.retry import RetryPolicy
 from haulier.kinds.sdk.context import JobContext
 from haulier.kinds.sdk.endings import Fail
 from haulier.kinds.sdk.middleware import Middleware
-from haulier.kinds.sdk.payload import check_storable, explain
+from haulier.kinds.sdk.payload import check_storable, explain, unknown_fields
 from haulier.kinds.sdk.secret_fields import secret_fields, secret_texts
+
+
+class UnknownFields(Fail):
+    """The payload has fields that the schema does not know, perhaps because a newer version of the kind has them.
+
+    Attributes:
+        names: The paths of these fields.
+    """
+
+    def __init__(self, message: str, names: list[str]) -> None:
+        super().__init__(message)
+        self.names = names
+
 
 Handler = Callable[[JobContext, dict[str, Json]], Json]
 """A function that runs a job: it takes the context and the checked payload, and returns any JSON as the result."""
@@ -79,7 +92,7 @@ class Kind:
         """Run the job of the context, and return the handler's result.
 
         Raises:
-            Fail: A setting is missing, or the payload does not match the schema.
+            Fail: A setting is missing, or the payload does not match the schema; UnknownFields if it has other fields.
             Exception: Whatever the handler raises.
         """
         if missing := self.missing_settings(context.settings):
@@ -87,7 +100,9 @@ class Kind:
         try:
             payload = self.load(context.job.payload)
         except ValidationError as error:
-            raise Fail(f"the payload is invalid for {self.name}: {explain(error.messages)}") from error
+            message = f"the payload is invalid for {self.name}: {explain(error.messages)}"
+            names = unknown_fields(error.messages)
+            raise (UnknownFields(message, names) if names else Fail(message)) from error
         return self.run(context, payload)
 
 
@@ -134,9 +149,7 @@ def kind(  # noqa: PLR0913  # each is one thing that an author may say of a kind
                 f"the kind {name!r} is defined twice, in {_kinds[name].run.__module__} and {run.__module__}"
             )
         module = _importing[-1] if _importing else run.__module__
-        _kinds[name] = Kind(
-            name, schema(unknown=RAISE), run, timeout, retry or RetryPolicy(), needs, check, isolated, reads, module
-        )
+        _kinds[name] = Kind(name, schema(), run, timeout, retry or RetryPolicy(), needs, check, isolated, reads, module)
         return run
 
     return register

@@ -104,7 +104,7 @@ def _waiting(row: Row, is_suspect: bool) -> Waiting:
         queue=row["queue"],
         is_retrying=row["status"] == JobStatus.RETRYING,
         is_suspect=is_suspect,
-        is_given_back=row["is_given_back"],
+        given_back=row["given_back"],
         run_at=utc(row["run_at"]),
         due_seconds=row["due_seconds"],
         workers=Workers(**{name: row[name] for name in _OF_WORKERS}),

@@ -20,7 +20,7 @@ WHERE run_at <= now() AND queue <> ALL (<<paused_queues>>);
 -- due jobs a worker takes before it is idle.
 WITH RECURSIVE me AS MATERIALIZED (
     SELECT id, xmax AS locked_by, status, kind, queue, priority, run_at,
-        coalesce(starts_with(last_error, %(given_back)s), false) AS is_given_back,
+        CASE WHEN starts_with(last_error, %(given_back)s) THEN last_error END AS given_back,
         extract(epoch FROM now() - CASE
             WHEN run_at > now() THEN run_at
             ELSE greatest(run_at, updated_at)
@@ -81,7 +81,7 @@ WITH RECURSIVE me AS MATERIALIZED (
     FROM worker
     WHERE takes AND serves
 )
-SELECT me.status, me.kind, me.queue, me.run_at, me.due_seconds, me.is_given_back, workers.*, threads.*,
+SELECT me.status, me.kind, me.queue, me.run_at, me.due_seconds, me.given_back, workers.*, threads.*,
     (SELECT coalesce(sum(jobs), 0)::bigint FROM ahead WHERE queue = me.queue) AS ahead_here,
     pause.since AS paused_since, pause.until AS paused_until, holder.pid AS locked_by,
     CASE WHEN counting.through > now() - interval '1 minute' THEN (

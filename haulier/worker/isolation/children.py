@@ -212,8 +212,11 @@ def _outcome(message: dict[str, Any]) -> Outcome:
             return Outcome.fail(
                 str(message["error"]), delay_of(float(delay)), None if backoff is None else delay_of(float(backoff))
             )
-        if verb in (Verb.SNOOZE, Verb.RELEASE):
-            return Outcome(verb, delay=delay_of(float(delay)))
+        if verb is Verb.RELEASE:
+            why = message["error"]
+            return Outcome.release(delay_of(float(delay)), why=None if why is None else str(why))
+        if verb is Verb.SNOOZE:
+            return Outcome.snooze(delay_of(float(delay)))
         raise ValueError(verb)
     except (KeyError, TypeError, ValueError):
         raise ChildDied(NONSENSE) from None

@@ -42,7 +42,9 @@ LEASES_LOST = Counter(
     "worker_leases_lost", "Results that arrived after the worker had lost its claim; they changed nothing"
 )
 RESCUED = Counter("worker_jobs_rescued", "Jobs taken from dead workers")
-UNKNOWN_KIND = Counter("worker_jobs_of_unknown_kind", "Jobs given back because this worker does not know their kind")
+UNKNOWN_KIND = Counter(
+    "worker_jobs_of_unknown_kind", "Jobs given back because this worker does not know their kind or payload fields"
+)
 REFUSED = Counter(
     "worker_jobs_refused", "Times that the database refused to claim, settle or rescue a job", ["statement"]
 )

@@ -11,12 +11,13 @@ from functools import partial
 
 from haulier.domain.job import Job, Json
 from haulier.domain.outcome import Outcome
-from haulier.domain.waiting import UNKNOWN_KIND
-from haulier.kinds import Fail, JobCancelled, JobContext, Kind, Retry, Snooze, StopReason, around
+from haulier.domain.waiting import UNKNOWN_KIND, unknown_fields
+from haulier.kinds import Fail, JobCancelled, JobContext, Kind, Retry, Snooze, StopReason, UnknownFields, around
 from haulier.logs import bind_to, hidden, redacted, unbind
 
-# A worker without the kind gives the job back for this long: during a rolling deploy another has it.
-UNKNOWN_KIND_SECONDS = 60.0
+# A worker without the kind, or without a field of the payload, gives the job back for this long: during a rolling
+# deploy another worker has it, and after a rollback the next release.
+UNKNOWN_SECONDS = 60.0
 MAX_DELAY_SECONDS = 31_536_000.0
 # The delay if a handler asks for its next attempt in a way that makes no sense.
 ODD_DELAY_SECONDS = 10.0
@@ -34,7 +35,7 @@ def run_one(kind: Kind | None, context: JobContext, elsewhere: Perform | None = 
     """
     job = context.job
     if kind is None:
-        return Outcome.release(UNKNOWN_KIND_SECONDS, why=UNKNOWN_KIND.format(job.kind, UNKNOWN_KIND_SECONDS))
+        return Outcome.release(UNKNOWN_SECONDS, why=UNKNOWN_KIND.format(job.kind, UNKNOWN_SECONDS))
     if secrets := kind.secrets_of(job):
         # In the log, and in what becomes of errors.
         with hidden(secrets):
@@ -75,10 +76,16 @@ def _call(kind: Kind, context: JobContext) -> Outcome:
             return failed_attempt(kind, job, describe(retry))
         return Outcome.fail(describe(retry), delay=delay_of(retry.seconds))
     except Fail as fail:
-        return Outcome.fail_for_good(describe(fail))
+        return _after_fail(fail)
     # Not only Exception: a handler may call sys.exit, and the thread must live on.
     except BaseException as error:
         return _after_error(kind, context, error)
+
+
+def _after_fail(fail: Fail) -> Outcome:
+    if isinstance(fail, UnknownFields):
+        return Outcome.release(UNKNOWN_SECONDS, why=unknown_fields(fail.names, UNKNOWN_SECONDS))
+    return Outcome.fail_for_good(describe(fail))
 
 
 def _after_error(kind: Kind, context: JobContext, error: BaseException) -> Outcome:

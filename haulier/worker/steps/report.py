@@ -63,9 +63,14 @@ def _log(ended: Ended, status: JobStatus | None, label: str, success_level: int)
     if status is None:
         counts.LEASES_LOST.inc()
         sparing.warning("lost the claim: the outcome changed nothing", about=ended.running.job.kind, extra=fields)
-    elif not ended.running.is_known and ended.running.began_at is not None:
+    elif ended.outcome.verb is Verb.RELEASE and ended.outcome.error is not None:
         counts.UNKNOWN_KIND.inc()
-        sparing.warning("gave back a job of a kind unknown here", about=ended.running.job.kind, extra=fields)
+        message = (
+            "gave back a job with payload fields unknown here"
+            if ended.running.is_known
+            else "gave back a job of a kind unknown here"
+        )
+        sparing.warning(message, about=ended.running.job.kind, extra=fields)
     elif status is JobStatus.SUCCEEDED:
         log.log(success_level, "completed in %.3f s", ended.running.seconds, extra=fields)
     elif ended.outcome.error is not None:

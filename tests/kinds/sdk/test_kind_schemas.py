@@ -26,7 +26,10 @@ from marshmallow import (
     validates_schema,
 )
 
+from haulier import kinds
 from haulier.kinds import PayloadSchema, load_kinds
+from haulier.kinds.sdk.payload import MAX_UNKNOWN, unexplained
+from haulier.kinds.sdk.registry import known
 from tests.kinds.kinds_tools import error_of, run, settings
 
 KINDS = load_kinds(settings())
@@ -150,7 +153,7 @@ def test_payload_that_is_refused_is_final_and_names_the_field():
     offenders = []
     for kind, payload, field in REFUSED:
         error = error_of(run, kind, payload, smtp_url="smtp://127.0.0.1:1")
-        if not re.match(rf"Fail: the payload is invalid for {kind}: {field}[.:]", error):
+        if not re.match(rf"(Fail|UnknownFields): the payload is invalid for {kind}: {field}[.:]", error):
             offenders.append((kind, payload, error))
 
     assert offenders == []
@@ -209,6 +212,17 @@ def test_schema_that_does_more_still_does_it():
         (Plain(only=()), {}, {}),
     ):
         assert schema.load(payload) == loaded
+
+
+def test_schema_may_ignore_or_keep_unknown_fields(own_kinds):
+    many = {"n": 3, **{f"m{number}": 4 for number in range(MAX_UNKNOWN + 5)}}
+    for unknown, loaded in ((EXCLUDE, {"n": 3}), (INCLUDE, many)):
+        schema = type("Lenient", (Plain,), {"Meta": type("Meta", (), {"unknown": unknown})})
+        kinds.kind("test.lenient", schema=schema)(lambda context, payload: None)
+
+        assert known()["test.lenient"].load(many) == loaded
+        with unexplained():
+            assert known()["test.lenient"].load(many) == loaded
 
 
 def test_schema_that_judges_or_takes_many_still_does():

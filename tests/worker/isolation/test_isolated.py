@@ -76,10 +76,19 @@ def test_a_handler_ends_in_each_way_as_ever(worker):
 
 
 def test_a_payload_that_does_not_fit_is_final(worker):
-    job = worker.run("i.ends", {"what": 1})
+    job = worker.run("i.ends", {"which": 1})
 
     assert (job.status, job.attempts) == (JobStatus.FAILED_PERMANENT, 1)
     assert job.last_error.startswith("the payload is invalid for i.ends: ")
+
+
+def test_a_payload_with_an_unknown_field_is_given_back(worker):
+    job_id = worker.enqueue("i.ends", {"which": "raise", "lang": "de"}).id
+
+    job = eventually(lambda: (job := search.get(worker.conn, job_id)).last_error and job)
+    assert (job.status, job.attempts) == (JobStatus.QUEUED, 0)
+    assert job.last_error.startswith("no worker that claimed it knows these payload fields: lang; ")
+    assert job.run_at - job.created_at > timedelta(seconds=50)
 
 
 def test_what_a_handler_logs_carries_its_job(worker):

@@ -15,6 +15,7 @@ from haulier.domain.outcome import Verb
 from haulier.kinds import Kind, RetryPolicy, StopReason
 from haulier.queue import jobs as job_acts
 from haulier.queue import search
+from haulier.queue.stories.explain import explain
 from haulier.worker.link.sleeper import Bell
 from haulier.worker.steps.timeouts import Timeouts
 from haulier.worker.supply.buffer import Buffer
@@ -67,7 +68,7 @@ def test_survives_a_handler_that_misbehaves(spawn_worker, enqueue, finished, sql
     worker = spawn_worker(WORKER_THREADS=1)
 
     jobs = {which: enqueue("t.ends", {"which": which}, max_attempts=2) for which in MISBEHAVING}
-    others = [enqueue("t.needs"), enqueue("t.ends", {"what": "seven"})]
+    others = [enqueue("t.needs"), enqueue("t.ends", {"which": 7})]
     # A delay that makes no sense is one of 10 s.
     late = "SELECT count(*) FROM haulier.job WHERE run_at > now() + interval '5 s'"
     eventually(lambda: sql(late) == [(2,)])
@@ -123,6 +124,27 @@ def test_gives_a_job_of_an_unknown_kind_back_without_blame(worker):
     assert timedelta(seconds=50) < job.run_at - job.created_at < timedelta(seconds=70)
     assert job.last_error == "no worker that claimed it knows the kind 't.nobody_knows'; workers try again every 60 s"
     assert job.errors == []
+
+
+def test_gives_a_stored_job_with_an_unknown_field_back_until_that_is_mended(worker):
+    # As after a rollback: the next version has renamed a field, and has added one.
+    jobs = [worker.enqueue("t.ends", payload) for payload in ({"what": "log"}, {"which": "log", "lang": "de"})]
+
+    eventually(lambda: all(search.get(worker.conn, job.id).last_error for job in jobs))
+    waiting = [search.get(worker.conn, job.id) for job in jobs]
+    [why, *_] = explain(worker.conn, jobs[1].id, timeouts={}).waiting.reasons()
+    for job in jobs:
+        job_acts.change(worker.conn, job.id, job_acts.Changes.of(payload={"which": "log"}, delay_seconds=0))
+    eventually(lambda: all(search.get(worker.conn, job.id).status.is_final for job in jobs))
+
+    said = "no worker that claimed it knows these payload fields: {}; workers try again every 60 s"
+    assert [job.last_error for job in waiting] == [said.format("what"), said.format("lang")]
+    assert why.message == "it is not due yet: a worker that does not know these payload fields gave it back: lang"
+    for job in waiting:
+        assert (job.status, job.attempts, job.errors) == (JobStatus.QUEUED, 0, [])
+        assert timedelta(seconds=50) < job.run_at - job.created_at < timedelta(seconds=70)
+    ended = [search.get(worker.conn, job.id) for job in jobs]
+    assert [(job.status, job.attempts) for job in ended] == [(JobStatus.SUCCEEDED, 1)] * 2
 
 
 def test_fails_an_attempt_that_outlasts_its_timeout(worker):

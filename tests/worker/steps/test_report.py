@@ -127,12 +127,17 @@ def test_logs_a_bounded_number_of_lines_about_subjects_that_clients_choose(spari
     assert warned()[-1] == "lost"
 
 
-def test_a_worker_warns_once_of_many_jobs_of_a_kind_that_it_does_not_know(spawn_worker, enqueue, free_port, metric):
+def test_a_worker_warns_once_of_many_jobs_of_a_kind_or_with_fields_that_it_does_not_know(
+    spawn_worker, enqueue, free_port, metric
+):
     worker = spawn_worker(WORKER_METRICS_PORT=free_port, LOG_LEVEL="INFO")
     for kind in ("t.stranger", "t.other"):
         for _ in range(30):
             enqueue(kind)
+    for _ in range(30):
+        enqueue("t.note", {"lang": "de"})
 
-    eventually(lambda: metric(free_port, "worker_jobs_of_unknown_kind_total") == 60)
+    eventually(lambda: metric(free_port, "worker_jobs_of_unknown_kind_total") == 90)
 
+    assert worker.log.count("gave back a job with payload fields unknown here") == 1
     assert worker.log.count("gave back a job of a kind unknown here") == 2
