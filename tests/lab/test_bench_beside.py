@@ -60,6 +60,7 @@ def test_counts_of_two_drains_what_each_takes_while_both_have_jobs():
     assert first / second == 50 / 25
 
 
+@pytest.mark.slow
 def test_measures_a_lone_job_alone_and_beside_other_lanes(bench):
     for point in (Point("paused", 3, "later"), Point("emptied", 3, "new")):
         alone, others = measured(bench, Haulier("lone job"), point, jobs=4)

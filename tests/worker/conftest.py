@@ -29,10 +29,12 @@ from haulier.postgres.connection import connect
 from haulier.queue import jobs as job_acts
 from haulier.queue import search
 from haulier.queue.claims.wakeups import Knock, knocks, listen
+from haulier.worker.link.lease import Lease
 from lab.proxy import Proxy, proxy_to
 from tests import queueing
 from tests.conftest import PATIENCE, eventually
 from tests.local.conftest import processes
+from tests.worker.jobs import a_worker
 
 ROOT = Path(__file__).parents[2]
 # As a worker's POLL_SECONDS: no poll helps out within a test.
@@ -343,6 +345,13 @@ def fall_asleep(sql) -> Callable[[int], None]:
     """Give a function that returns when so many workers sleep, and have looked for the last time before they poll."""
     asleep = "SELECT count(*) FROM haulier.sleeper WHERE since < now() - interval '0.5 s'"
     return lambda workers=1: eventually(lambda: sql(asleep) == [(workers,)])
+
+
+@pytest.fixture
+def lease(conn) -> Lease:
+    lease = Lease(30)
+    lease.registered(a_worker(conn), time.monotonic())
+    return lease
 
 
 @pytest.fixture

@@ -13,20 +13,12 @@ import pytest
 from haulier.postgres.connection import connect
 from haulier.queue import claims
 from haulier.queue.claims.wakeups import fall_asleep
-from haulier.worker.link.lease import Lease
 from haulier.worker.link.sleeper import Bell, Sleeper
 from tests.conftest import PATIENCE
 from tests.rivals import beside
 from tests.worker.jobs import a_worker
 
 POLL_SECONDS = 1.0
-
-
-@pytest.fixture
-def lease(conn) -> Lease:
-    lease = Lease(30)
-    lease.registered(a_worker(conn), time.monotonic())
-    return lease
 
 
 @pytest.fixture

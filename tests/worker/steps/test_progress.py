@@ -11,7 +11,6 @@ from uuid import uuid4
 import pytest
 
 from haulier.queue import claims, search
-from haulier.worker.link.lease import Lease
 from haulier.worker.steps import progress
 from haulier.worker.steps.progress import ProgressWriter
 from haulier.worker.supply.held import HeldJob
@@ -21,13 +20,6 @@ from tests.worker.jobs import a_worker, held
 
 # Whoever sends a statement through it fails.
 NO_CONNECTION: Any = None
-
-
-@pytest.fixture
-def lease(conn) -> Lease:
-    lease = Lease(30.0)
-    lease.registered(a_worker(conn), time.monotonic())
-    return lease
 
 
 @pytest.fixture
