@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -40,6 +40,17 @@ from haulier.queue.schedules import schedules
 from tests import queueing
 
 KINDS = ("send_email", "webhook_delivery", "resize_image", "summarize_text")
+# One that the kind itself would take.
+PAYLOADS: dict[str, dict[str, Json]] = {
+    "send_email": {"to": "ann@example.com", "subject": "Your picture", "body": "It is ready."},
+    "webhook_delivery": {
+        "url": "https://hooks.example.net/orders",
+        "event": "order.paid",
+        "body": {"order": 4711, "total": "149.00", "currency": "EUR"},
+    },
+    "resize_image": {"source": "https://shop.example.com/pictures/4711.jpg", "width": 640},
+    "summarize_text": {"text": "The ship came in. It was late. Nobody minded."},
+}
 LONG = "x" * 64
 # Right to left, and what turns round all that comes after it.
 BACKWARDS = "\u05e9\u05dc\u05d5\u05dd\u202e(1)gpj."
@@ -82,7 +93,7 @@ class Words:
     queues: Sequence[str] = ("default", "mail", "hooks", "images")
     texts: Sequence[str] = (
         "SMTPRecipientsRefused: 550 no such user here",
-        "ConnectTimeout: hooks.example.net:443 did not answer within 10.0 s",
+        "ConnectionError: hooks.example.net:443 refused the connection",
         "ValueError: the picture has no pixels\n  File resize.py, line 12, in resize",
         "ModelOverloaded: try again in 30 s",
     )
@@ -91,9 +102,8 @@ class Words:
     name: str = "ops-anna"
     keys: Sequence[str] = ("billing", "ops-bert", "reports")
     note: str = "mails sent"
-    payload: Mapping[str, Json] = field(
-        default_factory=lambda: {"to": "ann@example.com", "subject": "Your picture", "body": "It is ready.", "order": 1}
-    )
+    # Where it is none, each kind of PAYLOADS has its own.
+    payload: Mapping[str, Json] | None = None
 
 
 FRIENDLY = Words()
@@ -160,12 +170,16 @@ def fill(dsn: str, jobs: int, words: Words = FRIENDLY) -> dict[str, UUID]:
     """Fill the database with so many jobs, and return the id of one in each state."""
     with closing(connect(dsn)) as conn, conn.cursor() as cursor:
         cursor.execute(HISTORY)
-        worker = claims.register(conn, host=words.host, pid=4121, threads=800, queues=(), lease_seconds=86_400)
-        claims.introduce(conn, worker, kinds=[*words.kinds])
+        workers = [
+            claims.register(conn, host=words.host, pid=pid, threads=400, queues=(), lease_seconds=86_400)
+            for pid in (4121, 4122)
+        ]
+        for worker in workers:
+            claims.introduce(conn, worker, kinds=[*words.kinds])
         new = list(_new(jobs, words))
         for place in range(0, jobs, 1000):
             queueing.enqueue(conn, new[place : place + 1000])
-        _work(conn, worker, jobs, words)
+        _work(conn, workers, jobs, words)
         _around(conn, words)
         cursor.execute(FIRED)
         _operate(conn, worker, words)
@@ -178,11 +192,12 @@ def fill(dsn: str, jobs: int, words: Words = FRIENDLY) -> dict[str, UUID]:
 
 def _new(jobs: int, words: Words) -> Iterator[NewJob]:
     for n in range(jobs):
+        kind = words.kinds[n % len(words.kinds)]
         text = words.texts[n % len(words.texts)] if words is HOSTILE else "by web-1"
         visible = "".join(letter for letter in text if "!" <= letter <= "~")[:200]
         yield NewJob(
-            words.kinds[n % len(words.kinds)],
-            {**words.payload, "order": n, "note": text},
+            kind,
+            {**words.payload, "order": n, "note": text} if words.payload else PAYLOADS[kind],
             queue=words.queues[n // 3 % len(words.queues)],
             # Some are for later.
             delay=timedelta(hours=1) if n % 25 == 0 else None,
@@ -191,11 +206,12 @@ def _new(jobs: int, words: Words) -> Iterator[NewJob]:
         )
 
 
-def _work(conn: Connection, worker: UUID, jobs: int, words: Words) -> None:
+def _work(conn: Connection, workers: Sequence[UUID], jobs: int, words: Words) -> None:
     """End most of the jobs, and leave some of them waiting, some running, and some to be tried again."""
     draw = random.Random(17)
     at_once = min(1000, jobs // 4)
-    for _ in range(jobs * 8 // 10 // at_once):
+    for turn in range(jobs * 8 // 10 // at_once):
+        worker = workers[turn % len(workers)]
         claimed = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=at_once)
         left = {job.id for job in claimed if draw.random() < 0.01}
         claims.settle(conn, [_ended(job, draw, words) for job in claimed if job.id not in left])
