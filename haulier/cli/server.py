@@ -56,5 +56,6 @@ def require(command: str, extra: str = "worker") -> None:
     """Return if the packages of this extra are installed. Raises: ConfigError."""
     if missing := next((name for name in PACKAGES[extra] if find_spec(name) is None), None):
         raise ConfigError(
-            f"`{command}` needs the extra `{extra}` ({missing} is missing): pip install '{requirement(extra)}'"
+            f"`{command}` works on the database (DATABASE_URL) and needs the extra `{extra}` ({missing} is missing):"
+            f" pip install '{requirement(extra)}'"
         )

@@ -101,15 +101,18 @@ def with_extra(environment: Environment, wheel: Path, *extras: str) -> Environme
 def test_says_which_extra_is_missing_if_only_the_client_is_installed(alone, tmp_path):
     environ = {**os.environ, "DATABASE_URL": "postgres://nobody@nowhere/none"}
     refused = {
-        command: subprocess.run([alone.haulier, command], env=environ, capture_output=True, text=True, timeout=60)
-        for command in ("migrate", "web", "worker", "all", "run", "audit")
+        command: subprocess.run(
+            [alone.haulier, *command.split()], env=environ, capture_output=True, text=True, timeout=60
+        )
+        for command in ("migrate", "web", "worker", "all", "run", "audit", "schedules apply file.toml")
     }
 
     for command, done in refused.items():
-        extra = "server" if command in ("web", "all", "run") else "worker"
+        extra, name = "server" if command in ("web", "all", "run") else "worker", command.removesuffix(" file.toml")
         assert done.returncode == 1
         assert done.stderr == (
-            f"haulier: `haulier {command}` needs the extra `{extra}` (psycopg2 is missing):"
+            f"haulier: `haulier {name}` works on the database (DATABASE_URL) and needs the extra `{extra}` (psycopg2 is"
+            " missing):"
             f" pip install './vendor/haulier-{version()}-py3-none-any.whl[{extra}]'\n"
         )
     run([alone.haulier, "init", "here"], tmp_path, dict(os.environ))
@@ -124,9 +127,12 @@ def test_is_a_client_if_installed_without_extras(alone, server, tmp_path):
 
     job = run([alone.haulier, "enqueue", "summarize_text", payload], tmp_path, environ).strip()
     listed = run([alone.haulier, "jobs", "list"], tmp_path, environ)
+    program = f"from haulier import Client; print(Client('{server.url}').get('{job}')['status'])"
+    read = run([alone.python, "-c", program], tmp_path, environ)
     cancelled = run([alone.haulier, "--color", "always", "jobs", "cancel", job, "--json"], tmp_path, environ)
 
     assert listed.splitlines()[1].startswith(job)
+    assert read == "queued\n"
     assert json.loads(cancelled) == {"status": "cancelled", "job_id": job}
 
 
