@@ -86,6 +86,9 @@ MAY_IMPORT = {
     "local": {"domain", "postgres", "queue.upkeep", "version"},
     # Of the worker what runs a handler, and what puts all of it together.
     "testing": {"domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "worker", "worker.steps", "local"},
+    # Named by a team's own settings, and imported by nobody.
+    "contrib": {"kinds", "postgres", "queue.upkeep"},
+    "contrib.django": {"kinds", "contrib"},
     "config": {"domain"},
     # Not for kinds and isolated children: in a checkout it takes each process a call of git.
     "version": set(),
@@ -174,14 +177,16 @@ GUESTS = {
     "click": {"cli", "cli.commands", "cli.job_commands", "cli.parts"},
     "rich": {"cli.terminal"},
     "cronsim": {"domain.schedules"},
+    "django": {"contrib.django"},
+    "sqlalchemy": {"contrib"},
     "zoneinfo": {"domain.schedules"},
     "prometheus_client": {"app.api", "app.http.gunicorn", "worker.metrics"},
 }
-# Of the library, all that can be imported.
+# Of the library, all that can be imported without a team's own settings.
 MODULES = [
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for path in FILES
-    if path.is_relative_to(ROOT / "haulier")
+    if path.is_relative_to(ROOT / "haulier") and not path.is_relative_to(ROOT / "haulier" / "contrib")
 ]
 # What an installed client has.
 CLIENT_MODULES = [module for module in MODULES if module == "haulier.__main__" or module.startswith("haulier.cli")]
@@ -293,8 +298,10 @@ def test_the_service_works_without_the_folder_of_the_dashboard(tmp_path):
             "haulier.domain.job, haulier.domain.outcome, haulier.domain.retry, haulier.domain.errors",
             ("psycopg2", "haulier.postgres", "haulier.queue", "flask"),
         ),
+        # In a web process that only enqueues, and that has nothing but the client installed.
+        ("haulier.contrib.sqlalchemy, haulier.contrib.django.apps", ("psycopg2", "marshmallow", "haulier.postgres")),
     ],
-    ids=["library", "api", "web", "http", "gunicorn", "queue", "client", "commands", "command", "domain"],
+    ids=["library", "api", "web", "http", "gunicorn", "queue", "client", "commands", "command", "domain", "contrib"],
 )
 def test_importing_one_end_does_not_load_the_other(entry, absent):
     program = f"import sys, {entry}; print([name for name in {absent!r} if name in sys.modules])"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -253,6 +254,7 @@ def test_settings_named_anywhere_exist() -> None:
     }
     # OpenSSL's, gunicorn's, prometheus_client's and Django's.
     known |= {"SSL_CERT_FILE", "GUNICORN_CMD_ARGS", "PROMETHEUS_MULTIPROC_DIR", "WSGI_APPLICATION"}
+    known |= {"DJANGO_SETTINGS_MODULE", "INSTALLED_APPS", "CONN_MAX_AGE", "CONN_HEALTH_CHECKS"}
 
     known |= {name for row in (*CLIENT_SETTINGS, *COMMITS) for name in names_in(row[0])}
 
@@ -274,6 +276,8 @@ def test_the_connections_add_up_to_what_is_written() -> None:
     assert f"= {web} |" in written
     assert f"{config.worker_processes} × (1 + 1 + 1 + 1 + 1) = {worker}" in written
     assert f"| **{web + worker}** |" in written
+    orm = replace(config, middleware=("haulier.contrib.sqlalchemy:sessions",)).worker_connections - worker
+    assert f"{config.worker_processes} × {config.worker_threads} = {orm} |" in written
 
 
 def test_what_one_dyno_sets_is_what_is_written() -> None:

@@ -35,6 +35,7 @@ NOT_RUN = [
     ("docs/deploy.md", "needs an account at Heroku"),
     ("docs/deploy.md", "needs a machine with Dokku"),
 ]
+ORM = "haulier.contrib.django.worker:connections"
 KEY = "the-key-of-a-test-and-of-nobody-else"
 
 
@@ -198,7 +199,9 @@ def test_the_connections_of_one_dyno_add_up() -> None:
     most = config.web_concurrency * config.web_threads + config.worker_connections + 1
 
     assert f"| `haulier all` | {most} at most |" in page
-    assert f"`heroku run` | {20 - most - 1} |" in page
+    orm = Config.from_env({"DATABASE_URL": DSN, "HAULIER_MIDDLEWARE": ORM, **TOGETHER}).orm_connections
+    assert f"one per thread | {orm} |" in page
+    assert f"`heroku run` | {20 - most - 1}, or {20 - most - orm - 1} with an ORM |" in page
 
 
 def test_the_figures_of_one_dyno_are_those_that_were_measured() -> None:

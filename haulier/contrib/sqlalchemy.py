@@ -1,0 +1,82 @@
+"""SQLAlchemy: sessions that end with the run, by HAULIER_MIDDLEWARE=haulier.contrib.sqlalchemy:sessions; and a table.
+
+Applications that only enqueue import it too, so that it imports nothing else of Haulier.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    DateTime,
+    Engine,
+    FetchedValue,
+    Integer,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    event,
+)
+from sqlalchemy.dialects.postgresql import JSONB, UUID
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+if TYPE_CHECKING:
+    from haulier.kinds import JobContext
+
+job = Table(
+    "job",
+    # Its own, so that neither the team's tests nor Alembic make the table.
+    MetaData(schema="haulier"),
+    Column("id", UUID, primary_key=True, server_default=FetchedValue()),
+    Column("kind", Text, nullable=False),
+    Column("payload", JSONB, nullable=False, default=dict),
+    Column("queue", Text, default="default"),
+    Column("priority", SmallInteger, default=0),
+    Column("run_at", DateTime(timezone=True), server_default=FetchedValue()),
+    Column("max_attempts", Integer, default=3),
+    Column("timeout_seconds", Integer),
+    Column("tags", ARRAY(Text)),
+)
+
+
+class _OfThread(threading.local):
+    # The sessions that the run on this thread has used; None outside of runs.
+    sessions: set[Session] | None = None
+
+
+_of_thread = _OfThread()
+
+
+@event.listens_for(Session, "after_begin")
+def _note(session: Session, *_: Any) -> None:
+    if _of_thread.sessions is not None:
+        _of_thread.sessions.add(session)
+
+
+@contextmanager
+def sessions(context: JobContext) -> Iterator[None]:
+    """Close, after the run, each session that it has used on its thread, scoped or not: the next run begins afresh."""
+    used = _of_thread.sessions = set()
+    try:
+        yield
+    finally:
+        _of_thread.sessions = None
+        for session in used:
+            # A connection that has just died has rolled back by itself, and has left the pool.
+            with suppress(SQLAlchemyError):
+                session.close()
+
+
+def create_schema(engine: Engine) -> None:
+    """Bring Haulier's schema in this engine's database up to this version, on a separate connection."""
+    from haulier.contrib.schema import create_at
+
+    # libpq reads it as well, but for the driver's name.
+    create_at(engine.url.set(drivername="postgresql").render_as_string(hide_password=False))

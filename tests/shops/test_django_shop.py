@@ -1,0 +1,59 @@
+"""A Django shop whose jobs use its models. ..."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.shops.conftest import DJANGO, HERE, JOBS, THREADS, Shop, restart, shop_of
+
+
+def shop_at(dsn: str) -> Shop:
+    return Shop(HERE / "django_shop", dsn, DJANGO)
+
+
+def test_its_own_tests_pass_and_no_migration_is_missing(fresh_database: str) -> None:
+    shop = shop_at(fresh_database)
+
+    assert "No changes detected" in shop.run("manage.py", "makemigrations", "--check")
+    assert "Ran 4 tests" in shop.run("manage.py", "test", "--noinput")
+    shop.run("manage.py", "migrate")
+    # Only of tests; and no table of the app's own.
+    assert shop.ask(
+        "SELECT to_regclass('haulier.job'), to_regclass('haulier_job'), to_regclass('shop_order')::text"
+    ) == [(None, None, "shop_order")]
+
+
+def test_its_worker_names_the_setting_that_is_missing(tmp_path: Path) -> None:
+    shop = Shop(HERE / "django_shop", "postgres://nowhere/", {**DJANGO, "DJANGO_SETTINGS_MODULE": ""})
+
+    with pytest.raises(AssertionError, match=r"cannot be imported: ImproperlyConfigured: .* DJANGO_SETTINGS_MODULE"):
+        shop.run("-m", "haulier", "worker")
+
+
+def test_its_jobs_run_on_after_postgres_was_restarted(server, tmp_path: Path, eventually: Callable) -> None:
+    shop = shop_at(shop_of(server))
+    shop.run("manage.py", "migrate")
+
+    with shop.working(tmp_path / "log", CONN_MAX_AGE=600):
+        first = shop.all_ended(shop.thank())
+        before = shop.connections()
+
+        # While nothing runs: each thread has a connection that it does not know to be dead.
+        restart(server)
+        idle = shop.all_ended(shop.thank())
+        # Under load.
+        jobs = shop.thank(10 * JOBS)
+        eventually(lambda: shop.ends(jobs))
+        restart(server)
+        loaded = shop.all_ended(jobs)
+        after = shop.connections()
+
+    assert first == idle == {("succeeded", 1): JOBS}
+    assert {status for status, _ in loaded} == {"succeeded"}
+    # One for each thread that has run a job, and none left over from before a restart.
+    assert 1 <= before[""] <= THREADS
+    assert 1 <= after[""] <= THREADS
+    assert f"{5 + THREADS} database connections of which {THREADS} are the handlers'" in (tmp_path / "log").read_text()

@@ -1,0 +1,45 @@
+"""A Flask shop whose jobs use SQLAlchemy. ..."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.shops.conftest import HERE, JOBS, THREADS, Shop, restart, shop_of
+
+SQLALCHEMY = {"HAULIER_KINDS": "kinds", "HAULIER_MIDDLEWARE": "haulier.contrib.sqlalchemy:sessions"}
+
+
+def shop_at(dsn: str) -> Shop:
+    return Shop(HERE / "flask_shop", dsn, SQLALCHEMY)
+
+
+@pytest.mark.direct("its Postgres is its own")
+def test_its_own_tests_pass(fresh_database: str) -> None:
+    by_itself = ("-q", "-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", ".")
+
+    assert "2 passed" in shop_at(fresh_database).run("-m", "pytest", *by_itself, "shop_tests.py")
+
+
+@pytest.mark.slow
+def test_its_jobs_run_on_after_postgres_was_restarted(server, tmp_path: Path, eventually: Callable) -> None:
+    shop = shop_at(shop_of(server))
+    shop.run("-c", "from database import Base, engine; Base.metadata.create_all(engine)")
+
+    with shop.working(tmp_path / "log"):
+        first = shop.all_ended(shop.thank())
+        restart(server)
+        idle = shop.all_ended(shop.thank())
+        jobs = shop.thank(10 * JOBS)
+        eventually(lambda: shop.ends(jobs))
+        restart(server)
+        loaded = shop.all_ended(jobs)
+        after = shop.connections()
+
+    assert first == idle == {("succeeded", 1): JOBS}
+    assert {status for status, _ in loaded} == {"succeeded"}
+    assert 1 <= after[""] <= THREADS
+    # Each session has ended with its run: no transaction is open in between.
+    assert shop.ask("SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%%'") == [(0,)]
