@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 BENCH_PYTHON = $(if $(wildcard .venv-bench/bin/python),.venv-bench/bin/python,$(VENV))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run psql test test-slow test-browser screenshots test-clients test-alerts test-pgbouncer race model isolation fuzz chaos soak bench bench-setup docs check audit lint format schema lock dist clean clean-data venv
+.PHONY: help demo run psql test test-lowest test-slow test-browser screenshots test-clients test-alerts test-pgbouncer race model isolation fuzz chaos soak bench bench-setup docs check audit lint format schema lock dist clean clean-data venv
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1:/p' Makefile | while IFS=: read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -28,6 +28,14 @@ psql: venv ## open psql on the database of `make run`, or on DATABASE_URL
 
 test: venv ## run all tests except those with their own target
 	$(VENV) -m pytest -n $(TEST_PROCESSES) --dist worksteal -m "not slow and not browser and not clients and not alerts and not site"
+
+# Not what only gunicorn 27 does: docs/pins.md.
+LOWEST_TESTS = tests/cli/test_migrate_command.py tests/command_line tests/api tests/http tests/kinds tests/queue/jobs \
+	tests/worker/metrics tests/worker/steps tests/worker/test_shutdown.py --ignore tests/http/gunicorn
+
+test-lowest: venv ## run the core tests with the lowest versions that setup.cfg allows
+	@tools/install-venv .venv-lowest tools/requirements-lowest.txt
+	.venv-lowest/bin/python -m pytest -n $(TEST_PROCESSES) --dist worksteal -m "not slow" $(LOWEST_TESTS)
 
 test-slow: venv ## run the slow tests, of which `make test` runs short forms
 	$(VENV) -m pytest -n $(TEST_PROCESSES) --dist worksteal -m slow
@@ -112,7 +120,7 @@ dist: venv ## build wheel and sdist into dist/, reproducibly
 	@$(VENV) tools/dist.py
 
 clean: ## remove .venv and caches
-	rm -rf .venv .venv-audit .venv-clients .venv-docs tools/clients/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .venv-audit .venv-clients .venv-docs .venv-lowest tools/clients/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-data: venv ## remove the jobs, mails and images of `make run` and `make demo`

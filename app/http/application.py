@@ -30,6 +30,11 @@ class _Printer(DefaultJSONProvider):
         return as_json(obj)
 
 
+class _Request(Request):
+    # An attribute, because a view sets it: Flask's own has a setter only from 3.1 on.
+    max_content_length: int | None = BODY_BYTES
+
+
 class _Response(Response):
     def get_wsgi_headers(self, environ: WSGIEnvironment) -> Headers:
         """Return the headers with the length; werkzeug would also copy them, and search paths for non-ASCII letters."""
@@ -48,6 +53,7 @@ class App(Flask):
     """
 
     json_provider_class = _Printer
+    request_class = _Request
     response_class = _Response
     longer_bodies: dict[tuple[str, str], int]
     # The entrances of a path each, and of all below it, instead of the API's.
@@ -91,7 +97,6 @@ def make(config: Config, *parts: Callable[[App, Service], None]) -> App:
     app = App(__name__, static_folder=None)
     app.entrances = {}
     app.count = lambda *_: None
-    app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES
     # A path with a double slash is answered with 404, not with a redirect, which would drop the body.
     app.url_map.merge_slashes = False
     app.extensions["haulier"] = service

@@ -11,7 +11,7 @@ from marshmallow import ValidationError, fields, validate
 
 from haulier.domain.fingerprint import read_id
 from haulier.domain.job import BAD_NAME, BAD_TAG, MAX_TAGS, NAME_PATTERN, TAG_PATTERN, Json
-from haulier.kinds.sdk.payload import TEXT, Pattern
+from haulier.kinds.sdk.payload import TEXT, Field, List, Pattern
 from haulier.requests.cursor import CURSOR_PATTERN, read_cursor
 
 IDEMPOTENCY_KEY_PATTERN = r"^[!-~]{1,255}$"
@@ -28,7 +28,7 @@ BAD_IDEMPOTENCY_KEY = "Must be 1 to 255 visible ASCII characters."
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 
 
-class Time(fields.Field[datetime]):
+class Time(Field[datetime]):
     """A time: read as RFC 3339 with an offset, printed in UTC ending in Z."""
 
     default_error_messages = {
@@ -82,7 +82,7 @@ class IdempotencyKey(fields.String):
         return key[1:-1] if len(key) >= 2 and key[0] == key[-1] == '"' else key
 
 
-class Cursor(fields.Field[tuple[datetime, UUID]]):
+class Cursor(Field[tuple[datetime, UUID]]):
     """Where a page of a list ended; loads as (created_at, id) of its last job."""
 
     default_error_messages = {"invalid": "Must be the value of Next-Cursor, unchanged."}
@@ -94,7 +94,7 @@ class Cursor(fields.Field[tuple[datetime, UUID]]):
             raise self.make_error("invalid") from None
 
 
-class ErrorId(fields.Field[int]):
+class ErrorId(Field[int]):
     """The id of an error group, 16 hex digits; loads as a number."""
 
     default_error_messages = {"invalid": "Must be the id of an error group: 16 hex digits."}
@@ -106,7 +106,7 @@ class ErrorId(fields.Field[int]):
             raise self.make_error("invalid") from None
 
 
-class Several(fields.List[Any]):
+class Several(List[Any]):
     """A query parameter that may be repeated; loads as a list of values, without duplicates."""
 
     def __init__(self, inner: fields.Field[Any], most: int, **kwargs: Any) -> None:
@@ -121,7 +121,7 @@ class Several(fields.List[Any]):
         return list(dict.fromkeys(self.inner.deserialize(each, attr) for each in value))
 
 
-class Tags(fields.List[Any]):
+class Tags(List[Any]):
     """The tags of a job; duplicates are refused."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -138,7 +138,7 @@ class Tags(fields.List[Any]):
         return tags
 
 
-class QueryInteger(fields.Field[int]):
+class QueryInteger(Field[int]):
     """A whole number in a query; if `clamped`, a number outside the range counts as the nearest one in it."""
 
     default_error_messages = {"invalid": "Must be a whole number.", "range": "Must be from {least} to {most}."}

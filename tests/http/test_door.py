@@ -133,7 +133,9 @@ def test_answers_only_a_local_host_or_its_own_address_without_a_key(
     expected = dict.fromkeys(LOCAL_HOSTS, 200) | dict.fromkeys(FOREIGN_HOSTS, 403)
     elsewhere = make_app(replace(config, host="127.0.0.2")).test_client()
 
-    assert {host: client.get("/jobs", headers={"Host": host}).status_code for host in expected} == expected
+    # For its cookies, the client of werkzeug 3.0 would read the port.
+    plain = client.application.test_client(use_cookies=False)
+    assert {host: plain.get("/jobs", headers={"Host": host}).status_code for host in expected} == expected
     assert elsewhere.get("/jobs", headers={"Host": "127.0.0.2:8080"}).status_code == 200
 
 

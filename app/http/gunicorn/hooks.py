@@ -123,7 +123,8 @@ def on_starting(server: Any) -> None:
 
 def _warn_of_gunicorn(server: Any) -> None:
     if not BUFFERS:
-        server.log.warning("gunicorn %s: slow clients occupy threads; with gunicorn 27 they do not", gunicorn_version)
+        lacks = "slow clients occupy threads, and a restart can break off new connections: gunicorn 27 mends both"
+        server.log.warning("gunicorn %s: %s", gunicorn_version, lacks)
 
 
 def _empty_metrics() -> None:

@@ -26,7 +26,7 @@ from haulier.kinds.included.outbound.files import local_path, write_whole
 from haulier.kinds.included.outbound.smtp import SmtpServer, hand_over
 from haulier.kinds.sdk.context import JobContext
 from haulier.kinds.sdk.endings import Fail, Retry
-from haulier.kinds.sdk.payload import ONE_LINE, Pattern, PayloadSchema, free_text
+from haulier.kinds.sdk.payload import ONE_LINE, Field, Pattern, PayloadSchema, free_text
 from haulier.kinds.sdk.registry import kind
 
 SECONDS = 60.0
@@ -62,7 +62,7 @@ def is_address(value: str) -> str:
     return value
 
 
-class Addresses(fields.Field[list[str]]):
+class Addresses(Field[list[str]]):
     """One address, or a list of them; loaded as a list."""
 
     def __init__(self, description: str) -> None:

@@ -7,13 +7,32 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from marshmallow import RAISE, Schema, ValidationError, fields, missing, pre_load, validate
 from marshmallow.decorators import POST_LOAD, PRE_LOAD, VALIDATES, VALIDATES_SCHEMA
-from marshmallow.types import UnknownOption
 
 from haulier.domain.job import Json
+
+if TYPE_CHECKING:
+    from marshmallow.fields import Field as Field
+    from marshmallow.fields import List as List
+    from marshmallow.types import UnknownOption
+else:
+    # marshmallow 3 takes no type of a field's values, as in Field[int].
+
+    class Field(fields.Field):
+        """marshmallow's, whatever its version."""
+
+        def __class_getitem__(cls, _: object) -> type:
+            return cls
+
+    class List(fields.List):
+        """marshmallow's, whatever its version."""
+
+        def __class_getitem__(cls, _: object) -> type:
+            return cls
+
 
 # Text that Postgres can store; a pattern in the published schema, so that clients and their generators know.
 TEXT = r"^[^\x00]*$"
@@ -130,10 +149,9 @@ class _Straight(NamedTuple):
 
 def _straight(schema: PayloadSchema) -> _Straight | None:
     """Return the fields of a schema that checks each field by itself; None if it does anything else."""
-    hooks = [name for tag in (PRE_LOAD, VALIDATES, VALIDATES_SCHEMA, POST_LOAD) for name, *_ in schema._hooks[tag]]
     renamed = [each for each in schema.load_fields.values() if each.data_key is not None or each.attribute is not None]
     is_plain = (
-        hooks == ["drop_nulls"]
+        _hooks(schema) == ["drop_nulls"]
         and type(schema).drop_nulls is PayloadSchema.drop_nulls
         and schema.unknown == RAISE
         and schema.dict_class is dict
@@ -150,6 +168,17 @@ def _straight(schema: PayloadSchema) -> _Straight | None:
         [(name, field.load_default) for name, field in known.items() if callable(field.load_default)],
         {name for name, field in known.items() if field.required},
     )
+
+
+def _hooks(schema: PayloadSchema) -> list[str]:
+    """Return the names of the methods that loading calls, besides those of the fields."""
+    names: list[str] = []
+    # The oldest marshmallow has (tag, whether for many) as keys, and only names.
+    hooks: Mapping[Any, list[Any]] = schema._hooks
+    for tag, entries in hooks.items():
+        if (tag if isinstance(tag, str) else tag[0]) in (PRE_LOAD, VALIDATES, VALIDATES_SCHEMA, POST_LOAD):
+            names += [each if isinstance(each, str) else each[0] for each in entries]
+    return names
 
 
 # What marshmallow's `deserialize` calls besides, and itself: a field may have its own.
