@@ -221,7 +221,6 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         if inbox.has_more:
             self._route(conn, inbox.look())
             return
-        conn.sock.setblocking(False)
         conn.set_timeout()
         if not self.alive:
             conn.timeout = min(conn.timeout, time.monotonic() + LINGER_SECONDS)

@@ -30,6 +30,9 @@ class Outbox:
     def __len__(self) -> int:
         return sum(len(each) for each in self._rest)
 
+    def setblocking(self, flag: bool) -> None:
+        """Do nothing: no call here waits, whatever the socket's mode, and setting it would hand on the interpreter."""
+
     def send(self, data: bytes) -> int:
         """Send nothing: gunicorn uses this only for 100 Continue, and the body has already come or is not wanted."""
         return len(data)
