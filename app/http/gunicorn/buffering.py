@@ -25,6 +25,7 @@ from gunicorn.workers.gthread import ThreadWorker
 from haulier.libc import give_back_large_blocks
 
 from ..routes import BODY_BYTES, LARGE_BYTES
+from . import outgoing
 from .inbox import WAITING, Inbox, Stage
 from .incoming import Incoming
 from .large import Large
@@ -72,9 +73,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._watched: dict[Any, _Watch] = {}
-        self._look_at = 0.0
-        self._received = 0
-        self._in_hand = 0
+        self._look_at, self._received, self._in_hand = 0.0, 0, 0
         self._accept_at = self._tell_at = 0.0
         # Large requests use half of the threads at most, so that small ones always find one.
         self._large = Large(max(1, self.cfg.threads // 2))
@@ -83,6 +82,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
     def init_process(self) -> None:
         """Begin to serve, in the process that gunicorn has forked."""
         give_back_large_blocks()
+        outgoing.use()
         # As plain attributes: gunicorn calls a function for each setting, 26 of them for a request.
         self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
         super().init_process()
