@@ -64,14 +64,14 @@ def sign_of_proxy(environ: WSGIEnvironment) -> str | None:
     # By default nginx uses HTTP/1.0 for the services behind it.
     if environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
         return "this request is HTTP/1.0, which proxies use"
-    name = next(filter(_is_added, environ), None)
+    name = _first_added(tuple(environ))
     return name and f"this request has the header {name[5:].replace('_', '-').title()}, which proxies add"
 
 
-# Cached: programs send the same few headers again and again.
-@functools.lru_cache(maxsize=1000)
-def _is_added(key: str) -> bool:
-    return key.startswith("HTTP_") and is_of_proxy(key[5:].replace("_", "-"))
+# Cached: programs send the same few headers again and again. Few, because 64 kB of names may be in each.
+@functools.lru_cache(maxsize=20)
+def _first_added(keys: tuple[str, ...]) -> str | None:
+    return next((key for key in keys if key.startswith("HTTP_") and is_of_proxy(key[5:].replace("_", "-"))), None)
 
 
 def check_neighbour(environ: WSGIEnvironment, bound: str) -> None:
