@@ -44,6 +44,8 @@ class Inbox(Unreader):  # type: ignore[misc]  # gunicorn has no types
         super().__init__()
         self._data = bytearray()
         self._ended = False
+        # Whether the client is a proxy that may say where its requests come from; None: not found out yet.
+        self.is_of_proxy: bool | None = None
         self.begin()
 
     def begin(self) -> None:

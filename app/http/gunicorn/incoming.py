@@ -12,10 +12,21 @@ from typing import Any
 
 from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.http.errors import ChunkMissingTerminator, NoMoreData
+from gunicorn.http.message import Request
 from gunicorn.http.parser import RequestParser
 
 from ..routes import BODY_BYTES
 from .inbox import Inbox, Stage
+
+
+class _Request(Request):  # type: ignore[misc]  # gunicorn has no types
+    """A request; gunicorn would parse its client's address each time, to see whether that is a proxy of ours."""
+
+    def _peer_is_trusted_proxy(self) -> bool:
+        inbox: Inbox = self.unreader
+        if inbox.is_of_proxy is None:
+            inbox.is_of_proxy = bool(super()._peer_is_trusted_proxy())
+        return inbox.is_of_proxy
 
 
 class Incoming(RequestParser):  # type: ignore[misc]  # gunicorn has no types
@@ -24,6 +35,8 @@ class Incoming(RequestParser):  # type: ignore[misc]  # gunicorn has no types
     `longer` maps methods and paths to the longest body, if that is more than BODY_BYTES. The application refuses a
     longer one, and need not wait for the rest of it.
     """
+
+    mesg_class = _Request
 
     def __init__(self, cfg: Any, client: Any, longer: Mapping[tuple[str, str], int]) -> None:
         super().__init__(cfg, (), client)
