@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Request, Response, request
 from flask.json.provider import DefaultJSONProvider
+from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import Headers
 from werkzeug.routing import MapAdapter
 
@@ -18,7 +19,7 @@ from . import auth, request_log
 from .json_text import as_json
 from .queue_names import QueueNames
 from .routes import BODY_BYTES, longer_bodies, routes_of
-from .service import CheckedDatabase, Service
+from .service import CheckedDatabase, Service, current_request
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -58,6 +59,8 @@ class App(Flask):
     longer_bodies: dict[tuple[str, str], int]
     # The entrances of a path each, and of all below it, instead of the API's.
     entrances: dict[str, auth.Entrance]
+    # The methods of the classes of views, by HTTP method and endpoint.
+    methods: dict[tuple[str, str | None], Callable[..., ResponseReturnValue]]
     # Counts an answered request.
     count: request_log.Count
 
@@ -74,6 +77,12 @@ class App(Flask):
             raise auth.EmptySegment
         scheme, method = request.scheme, request.method
         return MapAdapter(self.url_map, "", request.root_path, "", scheme, request.path, method)
+
+    def dispatch_request(self) -> ResponseReturnValue:
+        """Return the view's answer; of a class of views the method, for which Flask makes an object each time."""
+        current = current_request()
+        view = self.methods.get((current.method, current.endpoint))
+        return super().dispatch_request() if view is None else view(**current.view_args or {})
 
     def make_default_options_response(self) -> Response:
         """Return what OPTIONS answers: what the view of this path does, and not that of another which would fit too."""
@@ -102,6 +111,12 @@ def make(config: Config, *parts: Callable[[App, Service], None]) -> App:
     app.extensions["haulier"] = service
     for register in parts:
         register(app, service)
+    app.methods = {
+        (method, rule.endpoint): getattr(view.view_class(), method.lower())
+        for rule in app.url_map.iter_rules()
+        if hasattr(view := app.view_functions[rule.endpoint], "view_class")
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
     routes = routes_of(app)
     app.longer_bodies = longer_bodies(routes)
     auth.register(app, service, routes, app.entrances)
