@@ -121,8 +121,7 @@ def fields_of(record: logging.LogRecord) -> dict[str, object]:
     """Return the fields of the record; those of the call itself take precedence over those that are bound."""
     bound_now = _bound.get() or {}
     around = bound_now() if callable(bound_now) else bound_now
-    found = ((name, getattr(record, name, around.get(name))) for name in FIELDS)
-    return {name: value for name, value in found if value is not None}
+    return {name: value for name in FIELDS if (value := getattr(record, name, around.get(name))) is not None}
 
 
 class TextFormatter(logging.Formatter):
