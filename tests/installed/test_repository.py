@@ -154,6 +154,15 @@ def test_upgrades_by_the_procfile_and_rolls_back_and_loses_nothing(team, two_whe
     assert (len(jobs), left) == (6, "queued")
 
 
+def test_writes_no_test_for_kinds_that_it_did_not_write(environment, tmp_path):
+    (tmp_path / "kinds.py").write_text(OWN_KIND)
+
+    said = run([environment.haulier, "init"], tmp_path, dict(os.environ))
+
+    assert "test_kinds.py" not in said
+    assert not (tmp_path / "test_kinds.py").exists()
+
+
 def test_begins_a_repository_whose_tests_pass_and_leaves_what_is_there(environment, tmp_path):
     (tmp_path / "requirements.txt").write_text("django\n")
     (tmp_path / "Procfile").write_text("web: gunicorn shop.wsgi\n")

@@ -19,6 +19,7 @@ from haulier.local.embedded import Server
 from haulier.postgres.connection import connect
 from haulier.queue.upkeep.migrate import migrate
 from tests.conftest import PATIENCE, eventually, sql_on
+from tests.installed.conftest import pip, two_wheels  # noqa: F401  # fixtures
 from tests.installed.environments import running
 
 # They are run as a team runs them.
@@ -29,6 +30,7 @@ DJANGO = {
     "HAULIER_KINDS": "kinds",
     "HAULIER_MIDDLEWARE": "haulier.contrib.django.worker:connections",
 }
+SQLALCHEMY = {"HAULIER_KINDS": "kinds", "HAULIER_MIDDLEWARE": "haulier.contrib.sqlalchemy:sessions"}
 JOBS, THREADS = 40, 4
 
 

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shops.conftest import HERE, JOBS, THREADS, Shop, restart, shop_of
-
-SQLALCHEMY = {"HAULIER_KINDS": "kinds", "HAULIER_MIDDLEWARE": "haulier.contrib.sqlalchemy:sessions"}
+from tests.shops.conftest import HERE, JOBS, SQLALCHEMY, THREADS, Shop, restart, shop_of
 
 
 def shop_at(dsn: str) -> Shop:
