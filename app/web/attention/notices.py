@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import IntEnum
 
 from haulier.domain.checks import Check, CheckState
 from haulier.domain.text import count, duration, number, share
@@ -19,6 +18,7 @@ from haulier.queue.search.running import RunningJob
 
 from ..lists.fleet import Fleet
 from ..lists.queue_states import OLD, Known, empty_in, is_fresh, is_unserved
+from .notice import Action, Level, Line, Notice
 
 NEW_ERROR, MANY_FAILURES = timedelta(hours=1), 10
 LEAST_DAYS_AHEAD = 3.0
@@ -32,39 +32,10 @@ HOLDERS = ("transactions", "prepared_transactions", "slots")
 LONG_PAUSE = timedelta(hours=1)
 # Name at most this many workers or schedules, and count the rest.
 MOST_NAMED = 3
+# A notice has at most this many lines.
+MOST_LINES = 5
 # A link to the jobs of more queues has only the first.
 MOST_LED_TO = 20
-
-
-class Level(IntEnum):
-    """How bad it is."""
-
-    BAD = 0
-    WARN = 1
-    NOTE = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """A link of a notice: the endpoint of a page and the arguments of its path.
-
-    `act` is the endpoint of the act on that page. Viewers who may not use it do not see the link.
-    """
-
-    label: str
-    endpoint: str
-    given: tuple[tuple[str, str | tuple[str, ...]], ...] = ()
-    act: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """One thing that needs somebody."""
-
-    level: Level
-    what: str
-    more: str = ""
-    actions: tuple[Action, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,20 +141,31 @@ def failing(facts: Facts) -> Iterator[Notice]:
     frequent = [group for group in facts.errors or () if group.failed + group.retried >= MANY_FAILURES]
     # Failures count for ten minutes, unless all of them were retried or muted.
     seen_to = [group for group in frequent if not is_frequent(group, facts.now) or group.id in facts.mended]
-    bad = [queue for queue in facts.queues or () if facts.known.fails(queue)]
+    bad = _failing_queues(facts)
     lately = [each for queue in bad for each in facts.minutes[queue.name]]
     failed = sum(each.failed for each in lately)
     if not bad or (len(seen_to) == len(frequent) and failed <= sum(group.failed for group in seen_to)):
         return
     part = share(failed, failed + sum(each.succeeded for each in lately))
-    where, them = _in_queues([queue.name for queue in bad]), "the queue" if len(bad) == 1 else "the queues"
+    names = [queue.name for queue in bad]
+    where, them = _in_queues(names), "the queue" if len(bad) == 1 else "the queues"
     what = f"{count(failed, 'job')} in {where} failed in the last 10 minutes ({part})"
-    # One notice for several queues: more would push the errors below off the page.
-    acts = (_failures_of(bad[0].name), *_pause_of(bad[0])) if len(bad) == 1 else _LOOK_AT_ALL
-    yield Notice(Level.BAD, what, f"Pause {them} to stop more jobs from failing.", acts)
+    acts = (_failures_of(names[0]), *_pause_of(bad[0])) if len(bad) == 1 else _LOOK_AT_ALL
+    errors = [group for group in _new_errors(facts) if set(group.seen_in) & set(names)]
+    more = f"Pause {them} to stop more jobs from failing."
+    yield Notice(Level.BAD, what, more, (*acts, _retry_of(*names)), _lines_of(errors))
+
+
+def _failing_queues(facts: Facts) -> list[Queue]:
+    return [queue for queue in facts.queues or () if facts.known.fails(queue)]
 
 
 _LOOK_AT_ALL = (Action("Look", "failures.show"), Action("Queues", "queues.show"))
+
+
+def _retry_of(*queues: str) -> Action:
+    given = (("queue", queues[:MOST_LED_TO]), ("status", "failed_permanent"), ("action", "retry"))
+    return Action("Retry all…", "operations.new", given, act="operations.start")
 
 
 def _failures_of(queue: str) -> Action:
@@ -210,15 +192,44 @@ def is_frequent(group: ErrorGroup, now: datetime) -> bool:
 
 
 def new_errors(facts: Facts) -> Iterator[Notice]:
-    """Many attempts fail with an error that is new."""
-    for group in facts.errors or ():
-        is_new = facts.now - group.first_seen < NEW_ERROR
-        if is_new and is_frequent(group, facts.now) and group.id not in facts.mended:
-            jobs = f"{count(group.failed, 'job')} failed" if group.failed else ""
-            attempts = f"{count(group.retried, 'attempt')} retried" if group.retried else ""
-            what = f"New error in {group.kind}: {', '.join(filter(None, (jobs, attempts)))}"
-            look = Action("Look", "failures.one", (("error_id", group.name),))
-            yield Notice(Level.WARN, what, group.text, (look,))
+    """Many attempts fail with errors that are new, other than in queues that fail."""
+    failing_ = {queue.name for queue in _failing_queues(facts)}
+    errors = [group for group in _new_errors(facts) if not failing_ & set(group.seen_in)]
+    if len(errors) == 1:
+        look = Action("Look", "failures.one", (("error_id", errors[0].name),))
+        yield Notice(Level.WARN, f"New error in {errors[0].kind}: {_counts_of(errors[0])}", errors[0].text, (look,))
+    elif errors:
+        kinds = _named(sorted({group.kind for group in errors}))
+        look = Action("Look", "failures.show")
+        yield Notice(Level.WARN, f"{len(errors)} new errors in {kinds}", "", (look,), _lines_of(errors))
+
+
+def _new_errors(facts: Facts) -> list[ErrorGroup]:
+    """Return the groups that are new, fail often, and have jobs left; the most frequent first."""
+    return [
+        group
+        for group in facts.errors or ()
+        if facts.now - group.first_seen < NEW_ERROR and is_frequent(group, facts.now) and group.id not in facts.mended
+    ]
+
+
+def _lines_of(errors: Sequence[ErrorGroup]) -> tuple[Line, ...]:
+    lines = [
+        Line(
+            f"New error in {group.kind}: {_counts_of(group)}. {group.text}",
+            (Action("Look", "failures.one", (("error_id", group.name),)),),
+        )
+        for group in errors[:MOST_LINES]
+    ]
+    if more := len(errors) - MOST_LINES:
+        lines += [Line(f"and {more} more", ())] if more > 0 else []
+    return tuple(lines)
+
+
+def _counts_of(group: ErrorGroup) -> str:
+    jobs = f"{count(group.failed, 'job')} failed" if group.failed else ""
+    attempts = f"{count(group.retried, 'attempt')} retried" if group.retried else ""
+    return ", ".join(filter(None, (jobs, attempts)))
 
 
 def stuck(facts: Facts) -> Iterator[Notice]:
@@ -273,13 +284,18 @@ _LEVELS: Mapping[CheckState, Level] = {CheckState.BAD: Level.BAD, CheckState.WAR
 
 
 def database(facts: Facts) -> Iterator[Notice]:
-    """A check of the database warns."""
-    is_behind = any(each.name == "vacuum" and each.state in _LEVELS for each in facts.checks)
-    for check in facts.checks:
-        level = _LEVELS.get(check.state)
-        if level is not None and (is_behind or level is Level.BAD or check.name not in HOLDERS):
-            what = f"Database: {check.message}"
-            yield Notice(level, what, check.effect, (Action("What to do", "database.show"),))
+    """A check of the database warns. What holds vacuum back is named with the dead rows that it causes."""
+    warning = [check for check in facts.checks if check.state in _LEVELS]
+    vacuum = next((check for check in warning if check.name == "vacuum"), None)
+    holders = [check for check in warning if check.name in HOLDERS]
+    look = (Action("What to do", "database.show"),)
+    for check in warning:
+        if check in holders and (vacuum or check.state is CheckState.BAD):
+            caused = f"{vacuum.message} " if vacuum else ""
+            level = min(_LEVELS[check.state], _LEVELS[vacuum.state]) if vacuum else _LEVELS[check.state]
+            yield Notice(level, f"Database: {check.message}", f"{caused}{check.effect}", look)
+        elif check not in holders and not (check is vacuum and holders):
+            yield Notice(_LEVELS[check.state], f"Database: {check.message}", check.effect, look)
 
 
 def unread(facts: Facts) -> Iterator[Notice]:
@@ -317,13 +333,29 @@ def old_numbers(facts: Facts) -> Iterator[Notice]:
 
 
 def paused(facts: Facts) -> Iterator[Notice]:
-    """A queue with due jobs has been paused for long."""
-    for queue in facts.queues or ():
-        paused_for = facts.now - queue.paused_since if queue.paused and queue.paused_since else timedelta()
-        if queue.live.due and paused_for > LONG_PAUSE:
-            due = count(queue.live.due, "job is", "jobs are")
-            what = f"Queue {queue.name} has been paused for {duration(paused_for.total_seconds())}; {due} due"
-            yield Notice(Level.NOTE, what, actions=(_page_of(queue.name), _jobs_of(queue.name)))
+    """Queues with due jobs have been paused for long."""
+    long = {
+        queue.name: (queue, facts.now - queue.paused_since)
+        for queue in facts.queues or ()
+        if queue.live.due and queue.paused and queue.paused_since and facts.now - queue.paused_since > LONG_PAUSE
+    }
+    said = {
+        name: f"{name} has been paused for {duration(age.total_seconds())};"
+        f" {count(queue.live.due or 0, 'job is', 'jobs are')} due"
+        for name, (queue, age) in long.items()
+    }
+    if len(said) == 1:
+        [(name, text)] = said.items()
+        yield Notice(Level.NOTE, f"Queue {text}", actions=(*_acts_of_paused(name), _jobs_of(name)))
+    elif said:
+        lines = tuple(Line(f"Queue {text}", _acts_of_paused(name)) for name, text in said.items())
+        what = f"{len(said)} queues have been paused for over {duration(LONG_PAUSE.total_seconds())}"
+        yield Notice(Level.NOTE, what, "", (Action("Queues", "queues.show"),), lines[:MOST_LINES])
+
+
+def _acts_of_paused(queue: str) -> tuple[Action, ...]:
+    resume = Action("Resume", "queues.resume", (("name", queue),), act="queues.resume", at_once=True)
+    return (resume, _page_of(queue))
 
 
 RULES: tuple[Callable[[Facts], Iterator[Notice]], ...] = (

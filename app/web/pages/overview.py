@@ -45,8 +45,8 @@ SPANS = {"1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days"}
 MOST_QUEUES = 200
 ERRORS_SPAN, USUAL_SPAN, DAY = "1h", "7d", timedelta(days=1)
 QUEUES_SHOWN, ERRORS_SHOWN = 20, 5
-# The most notices that are shown at once, and in all: hundreds of queues may grow.
-MOST_NOTICES, MOST_LISTED = 5, 50
+# Each rule gives one notice, or two: all can be seen at once. Only the database and schedules may give more.
+MOST_NOTICES, MOST_LISTED = 12, 50
 # The most errors that notices consider: one statement reads an example of each.
 ERRORS_MINDED = 25
 

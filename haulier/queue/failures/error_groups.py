@@ -44,7 +44,7 @@ class ErrorGroup:
 
     `example` and example_job are None if the caller may not see that job's queue. `last_seen` is to the minute, and
     in the course of a day less exact, up to an hour. queues are those in which most failed in the span, MOST_QUEUES
-    at most; None in a list.
+    at most; None in a list. `seen_in` names some of them in the list of a short span.
     """
 
     id: int
@@ -59,6 +59,7 @@ class ErrorGroup:
     muted_until: datetime | None
     series: Sequence[ErrorStep] = ()
     queues: Sequence[ErrorsOfQueue] | None = None
+    seen_in: Sequence[str] = ()
 
     @property
     def name(self) -> str:
@@ -156,7 +157,7 @@ def errors_at_once(conn: Connection, wanted: ErrorFilter, *, drawn: int) -> tupl
 
     Of the filter span, queue, queues and limit matter. The first `drawn` groups have their series.
     """
-    found = rows(conn, "errors_at_once", **_span(wanted), limit=wanted.limit, drawn=drawn)
+    found = rows(conn, "errors_at_once", **_span(wanted), limit=wanted.limit, drawn=drawn, most_queues=MOST_QUEUES)
     times = _times(wanted, utc(found[0]["span_from"]))
     of_all = _series(_read(found[0]["series_of_all"]), times)
     groups = []

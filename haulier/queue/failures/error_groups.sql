@@ -93,6 +93,12 @@ WITH counted AS MATERIALIZED (
     LIMIT %(limit)s
 )
 SELECT <<shown_of_page>>,
+    ARRAY(
+        SELECT DISTINCT error_count.queue
+        FROM haulier.error_count
+        WHERE error_id = page.error_id AND minute >= <<span_began>> AND <<may_be_seen>>
+        LIMIT %(most_queues)s
+    ) AS seen_in,
     CASE WHEN place <= %(drawn)s THEN (
         <<as_series>>
         FROM (

@@ -9,7 +9,8 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from app.web.attention.notices import Facts, Level, notices
+from app.web.attention.notice import Level
+from app.web.attention.notices import Facts, notices
 from app.web.lists.fleet import Fleet
 from app.web.lists.queue_states import Known, empty_in, word_of
 from haulier.domain.checks import Check, CheckState, Threshold
@@ -211,6 +212,37 @@ def test_says_that_a_queue_fails_until_its_errors_were_retried_or_muted() -> Non
     )
 
 
+def test_makes_one_notice_of_a_bad_deploy() -> None:
+    errors = [replace(group(30 - number), id=number, text=f"Error{number}", seen_in=("mail",)) for number in range(7)]
+    elsewhere = [replace(group(12), id=9, text="Odd", seen_in=("bulk",)), replace(group(11), id=10, seen_in=())]
+
+    found = notices(
+        Facts(NOW, queues=[queue(due=0)], minutes={"mail": minutes(0, failed=200)}, errors=[*errors, *elsewhere])
+    )
+
+    assert [each.what for each in found] == [
+        "200 jobs in queue mail failed in the last 10 minutes (100 %)",
+        "2 new errors in mail",
+    ]
+    assert [line.text for line in found[0].lines] == [
+        *(f"New error in mail: {30 - number} jobs failed. Error{number}" for number in range(5)),
+        "and 2 more",
+    ]
+    assert [act.label for act in found[0].actions] == ["Look", "Pause…", "Retry all…"]
+    assert [line.actions[0].given for line in found[1].lines] == [(("error_id", each.name),) for each in elsewhere]
+
+
+def test_makes_one_notice_of_several_forgotten_pauses() -> None:
+    names = [f"queue-{number}" for number in range(7)]
+
+    [found] = notices(Facts(NOW, queues=[queue(name, paused=True, paused_since=NOW - 3 * HOUR) for name in names]))
+
+    assert found.what == "7 queues have been paused for over 1 h"
+    assert found.lines[0].text == "Queue queue-0 has been paused for 3 h; 3 jobs are due"
+    assert [(act.label, act.at_once) for act in found.lines[0].actions] == [("Resume", True), ("Queue", False)]
+    assert len(found.lines) == 5
+
+
 def test_says_that_the_database_is_not_well() -> None:
     def levels(**states: CheckState) -> list[Level]:
         checks = [
@@ -225,7 +257,10 @@ def test_says_that_the_database_is_not_well() -> None:
     assert levels(wraparound=bad) == [Level.BAD]
     # A report that runs for six minutes is no trouble unless vacuum cannot keep up because of it.
     assert levels(transactions=warn, vacuum=ok) == []
-    assert levels(transactions=warn, vacuum=warn) == [Level.WARN, Level.WARN]
+    # It is one incident, with the dead rows that it causes.
+    assert levels(transactions=warn, vacuum=warn) == [Level.WARN]
+    assert levels(transactions=warn, vacuum=bad) == [Level.BAD]
+    assert levels(vacuum=warn) == [Level.WARN]
     assert levels(transactions=bad, vacuum=ok) == [Level.BAD]
 
 
