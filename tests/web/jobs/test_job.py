@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,6 +12,7 @@ from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
 from haulier.domain.outcome import Outcome
+from haulier.domain.progress import Progress
 from haulier.queue import claims
 from haulier.queue import jobs as job_acts
 from tests.web.browsing import Browser, Element, MakeSite, SignedIn, check_each, read
@@ -23,6 +25,20 @@ def verbs(page: Element) -> set[str]:
     """Return the acts on the job that the page offers."""
     acts = {path.rpartition("/")[2] for path in page.actions() if path.startswith("/ui/jobs/")}
     return acts - {"change"}
+
+
+def test_shows_how_far_a_job_has_come_as_a_bar(browser: Browser, conn: Connection) -> None:
+    job = enqueue(conn)
+    worker, [fence] = claim(conn)
+
+    def said(done: float, total: float | None, note: str | None) -> tuple[str, list[dict[str, Any]]]:
+        claims.write_progress(conn, worker, {fence: Progress(done, total, note, time.monotonic())}, seconds=5)
+        browser.forget()
+        card = browser.page(f"/ui/jobs/{job}").one("section", **{"aria-labelledby": "progress"})
+        return card.text, [{name: bar.attrs[name] for name in ("max", "value")} for bar in card.all("progress")]
+
+    assert said(21, 380, "mails sent") == ("Progress 21 of 380 (5.5 %) mails sent", [{"max": "380", "value": "21"}])
+    assert said(3.25, None, None) == ("Progress 3", [])
 
 
 def test_shows_a_job_in_every_state(browser: Browser, conn: Connection) -> None:
