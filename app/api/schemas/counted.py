@@ -97,7 +97,8 @@ class QueueResponse(ResponseSchema):
         attribute="is_late",
         **always(
             "Whether the oldest due job has waited for over `LATE_SECONDS` or ten times the usual wait, or the due jobs"
-            " will take over 15 minutes at the rate of the last minute. A paused queue is not late."
+            " will take over 15 minutes at the rate of the last minute. A paused queue is not late. No queue is if"
+            " nobody counts."
         ),
     )
     last_minute = fields.Nested(Counts, **always("Jobs that arrived and ended in the last counted minute."))

@@ -34,7 +34,8 @@ def with_lateness(conn: Connection, queues: Sequence[Queue], *, late_seconds: fl
 def is_late(queue: Queue, most_seconds: float) -> bool:
     """Return whether the oldest due job has waited this long, or the due jobs will take too long."""
     due, oldest = queue.live.due or 0, queue.live.oldest_due_seconds or 0.0
-    if queue.paused or not due:
+    # If nobody counts any more, jobs that have run long since would still be due.
+    if queue.paused or not due or not queue.is_counted:
         return False
     ended = queue.last_minute.ended
     is_much = due >= MANY_DUE and ended > 0 and 60 * due / ended > EMPTY_SECONDS

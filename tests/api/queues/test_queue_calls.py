@@ -108,6 +108,16 @@ def test_figures_may_be_of_one_queue_and_of_one_kind(client: FlaskClient, counte
 # Queues
 
 
+def test_calls_no_queue_late_once_nobody_counts(client: FlaskClient, counted: Callable[..., None], sql: Sql) -> None:
+    counted([Made("bulk", "mail", "queued", 3600)])
+
+    late = [client.get("/queues/bulk").json["late"], 'haulier_queue_late{queue="bulk"}' in client.get("/metrics").text]
+    sql("UPDATE haulier.counting SET through = now() - interval '2 minutes', depth_at = now() - interval '2 minutes'")
+    stale = [client.get("/queues/bulk").json["late"], client.get("/queues").json[0]["late"]]
+
+    assert (late, stale) == ([True, True], [False, False])
+
+
 def test_queues_are_listed_with_their_live_jobs_and_their_last_minute(
     client: FlaskClient, counted: Callable[..., None], sql: Sql
 ) -> None:
