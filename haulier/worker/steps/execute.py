@@ -84,7 +84,9 @@ def _call(kind: Kind, context: JobContext) -> Outcome:
 
 def _after_fail(fail: Fail) -> Outcome:
     if isinstance(fail, UnknownFields):
-        return Outcome.release(UNKNOWN_SECONDS, why=unknown_fields(fail.names, UNKNOWN_SECONDS))
+        # Whoever sends a payload chooses the names, too.
+        names = [redacted(name) for name in fail.names]
+        return Outcome.release(UNKNOWN_SECONDS, why=unknown_fields(names, UNKNOWN_SECONDS))
     return Outcome.fail_for_good(describe(fail))
 
 

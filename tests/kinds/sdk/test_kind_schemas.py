@@ -27,10 +27,12 @@ from marshmallow import (
 )
 
 from haulier import kinds
+from haulier.domain.outcome import Verb
 from haulier.kinds import PayloadSchema, load_kinds
 from haulier.kinds.sdk.payload import MAX_UNKNOWN, unexplained
 from haulier.kinds.sdk.registry import known
-from tests.kinds.kinds_tools import error_of, run, settings
+from haulier.worker.steps.execute import run_one
+from tests.kinds.kinds_tools import a_context, error_of, run, settings
 
 KINDS = load_kinds(settings())
 # A good payload of each kind, with the required fields only.
@@ -223,6 +225,19 @@ def test_schema_may_ignore_or_keep_unknown_fields(own_kinds):
         assert known()["test.lenient"].load(many) == loaded
         with unexplained():
             assert known()["test.lenient"].load(many) == loaded
+
+
+def test_unknown_field_is_named_without_the_secrets_of_its_payload(own_kinds):
+    class Box(PayloadSchema):
+        token = fields.String(metadata={"secret": True})
+
+    kinds.kind("test.box", schema=Box)(lambda context, payload: None)
+    payload = {"token": "swordfish", "swordfish": 1, "https://bob:hunter2@host": 2}
+
+    outcome = run_one(known()["test.box"], a_context("test.box", payload))
+
+    assert outcome.verb is Verb.RELEASE
+    assert {"•••", "https://bob:***@host"} == set(outcome.error.partition(": ")[2].partition(";")[0].split(", "))
 
 
 def test_schema_that_judges_or_takes_many_still_does():
