@@ -256,7 +256,9 @@ class Api:
         if "SSLError" in names or "InvalidURL" in names or "InvalidHeader" in names:
             said = f"{host} cannot be reached safely: {reason or 'TLS'}"
             return Unreachable(said, was_sent=False, may_pass=False)
-        if names & {"NewConnectionError", "NameResolutionError", "ProxyError"}:
+        # urllib3 also names so a connection that a proxy has closed with the request in its hands.
+        is_proxys = "ProxyError" in names and not any(isinstance(each, ConnectionError) for each in causes)
+        if names & {"NewConnectionError", "NameResolutionError"} or is_proxys:
             return Unreachable(f"{host} cannot be reached: {reason or 'no connection'}", was_sent=False)
         return Unreachable(f"the connection to {host} broke: {reason or 'it was closed'}", was_sent=True)
 
@@ -294,7 +296,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None and seen < 20:
         yield error
         seen += 1
-        reason = getattr(error, "reason", None)
+        # The second is ProxyError's in urllib3 1.
+        reason = getattr(error, "reason", None) or getattr(error, "original_error", None)
         error = reason if isinstance(reason, BaseException) else error.__cause__ or error.__context__
 
 
