@@ -309,10 +309,11 @@ def faults(messages: Json, path: str = "") -> Iterator[tuple[str, str]]:
         yield path, str(messages)
 
 
-def unknown_fields(messages: Json) -> list[str]:
+def unknown_fields(schema: Schema, messages: Json) -> list[str]:
     """Return the paths of the fields that marshmallow's messages call unknown."""
-    text = Schema._default_error_messages["unknown"]
-    return [path for path, message in faults(messages) if message == text]
+    # A team may have words of its own.
+    texts = (Schema._default_error_messages["unknown"], schema.error_messages["unknown"])
+    return [path for path, message in faults(messages) if message in texts]
 
 
 def _where(payload: Json) -> str | None:

@@ -101,7 +101,7 @@ class Kind:
             payload = self.load(context.job.payload)
         except ValidationError as error:
             message = f"the payload is invalid for {self.name}: {explain(error.messages)}"
-            names = unknown_fields(error.messages)
+            names = unknown_fields(self.schema, error.messages)
             raise (UnknownFields(message, names) if names else Fail(message)) from error
         return self.run(context, payload)
 

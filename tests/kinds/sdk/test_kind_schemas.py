@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from copy import deepcopy
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from apispec import APISpec
@@ -238,6 +238,25 @@ def test_unknown_field_is_named_without_the_secrets_of_its_payload(own_kinds):
 
     assert outcome.verb is Verb.RELEASE
     assert {"•••", "https://bob:***@host"} == set(outcome.error.partition(": ")[2].partition(";")[0].split(", "))
+
+
+def test_unknown_field_is_known_as_one_in_the_words_of_its_schema(own_kinds):
+    class Inner(PayloadSchema):
+        error_messages: ClassVar[dict[str, str]] = {"unknown": "Kenne ich nicht."}
+
+    class Outer(Inner):
+        inner = fields.Nested(Inner)
+        foreign = fields.Nested(Plain)
+
+    kinds.kind("test.words", schema=Outer)(lambda context, payload: None)
+
+    for payload, name in (
+        ({"lang": "de"}, "lang"),
+        ({"inner": {"lang": "de"}}, "inner.lang"),
+        ({"foreign": {"n": 3, "lang": "de"}}, "foreign.lang"),
+    ):
+        outcome = run_one(known()["test.words"], a_context("test.words", payload))
+        assert (outcome.verb, name in (outcome.error or "")) == (Verb.RELEASE, True)
 
 
 def test_schema_that_judges_or_takes_many_still_does():
