@@ -27,7 +27,7 @@ from haulier.config import Config
 from haulier.domain.api_key import ApiKey, Scope, bearer_in, hash_of, id_in
 from haulier.domain.errors import DatabaseUnavailable, SchemaMismatch
 from haulier.domain.neighbour import is_local_host, is_of_proxy
-from haulier.requests.invalid import TooLarge
+from haulier.requests.invalid import Malformed, TooLarge
 
 from .keyring import Keyring
 from .limits.fault_limit import Failures
@@ -369,7 +369,7 @@ class _Api:
 
 
 def _check_length(current: Request, most: int) -> None:
-    """Return unless the body is longer than this, whether or not the view reads it. Raises: TooLarge."""
+    """Return unless the body is longer than this, whether or not the view reads it. Raises: TooLarge; Malformed."""
     environ = current.environ
     if environ.get("CONTENT_LENGTH"):
         length = current.content_length or 0
@@ -378,6 +378,9 @@ def _check_length(current: Request, most: int) -> None:
         # server, the view that reads the body finds out.
         length = environ["wsgi.input"].seek(0, 2)
         environ["wsgi.input"].seek(0)
+    elif "HTTP_TRANSFER_ENCODING" in environ and not environ.get("wsgi.input_terminated"):
+        # It would look empty, and a call whose body is optional would do something else than was asked for.
+        raise Malformed("this server does not read bodies in chunks: send Content-Length")
     else:
         return
     if length > most:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,21 @@ def test_keeps_its_cookies_to_its_own_path(make_site: MakeSite, make_key: MakeKe
         # Outside of the mount, so not followed.
         assert entered.headers["Location"] == f"{MOUNT}/ui"
         assert browser.get("/ui").status_code == 200
+
+
+def test_refuses_chunks_that_its_server_does_not_read(client: Client, make_key: MakeKey) -> None:
+    _, operator = make_key(Scope.READ, Scope.OPERATE)
+
+    def pause(**environ: Any) -> int:
+        body = BufferedReader(BytesIO(b'{"until": "2099-01-01T00:00:00Z"}'))
+        given = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input": body, **environ}
+        headers = {**operator, "Content-Type": "application/json"}
+        return client.post("/queues/mail/pause", headers=headers, environ_overrides=given, **HERE).status_code
+
+    assert pause() == 400
+    # Without an end: it would have been paused as if the body were empty.
+    assert client.get("/queues/mail", headers=operator, **HERE).status_code == 404
+    assert pause(**{"wsgi.input_terminated": True}) == 200
 
 
 def test_takes_its_root_from_the_server_and_from_no_header(client: Client) -> None:
