@@ -23,7 +23,7 @@ FILES = {
 }
 # The first two can be typed as they are.
 STEPS = """\
-1. pip install -r requirements.txt '{local}' pytest && python -m pytest test_kinds.py
+1. pip install -r requirements.txt '{local}'{test}
 2. HAULIER_KINDS=kinds haulier run  # and look at http://127.0.0.1:8080/docs
 3. Commit, set the variables of .env.example on your platform, and push: the Procfile has the commands"""
 
@@ -54,7 +54,8 @@ def init(folder: Path) -> None:
     wheel = folder / line.removesuffix("[server]")
     if line.startswith("./") and not wheel.exists():
         report.append(f"needs  {wheel}: copy the wheel that you installed to this path")
-    steps = STEPS.replace("{local}", requirement("local"))
+    test = " pytest && python -m pytest test_kinds.py" if (folder / "test_kinds.py").exists() else ""
+    steps = STEPS.replace("{local}", requirement("local")).replace("{test}", test)
     print("\n".join([*report, *advice, f"\nThe next three steps{_where(folder)}:", steps]))
 
 

@@ -25,8 +25,8 @@ BY_TYPE: dict[str, Any] = {
     after_entry after_error after_priority age apart asked attempt attempts_min before_schedule count days_ahead
     done drawn error_id failed free idempotency_days in_all kept_errors kept_ticks limit
     live_pause longer longer_seconds matched max_attempts max_snoozes most
-    most_bytes most_depths most_pages most_pairs most_rows most_seconds most_sessions most_tagged newest per_key
-    pid place preview_days priority retention_days rows sample schema_version series_seconds skipped source
+    most_bytes most_depths most_pages most_pairs most_queues most_rows most_seconds most_sessions most_tagged newest
+    per_key pid place preview_days priority retention_days rows sample schema_version series_seconds skipped source
     span_seconds spread step_seconds threads timeout_seconds unused
     """: 7,
     """

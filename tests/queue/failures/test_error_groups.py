@@ -293,6 +293,10 @@ def test_groups_and_attempts_read_at_once_are_those_read_one_by_one(conn, sql):
         groups, attempts = errors_at_once(conn, wanted, drawn=4)
 
         alone = frequent_errors(conn, wanted).groups
-        assert groups == [replace(each, series=each.series if place < 4 else []) for place, each in enumerate(alone)]
+        alike = [replace(each, series=each.series if place < 4 else []) for place, each in enumerate(alone)]
+        assert [replace(group, seen_in=()) for group in groups] == alike
+        shown = {*(wanted.queues or ()), *([wanted.queue] if wanted.queue else ())}
+        assert all(set(group.seen_in) <= shown or not shown for group in groups)
+        assert any(group.seen_in for group in groups)
         assert attempts == failed_attempts(conn, wanted)
         assert sum(step.retried for step in attempts) > 0
