@@ -14,6 +14,7 @@ def shop_at(dsn: str) -> Shop:
     return Shop(HERE / "django_shop", dsn, DJANGO)
 
 
+@pytest.mark.direct("Django makes a database for its tests, which the pool does not know")
 def test_its_own_tests_pass_and_no_migration_is_missing(fresh_database: str) -> None:
     shop = shop_at(fresh_database)
 
