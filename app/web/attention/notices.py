@@ -120,20 +120,16 @@ def late(facts: Facts) -> Iterator[Notice]:
         return
     due = count(sum(queue.live.due or 0 for queue in bad), "job is", "jobs are")
     oldest = duration(max(queue.live.oldest_due_seconds or 0.0 for queue in bad))
-    if len(bad) > 1:
-        what = (
-            f"{len(bad)} queues are late: {_named([queue.name for queue in bad])}. {due} due, the oldest for {oldest}"
-        )
-        yield Notice(Level.WARN, what, _WHEN_LATE, (Action("Queues", "queues.show"), _jobs_of(*(q.name for q in bad))))
-        return
-    when = {"–": "", "not draining": "; none ends"}.get(text := empty_in(bad[0]), f"; empty in about {text}")
-    if text.startswith("growing"):
-        when = f"; {text}"
-    what = f"Queue {bad[0].name} is late: {due} due, the oldest for {oldest}{when}"
-    yield Notice(Level.WARN, what, _WHEN_LATE, (_page_of(bad[0].name), _jobs_of(bad[0].name)))
-
-
-_WHEN_LATE = "Add threads or a worker, check which jobs take long, or cancel jobs that nobody needs."
+    names = [queue.name for queue in bad]
+    if len(bad) == 1:
+        until = empty_in(bad[0])
+        when = until if until == "not draining" or until.startswith("growing") else f"empty in about {until}"
+        what, look = f"Queue {names[0]} is late: {due} due, the oldest for {oldest}; {when}", _page_of(names[0])
+    else:
+        what = f"{len(bad)} queues are late: {_named(names)}. {due} due, the oldest for {oldest}"
+        look = Action("Queues", "queues.show")
+    more = "Add threads or a worker, check which jobs take long, or cancel jobs that nobody needs."
+    yield Notice(Level.WARN, what, more, (look, _jobs_of(*names)))
 
 
 def failing(facts: Facts) -> Iterator[Notice]:
@@ -196,8 +192,7 @@ def new_errors(facts: Facts) -> Iterator[Notice]:
     failing_ = {queue.name for queue in _failing_queues(facts)}
     errors = [group for group in _new_errors(facts) if not failing_ & set(group.seen_in)]
     if len(errors) == 1:
-        look = Action("Look", "failures.one", (("error_id", errors[0].name),))
-        yield Notice(Level.WARN, f"New error in {errors[0].kind}: {_counts_of(errors[0])}", errors[0].text, (look,))
+        yield Notice(Level.WARN, _said_of(errors[0]), errors[0].text, (_page_of_error(errors[0]),))
     elif errors:
         kinds = _named(sorted({group.kind for group in errors}))
         look = Action("Look", "failures.show")
@@ -214,22 +209,20 @@ def _new_errors(facts: Facts) -> list[ErrorGroup]:
 
 
 def _lines_of(errors: Sequence[ErrorGroup]) -> tuple[Line, ...]:
-    lines = [
-        Line(
-            f"New error in {group.kind}: {_counts_of(group)}. {group.text}",
-            (Action("Look", "failures.one", (("error_id", group.name),)),),
-        )
-        for group in errors[:MOST_LINES]
-    ]
-    if more := len(errors) - MOST_LINES:
-        lines += [Line(f"and {more} more", ())] if more > 0 else []
+    lines = [Line(f"{_said_of(each)}. {each.text}", (_page_of_error(each),)) for each in errors[:MOST_LINES]]
+    if len(errors) > MOST_LINES:
+        lines.append(Line(f"and {len(errors) - MOST_LINES} more", ()))
     return tuple(lines)
 
 
-def _counts_of(group: ErrorGroup) -> str:
+def _page_of_error(group: ErrorGroup) -> Action:
+    return Action("Look", "failures.one", (("error_id", group.name),))
+
+
+def _said_of(group: ErrorGroup) -> str:
     jobs = f"{count(group.failed, 'job')} failed" if group.failed else ""
     attempts = f"{count(group.retried, 'attempt')} retried" if group.retried else ""
-    return ", ".join(filter(None, (jobs, attempts)))
+    return f"New error in {group.kind}: {', '.join(filter(None, (jobs, attempts)))}"
 
 
 def stuck(facts: Facts) -> Iterator[Notice]:
@@ -334,28 +327,21 @@ def old_numbers(facts: Facts) -> Iterator[Notice]:
 
 def paused(facts: Facts) -> Iterator[Notice]:
     """Queues with due jobs have been paused for long."""
-    long = {
-        queue.name: (queue, facts.now - queue.paused_since)
-        for queue in facts.queues or ()
-        if queue.live.due and queue.paused and queue.paused_since and facts.now - queue.paused_since > LONG_PAUSE
-    }
-    said = {
-        name: f"{name} has been paused for {duration(age.total_seconds())};"
-        f" {count(queue.live.due or 0, 'job is', 'jobs are')} due"
-        for name, (queue, age) in long.items()
-    }
-    if len(said) == 1:
-        [(name, text)] = said.items()
-        yield Notice(Level.NOTE, f"Queue {text}", actions=(*_acts_of_paused(name), _jobs_of(name)))
-    elif said:
-        lines = tuple(Line(f"Queue {text}", _acts_of_paused(name)) for name, text in said.items())
-        what = f"{len(said)} queues have been paused for over {duration(LONG_PAUSE.total_seconds())}"
-        yield Notice(Level.NOTE, what, "", (Action("Queues", "queues.show"),), lines[:MOST_LINES])
-
-
-def _acts_of_paused(queue: str) -> tuple[Action, ...]:
-    resume = Action("Resume", "queues.resume", (("name", queue),), act="queues.resume", at_once=True)
-    return (resume, _page_of(queue))
+    lines = []
+    for queue in facts.queues or ():
+        paused_for = facts.now - queue.paused_since if queue.paused and queue.paused_since else timedelta()
+        if queue.live.due and paused_for > LONG_PAUSE:
+            due = count(queue.live.due, "job is", "jobs are")
+            text = f"Queue {queue.name} has been paused for {duration(paused_for.total_seconds())}; {due} due"
+            resume = Action("Resume", "queues.resume", (("name", queue.name),), act="queues.resume", at_once=True)
+            lines.append((queue.name, Line(text, (resume, _page_of(queue.name)))))
+    if len(lines) == 1:
+        [(name, line)] = lines
+        yield Notice(Level.NOTE, line.text, actions=(*line.actions, _jobs_of(name)))
+    elif lines:
+        what = f"{len(lines)} queues have been paused for over {duration(LONG_PAUSE.total_seconds())}"
+        few = tuple(line for _, line in lines[:MOST_LINES])
+        yield Notice(Level.NOTE, what, "", (Action("Queues", "queues.show"),), few)
 
 
 RULES: tuple[Callable[[Facts], Iterator[Notice]], ...] = (

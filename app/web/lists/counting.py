@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 from haulier.domain.span import SPANS
 from haulier.postgres.statements import Connection
@@ -38,18 +37,16 @@ def figures(conn: Connection, span: str, of: Shown) -> Stats:
     if not is_on():
         return Stats(span, SPANS[span][1])
     found = stats(conn, span, of)
-    return found if _goes_on(found.as_of, found.counted_at) else replace(found, live=Live())
+    # While somebody counts, live jobs that were counted long ago are only very many.
+    goes_on = any(at is not None and viewer().now - at <= OLD for at in (found.as_of, found.counted_at))
+    return found if goes_on else replace(found, live=Live())
 
 
 def as_known(queue: Queue) -> Queue:
     """Return the queue; without its counts if nobody counts."""
-    is_known = is_on() and (queue.counted_at is None or _goes_on(queue.as_of, queue.counted_at))
-    return queue if is_known else replace(queue, live=Live(), last_minute=Figures(), counted_at=None)
-
-
-def _goes_on(*counted: datetime | None) -> bool:
-    """Return whether somebody counts: then live jobs that were counted long ago are only very many."""
-    return any(at is not None and viewer().now - at <= OLD for at in counted)
+    return (
+        queue if is_on() and queue.is_counted else replace(queue, live=Live(), last_minute=Figures(), counted_at=None)
+    )
 
 
 def read_queues(conn: Connection, *, limit: int, after: str = "") -> Queues:

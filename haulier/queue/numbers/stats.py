@@ -89,8 +89,8 @@ class Queue:
     """A queue: its live jobs, and what came and ended in the last minute that has been counted.
 
     `paused_until` is None also if the pause has no end. `paused_by` is who set that end last, as `actor` of the audit;
-    not every caller may see it. `as_of` is how far counting has come; `is_counted` is false if that is over a minute
-    ago. `is_late` is only known after `with_lateness`.
+    not every caller may see it. `is_counted` is false if nobody has counted for a
+    minute. `is_late` is only known after `with_lateness`.
     """
 
     name: str
@@ -101,7 +101,6 @@ class Queue:
     paused_until: datetime | None = None
     paused_since: datetime | None = None
     paused_by: str | None = None
-    as_of: datetime | None = None
     is_counted: bool = True
     is_late: bool = False
 
@@ -235,7 +234,6 @@ def _queues(conn: Connection, shown: Shown, after: str, limit: int) -> list[Queu
             _utc(row["paused_until"]),
             _utc(row["paused_since"]),
             row["paused_by"],
-            _utc(row["through"]),
             is_counted=bool(row["is_counted"]),
         )
         for row in rows(conn, "list_queues", after_queue=after, limit=limit, **parameters)

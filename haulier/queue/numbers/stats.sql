@@ -79,7 +79,7 @@ SELECT page.queue AS name, pause.queue IS NOT NULL AS paused, pause.until AS pau
     pause.paused_by, live.waiting, live.due, live.running, live.oldest_due_seconds,
     coalesce(minute.arrived, 0) AS arrived, coalesce(minute.succeeded, 0) AS succeeded,
     coalesce(minute.failed, 0) AS failed, coalesce(minute.cancelled, 0) AS cancelled,
-    (SELECT through FROM haulier.counting) AS through, (SELECT depth_at FROM haulier.counting) AS depth_at,
+    (SELECT depth_at FROM haulier.counting) AS depth_at,
     (SELECT greatest(through, depth_at) > now() - interval '1 minute' FROM haulier.counting) AS is_counted
 FROM page
 LEFT JOIN minute ON minute.queue = page.queue
