@@ -81,6 +81,15 @@ def needed_by(names: Iterable[str]) -> set[str]:
     return found
 
 
+def take_in(folder: Path, wheel: Path) -> None:
+    """Put another build of Haulier into vendor/ and the requirements, as docs/own-repository.md says."""
+    for old in (folder / "vendor").glob("haulier-*"):
+        old.unlink()
+    shutil.copy(wheel, folder / "vendor")
+    path = folder / "requirements.txt"
+    path.write_text(re.sub(r".*haulier.*", f"./vendor/{wheel.name}[server]", path.read_text()))
+
+
 def run(command: list[str], folder: Path, environ: dict[str, str]) -> str:
     """Return what the command says, once it has ended well."""
     done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=100)

@@ -25,7 +25,7 @@ from haulier.version import requirement, version
 from tests.conftest import eventually, sql_on
 from tests.docs import shell
 from tests.docs.reading import Block, blocks_of
-from tests.installed.environments import Client, Environment, run, running, version_of, web_environ
+from tests.installed.environments import Client, Environment, run, running, take_in, version_of, web_environ
 from tests.repositories import Repository
 from tests.web import answers
 
@@ -71,14 +71,6 @@ class Team:
         links = ["--find-links", "vendor"]
         said = self.environment.install(*links, "--requirement", "requirements.txt", folder=self.folder)
         assert "does not provide the extra" not in said
-
-    def takes(self, wheel: Path) -> None:
-        """Put another build of Haulier into vendor/ and the requirements, as docs/own-repository.md says."""
-        for old in (self.folder / "vendor").glob("haulier-*"):
-            old.unlink()
-        shutil.copy(wheel, self.folder / "vendor")
-        path = self.folder / "requirements.txt"
-        path.write_text(re.sub(r".*haulier.*", f"./vendor/{wheel.name}[server]", path.read_text()))
 
     def says(self, environ: dict[str, str], *command: str) -> str:
         """Return what a command of the environment says in the repository, once it has ended well."""
@@ -134,7 +126,7 @@ def test_upgrades_by_the_procfile_and_rolls_back_and_loses_nothing(team, two_whe
     changes = []
 
     for wheel in (first, second, first):
-        team.takes(wheel)
+        take_in(team.folder, wheel)
         team.deploy()
         changes.append(team.says(environ, "-c", "import haulier; print('CHANGE' in vars(haulier))"))
         with team.running(environ, tmp_path, "web", "worker"):

@@ -128,3 +128,21 @@ def restart(server: Server) -> None:
     """Stop the server as its provider does for an update, and start it again."""
     server.__exit__()
     server.__enter__()
+
+
+Ends = Counter[tuple[str, int]]
+
+
+def work_through_restarts(shop: Shop, server: Server) -> tuple[Ends, Ends, Ends, Counter[str], Counter[str]]:
+    """Return how jobs ended before, after and during restarts, and the connections before and after."""
+    first = shop.all_ended(shop.thank())
+    before = shop.connections()
+    # While nothing runs: each thread has a connection that it does not know to be dead.
+    restart(server)
+    idle = shop.all_ended(shop.thank())
+    # Under load.
+    jobs = shop.thank(10 * JOBS)
+    eventually(lambda: shop.ends(jobs))
+    restart(server)
+    loaded = shop.all_ended(jobs)
+    return first, idle, loaded, before, shop.connections()

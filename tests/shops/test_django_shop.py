@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.shops.conftest import DJANGO, HERE, JOBS, THREADS, Shop, restart, shop_of
+from tests.shops.conftest import DJANGO, HERE, JOBS, THREADS, Shop, shop_of, work_through_restarts
 
 
 def shop_at(dsn: str) -> Shop:
@@ -34,23 +33,12 @@ def test_its_worker_names_the_setting_that_is_missing(tmp_path: Path) -> None:
         shop.run("-m", "haulier", "worker")
 
 
-def test_its_jobs_run_on_after_postgres_was_restarted(server, tmp_path: Path, eventually: Callable) -> None:
+def test_its_jobs_run_on_after_postgres_was_restarted(server, tmp_path: Path) -> None:
     shop = shop_at(shop_of(server))
     shop.run("manage.py", "migrate")
 
     with shop.working(tmp_path / "log", CONN_MAX_AGE=600):
-        first = shop.all_ended(shop.thank())
-        before = shop.connections()
-
-        # While nothing runs: each thread has a connection that it does not know to be dead.
-        restart(server)
-        idle = shop.all_ended(shop.thank())
-        # Under load.
-        jobs = shop.thank(10 * JOBS)
-        eventually(lambda: shop.ends(jobs))
-        restart(server)
-        loaded = shop.all_ended(jobs)
-        after = shop.connections()
+        first, idle, loaded, before, after = work_through_restarts(shop, server)
 
     assert first == idle == {("succeeded", 1): JOBS}
     assert {status for status, _ in loaded} == {"succeeded"}

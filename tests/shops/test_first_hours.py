@@ -20,7 +20,7 @@ import requests
 from haulier.local.embedded import Server
 from haulier.postgres.connection import connect
 from tests.conftest import eventually, sql_on
-from tests.installed.environments import Environment, run, running, web_environ
+from tests.installed.environments import Environment, run, running, take_in, web_environ
 from tests.repositories import Repository
 from tests.shops.conftest import DJANGO, HERE, SQLALCHEMY, restart, shop_of
 
@@ -93,14 +93,6 @@ class Team:
         assert old in text
         path.write_text(text.replace(old, new))
 
-    def takes(self, wheel: Path) -> None:
-        """Replace the wheel in vendor/ and its line in the requirements."""
-        for old in (self.folder / "vendor").glob("haulier-*"):
-            old.unlink()
-        shutil.copy(wheel, self.folder / "vendor")
-        path = self.folder / "requirements.txt"
-        path.write_text(re.sub(r".*haulier.*", f"./vendor/{wheel.name}[server]", path.read_text()))
-
     def deploy(self) -> None:
         """Install the requirements as a platform does: from the index, together."""
         command = [self.environment.python, "-m", "pip", "install", "--quiet", "--requirement", "requirements.txt"]
@@ -169,7 +161,7 @@ def test_a_shop_of_two_years_ago_takes_haulier_in_and_rolls_it_back(way, server,
     # Install, init, mount, test.
     with (folder / "requirements.txt").open("a") as file:
         file.write("pytest\nhaulier\n")
-    team.takes(first)
+    take_in(folder, first)
     team.deploy()
     frozen = team_freeze(team)
     said = run([team.environment.haulier, "init"], folder, team.environ)
@@ -201,7 +193,7 @@ def test_a_shop_of_two_years_ago_takes_haulier_in_and_rolls_it_back(way, server,
         assert team.connections() <= before + 8
 
     # Upgrade, with a field that the release before does not know; roll back while jobs have it; and forward again.
-    team.takes(second)
+    take_in(folder, second)
     team.deploy()
     team.edit("kinds.py", FIELD[0], FIELD[0] + FIELD[1])
     [[order]] = team.ask("SELECT max(id) FROM shop_order")
@@ -209,14 +201,14 @@ def test_a_shop_of_two_years_ago_takes_haulier_in_and_rolls_it_back(way, server,
     with team.serves():
         assert "CHANGE" in team.says("-c", "import haulier; print(vars(haulier).keys())")
         waiting = enqueue(team, payload, delay_seconds=3600)
-    team.takes(first)
+    take_in(folder, first)
     team.deploy()
     team.edit("kinds.py", FIELD[1], "")
     with team.serves():
         team.ask("UPDATE haulier.job SET run_at = now() WHERE id::text = %s RETURNING id", waiting)
         given_back = eventually(lambda: was_given_back(team, waiting))
         assert (given_back["status"], given_back["attempts"]) == ("queued", 0)
-    team.takes(second)
+    take_in(folder, second)
     team.deploy()
     team.edit("kinds.py", FIELD[0], FIELD[0] + FIELD[1])
     with team.serves():

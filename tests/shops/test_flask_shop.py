@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.shops.conftest import HERE, JOBS, SQLALCHEMY, THREADS, Shop, restart, shop_of
+from tests.shops.conftest import HERE, JOBS, SQLALCHEMY, THREADS, Shop, shop_of, work_through_restarts
 
 
 def shop_at(dsn: str) -> Shop:
@@ -22,19 +21,12 @@ def test_its_own_tests_pass(fresh_database: str) -> None:
 
 
 @pytest.mark.slow
-def test_its_jobs_run_on_after_postgres_was_restarted(server, tmp_path: Path, eventually: Callable) -> None:
+def test_its_jobs_run_on_after_postgres_was_restarted(server, tmp_path: Path) -> None:
     shop = shop_at(shop_of(server))
     shop.run("-c", "from database import Base, engine; Base.metadata.create_all(engine)")
 
     with shop.working(tmp_path / "log"):
-        first = shop.all_ended(shop.thank())
-        restart(server)
-        idle = shop.all_ended(shop.thank())
-        jobs = shop.thank(10 * JOBS)
-        eventually(lambda: shop.ends(jobs))
-        restart(server)
-        loaded = shop.all_ended(jobs)
-        after = shop.connections()
+        first, idle, loaded, _, after = work_through_restarts(shop, server)
 
     assert first == idle == {("succeeded", 1): JOBS}
     assert {status for status, _ in loaded} == {"succeeded"}
