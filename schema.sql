@@ -211,9 +211,11 @@ CREATE TABLE IF NOT EXISTS haulier.pause (
     since     timestamptz NOT NULL DEFAULT now(),
     until     timestamptz,                                  -- null: until it is resumed
     paused_by text,                                         -- as `actor` of the audit
+    reason    text,                                         -- what they gave as the reason
 
     CONSTRAINT pause_pkey PRIMARY KEY (queue),
     CONSTRAINT pause_is_a_queues CHECK (queue ~ '^[a-z][a-z0-9_.-]{0,63}$'),
+    CONSTRAINT reason_from_1_to_200 CHECK (length(reason) BETWEEN 1 AND 200),
     CONSTRAINT until_in_the_calendar CHECK (until >= '1970-01-01+00' AND until < '9999-12-31+00')
 ) WITH (
     autovacuum_vacuum_scale_factor = 0,
@@ -1348,7 +1350,8 @@ $$;
 -- `past` if that time has come, `full` if a thousand others are paused.
 -- A notification makes each worker give back the jobs of the queue that it has claimed and not started, and look for lanes
 -- again. Workers that it does not reach do so half a second later.
-CREATE OR REPLACE FUNCTION haulier.pause_queue(paused text, paused_until timestamptz, by_whom text) RETURNS text
+CREATE OR REPLACE FUNCTION haulier.pause_queue(
+    paused text, paused_until timestamptz, by_whom text, why text DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1359,16 +1362,18 @@ BEGIN
     IF (SELECT count(*) FROM haulier.pause WHERE queue <> paused AND (until IS NULL OR until > now())) >= 1000 THEN
         RETURN 'full';
     END IF;
-    INSERT INTO haulier.pause AS present (queue, until, paused_by)
-    VALUES (paused, paused_until, by_whom)
+    INSERT INTO haulier.pause AS present (queue, until, paused_by, reason)
+    VALUES (paused, paused_until, by_whom, why)
     ON CONFLICT (queue) DO UPDATE
     SET since = CASE WHEN present.until <= now() THEN now() ELSE present.since END,
         until = paused_until,
-        paused_by = by_whom
-    WHERE present.until IS DISTINCT FROM paused_until;
+        paused_by = by_whom,
+        reason = why
+    WHERE (present.until, present.reason) IS DISTINCT FROM (paused_until, why);
     IF FOUND THEN
         INSERT INTO haulier.audit (actor, action, target, details)
-        VALUES (by_whom, 'pause', paused, jsonb_build_object('until', haulier.time_text(paused_until)));
+        VALUES (by_whom, 'pause', paused, jsonb_build_object('until', haulier.time_text(paused_until))
+            || CASE WHEN why IS NULL THEN '{}'::jsonb ELSE jsonb_build_object('reason', why) END);
         PERFORM pg_notify('haulier_job', 'queue ' || paused);
     END IF;
     -- After its own row, so that whoever waits for that holds no other.

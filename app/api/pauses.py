@@ -44,7 +44,7 @@ class Pause(MethodView):
         asked = load(PAUSE, optional_body())
         with connection() as conn:
             try:
-                pause(conn, name, until=asked["until"], actor=caller().id)
+                pause(conn, name, until=asked["until"], actor=caller().id, reason=asked["reason"])
             except PauseInThePast:
                 raise Invalid({"until": ["Must be in the future."]}) from None
             return with_lateness(conn, [find_or_empty(conn, name)])[0]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from marshmallow import RAISE, Schema, fields, validate
 
-from haulier.requests.fields import Flag, about, moment
+from haulier.requests.fields import Flag, about, moment, short_text
 
 
 class PauseQueue(Schema):
-    """Until when to pause a queue."""
+    """Until when to pause a queue, and why."""
 
     class Meta:
         unknown = RAISE
 
     until = moment("When the pause ends. Null: when somebody resumes it.", load_default=None, allow_none=True)
+    reason = short_text(200, "Why. Shown on the queue's page and in the audit log.", load_default=None, allow_none=True)
 
 
 class QuietWorker(Schema):

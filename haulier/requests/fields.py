@@ -179,10 +179,10 @@ def tag() -> fields.String:
     return fields.String(validate=Pattern(TAG_PATTERN, BAD_TAG))
 
 
-def searched(most: int, description: str) -> fields.String:
-    """Return a field of a filter for a text of at most `most` characters."""
+def short_text(most: int, description: str, **options: Any) -> fields.String:
+    """Return a field for a text of at most `most` characters."""
     fits = Pattern(TEXT, f"Must be a string of at most {most} characters, without NUL.")
-    return fields.String(validate=[validate.Length(min=1, max=most), fits], metadata=about(description))
+    return fields.String(validate=[validate.Length(min=1, max=most), fits], metadata=about(description), **options)
 
 
 def moment(description: str, **options: Any) -> Time:

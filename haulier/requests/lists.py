@@ -18,7 +18,7 @@ from haulier.requests.fields import (
     name_cursor,
     page_cursor,
     page_limit,
-    searched,
+    short_text,
 )
 
 MAX_TEXT = MAX_ACTOR = MAX_TARGET = 200
@@ -76,13 +76,13 @@ class ListAudit(Schema):
     """Which entries to list."""
 
     job = fields.UUID(metadata=about("Only actions on this job.", **{"x-component": "JobId"}))
-    actor = searched(MAX_ACTOR, "Only actions by this actor: the id of an API key, `env` or `cli`.")
+    actor = short_text(MAX_ACTOR, "Only actions by this actor: the id of an API key, `env` or `cli`.")
     action = Several(
         fields.String(validate=validate.OneOf([str(act) for act in Act])),
         len(Act),
         metadata=about("Only this action. May be repeated: any of these actions."),
     )
-    target = searched(
+    target = short_text(
         MAX_TARGET,
         "Only actions on this target: the id of an API key, error group, worker or operation, or the name of a queue"
         " or schedule.",
@@ -120,6 +120,6 @@ class ListErrors(AskError):
 
     kind = name(metadata=about("Only errors of this kind. Unknown kinds are accepted."))
     queue = name(metadata=about("Only errors in this queue."))
-    text = searched(MAX_TEXT, "Only errors whose text or example contains this. Case does not matter.")
+    text = short_text(MAX_TEXT, "Only errors whose text or example contains this. Case does not matter.")
     limit = page_limit()
     cursor = page_cursor()

@@ -25,9 +25,11 @@ CREATE TABLE IF NOT EXISTS haulier.pause (
     since     timestamptz NOT NULL DEFAULT now(),
     until     timestamptz,                                  -- null: until it is resumed
     paused_by text,                                         -- as `actor` of the audit
+    reason    text,                                         -- what they gave as the reason
 
     CONSTRAINT pause_pkey PRIMARY KEY (queue),
     CONSTRAINT pause_is_a_queues CHECK (queue ~ '^[a-z][a-z0-9_.-]{0,63}$'),
+    CONSTRAINT reason_from_1_to_200 CHECK (length(reason) BETWEEN 1 AND 200),
     CONSTRAINT until_in_the_calendar CHECK (until >= '1970-01-01+00' AND until < '9999-12-31+00')
 ) WITH (
     autovacuum_vacuum_scale_factor = 0,

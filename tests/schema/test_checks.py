@@ -157,7 +157,11 @@ REFUSED: dict[str, dict[str, list[Values]]] = {
         "note_up_to_200": [{"note": "repeat('n', 201)"}],
     },
     "worker_past": {"end_is_known": [{"ended_how": "'tired'"}]},
-    "pause": {"pause_is_a_queues": [{"queue": "'A b'"}], "until_in_the_calendar": [{"until": "'infinity'"}]},
+    "pause": {
+        "pause_is_a_queues": [{"queue": "'A b'"}],
+        "until_in_the_calendar": [{"until": "'infinity'"}],
+        "reason_from_1_to_200": [{"reason": "''"}, {"reason": "repeat('x', 201)"}],
+    },
     "queue": {"name_is_a_queues": [{"name": "'A b'"}]},
     "session": {
         "session_hashes_are_sha_256": [{"hash": "'secret'"}, {"key_hash": "'secret'"}],

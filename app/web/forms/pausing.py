@@ -23,12 +23,15 @@ class PauseForm:
 
     choice: str = "15m"
     until: str = ""
+    reason: str = ""
     fault: str = ""
 
     @classmethod
     def of(cls, given: Mapping[str, str]) -> PauseForm:
         """Return the form that was sent."""
-        return cls(given.get("for", "")[:20], given.get("until", "").strip()[:100])
+        return cls(
+            given.get("for", "")[:20], given.get("until", "").strip()[:100], given.get("reason", "").strip()[:200]
+        )
 
     @property
     def choices(self) -> tuple[tuple[str, str], ...]:

@@ -40,7 +40,7 @@ def show() -> Page:
     queue, after = request.args.get("queue", "").strip(), request.args.get("after", "")[:64]
     if queue:
         check_queue_name(queue)
-    found = kept("kinds", (queue, after), partial(_list, queue, after))
+    found = kinds_of(queue, after)
     kinds, has_more = found.value or ([], False)
     return Page(
         "kinds.html",
@@ -53,6 +53,11 @@ def show() -> Page:
         more=url_for("ui.kinds.show", after=kinds[-1].kind, queue=queue or None) if has_more else None,
         is_first=not after,
     )
+
+
+def kinds_of(queue: str, after: str = "", *, seconds: float | None = None) -> Part[tuple[list[KindFigures], bool]]:
+    """Return the kinds of a queue ("": of all) by name, and whether more follow; kept for `seconds`, as by `kept`."""
+    return kept("kinds of queue" if queue else "kinds", (queue, after), partial(_list, queue, after), seconds=seconds)
 
 
 def _list(queue: str, after: str) -> Part[tuple[list[KindFigures], bool]]:

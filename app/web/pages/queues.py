@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 from flask import request, url_for
+from markupsafe import Markup
 from werkzeug.wrappers import Response
 
 from haulier.domain.api_key import Scope
 from haulier.domain.errors import PauseInThePast, QueueNotFound, TooManyPauses
+from haulier.domain.text import number
 from haulier.postgres.statements import Connection
 from haulier.queue.health.worker_list import Worker
-from haulier.queue.numbers.recent import Minute
+from haulier.queue.numbers.recent import KindFigures, Minute, recent_backlogs
 from haulier.queue.numbers.stats import Queue, Stats, find_or_empty, get_queue
 from haulier.queue.numbers.stats import Shown as Of
 from haulier.queue.queues.pauses import pause as pause_queue
 from haulier.queue.queues.pauses import resume as resume_queue
+from haulier.queue.stories.producers import KEY, Producers, count_producers
 from haulier.queue.stories.upcoming import Upcoming, upcoming
 
 from ...http.acting import check_queue_name
@@ -31,38 +35,61 @@ from ..kit.menu import MenuEntry
 from ..kit.page import Page
 from ..kit.reading import Part, kept, part, read
 from ..kit.section import Section
+from ..kit.templates import url
 from ..kit.viewer import viewer
 from ..lists import counting
 from ..lists.counting import Queues
 from ..lists.fleet import Fleet, fleet
-from ..lists.queue_states import DUE_FOR, Known, QueueRow, needs_look, row_of, worst_first
+from ..lists.queue_states import DUE_FOR, FEW_DUE, Known, QueueRow, needs_look, row_of, worst_first
+from ..words import charts
+from .kinds import kinds_of
 from .overview import asked_span, drawn, tabs
 
-MOST_QUEUES = 50
+# Read this many queues, and show this many on a page.
+MOST_READ, MOST_QUEUES = 200, 50
+# Show this many of a queue's kinds on its page. Keep these, the producers and the small charts for this long.
+MOST_KINDS, SECONDS = 10, 15.0
+NONE = Producers(0, 0, ())
 
 section = Section("queues", __name__, MenuEntry("Work", 50, "Queues", "queues", "q"))
 
 
 @section.page("/queues", Scope.READ, every=5)
 def show() -> Page:
-    """Return the queues, the worst first; of very many, a page by name."""
-    after = request.args.get("after", "")[:64]
+    """Return the queues, the worst first; of more than MOST_READ, those that follow by name come after these."""
+    after, offset = request.args.get("after", "")[:64], _offset(request.args.get("from", ""))
     found = kept("queue rows", (after,), lambda: part(partial(_list, after)))
     rows = _rows(*found.value) if found.value else []
+    shown = rows[offset : offset + MOST_QUEUES]
     return Page(
         "queues.html",
         "Queues",
         found=found,
-        rows=rows,
-        more=url_for("ui.queues.show", after=found.value[0].queues[-1].name)
-        if found.value and found.value[0].more
-        else None,
-        is_first=not after,
+        rows=shown,
+        sparks=_sparks([row.queue.name for row in shown]),
+        failed=_failed(found.value[0].minutes) if found.value else {},
+        paused=sum(row.queue.paused for row in rows),
+        sees_actors=caller().may_see_actors,
+        more=_more(found.value[0], after, offset) if found.value else None,
+        is_first=not after and not offset,
     )
 
 
+def _offset(text: str) -> int:
+    """Return how many queues are skipped."""
+    return int(text) if re.fullmatch("[0-9]{1,4}", text) else 0
+
+
+def _more(found: Queues, after: str, offset: int) -> str | None:
+    """Return the URL of the page that follows, if one does."""
+    end = offset + MOST_QUEUES
+    if end < len(found.queues):
+        return url("queues.show", after=after, **{"from": end})
+    return url("queues.show", after=found.queues[-1].name) if found.more else None
+
+
 def _list(after: str, conn: Connection) -> tuple[Queues, Fleet]:
-    return counting.read_queues(conn, limit=MOST_QUEUES, after=after), fleet(conn)
+    return counting.read_queues(conn, limit=MOST_READ, after=after), fleet(conn)
 
 
 def _rows(found: Queues, workers: Fleet) -> list[QueueRow]:
@@ -70,6 +97,29 @@ def _rows(found: Queues, workers: Fleet) -> list[QueueRow]:
     unserved = facts.unserved() if needs_look(found.queues, workers, now) else ()
     known = Known(now, workers, found.minutes, unserved, facts.usual(found.minutes))
     return worst_first(row_of(each, known) for each in found.queues)
+
+
+def _sparks(names: Sequence[str]) -> Mapping[str, Markup]:
+    """Return a small chart of the backlog of each queue in the last hour."""
+    if not names or not counting.is_on():
+        return {}
+    found = kept("backlogs", tuple(names), lambda: part(lambda conn: recent_backlogs(conn, names)), seconds=SECONDS)
+    most = {name: max(each or 0 for each in minutes) for name, minutes in (found.value or {}).items()}
+    return {
+        name: charts.spark(
+            [each or 0 for each in minutes],
+            "queued",
+            f"at most {number(most[name])} due in the last hour",
+            least=FEW_DUE,
+        )
+        for name, minutes in (found.value or {}).items()
+    }
+
+
+def _failed(minutes: Mapping[str, Sequence[Minute]]) -> Mapping[str, tuple[int, int]]:
+    """Return how many jobs of each queue failed in the last ten minutes, and how many succeeded or failed."""
+    failed = {name: sum(each.failed for each in found) for name, found in minutes.items()}
+    return {name: (failed[name], failed[name] + sum(each.succeeded for each in minutes[name])) for name in minutes}
 
 
 @section.page("/queues/<name>", Scope.READ, every=5)
@@ -90,6 +140,10 @@ def _page(name: str, form: PauseForm | None = None, *, fault: str = "", status: 
     workers, minutes = found.value or (None, ())
     coming = kept("next of queue", (name,), lambda: part(lambda conn: upcoming(conn, name)))
     unserved = _unserved(name, coming.value, workers)
+    kinds, has_more_kinds = _kinds(name)
+    producers = kept("producers", (name,), partial(_producers, name), seconds=SECONDS)
+    # Who enqueued jobs is for those who may act on them.
+    hidden = () if caller().may_see_actors else (KEY,)
     known = Known(viewer().now, workers, {name: minutes}, unserved, facts.usual({name: minutes}))
     return Page(
         "queue.html",
@@ -98,12 +152,17 @@ def _page(name: str, form: PauseForm | None = None, *, fault: str = "", status: 
         row=row_of(queue, known),
         is_used=is_used,
         paused_by=(queue.paused_by or "") if caller().may_see_actors else "",
+        paused_for=(queue.paused_for or "") if caller().may_see_actors else "",
         stats=figures,
         tabs=tabs("queues.one", name=name),
         charts=[] if figures.value is None else drawn(figures.value),
         workers=_serving(name, found),
         next=coming,
-        form=form or PauseForm(),
+        producers=producers,
+        shown_producers=[each for each in (producers.value or NONE).found if each.what not in hidden],
+        kinds=kinds,
+        has_more_kinds=has_more_kinds,
+        form=form or PauseForm(reason=queue.paused_for or ""),
         fault=fault,
     )
 
@@ -121,6 +180,18 @@ def _stats(name: str, span: str) -> Part[Stats]:
 
 def _fleet_and_minutes(queue: Queue) -> Part[tuple[Fleet, Sequence[Minute]]]:
     return part(lambda conn: (fleet(conn), counting.minutes_of(conn, [queue]).get(queue.name, ())))
+
+
+def _producers(name: str) -> Part[Producers]:
+    return part(lambda conn: count_producers(conn, name))
+
+
+def _kinds(name: str) -> tuple[Part[Sequence[KindFigures]], bool]:
+    """Return the kinds of the queue that had jobs recently, the most due first, and whether there are more."""
+    found = kinds_of(name, seconds=SECONDS)
+    kinds, has_more = found.value or ([], False)
+    shown = sorted(kinds, key=lambda each: (-(each.live.due or 0), -each.last_hour.ended, each.kind))[:MOST_KINDS]
+    return Part(None if found.late else shown, found.late), has_more or len(kinds) > MOST_KINDS
 
 
 def _serving(name: str, found: Part[tuple[Fleet, Sequence[Minute]]]) -> Part[Sequence[Worker]]:
@@ -144,7 +215,7 @@ def pause(name: str) -> Response | Page:
     form = PauseForm.of(request.form)
     try:
         with connection() as conn:
-            pause_queue(conn, name, until=form.end(viewer()), actor=caller().id)
+            pause_queue(conn, name, until=form.end(viewer()), actor=caller().id, reason=form.reason)
     except (PauseInThePast, NoTime) as error:
         return _page(name, form.with_fault(error), status=422)
     except TooManyPauses as error:

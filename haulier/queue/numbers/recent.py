@@ -53,6 +53,18 @@ def recent_minutes(conn: Connection, queues: Sequence[str]) -> Mapping[str, Sequ
     return found
 
 
+def recent_backlogs(conn: Connection, queues: Sequence[str]) -> Mapping[str, Sequence[int | None]]:
+    """Return the most due jobs of these queues in each minute of the last hour that has been counted, in order.
+
+    None: nothing was due, or nobody counted. A queue in which nothing was due is absent.
+    """
+    found: dict[str, list[int | None]] = {}
+    for row in rows(conn, "recent_backlogs", names=list(queues), span_seconds=HOUR_SECONDS, series_seconds=60):
+        minutes = found.setdefault(row["queue"], [None] * (HOUR_SECONDS // 60))
+        minutes[min(row["place"], len(minutes) - 1)] = row["due"]
+    return found
+
+
 def usual_shares(conn: Connection, queues: Sequence[str]) -> Mapping[str, float]:
     """Return which share of the jobs of these queues failed permanently in the last week, but for the last day.
 

@@ -60,3 +60,17 @@ LIMIT %(limit)s;
 SELECT coalesce(sum(succeeded), 0)::bigint AS succeeded, coalesce(sum(failed), 0)::bigint AS failed
 FROM haulier.rollup
 WHERE <<of_last_week>> AND at < (SELECT through FROM haulier.counting) - interval '1 day' AND <<of_queue_and_kind>>;
+
+-- name: recent_backlogs
+-- The most due jobs of some queues in each step of a span, by the step's place in it. All live jobs are counted at the same
+-- time, so the kinds of a queue add up.
+SELECT queue, place, max(due) AS due
+FROM (
+    SELECT queue, at, sum(due)::bigint AS due,
+        floor(extract(epoch FROM at - (SELECT through FROM haulier.counting) + make_interval(secs => %(span_seconds)s))
+            / %(series_seconds)s)::integer AS place
+    FROM haulier.rollup
+    WHERE <<of_last_week>> AND step <= 60 AND queue = ANY(%(names)s::text[]) AND due IS NOT NULL
+    GROUP BY queue, at
+) AS counted
+GROUP BY queue, place;

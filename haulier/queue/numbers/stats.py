@@ -88,8 +88,8 @@ class Stats:
 class Queue:
     """A queue: its live jobs, and what came and ended in the last minute that has been counted.
 
-    `paused_until` is None also if the pause has no end. `paused_by` is who set that end last, as `actor` of the audit;
-    not every caller may see it. `is_counted` is false if nobody has counted for a
+    `paused_until` is None also if the pause has no end. `paused_by` is who set that end last, as `actor` of the audit,
+    and paused_for the reason; not every caller may see these. `is_counted` is false if nobody has counted for a
     minute. `is_late` is only known after `with_lateness`.
     """
 
@@ -101,6 +101,7 @@ class Queue:
     paused_until: datetime | None = None
     paused_since: datetime | None = None
     paused_by: str | None = None
+    paused_for: str | None = None
     is_counted: bool = True
     is_late: bool = False
 
@@ -234,6 +235,7 @@ def _queues(conn: Connection, shown: Shown, after: str, limit: int) -> list[Queu
             _utc(row["paused_until"]),
             _utc(row["paused_since"]),
             row["paused_by"],
+            row["paused_for"],
             is_counted=bool(row["is_counted"]),
         )
         for row in rows(conn, "list_queues", after_queue=after, limit=limit, **parameters)

@@ -76,7 +76,7 @@ WITH page AS MATERIALIZED (
     GROUP BY queue
 )
 SELECT page.queue AS name, pause.queue IS NOT NULL AS paused, pause.until AS paused_until, pause.since AS paused_since,
-    pause.paused_by, live.waiting, live.due, live.running, live.oldest_due_seconds,
+    pause.paused_by, pause.reason AS paused_for, live.waiting, live.due, live.running, live.oldest_due_seconds,
     coalesce(minute.arrived, 0) AS arrived, coalesce(minute.succeeded, 0) AS succeeded,
     coalesce(minute.failed, 0) AS failed, coalesce(minute.cancelled, 0) AS cancelled,
     (SELECT depth_at FROM haulier.counting) AS depth_at,
