@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
+from math import ceil
 from typing import Any
 
 from flask import request
@@ -97,6 +98,9 @@ def _page(span: str, of: Of) -> Page:
         tabs=tabs("overview.show", queue=of.queue, kind=of.kind),
         filters=filters,
         stats=found,
+        rate=_rate(found.value),
+        sparks=_sparks(found.value),
+        span=SPANS[span].removeprefix("1 "),
         queues=Part(None, queues.late) if rows is None else Part(rows[:QUEUES_SHOWN]),
         more_queues=len(rows or ()) > QUEUES_SHOWN or bool(queues.value and queues.value.more),
         all_queues=len(rows or ()),
@@ -193,6 +197,28 @@ def _usual(span: str, of: Of) -> str:
 
 def _stats(span: str, of: Of) -> Part[Stats]:
     return part(lambda conn: counting.figures(conn, span, of))
+
+
+def _rate(found: Stats | None) -> float | None:
+    """Return how many jobs succeeded a minute in the last finished step."""
+    if found is None or found.as_of is None or len(found.series) < 2:
+        return None
+    return 60 * found.series[-2].succeeded / found.step_seconds
+
+
+def _sparks(found: Stats | None) -> Mapping[str, Markup]:
+    """Return a small chart for each figure, without the unfinished step at its end."""
+    steps = found.series if found else ()
+    finished = steps[: -max(1, ceil(len(steps) / charts.MOST_COLUMNS))]
+    drawn_: Mapping[str, tuple[str, list[float | None]]] = {
+        "due": ("queued", [step.due for step in finished]),
+        "oldest": ("retrying", [step.oldest_due_seconds for step in finished]),
+        "running": ("running", [step.running for step in finished]),
+        "succeeded": ("succeeded", [step.succeeded for step in finished]),
+        "failed": ("failed", [step.failed for step in finished]),
+    }
+    # The charts below have the same numbers in words.
+    return {name: charts.spark([each or 0 for each in values], state, "") for name, (state, values) in drawn_.items()}
 
 
 def _queues() -> Part[Queues]:

@@ -209,16 +209,18 @@ def summed(values: Sequence[float]) -> list[float]:
 def spark(values: Sequence[float], state: str, summary: str, *, least: float = 1) -> Markup:
     """Return a small chart without axes: columns side by side, one for each of the sums.
 
-    What is below `least` looks low, however high the rest is: so several have one scale.
+    What is below `least` looks low, however high the rest is: so several have one scale. Without a summary it is
+    decoration.
     """
     sums = summed(values)
     top = max([*sums, least])
     # One outline of whole numbers, because a list has many charts: a shape per column takes four times the bytes.
     highs = [max(1, round(HIGH * value / top)) if value else 0 for value in sums]
     path = "".join(f"V{HIGH - high}h{len(list(alike))}" for high, alike in groupby(highs))
+    told = f'role="img" aria-label="{escape(summary)}"' if summary else 'aria-hidden="true"'
     return Markup(
-        f'<svg class="spark" viewBox="0 0 {len(sums)} {HIGH}" preserveAspectRatio="none" role="img"'
-        f' aria-label="{escape(summary)}"><path class="f-{state}" d="M0 {HIGH}{path}V{HIGH}z"/></svg>'
+        f'<svg class="spark" viewBox="0 0 {len(sums)} {HIGH}" preserveAspectRatio="none" {told}>'
+        f'<path class="f-{state}" d="M0 {HIGH}{path}V{HIGH}z"/></svg>'
     )
 
 

@@ -338,3 +338,21 @@ def test_shows_a_key_of_one_queue_only_what_failed_there(
     assert [word for word in ("salmon", "Swordfish") if word in page.text + one.text] == []
     assert own.page(f"{LIST}?queue=salmon").rows() == {}
     assert "in this period; 1 still failed" in one.text
+
+
+def test_draws_each_figure_and_says_how_many_succeed_a_minute(browser: Browser, conn: Connection, sql) -> None:
+    unknown = figure(browser.page("/ui"), "Succeeded")
+    counted(conn)
+    sql(
+        "INSERT INTO haulier.rollup (step, at, queue, kind, succeeded)"
+        " SELECT 60, date_bin('1 minute', through - interval '1 us', 'epoch') - make_interval(mins => n), 'mail',"
+        " 'swim', 500 * n FROM haulier.counting CROSS JOIN generate_series(1, 2) AS n"
+    )
+    browser.forget()
+
+    page = browser.page("/ui")
+
+    assert unknown == "– – in the last hour"
+    assert figure(page, "Succeeded") == "500 a minute 1,500 in the last hour"
+    assert figure(browser.page("/ui?span=6h"), "Succeeded").endswith("1,500 in the last 6 hours")
+    assert len(page.one("dl", class_="figures").all("svg", class_="spark")) == 5
