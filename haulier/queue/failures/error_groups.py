@@ -206,6 +206,14 @@ class ErrorJobs:
     is_first_kept: bool
 
 
+def errors_by_id(
+    conn: Connection, error_ids: Iterable[int], *, queues: Sequence[str] | None = None
+) -> list[ErrorGroup]:
+    """Return those of these groups that were seen in the queues; None: any. Without counts, in any order."""
+    seen_in = _seen_in(ErrorFilter(queues=queues))
+    return [_group(row, ()) for row in rows(conn, "errors_by_id", **seen_in, failed_ids=array(error_ids))]
+
+
 def jobs_of_error(conn: Connection, error_id: int, *, queues: Sequence[str] | None = None) -> ErrorJobs:
     """Return how many jobs have failed permanently with it, and how many are to be retried.
 

@@ -129,6 +129,12 @@ CROSS JOIN LATERAL (
 ) AS seen
 WHERE error_group.id = %(error_id)s AND (%(queues)s::text[] IS NULL OR seen.last_seen IS NOT NULL);
 
+-- name: errors_by_id
+-- Groups without their counts. A group that was not seen in the caller's queues has no first_seen.
+SELECT shown.*, first_seen AS last_seen, 0::bigint AS failed, 0::bigint AS retried
+FROM (SELECT <<shown_of_group>> FROM haulier.error_group WHERE error_group.id = ANY(%(failed_ids)s::bigint[])) AS shown
+WHERE first_seen IS NOT NULL;
+
 -- name: series_of_errors
 SELECT error_id, <<by_step>>
 FROM haulier.error_count

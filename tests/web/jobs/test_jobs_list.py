@@ -11,7 +11,7 @@ from haulier.domain.api_key import Scope
 from haulier.queue import jobs as job_acts
 from haulier.queue.queues.pauses import pause
 from tests.web.browsing import Browser, Element, SignedIn, check_each
-from tests.web.jobs import claim, counted, enqueue, fail, in_all_states
+from tests.web.jobs import claim, counted, enqueue, fail, in_all_states, register
 
 LIST = "/ui/jobs"
 WAITING = "status=queued&status=retrying"
@@ -108,6 +108,25 @@ def test_marks_a_queue_or_kind_that_nobody_uses_if_the_list_is_empty(
         ("queue=past&status=queued", []),
         ("kind=send_email&status=failed&queue=mail", []),
         ("kind=strange&status=failed&queue=mail&queue=absent", []),
+    )
+
+
+def test_names_a_filter_by_the_text_of_its_error_and_the_name_of_its_worker(
+    browser: Browser, signed_in: SignedIn, conn: Connection
+) -> None:
+    group, worker = fail(conn, "PaymentGatewayError: no answer", queue="mail"), register(conn, "mail")
+    own, foreign = (signed_in(Scope.READ, queues=[queue]) for queue in ("mail", "salmon"))
+
+    def named(query: str, by: Browser) -> list[str]:
+        return [each.one("b").text for each in chips(by.page(f"{LIST}?{query}"))]
+
+    check_each(
+        named,
+        (f"error={group}", browser, ["PaymentGatewayError: no answer"]),
+        (f"error={group}&status=failed", own, ["PaymentGatewayError: no answer"]),
+        (f"error={group}", foreign, [group]),
+        ("error=0123456789abcdef", browser, ["0123456789abcdef"]),
+        (f"worker={worker}", browser, ["dock:7"]),
     )
 
 

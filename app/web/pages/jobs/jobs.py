@@ -32,6 +32,7 @@ from ...kit.search_box import Box, fault_of, queues_read
 from ...kit.section import Section
 from ...kit.templates import url
 from ...kit.viewer import viewer
+from ...lists.filter_words import filter_words
 from ...lists.job_totals import Counted, live, total
 from ...lists.mistyped_names import unused
 from ...lists.rows import ListedJob, columns_of, deadline_of, in_order, is_running, listed, took_seconds, worker_names
@@ -205,6 +206,7 @@ def _is_empty(found: Listed | None) -> bool:
 
 def _chips(look: Look, unused_: Mapping[Pair, str]) -> list[tuple[str, str, str, str]]:
     """Return the filters: the name, the text, the URL without it, and why it is ignored or matches nothing."""
-    pairs = [(*pair, unused_.get(pair, "")) for pair in look.pairs if pair[0] != "status"]
-    odd = [(each.name, each.text, each.why) for each in look.odd if each.name != UNREAD]
-    return [(name, text, _at(look.without(name, text)), why) for name, text, why in (*pairs, *odd)]
+    words = filter_words(look.pairs)
+    pairs = [(*pair, words[pair], unused_.get(pair, "")) for pair in look.pairs if pair[0] != "status"]
+    odd = [(each.name, each.text, each.text, each.why) for each in look.odd if each.name != UNREAD]
+    return [(name, shown, _at(look.without(name, text)), why) for name, text, shown, why in (*pairs, *odd)]
