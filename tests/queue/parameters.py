@@ -34,7 +34,7 @@ BY_TYPE: dict[str, Any] = {
     starts_in took
     """: 0.5,
     """
-    counts_jobs is_late is_muted is_new is_over is_part_enough is_quiet is_walked is_whole may_pass most_first
+    counts_jobs is_idle is_late is_muted is_new is_over is_part_enough is_quiet is_walked is_whole may_pass most_first
     only_whole scans_fail suspect
     """: True,
     """

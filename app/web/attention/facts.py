@@ -29,7 +29,7 @@ from ..kit.reading import PART_SECONDS, Part, kept, part, searched
 from ..kit.viewer import viewer
 from ..lists.queue_states import is_failing
 from ..words.filters import timeout_of
-from .notices import is_frequent
+from .notices import HOLDERS, is_frequent
 
 T = TypeVar("T")
 
@@ -40,10 +40,7 @@ USUAL_SECONDS = 300.0
 # A look reads fifty schedules by name, and the next look continues from there. So many looks per load.
 MOST_LOOKS = 4
 # The checks of the database page that stop jobs, or soon will. The others wait until somebody opens that page.
-CHECKS = {
-    name: THRESHOLDS[name]
-    for name in ("transactions", "prepared_transactions", "slots", "vacuum", "connections", "wraparound")
-}
+CHECKS = {name: THRESHOLDS[name] for name in (*HOLDERS, "vacuum", "connections", "wraparound")}
 
 
 def running() -> Sequence[RunningJob]:

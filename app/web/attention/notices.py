@@ -26,8 +26,9 @@ LEAST_DAYS_AHEAD = 3.0
 LOST_WORKER = timedelta(hours=1)
 # Replacing a worker stops schedules for less time than this. So many failures in a row are no accident.
 OVERDUE_SECONDS, FAILURES_IN_A_ROW = 60.0, 3
-# What holds vacuum back is shown when it leaves too many dead rows, or has lasted very long.
-HOLDERS = ("transactions", "prepared_transactions", "slots")
+# What holds vacuum back is shown when it leaves too many dead rows, or has lasted very long. A session that does
+# nothing within its transaction is always a mistake.
+HOLDERS = ("transactions", "idle_transactions", "prepared_transactions", "slots")
 # Until then, whoever paused a queue still knows about it.
 LONG_PAUSE = timedelta(hours=1)
 # Name at most this many workers or schedules, and count the rest.
@@ -283,7 +284,7 @@ def database(facts: Facts) -> Iterator[Notice]:
     holders = [check for check in warning if check.name in HOLDERS]
     look = (Action("What to do", "database.show"),)
     for check in warning:
-        if check in holders and (vacuum or check.state is CheckState.BAD):
+        if check in holders and (vacuum or check.state is CheckState.BAD or check.name == "idle_transactions"):
             caused = f"{vacuum.message} " if vacuum else ""
             level = min(_LEVELS[check.state], _LEVELS[vacuum.state]) if vacuum else _LEVELS[check.state]
             yield Notice(level, f"Database: {check.message}", f"{caused}{check.effect}", look)

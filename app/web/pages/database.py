@@ -27,6 +27,7 @@ _COMMAND = re.compile(
 
 TITLES: Mapping[str, str] = {
     "transactions": "Oldest transaction",
+    "idle_transactions": "Idle transactions",
     "prepared_transactions": "Prepared transactions",
     "slots": "Replication slots",
     "standbys": "Snapshots of standbys",

@@ -26,11 +26,14 @@ CHECK_SECONDS, ALL_SECONDS = 2.0, 5.0
 LOOK_SECONDS = 0.1
 # A worker that sleeps for this long, while a job is due for this long, was not woken.
 ASLEEP_SECONDS, DUE_SECONDS = 300.0, 5.0
+# A session that has sent nothing for this long within a transaction was forgotten, or its program hangs.
+IDLE_SECONDS = 60.0
 # The statistics of a smaller table do not matter.
 MANY_ROWS = 10_000
 
 THRESHOLDS: Mapping[str, Threshold] = {
     "transactions": Threshold("seconds", 300, 1800),
+    "idle_transactions": Threshold("seconds", 120, 1800),
     "prepared_transactions": Threshold("seconds", 300, 1800),
     "slots": Threshold("seconds", 300, 1800),
     # Of a standby only this is known: 5 and 30 minutes of 3,000 transactions a second.
@@ -52,6 +55,7 @@ THRESHOLDS: Mapping[str, Threshold] = {
 
 EFFECTS: Mapping[str, str] = {
     "transactions": "Vacuum keeps dead rows that the open transaction may still see, so each claim reads more of them.",
+    "idle_transactions": "It keeps its locks, and vacuum keeps dead rows that it may still see, so jobs start later.",
     "prepared_transactions": "It keeps its locks and its snapshot, even across a restart, so dead rows pile up.",
     "slots": "The server keeps its write-ahead log for the slot until the disk is full and nothing can be stored.",
     "standbys": "Vacuum keeps dead rows that a query on a standby may still see, so each claim reads more of them.",
@@ -132,14 +136,17 @@ def _ask(conn: Connection, name: str, **parameters: Any) -> Row | None:
     return found[0] if found else None
 
 
-def _transactions(conn: Connection) -> Found:
-    row = _ask(conn, "open_transactions") or {"seconds": None, "hidden": 0}
+def _transactions(conn: Connection, *, is_idle: bool = False) -> Found:
+    found = _ask(conn, "open_transactions", is_idle=is_idle, idle=IDLE_SECONDS)
+    row = found or {"seconds": None, "hidden": 0}
     hidden = _hidden(row, "session of another role hides its", "sessions of other roles hide their")
     if row["seconds"] is None:
-        return Found(0.0, "no transaction is open", "", hidden)
+        return Found(0.0, "no transaction is idle" if is_idle else "no transaction is open", "", hidden)
     what = f"server process {row['pid']} ({row['application_name'] or 'without a name'}, {row['state']})"
     message = f"a transaction has been open for {_time(row['seconds'])}: {what}"
-    return Found(row["seconds"], message, f"Commit or end it: {row['remedy']}", hidden)
+    # The command ends this session only; the setting ends the next one too.
+    limit = "idle_in_transaction_session_timeout ends such sessions by itself. " if is_idle else ""
+    return Found(row["seconds"], message, f"{limit}Commit or end it: {row['remedy']}", hidden)
 
 
 def _hidden(row: Row, one: str, many: str) -> str | None:
@@ -305,6 +312,7 @@ def _time(seconds: float) -> str:
 
 _LOOKS: Mapping[str, Callable[[Connection], Found]] = {
     "transactions": _transactions,
+    "idle_transactions": partial(_transactions, is_idle=True),
     "prepared_transactions": _prepared,
     "slots": _slots,
     "standbys": _standbys,

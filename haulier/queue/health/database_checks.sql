@@ -1,12 +1,17 @@
 -- What shows whether the database is well: from the catalogue, the server's own figures, and tables of a few rows.
 
 -- name: open_transactions
--- The oldest open transactions of this database, and how many sessions do not show theirs to this role.
+-- The oldest open transaction of this database, of those in which nothing happens or of the others; and how many sessions
+-- do not show theirs to this role. A transaction that is idle only between two of its statements is one of the others.
 SELECT pid, application_name, state, extract(epoch FROM now() - xact_start)::double precision AS seconds,
     'SELECT pg_terminate_backend(' || pid || ');' AS remedy,
     count(*) FILTER (WHERE query = '<insufficient privilege>') OVER ()::integer AS hidden
 FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND coalesce(backend_type, 'client backend') = 'client backend'
+    AND (
+        state IS NULL OR %(is_idle)s =
+            (state LIKE 'idle in transaction%%' AND state_change <= now() - make_interval(secs => %(idle)s))
+    )
 ORDER BY xact_start
 LIMIT 1;
 

@@ -19,6 +19,7 @@ from haulier.local.embedded import Server
 from haulier.postgres.connection import connect
 from haulier.postgres.scratch import create_database
 from haulier.queue import claims
+from haulier.queue.health import database_checks
 from haulier.queue.health.database_checks import EFFECTS, THRESHOLDS, check_database
 from haulier.queue.upkeep.migrate import migrate
 from tests.conftest import eventually, sql_on
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.direct("is about a server of its own, and its sessions"
 AT_ONCE = {
     name: replace(threshold, warn=1e-6, bad=1e-6)
     for name, threshold in THRESHOLDS.items()
-    if name in ("transactions", "prepared_transactions", "slots", "locks")
+    if name in ("transactions", "idle_transactions", "prepared_transactions", "slots", "locks")
 }
 CONNECTIONS = 24
 
@@ -120,6 +121,21 @@ def test_names_a_transaction_that_is_idle_and_how_to_end_it(checked, rival, begi
     assert check.state is CheckState.BAD
     assert check.message.endswith(f": server process {pid} (nightly report, idle in transaction)")
     assert check.fix == f"Commit or end it: SELECT pg_terminate_backend({pid});"
+
+
+def test_tells_a_session_that_does_nothing_from_one_between_two_statements(checked, rival, monkeypatch):
+    idle = rival()
+    sql_on(idle)("BEGIN; INSERT INTO haulier.job (kind, payload) VALUES ('mail', '{}')")
+    before = checks(checked, AT_ONCE)["idle_transactions"]
+    monkeypatch.setattr(database_checks, "IDLE_SECONDS", 0.0)
+
+    check = only(checked, "idle_transactions")
+
+    pid = idle.info.backend_pid
+    assert (before.state, before.message) == (CheckState.OK, "no transaction is idle")
+    assert check.state is CheckState.BAD
+    assert check.message.endswith(f": server process {pid} (nightly report, idle in transaction)")
+    assert check.fix.endswith(f"Commit or end it: SELECT pg_terminate_backend({pid});")
 
 
 def test_an_hour_is_bad_and_some_minutes_are_a_warning():
@@ -309,7 +325,7 @@ def test_says_what_a_role_may_not_see_and_does_not_guess(server, run, rival):
         run('DROP OWNED BY "poor one"; DROP ROLE "poor one"')
 
     transactions, wake_ups = found["transactions"], found["wake_ups"]
-    assert transactions.state is wake_ups.state is CheckState.UNKNOWN
+    assert transactions.state is wake_ups.state is found["idle_transactions"].state is CheckState.UNKNOWN
     assert "hide their transactions from this role" in transactions.message
     assert transactions.fix == 'Allow the role of the API to read this: GRANT pg_read_all_stats TO "poor one";'
     assert wake_ups.message == "could not be read: permission denied for table sleeper"

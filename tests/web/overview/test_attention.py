@@ -262,6 +262,9 @@ def test_says_that_the_database_is_not_well() -> None:
     assert levels(transactions=warn, vacuum=bad) == [Level.BAD]
     assert levels(vacuum=warn) == [Level.WARN]
     assert levels(transactions=bad, vacuum=ok) == [Level.BAD]
+    # Nobody means to leave one open and do nothing.
+    assert levels(idle_transactions=warn, vacuum=ok) == [Level.WARN]
+    assert levels(idle_transactions=warn, vacuum=warn) == [Level.WARN]
 
 
 def test_says_that_an_error_is_new_while_jobs_of_it_are_left() -> None:
