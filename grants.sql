@@ -75,13 +75,15 @@ BEGIN
 END
 $do$;
 GRANT SELECT, INSERT, UPDATE ON haulier.rate_budget TO :"web";
--- what operators did: an entry about a job or an operation is added in the transaction that does it; none is changed. All
--- other entries are added by functions, of which each writes what it did.
+-- what operators did: an entry about a job, an operation or a notice is added in the transaction that does it; none is
+-- changed. All other entries are added by functions, of which each writes what it did.
 GRANT INSERT (actor, action, job_id, target, details) ON haulier.audit TO :"web";
 GRANT EXECUTE ON FUNCTION haulier.open_session, haulier.sign_out, haulier.pause_queue, haulier.resume_queue,
     haulier.mute_errors, haulier.quiet_worker, haulier.put_schedule, haulier.delete_schedule, haulier.pause_schedule,
     haulier.resume_schedule, haulier.run_schedule TO :"web";
 GRANT SELECT, UPDATE (seen_at, expires_at), DELETE ON haulier.session TO :"web";
+-- notices that somebody has acknowledged
+GRANT SELECT, INSERT, UPDATE, DELETE ON haulier.acknowledged TO :"web";
 -- the names of queues that it accepts; purging them is the worker's housekeeping
 GRANT INSERT (name, key_id), UPDATE (used_at) ON haulier.queue TO :"web";
 -- start operations: what one says is written once

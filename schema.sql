@@ -1028,6 +1028,28 @@ CREATE TABLE IF NOT EXISTS haulier.operation (
 CREATE INDEX IF NOT EXISTS operation_open ON haulier.operation (id) WHERE status IN ('waiting', 'running');
 
 
+-- Acknowledged notices ----------------------------------------------------------------------------------------
+
+-- What the notices are about that somebody has acknowledged on the dashboard: for a day, or until it ends. The dashboard
+-- deletes both kinds of rows.
+CREATE TABLE IF NOT EXISTS haulier.acknowledged (
+    rule  text        NOT NULL,                             -- the rule that makes the notice
+    thing text        NOT NULL,                             -- a queue, a worker, …
+    sight text        NOT NULL,                             -- a hash of the queues that the caller could see; '': every one
+    size  integer     NOT NULL,                             -- how bad it was
+    actor text,                                             -- as `actor` of the audit
+    at    timestamptz NOT NULL DEFAULT now(),
+
+    CONSTRAINT acknowledged_pkey PRIMARY KEY (rule, thing, sight),
+    CONSTRAINT thing_up_to_200 CHECK (length(thing) <= 200),
+    CONSTRAINT acknowledged_in_the_calendar CHECK (at >= '1970-01-01+00' AND at < '9999-12-31+00')
+) WITH (
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 200,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+
 -- The record --------------------------------------------------------------------------------------------------
 
 -- What operators did: written in the transaction that did it, kept RETENTION_DAYS.
@@ -1045,8 +1067,9 @@ CREATE TABLE IF NOT EXISTS haulier.audit (
     CONSTRAINT action_is_known CHECK (
         action IN (
             'cancel', 'retry', 'change', 'copy', 'delete', 'create_key', 'rotate_key', 'revoke_key', 'mute', 'unmute',
-            'quiet', 'unquiet', 'pause', 'resume', 'operate', 'cancel_operation', 'resume_operation', 'put_schedule',
-            'delete_schedule', 'pause_schedule', 'resume_schedule', 'run_schedule', 'sign_in', 'sign_out')),
+            'quiet', 'unquiet', 'acknowledge', 'show_again', 'pause', 'resume', 'operate', 'cancel_operation',
+            'resume_operation', 'put_schedule', 'delete_schedule', 'pause_schedule', 'resume_schedule', 'run_schedule',
+            'sign_in', 'sign_out')),
     CONSTRAINT done_to_one_thing CHECK (num_nonnulls(job_id, key_id, target) = 1),
     CONSTRAINT target_up_to_200 CHECK (length(target) <= 200),
     CONSTRAINT details_is_an_object CHECK (jsonb_typeof(details) = 'object'),

@@ -20,6 +20,8 @@ class Act(StrEnum):
     UNMUTE = "unmute"
     QUIET = "quiet"
     UNQUIET = "unquiet"
+    ACKNOWLEDGE = "acknowledge"
+    SHOW_AGAIN = "show_again"
     PAUSE = "pause"
     RESUME = "resume"
     OPERATE = "operate"

@@ -62,7 +62,7 @@ def does_everything(site: Site, hand: Hand) -> None:
     with closing(connect(site.dsn)) as conn:
         sign_in(tab.page, site.url, conn)
         of_a_job(hand, site)
-        for acts in (of_ticked_jobs, of_what_runs_and_queues, of_failures, of_schedules, of_keys):
+        for acts in (of_ticked_jobs, of_what_runs_and_queues, of_notices, of_failures, of_schedules, of_keys):
             acts(hand)
         of_operations(hand, sql_on(conn))
         hand.see("/settings")
@@ -122,6 +122,12 @@ def of_what_runs_and_queues(hand: Hand) -> None:
     hand.see("/queues/default")
     hand.press("/pause")
     hand.press("/resume")
+
+
+def of_notices(hand: Hand) -> None:
+    hand.see("")
+    hand.press("/acknowledge")
+    hand.press("/show")
 
 
 def of_failures(hand: Hand) -> None:

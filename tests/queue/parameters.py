@@ -39,18 +39,18 @@ BY_TYPE: dict[str, Any] = {
     """: True,
     """
     action actor after_kind after_name after_queue before_key given_back host idempotency_key key_id kind
-    matched_is name only_name queue reason scoped_key target text version worker_name
+    matched_is name only_name queue reason scoped_key sight target text version worker_name
     """: "mail",
     "changes details filter noted payload rule shown_filter": "{}",
     "fingerprint hash key_hash seen": b"x" * 32,
     "delay lifetime overlap": timedelta(days=1),
     "claims failed_jobs ids later mark_ids over_claims over_ids passed_over taken workers": [ID, uuid4()],
     "ats decided_tos looks lowers marks nexts pendings uppers": [NOW, None],
-    "attempts decisions error_ids failed_ids group_ids group_places of_decisions places priorities": [7, 8],
+    "attempts decisions error_ids failed_ids group_ids group_places of_decisions places priorities sizes": [7, 8],
     "backoffs delays dones seconds_ago totals": [0.5, None],
     """
     acts busy errors failed_queues group_examples group_kinds group_texts keys kinds masked_kinds names notes
-    outcomes pairs paths queues reasons scopes statuses tags texts verbs
+    outcomes pairs paths queues reasons rules scopes statuses tags texts things verbs
     """: ["mail", None],
 }
 PARAMETERS: dict[str, Any] = {

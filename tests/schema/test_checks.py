@@ -42,6 +42,7 @@ ROWS: dict[str, Values] = {
         "id": "haulier.uuidv7()", "host": "'dock'", "pid": "7", "threads": "8", "started_at": "now()",
         "beat_at": "now()", "lease_ends": "now()", "ended_how": "'buried'",
     },
+    "acknowledged": {"rule": "'late'", "thing": "'mail'", "sight": "''", "size": "3"},
     "pause": {"queue": "'mail'"},
     "queue": {"name": "'mail'"},
     "session": {
@@ -157,6 +158,10 @@ REFUSED: dict[str, dict[str, list[Values]]] = {
         "note_up_to_200": [{"note": "repeat('n', 201)"}],
     },
     "worker_past": {"end_is_known": [{"ended_how": "'tired'"}]},
+    "acknowledged": {
+        "thing_up_to_200": [{"thing": "repeat('x', 201)"}],
+        "acknowledged_in_the_calendar": [{"at": "'infinity'"}],
+    },
     "pause": {
         "pause_is_a_queues": [{"queue": "'A b'"}],
         "until_in_the_calendar": [{"until": "'infinity'"}],

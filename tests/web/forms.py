@@ -49,6 +49,8 @@ ACTS: dict[str, Act] = {
     "/ui/workers/<uuid:worker_id>/wake": Act(OPERATE, "/ui/workers/{worker}/wake", is_whole=True),
     "/ui/failures/<error_id>/unmute": Act(OPERATE, "/ui/failures/{error}/unmute", is_whole=True),
     "/ui/failures/<error_id>/mute": Act(OPERATE, "/ui/failures/{error}/mute", {"for": "24h"}, is_whole=True),
+    "/ui/notices/<mark>/acknowledge": Act(OPERATE, "/ui/notices/{notice}/acknowledge"),
+    "/ui/notices/<mark>/show": Act(OPERATE, "/ui/notices/{notice}/show"),
     "/ui/queues/<name>/pause": Act(OPERATE, "/ui/queues/{queue}/pause", {"for": "1h"}),
     "/ui/queues/<name>/resume": Act(OPERATE, "/ui/queues/{queue}/resume"),
     "/ui/schedules/new": Act(ADMIN, "/ui/schedules/new", {**TIMED, "name": "new-{queue}"}, is_whole=True),

@@ -12,15 +12,17 @@ from uuid import UUID
 
 from psycopg2.extensions import connection as Connection
 
+from app.web.attention.notice import Level, Notice
 from haulier.domain.api_key import Scope
 from haulier.domain.claim import Failure
 from haulier.domain.fingerprint import fingerprint, id_text
 from haulier.domain.operation import OperationAction
 from haulier.domain.outcome import Outcome
 from haulier.domain.schedules.schedule import Rule
-from haulier.queue import jobs, search
+from haulier.queue import claims, jobs, search
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
+from haulier.queue.claims.rescue import bury
 from haulier.queue.failures import error_groups
 from haulier.queue.operations import operations
 from haulier.queue.operations.operations import Order
@@ -73,9 +75,20 @@ def _ended(conn: Connection, queue: str, outcome: Outcome | None) -> UUID:
     return made
 
 
+def _lost(conn: Connection, queue: str) -> UUID:
+    """Return a worker of this queue that has let its lease run out."""
+    worker = claims.register(conn, host="lost", pid=8, threads=1, queues=(queue,), lease_seconds=30)
+    with conn.cursor() as cursor:
+        cursor.execute("UPDATE haulier.worker SET beat_at = now() - interval '1 hour' WHERE id = %s", (worker,))
+    bury(conn)
+    return worker
+
+
 def _around(conn: Connection, world: World) -> None:
     queue, names = world.queue, world.names
     names["worker"] = str(claim(conn, queue)[0])
+    lost = _lost(conn, queue)
+    names["notice"] = Notice(Level.WARN, "", about={str(lost): 0}, rule="lost_workers").mark
     names["error"] = id_text(fingerprint("send_email", ERROR).id)
     error_groups.mute(
         conn, fingerprint("send_email", ERROR).id, datetime.now(UTC) + timedelta(hours=1), actor="ops-anna"

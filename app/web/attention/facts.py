@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar, cast
 
 from flask import current_app, g
 
 from haulier.domain.checks import Check
+from haulier.domain.errors import DatabaseUnavailable
 from haulier.postgres.statements import Connection
 from haulier.queue.failures import error_groups
 from haulier.queue.failures.error_groups import ErrorGroup
+from haulier.queue.health.acknowledgements import Acknowledged, forget, list_acknowledged
 from haulier.queue.health.database_checks import THRESHOLDS, check_database
 from haulier.queue.health.overview import Unserved, unserved_queues
 from haulier.queue.health.worker_list import EndedWorker, list_ended
@@ -29,6 +32,8 @@ from ..kit.reading import PART_SECONDS, Part, kept, part, searched
 from ..kit.viewer import viewer
 from ..lists.queue_states import is_failing
 from ..words.filters import timeout_of
+from .acknowledged import over
+from .notice import Notice
 from .notices import HOLDERS, is_frequent
 
 T = TypeVar("T")
@@ -145,6 +150,20 @@ def checks() -> Sequence[Check]:
 def _checked(conn: Connection) -> Sequence[Check]:
     days = service().config.retention_days
     return check_database(conn, retention_days=days, thresholds=CHECKS, seconds=PART_SECONDS).checks
+
+
+def acknowledged() -> Sequence[Acknowledged]:
+    """Return what somebody has acknowledged; none if that could not be loaded, so all notices are shown then."""
+    look = partial(part, lambda conn: list_acknowledged(conn, queues=caller().queues))
+    return _of(kept("acknowledged", (), look)) or ()
+
+
+def forget_over(notices: Sequence[Notice], known: Sequence[Acknowledged]) -> None:
+    """Forget what was acknowledged and has ended, so that it is shown if it comes back."""
+    if gone := [key for key in over(notices, known) if key[0] != "database" or may_see_checks()]:
+        # On a standby nothing can be forgotten.
+        with suppress(DatabaseUnavailable):
+            part(lambda conn: forget(conn, gone, queues=caller().queues))
 
 
 def unread() -> list[str]:

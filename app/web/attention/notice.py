@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum
+
+# A thing that a notice is about is stored with at most this many.
+MOST_CHARACTERS = 200
 
 
 class Level(IntEnum):
@@ -37,12 +42,34 @@ class Line:
     actions: tuple[Action, ...]
 
 
+def magnitude(amount: float) -> int:
+    """Return how many digits a number has: a notice has changed when ten times as many jobs are due, not one more."""
+    return len(str(int(amount)))
+
+
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One incident that needs somebody. Its lines are what it consists of, the worst first."""
+    """One incident that needs somebody. Its lines are what it consists of, the worst first.
+
+    `about` maps each thing it is about, such as a queue, to how bad that is: an acknowledged notice is shown again when
+    something is added or gets worse. If it is empty, the notice stays acknowledged while it lasts. `rule` is the name
+    of the rule that made it.
+    """
 
     level: Level
     what: str
     more: str = ""
     actions: tuple[Action, ...] = ()
     lines: tuple[Line, ...] = ()
+    about: Mapping[str, int] = field(default_factory=dict)
+    rule: str = ""
+
+    @property
+    def things(self) -> Mapping[str, int]:
+        """Return the things that it is about, at least one, and how bad each is."""
+        return {thing[:MOST_CHARACTERS]: size for thing, size in self.about.items()} or {self.rule: 0}
+
+    @property
+    def mark(self) -> str:
+        """Return a short hash of what is acknowledged with it."""
+        return hashlib.sha256(repr((self.rule, sorted(self.things.items()))).encode()).hexdigest()[:12]

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from haulier.domain.checks import Check, CheckState
+from haulier.domain.checks import CheckState
 from haulier.domain.text import count, duration, number, share
 from haulier.domain.worker import WorkerState
 from haulier.queue.failures.error_groups import ErrorGroup
-from haulier.queue.health.worker_list import EndedWorker
-from haulier.queue.numbers.recent import Minute
-from haulier.queue.numbers.stats import Queue, Stats
-from haulier.queue.schedules.schedule_health import Overdue
-from haulier.queue.search.running import RunningJob
+from haulier.queue.numbers.stats import Queue
 
-from ..lists.fleet import Fleet
-from ..lists.queue_states import OLD, Known, empty_in, is_fresh, is_unserved
-from .notice import Action, Level, Line, Notice
+from ..lists.queue_states import OLD, empty_in, is_fresh, is_unserved
+from .known_facts import Facts
+from .notice import Action, Level, Line, Notice, magnitude
 
 NEW_ERROR, MANY_FAILURES = timedelta(hours=1), 10
 LEAST_DAYS_AHEAD = 3.0
@@ -39,44 +36,10 @@ MOST_LINES = 5
 MOST_LED_TO = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What is known.
-
-    A part that could not be loaded, or that the viewer may not see, is None or empty; no rule guesses. `minutes` are
-    the last ones of each queue. `stuck` are jobs that should have been stopped by now. `mended` are the ids of error
-    groups without jobs left: all were retried or deleted. `failing_schedules` maps a schedule to how many of its jobs
-    failed in a row. `unread` are the reasons why some facts could not be loaded. `unserved` are queues with due jobs
-    that no worker takes, found by reading the jobs. `usual` is the usual share of failed jobs per queue.
-    """
-
-    now: datetime
-    queues: Sequence[Queue] | None = None
-    fleet: Fleet | None = None
-    errors: Sequence[ErrorGroup] | None = None
-    stats: Stats | None = None
-    days_ahead: float | None = None
-    is_counting: bool = field(default=True)
-    mended: Collection[int] = ()
-    minutes: Mapping[str, Sequence[Minute]] = field(default_factory=dict)
-    stuck: Sequence[RunningJob] = ()
-    ended: Sequence[EndedWorker] = ()
-    overdue: Overdue | None = None
-    failing_schedules: Mapping[str, int] = field(default_factory=dict)
-    checks: Sequence[Check] = ()
-    unread: Sequence[str] = ()
-    unserved: Collection[str] = ()
-    usual: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def known(self) -> Known:
-        """Return what is known about queues besides their counts."""
-        return Known(self.now, self.fleet, self.minutes, self.unserved, self.usual)
-
-
 def notices(facts: Facts) -> list[Notice]:
     """Return what needs attention, worst first; equal levels keep the order of the rules."""
-    return sorted((notice for rule in RULES for notice in rule(facts)), key=lambda notice: notice.level)
+    made = (replace(notice, rule=rule.__name__) for rule in RULES for notice in rule(facts))
+    return sorted(made, key=lambda notice: notice.level)
 
 
 def _jobs_of(*queues: str) -> Action:
@@ -95,14 +58,21 @@ def unserved(facts: Facts) -> Iterator[Notice]:
     jobs = count(sum(due.values()), "job is", "jobs are") if all(due.get(each) for each in names) else "Jobs are"
     if facts.fleet is not None and facts.fleet.is_dead:
         more = "Nothing is lost: jobs start when a worker does. Start one with `haulier worker`."
-        yield Notice(Level.BAD, f"{jobs} due, but no worker is running", more, (_jobs_of(*names),))
+        about = {"no worker": magnitude(sum(due.values()))}
+        yield Notice(Level.BAD, f"{jobs} due, but no worker is running", more, (_jobs_of(*names),), about=about)
     elif facts.fleet is not None and facts.fleet.is_idle:
         more = "All running workers are quiet or stopping. Wake a quiet one or start another."
-        yield Notice(Level.BAD, f"{jobs} due, but no worker takes jobs", more, (Action("Workers", "workers.show"),))
+        acts, about = (Action("Workers", "workers.show"),), {"no worker": magnitude(sum(due.values()))}
+        yield Notice(Level.BAD, f"{jobs} due, but no worker takes jobs", more, acts, about=about)
     else:
         where, them = (_in_queues(names), "it" if len(names) == 1 else "them")
         more = f"Start a worker that serves {them}: WORKER_QUEUES lists the queues of a worker."
-        yield Notice(Level.BAD, f"{jobs} due in {where}, but no worker serves {them}", more, (_jobs_of(*names),))
+        what, about = f"{jobs} due in {where}, but no worker serves {them}", _sizes(names, due)
+        yield Notice(Level.BAD, what, more, (_jobs_of(*names),), about=about)
+
+
+def _sizes(names: Sequence[str], jobs: Mapping[str, float]) -> dict[str, int]:
+    return {name: magnitude(jobs.get(name, 0)) for name in names}
 
 
 def partitions(facts: Facts) -> Iterator[Notice]:
@@ -110,7 +80,7 @@ def partitions(facts: Facts) -> Iterator[Notice]:
     if facts.days_ahead is not None and facts.days_ahead < LEAST_DAYS_AHEAD:
         what = f"The history has partitions for only {max(0.0, facts.days_ahead):.1f} more days"
         more = "Without a partition no job can end. Start a worker or run `haulier migrate` to create them."
-        yield Notice(Level.BAD, what, more)
+        yield Notice(Level.BAD, what, more, about={"partitions": int(LEAST_DAYS_AHEAD - facts.days_ahead)})
 
 
 def late(facts: Facts) -> Iterator[Notice]:
@@ -130,7 +100,8 @@ def late(facts: Facts) -> Iterator[Notice]:
         what = f"{len(bad)} queues are late: {_named(names)}. {due} due, the oldest for {oldest}"
         look = Action("Queues", "queues.show")
     more = "Add threads or a worker, check which jobs take long, or cancel jobs that nobody needs."
-    yield Notice(Level.WARN, what, more, (look, _jobs_of(*names)))
+    about = _sizes(names, {queue.name: queue.live.due or 0 for queue in bad})
+    yield Notice(Level.WARN, what, more, (look, _jobs_of(*names)), about=about)
 
 
 def failing(facts: Facts) -> Iterator[Notice]:
@@ -150,7 +121,9 @@ def failing(facts: Facts) -> Iterator[Notice]:
     acts = (_failures_of(names[0]), *_pause_of(bad[0])) if len(bad) == 1 else _LOOK_AT_ALL
     errors = [group for group in _new_errors(facts) if set(group.seen_in) & set(names)]
     more = f"Pause {them} to stop more jobs from failing."
-    yield Notice(Level.BAD, what, more, (*acts, _retry_of(*names)), _lines_of(errors))
+    about = _sizes(names, {name: sum(each.failed for each in facts.minutes[name]) for name in names})
+    about |= {group.name: 0 for group in errors}
+    yield Notice(Level.BAD, what, more, (*acts, _retry_of(*names)), _lines_of(errors), about)
 
 
 def _failing_queues(facts: Facts) -> list[Queue]:
@@ -192,12 +165,13 @@ def new_errors(facts: Facts) -> Iterator[Notice]:
     """Many attempts fail with errors that are new, other than in queues that fail."""
     failing_ = {queue.name for queue in _failing_queues(facts)}
     errors = [group for group in _new_errors(facts) if not failing_ & set(group.seen_in)]
+    about = {group.name: magnitude(group.failed + group.retried) for group in errors}
     if len(errors) == 1:
-        yield Notice(Level.WARN, _said_of(errors[0]), errors[0].text, (_page_of_error(errors[0]),))
+        yield Notice(Level.WARN, _said_of(errors[0]), errors[0].text, (_page_of_error(errors[0]),), about=about)
     elif errors:
         kinds = _named(sorted({group.kind for group in errors}))
         look = Action("Look", "failures.show")
-        yield Notice(Level.WARN, f"{len(errors)} new errors in {kinds}", "", (look,), _lines_of(errors))
+        yield Notice(Level.WARN, f"{len(errors)} new errors in {kinds}", "", (look,), _lines_of(errors), about)
 
 
 def _new_errors(facts: Facts) -> list[ErrorGroup]:
@@ -232,7 +206,8 @@ def stuck(facts: Facts) -> Iterator[Notice]:
         kinds = ", ".join(sorted({job.kind for job in facts.stuck})[:MOST_NAMED])
         what = f"{count(len(facts.stuck), 'job is', 'jobs are')} past the timeout: {kinds}"
         more = "Their handlers block their threads, or a worker has claimed the jobs but not started them."
-        yield Notice(Level.WARN, what, more, (Action("Look", "running.show"),))
+        about = {kind: magnitude(jobs) for kind, jobs in Counter(job.kind for job in facts.stuck).items()}
+        yield Notice(Level.WARN, what, more, (Action("Look", "running.show"),), about=about)
 
 
 def lost_workers(facts: Facts) -> Iterator[Notice]:
@@ -243,7 +218,8 @@ def lost_workers(facts: Facts) -> Iterator[Notice]:
         who = f"Worker {named}" if len(lost) == 1 else f"{len(lost)} workers"
         what = f"{who} stopped responding in the last hour{'' if len(lost) == 1 else f': {named}'}"
         more = "Killed, out of memory, or cut off from the database. Other workers took over the jobs."
-        yield Notice(Level.WARN, what, more, (Action("Look", "workers.show"),))
+        about = {str(each.id): 0 for each in lost}
+        yield Notice(Level.WARN, what, more, (Action("Look", "workers.show"),), about=about)
 
 
 def _named(names: Sequence[str]) -> str:
@@ -265,13 +241,13 @@ def schedules(facts: Facts) -> Iterator[Notice]:
         more = "See the workers' logs for their names." if found.workers else "Start a worker that fires schedules."
         if found.workers and found.refused:
             more = f"The database refuses the jobs of {number(found.refused)} of them. See their pages for the reason."
-        yield Notice(Level.WARN, what, more, look)
+        yield Notice(Level.WARN, what, more, look, about={"not firing": magnitude(found.schedules)})
     failed = [name for name, times in facts.failing_schedules.items() if times >= FAILURES_IN_A_ROW]
     if failed:
         whose = f"schedule {failed[0]}" if len(failed) == 1 else f"{len(failed)} schedules"
         what = f"The last {FAILURES_IN_A_ROW} jobs of {whose} failed{'' if len(failed) == 1 else f': {_named(failed)}'}"
         actions = (Action("Look", "schedules.one", (("name", failed[0]),)),) if len(failed) == 1 else look
-        yield Notice(Level.WARN, what, actions=actions)
+        yield Notice(Level.WARN, what, actions=actions, about=dict.fromkeys(failed, 0))
 
 
 _LEVELS: Mapping[CheckState, Level] = {CheckState.BAD: Level.BAD, CheckState.WARN: Level.WARN}
@@ -287,9 +263,11 @@ def database(facts: Facts) -> Iterator[Notice]:
         if check in holders and (vacuum or check.state is CheckState.BAD or check.name == "idle_transactions"):
             caused = f"{vacuum.message} " if vacuum else ""
             level = min(_LEVELS[check.state], _LEVELS[vacuum.state]) if vacuum else _LEVELS[check.state]
-            yield Notice(level, f"Database: {check.message}", f"{caused}{check.effect}", look)
+            about = {check.name: -level, **({vacuum.name: -level} if vacuum else {})}
+            yield Notice(level, f"Database: {check.message}", f"{caused}{check.effect}", look, about=about)
         elif check not in holders and not (check is vacuum and holders):
-            yield Notice(_LEVELS[check.state], f"Database: {check.message}", check.effect, look)
+            level = _LEVELS[check.state]
+            yield Notice(level, f"Database: {check.message}", check.effect, look, about={check.name: -level})
 
 
 def unread(facts: Facts) -> Iterator[Notice]:
@@ -297,7 +275,7 @@ def unread(facts: Facts) -> Iterator[Notice]:
     if facts.unread:
         what = "Some checks could not be loaded. This list may be incomplete."
         why = "; ".join(dict.fromkeys(facts.unread[:MOST_NAMED]))
-        yield Notice(Level.NOTE, what, f"{why[:1].upper()}{why[1:]}.")
+        yield Notice(Level.NOTE, what, f"{why[:1].upper()}{why[1:]}.", about=dict.fromkeys(facts.unread, 0))
 
 
 def silent_workers(facts: Facts) -> Iterator[Notice]:
@@ -309,40 +287,44 @@ def silent_workers(facts: Facts) -> Iterator[Notice]:
         more = "When the lease of a worker runs out, other workers take over its jobs."
         if not any(each.lives for each in silent):
             more = "The lease has run out. The next worker that runs takes over the jobs."
-        yield Notice(Level.WARN, what, more, (Action("Look", "workers.show"),))
+        about = {str(each.id): 0 for each in silent}
+        yield Notice(Level.WARN, what, more, (Action("Look", "workers.show"),), about=about)
 
 
 def old_numbers(facts: Facts) -> Iterator[Notice]:
     """The figures are old, or no worker counts."""
     if not facts.is_counting:
         more = "With COUNTING=off, figures are unknown, and no notice says which queues grow or fail."
-        yield Notice(Level.NOTE, "Counting is off", more)
+        yield Notice(Level.NOTE, "Counting is off", more, about={"off": 0})
     elif facts.stats is None:
         return
     elif facts.stats.as_of is None:
-        yield Notice(Level.NOTE, "Nothing has been counted yet", "Start a worker with COUNTING=on.")
+        more = "Start a worker with COUNTING=on."
+        yield Notice(Level.NOTE, "Nothing has been counted yet", more, about={"none": 0})
     elif facts.now - facts.stats.as_of > OLD:
         old = duration((facts.now - facts.stats.as_of).total_seconds())
-        yield Notice(Level.NOTE, f"The figures are {old} old", "No worker with COUNTING=on is counting now.")
+        more = "No worker with COUNTING=on is counting now."
+        yield Notice(Level.NOTE, f"The figures are {old} old", more, about={"old": 0})
 
 
 def paused(facts: Facts) -> Iterator[Notice]:
     """Queues with due jobs have been paused for long."""
-    lines = []
+    lines, about = [], {}
     for queue in facts.queues or ():
         paused_for = facts.now - queue.paused_since if queue.paused and queue.paused_since else timedelta()
         if queue.live.due and paused_for > LONG_PAUSE:
+            about[f"{queue.name} since {queue.paused_since}"] = magnitude(queue.live.due)
             due = count(queue.live.due, "job is", "jobs are")
             text = f"Queue {queue.name} has been paused for {duration(paused_for.total_seconds())}; {due} due"
             resume = Action("Resume", "queues.resume", (("name", queue.name),), act="queues.resume", at_once=True)
             lines.append((queue.name, Line(text, (resume, _page_of(queue.name)))))
     if len(lines) == 1:
         [(name, line)] = lines
-        yield Notice(Level.NOTE, line.text, actions=(*line.actions, _jobs_of(name)))
+        yield Notice(Level.NOTE, line.text, actions=(*line.actions, _jobs_of(name)), about=about)
     elif lines:
         what = f"{len(lines)} queues have been paused for over {duration(LONG_PAUSE.total_seconds())}"
         few = tuple(line for _, line in lines[:MOST_LINES])
-        yield Notice(Level.NOTE, what, "", (Action("Queues", "queues.show"),), few)
+        yield Notice(Level.NOTE, what, "", (Action("Queues", "queues.show"),), few, about)
 
 
 RULES: tuple[Callable[[Facts], Iterator[Notice]], ...] = (

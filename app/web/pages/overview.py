@@ -26,7 +26,10 @@ from ...http.acting import check_queue_name
 from ...http.auth import caller
 from ...http.masking import errors_as_shown
 from ..attention import facts
-from ..attention.notices import Facts, notices
+from ..attention.acknowledged import split
+from ..attention.known_facts import Facts
+from ..attention.notice import Notice
+from ..attention.notices import notices
 from ..kit.menu import MenuEntry
 from ..kit.page import Page
 from ..kit.reading import Part, kept, part
@@ -88,8 +91,12 @@ def _page(span: str, of: Of) -> Page:
     filters = _filters(span, of)
     queues, errors, workers = kept("queues", (), _queues), kept("errors", (), _errors), kept("workers", (), _workers)
     groups, attempts = errors.value or ([], None)
+    acknowledged = facts.acknowledged()
     known = _known(found, queues, errors, workers, running)
-    needs = notices(known)
+    every = notices(known)
+    needs, seen = split(every, acknowledged)
+    if not known.unread:
+        facts.forget_over(every, acknowledged)
     rows = _rows(queues.value, known.known)
     has_workers = workers.value is not None and not filters
     return Page(
@@ -116,8 +123,18 @@ def _page(span: str, of: Of) -> Page:
         notices=needs[:MOST_NOTICES],
         more_notices=needs[MOST_NOTICES:MOST_LISTED],
         left_notices=len(needs[MOST_LISTED:]),
+        acknowledged=seen,
+        may_see_actors=caller().may_see_actors,
         charts=_charts_of(span, of, found.value, attempts),
     )
+
+
+def current_notices() -> list[Notice]:
+    """Return what needs the viewer's attention, acknowledged or not, as the overview shows it."""
+    span, of = "1h", Of(None, None, caller().queues)
+    found = kept("figures", (span, None, None), partial(_stats, span, of))
+    queues, errors, workers = kept("queues", (), _queues), kept("errors", (), _errors), kept("workers", (), _workers)
+    return notices(_known(found, queues, errors, workers, facts.running()))
 
 
 def _known(

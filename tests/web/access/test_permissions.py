@@ -147,9 +147,10 @@ def test_shows_a_key_of_one_queue_nothing_of_another(enter: Any, conn: Connectio
     assert {(rule, word) for rule, text in texts.items() for word in words if word in text} == set()
 
 
-# Acts that no page offers in the states of this world: nothing is paused or quiet, the error is muted, workers live. To
-# start an operation is offered by its preview.
+# Acts that no page offers in the states of this world: nothing is paused, quiet or acknowledged, the error is muted,
+# workers live. To start an operation is offered by its preview.
 NOT_OFFERED = {
+    "/ui/notices/<mark>/show",
     "/ui/queues/<name>/resume",
     "/ui/schedules/<name>/resume",
     "/ui/workers/<uuid:worker_id>/wake",

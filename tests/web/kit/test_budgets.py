@@ -168,9 +168,20 @@ class Sent(list[str]):
         return len([each for each in self if each not in BEGIN_AND_END | {"find_session", "touch_key"}])
 
 
-# As facts.py keeps them, and the page of a queue.
-SLOW = ("usual ends", "usual shares", "recently ended", "days", "overdue", "failing schedules")
-SLOW += ("producers", "kinds of queue")
+# As facts.py keeps them, the menu and the page of a queue.
+SLOW = (
+    *(
+        "usual ends",
+        "usual shares",
+        "recently ended",
+        "days",
+        "overdue",
+        "failing schedules",
+        "skipping",
+        "acknowledged",
+    ),
+    *("menu counts", "late queues", "producers", "kinds of queue"),
+)
 
 
 @pytest.fixture

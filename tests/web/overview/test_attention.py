@@ -9,8 +9,9 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
+from app.web.attention.known_facts import Facts
 from app.web.attention.notice import Level
-from app.web.attention.notices import Facts, notices
+from app.web.attention.notices import notices
 from app.web.lists.fleet import Fleet
 from app.web.lists.queue_states import Known, empty_in, word_of
 from haulier.domain.checks import Check, CheckState, Threshold
