@@ -19,12 +19,11 @@ LEAST_ENDED = 20
 
 @dataclass(frozen=True, slots=True)
 class Minute:
-    """What ended in a minute of a queue, and what was due when last counted within it; None: it was not counted."""
+    """What ended in a minute of a queue."""
 
     at: datetime
     succeeded: int
     failed: int
-    due: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +47,7 @@ def recent_minutes(conn: Connection, queues: Sequence[str]) -> Mapping[str, Sequ
     """Return the last ten minutes of each of these queues, in order. One without figures is absent."""
     found: dict[str, list[Minute]] = {}
     for row in rows(conn, "recent_minutes", names=list(queues), span_seconds=MINUTES_SECONDS):
-        due = None if row["due"] is None else int(row["due"])
-        found.setdefault(row["queue"], []).append(Minute(utc(row["minute"]), row["succeeded"], row["failed"], due))
+        found.setdefault(row["queue"], []).append(Minute(utc(row["minute"]), row["succeeded"], row["failed"]))
     return found
 
 

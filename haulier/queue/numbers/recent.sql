@@ -6,17 +6,11 @@ step = ANY (ARRAY[10, 60, 300, 900, 3600, 21600])
 AND at >= (SELECT through FROM haulier.counting) - make_interval(secs => %(span_seconds)s)
 
 -- name: recent_minutes
--- All live jobs are counted at the same time, so the last time in a minute holds for every kind of a queue: nothing has to
--- be sorted by queue and kind. The minutes of a queue come in order, the queues in none.
-SELECT queue, minute, sum(succeeded)::bigint AS succeeded, sum(failed)::bigint AS failed,
-    (array_agg(due ORDER BY at DESC) FILTER (WHERE due IS NOT NULL))[1] AS due
-FROM (
-    SELECT queue, date_bin(interval '1 minute', at, 'epoch'::timestamptz) AS minute, at, sum(succeeded) AS succeeded,
-        sum(failed) AS failed, sum(due)::bigint AS due
-    FROM haulier.rollup
-    WHERE <<of_last_week>> AND step <= 60 AND queue = ANY(%(names)s::text[])
-    GROUP BY queue, at
-) AS counted
+-- The minutes of a queue come in order, the queues in none.
+SELECT queue, date_bin(interval '1 minute', at, 'epoch'::timestamptz) AS minute, sum(succeeded)::bigint AS succeeded,
+    sum(failed)::bigint AS failed
+FROM haulier.rollup
+WHERE <<of_last_week>> AND step <= 60 AND queue = ANY(%(names)s::text[])
 GROUP BY queue, minute
 ORDER BY minute;
 

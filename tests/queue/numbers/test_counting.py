@@ -221,14 +221,14 @@ def through(sql):
     return at
 
 
-def test_says_of_each_minute_what_was_due_when_last_counted(conn, through):
+def test_says_of_each_minute_how_the_jobs_of_a_queue_ended(conn, through):
     found = recent_minutes(conn, [MAIL, HOOKS, "absent"])
 
     counts = {
-        queue: [((through - each.at).total_seconds(), each.succeeded, each.failed, each.due) for each in minutes]
+        queue: [((through - each.at).total_seconds(), each.succeeded, each.failed) for each in minutes]
         for queue, minutes in found.items()
     }
-    assert counts == {MAIL: [(180, 30, 2, 5), (60, 63, 6, 4)], HOOKS: [(180, 40, 1, None), (60, 0, 1, 9)]}
+    assert counts == {MAIL: [(180, 30, 2), (60, 63, 6)], HOOKS: [(180, 40, 1), (60, 0, 1)]}
     assert recent_minutes(conn, [HOOKS]).keys() == {HOOKS}
 
 

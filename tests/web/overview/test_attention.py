@@ -46,8 +46,8 @@ def queue(
     return Queue(name, Live(5, due, running, oldest), Figures(came, ended), NOW, **more)
 
 
-def minutes(*dues: int | None, failed: int = 0, succeeded: int = 0) -> list[Minute]:
-    return [Minute(NOW + timedelta(minutes=place), succeeded, failed, due) for place, due in enumerate(dues)]
+def minutes(many: int = 1, *, failed: int = 0, succeeded: int = 0) -> list[Minute]:
+    return [Minute(NOW + timedelta(minutes=place), succeeded, failed) for place in range(many)]
 
 
 def worker(*queues: str, state: WorkerState = WorkerState.WORKING, lives: bool = True, takes: bool = True) -> Worker:
@@ -71,8 +71,8 @@ def stats(age: float) -> Stats:
 
 def test_says_what_needs_attention_on_both_sides_of_each_edge() -> None:
     job = RunningJob(uuid4(), "resize_image", "images", 1, 3, 5, NOW, False, uuid4(), "dock:7", 0, NOW)
-    fails = {"mail": minutes(0, failed=20, succeeded=179)}
-    all_fail = {name: minutes(0, 0, failed=10, succeeded=10) for name in ("bulk", "hooks", "images", "mail")}
+    fails = {"mail": minutes(failed=20, succeeded=179)}
+    all_fail = {name: minutes(2, failed=10, succeeded=10) for name in ("bulk", "hooks", "images", "mail")}
     lost, pausing = "stopped responding in the last hour", [queue("bulk", 0, paused=True), queue("well")]
     since = [queue(paused=True, paused_since=NOW - timedelta(minutes=each)) for each in (60, 61)]
     late = "2 schedules are not firing: the oldest tick is 1 min late"
@@ -134,7 +134,7 @@ def test_says_more_of_a_notice_and_what_to_do() -> None:
         [notice] = notices(Facts(NOW, **known))
         return notice.level, notice.more, [action.act or action.endpoint for action in notice.actions]
 
-    fails = {"mail": minutes(0, failed=20, succeeded=179)}
+    fails = {"mail": minutes(failed=20, succeeded=179)}
     assert [told(days_ahead=days)[0] for days in (2.9, -1.0)] == [Level.BAD] * 2
     level, _, acts = told(queues=[queue(due=0)], minutes=fails)
     assert (level, acts[1]) == (Level.BAD, "queues.pause")
@@ -195,7 +195,7 @@ def test_says_that_a_queue_fails_until_its_errors_were_retried_or_muted() -> Non
     other, muted = replace(group(20), id=8), group(10, muted=HOUR)
 
     def is_said(errors: list[ErrorGroup], mended: list[int]) -> bool:
-        lately = {"mail": minutes(0, failed=20)}
+        lately = {"mail": minutes(failed=20)}
         found = said(queues=[queue(due=0)], minutes=lately, errors=errors, mended=mended)
         return any("in queue mail failed" in each for each in found)
 
@@ -218,7 +218,7 @@ def test_makes_one_notice_of_a_bad_deploy() -> None:
     elsewhere = [replace(group(12), id=9, text="Odd", seen_in=("bulk",)), replace(group(11), id=10, seen_in=())]
 
     found = notices(
-        Facts(NOW, queues=[queue(due=0)], minutes={"mail": minutes(0, failed=200)}, errors=[*errors, *elsewhere])
+        Facts(NOW, queues=[queue(due=0)], minutes={"mail": minutes(failed=200)}, errors=[*errors, *elsewhere])
     )
 
     assert [each.what for each in found] == [
@@ -323,9 +323,9 @@ def test_says_in_a_word_how_a_queue_is() -> None:
         (late(9), None, [], "OK"),
         (late(0), [], [], "Idle"),
         (late(0, running=1), [worker()], [], "OK"),
-        (late(9), [worker()], minutes(1, failed=20, succeeded=179), "Failing"),
-        (late(9), [worker()], minutes(1, failed=20, succeeded=180), "OK"),
-        (late(9), [worker()], minutes(1, failed=19), "OK"),
+        (late(9), [worker()], minutes(failed=20, succeeded=179), "Failing"),
+        (late(9), [worker()], minutes(failed=20, succeeded=180), "OK"),
+        (late(9), [worker()], minutes(failed=19), "OK"),
         (late(9, is_late=True), [worker()], [], "Late"),
         (late(9, is_late=True), [], [], "Unserved"),
     )
@@ -333,7 +333,7 @@ def test_says_in_a_word_how_a_queue_is() -> None:
 
 def test_calls_a_queue_failing_if_it_fails_far_more_than_usually() -> None:
     def word(usual: float, failed: int) -> str:
-        lately = {"mail": minutes(1, failed=failed, succeeded=1000 - failed)}
+        lately = {"mail": minutes(failed=failed, succeeded=1000 - failed)}
         return word_of(late(9), Known(NOW, Fleet([worker()]), lately, usual={"mail": usual})).text
 
     check_each(
