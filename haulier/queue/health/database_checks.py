@@ -158,7 +158,7 @@ def _prepared(conn: Connection) -> Found:
     if row is None:
         return Found(0.0, "there are no prepared transactions", "")
     fix = f"Roll it back as its owner, or commit it: {row['remedy']}"
-    return Found(row["seconds"], f"{row['gid']} has been prepared for {_time(row['seconds'])}", fix)
+    return Found(row["seconds"], f"the transaction {row['gid']} has been prepared for {_time(row['seconds'])}", fix)
 
 
 def _slots(conn: Connection) -> Found:
@@ -179,7 +179,8 @@ def _standbys(conn: Connection) -> Found:
     if row["name"] is None:
         return Found(0.0, "no standby holds a snapshot", "", hidden)
     old = count(row["transactions"], "transaction")
-    message = f"{row['name'] or 'a standby without a name'} holds a snapshot that is {old} old"
+    who = f"the standby {row['name']}" if row["name"] else "a standby without a name"
+    message = f"{who} holds a snapshot that is {old} old"
     fix = f"End the oldest query on the standby, or set hot_standby_feedback = off. To find it: {row['remedy']}"
     return Found(row["transactions"], message, fix, hidden)
 
@@ -193,10 +194,10 @@ def _vacuum(conn: Connection) -> Found:
         return Found(bad, "autovacuum is off", f"Turn it on: {row['remedy_for_all']}")
     if row["is_off_here"]:
         return Found(bad, f"autovacuum is off for haulier.{row['name']}", f"Turn it on: {row['remedy_here']}")
-    dead = row["dead"] if row["dead"] > row["live"] else 0
+    dead = row["dead"] if row["matters"] else 0
     fix = f"End the oldest transaction (see the check transactions), then {row['remedy']}"
     beside = count(row["live"], "live row")
-    return Found(dead, f"haulier.{row['name']} has {count(row['dead'], 'dead row')} and {beside}", fix)
+    return Found(dead, f"the table {row['name']} has {count(row['dead'], 'dead row')} and {beside}", fix)
 
 
 def _bloat(conn: Connection) -> Found:
@@ -208,8 +209,9 @@ def _bloat(conn: Connection) -> Found:
         return Found(THRESHOLDS["bloat"].warn, message, f"Drop it: {row['remedy']}")
     if row["times"] is None:
         return Found(None, "", row["remedy"], "the widths of the columns cannot be seen")
-    message = f"{row['name']} is about {row['times']:.0f} times as large as its live rows"
-    return Found(row["times"], message, row["remedy"])
+    what = "the table job" if row["name"] == "job" else f"the index {row['name']}"
+    times = f"{row['times']:.1f} times " if row["times"] >= 1.05 else ""
+    return Found(row["times"], f"{what} is about {times}as large as its rows need", row["remedy"])
 
 
 def _partitions_ahead(conn: Connection) -> Found:
@@ -223,7 +225,8 @@ def _partitions_behind(conn: Connection, *, retention_days: int) -> Found:
     if row is None or row["late"] <= 0:
         return Found(0.0, "no history partition is older than RETENTION_DAYS", "")
     fix = "End transactions that read the history for hours. Workers drop partitions hourly; their logs say why not."
-    return Found(row["late"], f"{row['name']} is overdue for dropping by {row['late']:.1f} partitions", fix)
+    message = f"the partition {row['name']} is overdue for dropping by {row['late']:.1f} partitions"
+    return Found(row["late"], message, fix)
 
 
 def _size(conn: Connection) -> Found:

@@ -50,8 +50,9 @@ LEFT JOIN (
 ) AS oldest ON true;
 
 -- name: dead_rows
--- The table with the most dead rows, if they outnumber the live ones; and whether autovacuum runs.
-SELECT stat.relname AS name, n_dead_tup AS dead, n_live_tup AS live,
+-- The table with the most dead rows of those in which they are over a fifth of the live ones, which vacuum allows by
+-- default; and whether autovacuum runs.
+SELECT stat.relname AS name, n_dead_tup AS dead, n_live_tup AS live, 5 * n_dead_tup > n_live_tup AS matters,
     current_setting('autovacuum')::boolean AND current_setting('track_counts')::boolean AS is_on,
     'ALTER SYSTEM SET autovacuum = on; ALTER SYSTEM SET track_counts = on; SELECT pg_reload_conf();' AS remedy_for_all,
     'ALTER TABLE haulier.' || quote_ident(stat.relname) || ' RESET (autovacuum_enabled);' AS remedy_here,
@@ -63,7 +64,7 @@ SELECT stat.relname AS name, n_dead_tup AS dead, n_live_tup AS live,
 FROM pg_stat_all_tables AS stat
 JOIN pg_class ON pg_class.oid = relid
 WHERE schemaname = 'haulier'
-ORDER BY is_off_here DESC, CASE WHEN n_dead_tup > n_live_tup THEN n_dead_tup ELSE 0 END DESC
+ORDER BY is_off_here DESC, matters DESC, n_dead_tup DESC
 LIMIT 1;
 
 -- name: bloat
