@@ -34,7 +34,7 @@ from ..lists.queue_states import is_failing
 from ..words.filters import timeout_of
 from .acknowledged import over
 from .notice import Notice
-from .notices import HOLDERS, is_frequent
+from .notices import HOLDERS
 
 T = TypeVar("T")
 
@@ -99,13 +99,13 @@ def _ended(conn: Connection) -> list[EndedWorker]:
 
 
 def mended(groups: Sequence[ErrorGroup]) -> Collection[int]:
-    """Return the frequent groups that have no jobs left."""
-    frequent = sorted(group.id for group in groups if is_frequent(group, viewer().now))
-    if not frequent:
+    """Return the groups that have no jobs left."""
+    ids = sorted(group.id for group in groups)
+    if not ids:
         return ()
     queues = caller().queues
-    look = partial(part, lambda conn: error_groups.mended(conn, frequent, queues=queues))
-    return _of(kept("mended", tuple(frequent), look, seconds=MENDED_SECONDS)) or ()
+    look = partial(part, lambda conn: error_groups.mended(conn, ids, queues=queues))
+    return _of(kept("mended", tuple(ids), look, seconds=MENDED_SECONDS)) or ()
 
 
 def days_ahead() -> float | None:

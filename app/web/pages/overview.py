@@ -49,6 +49,8 @@ SPANS = {"1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days"}
 MOST_QUEUES = 200
 ERRORS_SPAN, USUAL_SPAN, DAY = "1h", "7d", timedelta(days=1)
 QUEUES_SHOWN, ERRORS_SHOWN = 20, 5
+# Errors of which no job is left come last, so others than the most frequent are shown.
+ERRORS_DRAWN = 15
 # Each rule gives one notice, or two: all can be seen at once. Only the database and schedules may give more.
 MOST_NOTICES, MOST_LISTED = 12, 50
 # The most errors that notices consider: one statement reads an example of each.
@@ -116,7 +118,10 @@ def _page(span: str, of: Of) -> Page:
         usual=_usual(span, of),
         longest_since=running[0].started_at if running and not filters else None,
         errors=errors,
-        groups=[(group, charts.spark_of(group, "this hour")) for group in groups[:ERRORS_SHOWN]],
+        groups=[
+            (group, charts.spark_of(group, "this hour"), group.id in known.mended)
+            for group in sorted(groups, key=lambda group: group.id in known.mended)[:ERRORS_SHOWN]
+        ],
         workers=len(workers.value.living) if workers.value and has_workers else None,
         threads=workers.value.threads if workers.value and has_workers else 0,
         more_workers=bool(workers.value and workers.value.more),
@@ -245,7 +250,7 @@ def _queues() -> Part[Queues]:
 def _errors() -> Part[Errors]:
     def look(conn: Connection) -> Errors:
         wanted = ErrorFilter(ERRORS_SPAN, queues=caller().queues, limit=ERRORS_MINDED)
-        groups, attempts = errors_at_once(conn, wanted, drawn=ERRORS_SHOWN)
+        groups, attempts = errors_at_once(conn, wanted, drawn=ERRORS_DRAWN)
         return errors_as_shown(conn, groups), attempts
 
     return part(look)

@@ -64,6 +64,20 @@ def test_says_that_an_error_is_new_until_its_jobs_were_retried(browser: Browser,
     assert "New error in" not in browser.page("/ui").text
 
 
+def test_offers_no_retry_of_errors_without_jobs_and_lists_them_last(browser: Browser, conn: Connection) -> None:
+    fail(conn, "no luck", times=2)
+    for job in search.list_jobs(conn, search.JobFilter()).jobs:
+        browser.act(f"/ui/jobs/{job.id}/retry")
+    fail(conn, "too late", queue="mail")
+
+    rows = browser.page("/ui").named_rows()
+
+    assert list(rows)[-2:] == ["too late", "no luck"]
+    assert "Retry…" in rows["too late"].text
+    assert "Retry" not in rows["no luck"].text
+    assert "all retried" in rows["no luck"].text
+
+
 def test_says_that_a_queue_fails_if_it_fails_more_than_usually(browser: Browser, conn: Connection, sql) -> None:
     enqueue(conn, queue="mail")
     register(conn)
