@@ -35,7 +35,7 @@ BY_TYPE: dict[str, Any] = {
     """: 0.5,
     """
     counts_jobs is_idle is_late is_muted is_new is_over is_part_enough is_quiet is_walked is_whole may_pass most_first
-    only_whole scans_fail suspect
+    only_whole scans_fail since_change suspect
     """: True,
     """
     action actor after_kind after_name after_queue before_key given_back host idempotency_key key_id kind

@@ -20,8 +20,9 @@ from haulier.queue.health.overview import Unserved, unserved_queues
 from haulier.queue.health.worker_list import EndedWorker, list_ended
 from haulier.queue.numbers.recent import Ends, Minute, recent_ends, usual_shares
 from haulier.queue.numbers.stats import Shown as Of
-from haulier.queue.schedules.schedule_health import LOOKED_AT, FailureRounds, Overdue
+from haulier.queue.schedules.schedule_health import LOOKED_AT, MOST_OVERLAPPING, FailureRounds, Overdue, Skips
 from haulier.queue.schedules.schedule_health import overdue as overdue_schedules
+from haulier.queue.schedules.schedule_health import skipping as skipping_schedules
 from haulier.queue.search.running import RunningJob, list_running
 from haulier.queue.upkeep.partitions import days_ahead as days_ahead_of
 
@@ -38,8 +39,10 @@ from .notices import HOLDERS
 
 T = TypeVar("T")
 
-SECONDS, STUCK_SECONDS, MENDED_SECONDS, UNSERVED_SECONDS = 30.0, 10.0, 10.0, 10.0
+SECONDS, STUCK_SECONDS, MENDED_SECONDS, UNSERVED_SECONDS, SKIPPING_SECONDS = 30.0, 10.0, 10.0, 10.0, 10.0
 MOST_ENDED, MOST_RUNNING = 20, 200
+# After an act everything is loaded again, so this is only for acts of others.
+ACKNOWLEDGED_SECONDS = 10.0
 # A usual share hardly changes within minutes.
 USUAL_SECONDS = 300.0
 # A look reads fifty schedules by name, and the next look continues from there. So many looks per load.
@@ -132,6 +135,15 @@ def failing_schedules() -> Mapping[str, int]:
     return {name: times for name, times in sorted(rounds.known.items()) if times}
 
 
+def skipping() -> Sequence[Skips]:
+    """Return the schedules that skip ticks repeatedly."""
+    look = partial(part, lambda conn: skipping_schedules(conn, queues=caller().queues))
+    found: tuple[list[Skips], bool] | None = _of(kept("skipping", (), look, seconds=SKIPPING_SECONDS))
+    if found and not found[1]:
+        unread().append(f"only the first {MOST_OVERLAPPING} schedules by name were checked for skipped ticks")
+    return found[0] if found else ()
+
+
 def may_see_checks() -> bool:
     """Return whether the viewer may see the checks of the database."""
     return permissions().why_not("ui.database.show") is None
@@ -155,7 +167,7 @@ def _checked(conn: Connection) -> Sequence[Check]:
 def acknowledged() -> Sequence[Acknowledged]:
     """Return what somebody has acknowledged; none if that could not be loaded, so all notices are shown then."""
     look = partial(part, lambda conn: list_acknowledged(conn, queues=caller().queues))
-    return _of(kept("acknowledged", (), look)) or ()
+    return _of(kept("acknowledged", (), look, seconds=ACKNOWLEDGED_SECONDS)) or ()
 
 
 def forget_over(notices: Sequence[Notice], known: Sequence[Acknowledged]) -> None:

@@ -11,7 +11,7 @@ from haulier.queue.failures.error_groups import ErrorGroup
 from haulier.queue.health.worker_list import EndedWorker
 from haulier.queue.numbers.recent import Minute
 from haulier.queue.numbers.stats import Queue, Stats
-from haulier.queue.schedules.schedule_health import Overdue
+from haulier.queue.schedules.schedule_health import Overdue, Skips
 from haulier.queue.search.running import RunningJob
 
 from ..lists.fleet import Fleet
@@ -25,8 +25,9 @@ class Facts:
     A part that could not be loaded, or that the viewer may not see, is None or empty; no rule guesses. `minutes` are
     the last ones of each queue. `stuck` are jobs that should have been stopped by now. `mended` are the ids of error
     groups without jobs left: all were retried or deleted. `failing_schedules` maps a schedule to how many of its jobs
-    failed in a row. `unread` are the reasons why some facts could not be loaded. `unserved` are queues with due jobs
-    that no worker takes, found by reading the jobs. `usual` is the usual share of failed jobs per queue.
+    failed in a row; `skipping` are schedules that skip ticks. `unread` are the reasons why some facts could not be
+    loaded. `unserved` are queues with due jobs that no worker takes, found by reading the jobs. `usual` is the usual
+    share of failed jobs per queue.
     """
 
     now: datetime
@@ -42,6 +43,7 @@ class Facts:
     ended: Sequence[EndedWorker] = ()
     overdue: Overdue | None = None
     failing_schedules: Mapping[str, int] = field(default_factory=dict)
+    skipping: Sequence[Skips] = ()
     checks: Sequence[Check] = ()
     unread: Sequence[str] = ()
     unserved: Collection[str] = ()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
 # A thing that a notice is about is stored with at most this many.
 MOST_CHARACTERS = 200
+# Name at most this many workers, schedules or queues, and count the rest. A notice has at most this many lines.
+MOST_NAMED, MOST_LINES = 3, 5
 
 
 class Level(IntEnum):
@@ -40,6 +42,12 @@ class Line:
 
     text: str
     actions: tuple[Action, ...]
+
+
+def named(names: Sequence[str]) -> str:
+    """Return the first of the names, and how many more there are."""
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def magnitude(amount: float) -> int:

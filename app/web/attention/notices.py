@@ -8,30 +8,25 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from haulier.domain.checks import CheckState
-from haulier.domain.text import count, duration, number, share
+from haulier.domain.text import count, duration, share
 from haulier.domain.worker import WorkerState
 from haulier.queue.failures.error_groups import ErrorGroup
 from haulier.queue.numbers.stats import Queue
 
 from ..lists.queue_states import OLD, empty_in, is_fresh, is_unserved
 from .known_facts import Facts
-from .notice import Action, Level, Line, Notice, magnitude
+from .notice import MOST_LINES, MOST_NAMED, Action, Level, Line, Notice, magnitude, named
+from .schedule_notices import schedules, skipping
 
 NEW_ERROR, MANY_FAILURES = timedelta(hours=1), 10
 LEAST_DAYS_AHEAD = 3.0
 # How long a lost worker is shown.
 LOST_WORKER = timedelta(hours=1)
-# Replacing a worker stops schedules for less time than this. So many failures in a row are no accident.
-OVERDUE_SECONDS, FAILURES_IN_A_ROW = 60.0, 3
 # What holds vacuum back is shown when it leaves too many dead rows, or has lasted very long. A session that does
 # nothing within its transaction is always a mistake.
 HOLDERS = ("transactions", "idle_transactions", "prepared_transactions", "slots")
 # Until then, whoever paused a queue still knows about it.
 LONG_PAUSE = timedelta(hours=1)
-# Name at most this many workers or schedules, and count the rest.
-MOST_NAMED = 3
-# A notice has at most this many lines.
-MOST_LINES = 5
 # A link to the jobs of more queues has only the first.
 MOST_LED_TO = 20
 
@@ -97,7 +92,7 @@ def late(facts: Facts) -> Iterator[Notice]:
         when = until if until == "not draining" or until.startswith("growing") else f"empty in about {until}"
         what, look = f"Queue {names[0]} is late: {due} due, the oldest for {oldest}; {when}", _page_of(names[0])
     else:
-        what = f"{len(bad)} queues are late: {_named(names)}. {due} due, the oldest for {oldest}"
+        what = f"{len(bad)} queues are late: {named(names)}. {due} due, the oldest for {oldest}"
         look = Action("Queues", "queues.show")
     more = "Add threads or a worker, check which jobs take long, or cancel jobs that nobody needs."
     about = _sizes(names, {queue.name: queue.live.due or 0 for queue in bad})
@@ -169,7 +164,7 @@ def new_errors(facts: Facts) -> Iterator[Notice]:
     if len(errors) == 1:
         yield Notice(Level.WARN, _said_of(errors[0]), errors[0].text, (_page_of_error(errors[0]),), about=about)
     elif errors:
-        kinds = _named(sorted({group.kind for group in errors}))
+        kinds = named(sorted({group.kind for group in errors}))
         look = Action("Look", "failures.show")
         yield Notice(Level.WARN, f"{len(errors)} new errors in {kinds}", "", (look,), _lines_of(errors), about)
 
@@ -214,40 +209,16 @@ def lost_workers(facts: Facts) -> Iterator[Notice]:
     """A worker let its lease run out."""
     lost = [each for each in facts.ended if each.ended_how == "buried" and facts.now - each.ended_at < LOST_WORKER]
     if lost:
-        named = _named([each.name for each in lost])
-        who = f"Worker {named}" if len(lost) == 1 else f"{len(lost)} workers"
-        what = f"{who} stopped responding in the last hour{'' if len(lost) == 1 else f': {named}'}"
+        names = named([each.name for each in lost])
+        who = f"Worker {names}" if len(lost) == 1 else f"{len(lost)} workers"
+        what = f"{who} stopped responding in the last hour{'' if len(lost) == 1 else f': {names}'}"
         more = "Killed, out of memory, or cut off from the database. Other workers took over the jobs."
         about = {str(each.id): 0 for each in lost}
         yield Notice(Level.WARN, what, more, (Action("Look", "workers.show"),), about=about)
 
 
-def _named(names: Sequence[str]) -> str:
-    more = len(names) - MOST_NAMED
-    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
 def _in_queues(names: Sequence[str]) -> str:
-    return f"{'queue' if len(names) == 1 else 'queues'} {_named(names)}"
-
-
-def schedules(facts: Facts) -> Iterator[Notice]:
-    """A schedule does not fire when it is due, or its last jobs all failed."""
-    look = (Action("Look", "schedules.show"),)
-    found = facts.overdue
-    if found and found.schedules and found.oldest_seconds >= OVERDUE_SECONDS:
-        late = duration(found.oldest_seconds)
-        what = f"{count(found.schedules, 'schedule is', 'schedules are')} not firing: the oldest tick is {late} late"
-        more = "See the workers' logs for their names." if found.workers else "Start a worker that fires schedules."
-        if found.workers and found.refused:
-            more = f"The database refuses the jobs of {number(found.refused)} of them. See their pages for the reason."
-        yield Notice(Level.WARN, what, more, look, about={"not firing": magnitude(found.schedules)})
-    failed = [name for name, times in facts.failing_schedules.items() if times >= FAILURES_IN_A_ROW]
-    if failed:
-        whose = f"schedule {failed[0]}" if len(failed) == 1 else f"{len(failed)} schedules"
-        what = f"The last {FAILURES_IN_A_ROW} jobs of {whose} failed{'' if len(failed) == 1 else f': {_named(failed)}'}"
-        actions = (Action("Look", "schedules.one", (("name", failed[0]),)),) if len(failed) == 1 else look
-        yield Notice(Level.WARN, what, actions=actions, about=dict.fromkeys(failed, 0))
+    return f"{'queue' if len(names) == 1 else 'queues'} {named(names)}"
 
 
 _LEVELS: Mapping[CheckState, Level] = {CheckState.BAD: Level.BAD, CheckState.WARN: Level.WARN}
@@ -282,7 +253,7 @@ def silent_workers(facts: Facts) -> Iterator[Notice]:
     """Workers have sent no heartbeat for most of their lease."""
     silent = [each for each in (facts.fleet.workers if facts.fleet else ()) if each.state is WorkerState.SILENT]
     if silent:
-        names = _named([each.name for each in silent])
+        names = named([each.name for each in silent])
         what = f"Worker {names} is silent" if len(silent) == 1 else f"{len(silent)} workers are silent: {names}"
         more = "When the lease of a worker runs out, other workers take over its jobs."
         if not any(each.lives for each in silent):
@@ -337,6 +308,7 @@ RULES: tuple[Callable[[Facts], Iterator[Notice]], ...] = (
     silent_workers,
     lost_workers,
     schedules,
+    skipping,
     database,
     old_numbers,
     unread,

@@ -167,6 +167,7 @@ def _known(
         ended=facts.ended(),
         overdue=facts.overdue(),
         failing_schedules=facts.failing_schedules(),
+        skipping=facts.skipping(),
         checks=facts.checks(),
         unread=[
             *facts.unread(),

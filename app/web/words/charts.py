@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise
@@ -228,6 +229,20 @@ def spark_of(group: ErrorGroup, when: str) -> Markup:
     """Return a small chart of all failed attempts of a group of errors."""
     attempts = [step.failed + step.retried for step in group.series]
     return spark(attempts, "failed", f"{count(sum(attempts), 'failed attempt')} in {when}")
+
+
+def dots(marks: Sequence[tuple[str, str]], name: str) -> Markup:
+    """Return a row of marks, each a state and a word: a dot for "succeeded", a dash for any other."""
+    words = Counter(word for _, word in marks)
+    said = f"{name}: " + ", ".join(f"{times} × {word}" for word, times in words.items())
+    shapes = "".join(_dot(9 * place, state) for place, (state, _) in enumerate(marks))
+    return Markup(f'<svg width="{9 * len(marks)}" height="8" role="img" aria-label="{escape(said)}">{shapes}</svg>')
+
+
+def _dot(x: int, state: str) -> str:
+    if state == "succeeded":
+        return f'<circle class="f-{state}" cx="{x + 4}" cy="4" r="3.500"/>'
+    return f'<rect class="f-{state}" x="{x + 1}" y="3" width="6" height="2"/>'
 
 
 def bar(part: float, state: str, summary: str) -> Markup:

@@ -1,4 +1,4 @@
-"""The times of a schedule in words, if they are simple."""
+"""The times of a schedule in words, if they are simple, and what became of its ticks."""
 
 from __future__ import annotations
 
@@ -17,6 +17,14 @@ DAYS: Mapping[str, str] = {
     "5": "Friday",
     "6": "Saturday",
     "7": "Sunday",
+}
+# What became of a tick: the status of a job that lends its look, and a word.
+OUTCOMES: Mapping[str, tuple[str, str]] = {
+    "fired": ("succeeded", "Fired"),
+    "skipped_overlap": ("cancelled", "Skipped: previous run still going"),
+    "skipped_missed": ("retrying", "Skipped: no worker was running in time"),
+    "skipped_paused": ("queued", "Skipped: paused"),
+    "skipped_refused": ("failed_permanent", "Skipped: the database refused its job"),
 }
 # Up to this many times are listed one by one.
 MOST_TIMES = 4

@@ -6,8 +6,10 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import groupby, takewhile
 
 from haulier.domain.errors import ScheduleNotFound
+from haulier.domain.schedules.schedule import TickOutcome
 from haulier.domain.schedules.schedule_waiting import Unfired
 from haulier.postgres.statements import Connection, rows
 from haulier.postgres.values import array, utc
@@ -21,6 +23,9 @@ MOST_OVERDUE = 10_000
 # This many schedules are looked at in one call for jobs that fail; of each the last so many jobs that have ended, which
 # have to be among its newest this many ticks.
 LOOKED_AT, COUNTED, LOOKED_BACK = 50, 5, 500
+# A schedule skips repeatedly if SKIPPED_IN_A_ROW of its NEWEST ticks were skipped in a row, and not all of the last
+# FIRED_AGAIN fired. The first MOST_OVERLAPPING schedules by name are checked.
+NEWEST, SKIPPED_IN_A_ROW, FIRED_AGAIN, MOST_OVERLAPPING = 10, 3, 2, 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,47 @@ def failures(conn: Connection, after: str | None = None) -> Failures:
     found = rows(conn, "failures_in_a_row", after_name=after, limit=LOOKED_AT, count=COUNTED, most=LOOKED_BACK)
     in_a_row = {row["name"]: row["failures"] for row in found}
     return Failures(in_a_row, found[-1]["name"] if len(found) == LOOKED_AT else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Skips:
+    """A schedule that skips ticks repeatedly because its previous run is still going, and how many of its last ticks.
+
+    `is_of_file`: it comes from schedules.toml.
+    """
+
+    name: str
+    skipped: int
+    ticks: int
+    is_of_file: bool = False
+
+
+def newest_outcomes(conn: Connection, names: Sequence[str]) -> dict[str, Sequence[str]]:
+    """Return what became of the NEWEST ticks of each of these schedules, newest first. One without ticks is absent."""
+    found = rows(conn, "newest_outcomes", names=array(names), most=NEWEST, since_change=False)
+    return {row["name"]: row["outcomes"] for row in found}
+
+
+def skipping(conn: Connection, *, queues: Sequence[str] | None = None) -> tuple[list[Skips], bool]:
+    """Return the schedules that skip repeatedly since they were last changed or resumed, and whether all were checked.
+
+    `queues` are those that the caller may see; None: every queue.
+    """
+    shown = None if queues is None else array(queues)
+    found = rows(
+        conn, "outcomes_of_overlapping", queues=shown, limit=MOST_OVERLAPPING + 1, most=NEWEST, since_change=True
+    )
+    skips = [_skips(row["name"], row["outcomes"] or (), is_of_file=row["source"] == "file") for row in found]
+    return [each for each in skips[:MOST_OVERLAPPING] if each], len(found) <= MOST_OVERLAPPING
+
+
+def _skips(name: str, outcomes: Sequence[str], *, is_of_file: bool) -> Skips | None:
+    """Return how often a schedule skipped since its last pause; None if not repeatedly. Newest first."""
+    since = list(takewhile(lambda outcome: outcome != TickOutcome.SKIPPED_PAUSED, outcomes))
+    runs = [len(list(run)) for outcome, run in groupby(since) if outcome == TickOutcome.SKIPPED_OVERLAP]
+    if max(runs, default=0) < SKIPPED_IN_A_ROW or since[:FIRED_AGAIN] == [TickOutcome.FIRED] * FIRED_AGAIN:
+        return None
+    return Skips(name, sum(runs), len(since), is_of_file)
 
 
 class FailureRounds:

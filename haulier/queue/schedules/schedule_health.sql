@@ -84,3 +84,35 @@ FROM (
     LIMIT %(limit)s
 ) AS asked
 ORDER BY asked.name;
+
+-- part: last_outcomes
+-- What became of the newest ticks of a schedule, the newest first; null if it has none.
+SELECT array_agg(outcome ORDER BY scheduled_at DESC) AS outcomes
+FROM (
+    SELECT outcome, scheduled_at
+    FROM haulier.tick
+    WHERE tick.schedule = asked.name AND tick.schedule_id = asked.id
+        AND (NOT %(since_change)s OR decided_at > asked.updated_at)
+    ORDER BY tick.schedule DESC, tick.schedule_id DESC, scheduled_at DESC
+    LIMIT %(most)s
+) AS newest
+
+-- name: newest_outcomes
+SELECT name, outcomes
+FROM haulier.schedule AS asked
+CROSS JOIN LATERAL (<<last_outcomes>>) AS ticks
+WHERE name = ANY(%(names)s::text[]) AND outcomes IS NOT NULL;
+
+-- name: outcomes_of_overlapping
+-- Of the schedules that skip a tick if a run before is still going, unless they are paused.
+SELECT name, source, outcomes
+FROM (
+    SELECT name, id, updated_at, source
+    FROM haulier.schedule
+    WHERE overlap <> 'allow' AND <<schedule_is_visible>>
+        AND (paused_since IS NULL OR paused_since > haulier.schedule_time() OR paused_until <= haulier.schedule_time())
+    ORDER BY name
+    LIMIT %(limit)s
+) AS asked
+CROSS JOIN LATERAL (<<last_outcomes>>) AS ticks
+ORDER BY name;

@@ -16,7 +16,17 @@ from haulier.queue import claims, jobs
 from haulier.queue import jobs as job_acts
 from haulier.queue.schedules import recompute, schedules
 from haulier.queue.schedules.fire import fire_due
-from haulier.queue.schedules.schedule_health import COUNTED, LOOKED_AT, Overdue, failures, overdue, unfired
+from haulier.queue.schedules.schedule_health import (
+    COUNTED,
+    LOOKED_AT,
+    Overdue,
+    Skips,
+    failures,
+    newest_outcomes,
+    overdue,
+    skipping,
+    unfired,
+)
 from haulier.queue.schedules.schedules import LOOKED_BACK, Tick, last_ticks, list_ticks, states_of_fired
 from tests import queueing
 from tests.conftest import sql_on
@@ -311,3 +321,49 @@ def test_waits_for_nobody_who_has_a_schedule(holding, conn, sql):
 
     with holding("SELECT FROM haulier.schedule WHERE name = 'held' FOR UPDATE"):
         assert recompute.recompute(conn).corrected == ["other"]
+
+
+# Which skip repeatedly
+
+
+TICKS = """
+    INSERT INTO haulier.tick (schedule, schedule_id, scheduled_at, outcome, decided_at, fired_at, job_id)
+    SELECT name, id, at, outcome, at, CASE outcome WHEN 'fired' THEN at END,
+        CASE outcome WHEN 'fired' THEN gen_random_uuid() END
+    FROM haulier.schedule
+    CROSS JOIN unnest(%s::text[]) WITH ORDINALITY AS ticks (outcome, place)
+    CROSS JOIN LATERAL (SELECT now() - make_interval(mins => place::integer) AS at) AS minute
+    WHERE name = %s
+    RETURNING 1
+"""
+LETTERS = {"f": "fired", "s": "skipped_overlap", "m": "skipped_missed", "p": "skipped_paused"}
+
+
+def ticked(sql: Sql, newest_first: str, name: str) -> None:
+    plant(sql, name, overlap="skip", seconds_ago=3600)
+    sql("UPDATE haulier.schedule SET updated_at = now() - interval '1 day' WHERE name = %s RETURNING 1", name)
+    sql(TICKS, [LETTERS[letter] for letter in newest_first], name)
+
+
+def test_names_the_schedules_that_skip_three_ticks_in_a_row(conn: Connection, sql: Sql) -> None:
+    for name, outcomes in (
+        ("a-third", "sssf"),
+        ("b-second", "ssfss"),
+        # A run ends in between: its next run will take as long.
+        ("c-mostly", "fsssfsssf"),
+        ("d-mended", "ffsssf"),
+        ("e-long-ago", "sfffffffffsss"),
+        ("f-missed", "mmmmf"),
+        ("g-resumed", "spsss"),
+        ("h-changed", "sssf"),
+        ("i-paused", "sssf"),
+        ("j-allows", "sssf"),
+    ):
+        ticked(sql, outcomes, name)
+    sql("UPDATE haulier.schedule SET updated_at = now() WHERE name = 'h-changed' RETURNING 1")
+    schedules.pause_schedule(conn, "i-paused")
+    sql("UPDATE haulier.schedule SET overlap = 'allow' WHERE name = 'j-allows' RETURNING 1")
+
+    assert skipping(conn) == ([Skips("a-third", 3, 4), Skips("c-mostly", 6, 9)], True)
+    assert skipping(conn, queues=["other"]) == ([], True)
+    assert newest_outcomes(conn, ["e-long-ago"]) == {"e-long-ago": ["skipped_overlap", *["fired"] * 9]}

@@ -20,7 +20,7 @@ from haulier.queue.failures.error_groups import ErrorGroup
 from haulier.queue.health.worker_list import EndedWorker, Worker
 from haulier.queue.numbers.recent import Minute
 from haulier.queue.numbers.stats import Figures, Live, Queue, Stats
-from haulier.queue.schedules.schedule_health import Overdue
+from haulier.queue.schedules.schedule_health import Overdue, Skips
 from haulier.queue.search.running import RunningJob
 from tests.web.browsing import check_each
 
@@ -116,6 +116,14 @@ def test_says_what_needs_attention_on_both_sides_of_each_edge() -> None:
         (
             {"failing_schedules": {"nightly": 3, "hourly": 4}},
             ["The last 3 jobs of 2 schedules failed: nightly, hourly"],
+        ),
+        (
+            {"skipping": [Skips("nightly", 7, 10)]},
+            ["Schedule nightly skipped 7 of its last 10 ticks: the previous run was still going"],
+        ),
+        (
+            {"skipping": [Skips("nightly", 7, 10), Skips("hourly", 3, 4)]},
+            ["2 schedules skip ticks: their previous runs are still going"],
         ),
         ({"stats": stats(60)}, []),
         ({"stats": stats(61)}, ["The figures are 1 min 1 s old"]),

@@ -192,6 +192,24 @@ def test_says_how_the_last_job_of_each_schedule_is(browser: Browser, conn: Conne
     assert (cell.one("a").attrs["href"], len(cell.one("a").all("time"))) == (f"/ui/jobs/{busy}", 1)
 
 
+def test_shows_a_schedule_that_skips_with_its_ticks_and_what_to_do(browser: Browser, sql) -> None:
+    plant(sql, "nightly", every_seconds=60, overlap="skip", seconds_ago=600)
+    sql("UPDATE haulier.schedule SET updated_at = now() - interval '1 hour' RETURNING 1")
+    sql(
+        "INSERT INTO haulier.tick (schedule, schedule_id, scheduled_at, outcome)"
+        " SELECT name, id, now() - make_interval(mins => n), 'skipped_overlap'"
+        " FROM haulier.schedule CROSS JOIN generate_series(1, 3) AS n RETURNING 1"
+    )
+
+    overview, listed = browser.page("/ui"), browser.page("/ui/schedules")
+
+    assert "Schedule nightly skipped 3 of its last 3 ticks: the previous run was still going" in overview.text
+    offered = [each.attrs["href"] for each in overview.all("a", class_="button slim")]
+    assert {"/ui/schedules/nightly/edit", "/ui/schedules/nightly#pause"} <= set(offered)
+    dots = [each.attrs["aria-label"] for each in last(listed, "nightly").all("svg") if "aria-label" in each.attrs]
+    assert dots == ["Last 3 ticks: 3 × Skipped: previous run still going"]
+
+
 def test_names_no_job_that_the_key_may_not_see(signed_in: SignedIn, fire: Fire, sql) -> None:
     job = fire("mail")
     sql("UPDATE haulier.job SET queue = 'salmon' WHERE id = %s", str(job))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from uuid import UUID
 
 from flask import request, url_for
+from markupsafe import Markup
 from werkzeug.wrappers import Response
 
 from haulier.domain.api_key import Scope
@@ -17,7 +18,9 @@ from haulier.domain.errors import PauseInThePast, ScheduleBusy, ScheduleNotFound
 from haulier.domain.job import NAME_PATTERN, JobStatus
 from haulier.domain.schedules.preview import Preview, preview
 from haulier.domain.schedules.schedule import InvalidSchedule, Rule
+from haulier.domain.text import count
 from haulier.postgres.statements import Connection
+from haulier.queue.schedules.schedule_health import newest_outcomes
 from haulier.queue.schedules.schedules import (
     Last,
     Tick,
@@ -46,8 +49,9 @@ from ...kit.page import Page
 from ...kit.reading import Part, kept, part, read
 from ...kit.section import Section
 from ...kit.viewer import viewer
+from ...words import charts
 from ...words.pretty_json import printed
-from ...words.schedule_words import words_of
+from ...words.schedule_words import OUTCOMES, words_of
 
 WHY = "schedules belong to every queue"
 MOST, MOST_TICKS, MOST_NEXT = 40, 50, 5
@@ -69,12 +73,13 @@ def show() -> Page:
         words_of=_words_of,
         more=url_for("ui.schedules.show", after=rows[-1][0].schedule.name) if has_more else None,
         is_first=not after,
-        paused=sum(found.schedule.is_paused(found.now) for found, _, _ in rows),
+        paused=sum(found.schedule.is_paused(found.now) for found, *_ in rows),
     )
 
 
-# A schedule, its last ticks, and the status of the job of the last tick that fired; None if that job is gone.
-Row = tuple[Found, Last | None, JobStatus | None]
+# A schedule, its last ticks, the status of the job of the last tick that fired (None if that job is gone), and the
+# newest ticks as dots.
+Row = tuple[Found, Last | None, JobStatus | None, Markup | str]
 
 
 def _rows(after: str) -> Part[tuple[list[Row], bool]]:
@@ -86,11 +91,25 @@ def _rows(after: str) -> Part[tuple[list[Row], bool]]:
         fired = {name: each.fired for name, each in last.items() if each.fired}
         states = states_of_fired(conn, fired.values(), queues=caller().queues)
         jobs = {name: _state(tick, states) for name, tick in fired.items()}
-        return [
-            (_without_payload(each), last.get(each.schedule.name), jobs.get(each.schedule.name)) for each in found
-        ], has_more
+        newest = {name: _dots(each) for name, each in newest_outcomes(conn, list(last)).items()}
+        return [_row(each, last, jobs, newest) for each in found], has_more
 
     return part(look)
+
+
+def _dots(outcomes: Sequence[str]) -> Markup:
+    """Return the newest ticks as dots, the last one on the right. In: newest first."""
+    looks = [OUTCOMES.get(outcome, ("queued", outcome)) for outcome in reversed(outcomes)]
+    # The look of a job that failed permanently.
+    marks = [("failed" if look == "failed_permanent" else look, word) for look, word in looks]
+    return charts.dots(marks, f"Last {count(len(outcomes), 'tick')}")
+
+
+def _row(
+    found: Found, last: Mapping[str, Last], jobs: Mapping[str, JobStatus | None], newest: Mapping[str, Markup]
+) -> Row:
+    name = found.schedule.name
+    return _without_payload(found), last.get(name), jobs.get(name), newest.get(name, "")
 
 
 def _as_shown(found: Found) -> Found:
@@ -133,6 +152,7 @@ def _page(name: str, form: PauseForm | None = None, *, fault: str = "", status: 
             is_whole=request.args.get("whole") == "1",
         ),
         coming=_coming(found),
+        outcomes=OUTCOMES,
         ticks=_ticks(name),
         newest=url_for("ui.schedules.one", name=name) if _before() else None,
         form=form or PauseForm(),
