@@ -6,6 +6,7 @@ A poll compares the rendered page. `ages` adds later what differs each time.
 from __future__ import annotations
 
 import hashlib
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,12 +18,15 @@ from werkzeug.wrappers import Response
 from . import ages, cookies, server_timing
 from .flash import Said, said
 from .menu import WITHIN
+from .menu_counts import menu_counts
 from .reading import LIVE
 from .search_box import EMPTY, Box
 from .templates import filled, rendered
 from .viewer import viewer
 
 HTML = "text/html; charset=utf-8"
+# The header in which a poll gets the counts of the menu.
+COUNTS = "Haulier-Counts"
 # No inline script or style, nothing from elsewhere; scripts turn text into HTML by one policy only.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
@@ -59,13 +63,19 @@ def answer(page: Page | Response, every: float | None) -> Response:
     if isinstance(page, Response):
         return page
     main = page.main()
+    # Not for pages about errors: the database may be away.
+    g.menu_counts = menu_counts()
     seen, shown = digest(str(main)), request.headers.get(LIVE)
-    if shown == seen and page.status == 200:
-        return Response(status=204)
     every = every if page.is_live else None
-    if shown is not None:
-        return _html(rendered("main.html", main=main, seen=seen, every=every), page.status)
-    return whole(page, main, seen=seen, every=every, said=said())
+    if shown is None:
+        return whole(page, main, seen=seen, every=every, said=said())
+    if shown == seen and page.status == 200:
+        response = Response(status=204)
+    else:
+        response = _html(rendered("main.html", main=main, seen=seen, every=every), page.status)
+    # The menu is outside of <main>.
+    response.headers[COUNTS] = json.dumps(g.menu_counts)
+    return response
 
 
 def digest(main: str) -> str:

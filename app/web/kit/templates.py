@@ -59,6 +59,7 @@ def environment() -> Environment:
         may=lambda endpoint: refusal(endpoint) is None,
         first_page=first_page,
         menu=menu,
+        menu_counts=lambda: g.get("menu_counts", {}),
         when=when,
         lasting=lasting,
         installation=installation,

@@ -58,6 +58,7 @@ async function refresh() {
       redirect: "error",
     });
     if (answer.status === 401) return location.reload();
+    showCounts(answer.headers.get("Haulier-Counts"));
     if (answer.status === 200) {
       const text = await answer.text();
       if (!isBusy()) morph(text);
@@ -70,6 +71,16 @@ async function refresh() {
     live.failures += 1;
     show("stale", "retrying");
     schedule(Math.min(60000, live.every * 2 ** live.failures));
+  }
+}
+
+// The counts of the menu, which is outside of <main>. One that is unknown now goes.
+function showCounts(text) {
+  const counts = JSON.parse(text || "{}");
+  for (const at of $$("[data-count]")) {
+    const [many, ...words] = (counts[at.dataset.count] ?? "").split(" ");
+    at.firstElementChild.textContent = many;
+    at.lastElementChild.textContent = words.join(" ");
   }
 }
 
