@@ -144,6 +144,25 @@ def sign_in(page: Page, url: str, conn: Connection) -> None:
     at(page, f"{root}{HOME}")
 
 
+class Person:
+    """Whoever mends it, who only clicks what is shown and goes back. `clicks` counts both."""
+
+    def __init__(self, page: Page) -> None:
+        self.page, self.clicks = page, 0
+
+    def click(self, what: Locator | None) -> None:
+        """Press it, or without it the key Back."""
+        self.clicks += 1
+        if what:
+            what.click()
+        else:
+            self.page.go_back()
+
+    def see_overview(self) -> None:
+        self.click(self.page.locator("body > .rail").get_by_role("link", name="Overview"))
+        at(self.page, "/ui")
+
+
 FOCUS = """() => {
     const at = document.activeElement, style = getComputedStyle(at), box = at.getBoundingClientRect();
     return {

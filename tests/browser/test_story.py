@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import expect
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.job import NewJob
 from haulier.postgres.connection import connect
 from tests import queueing
 from tests.browser.errors import BAD
-from tests.browser.tab import Tab, at, sign_in
+from tests.browser.tab import Person, Tab, at, sign_in
 from tests.conftest import PATIENCE, sql_on
 from tests.web import ROOT, Server
 
@@ -48,25 +48,6 @@ def fixed(database: str, tmp_path: Path) -> Iterator[Path]:
     yield fixed
     process.send_signal(signal.SIGTERM)
     process.wait(PATIENCE)
-
-
-class Person:
-    """Whoever mends it, who only clicks what is shown and goes back. `clicks` counts both."""
-
-    def __init__(self, page: Page) -> None:
-        self.page, self.clicks = page, 0
-
-    def click(self, what: Locator | None) -> None:
-        """Press it, or without it the key Back."""
-        self.clicks += 1
-        if what:
-            what.click()
-        else:
-            self.page.go_back()
-
-    def see_overview(self) -> None:
-        self.click(self.page.locator("body > .rail").get_by_role("link", name="Overview"))
-        at(self.page, "/ui")
 
 
 @contextmanager
