@@ -1,4 +1,4 @@
-"""What open tabs of the dashboard take from a drain and from POSTs.
+"""What open tabs of the dashboard take from a drain, from POSTs and from INSERTs.
 
 Of two servers one is as much slower than the other as any tabs could make it: so each goes by turns on one server.
 """
@@ -18,6 +18,7 @@ from lab.bench.by_fours import ORDER, by_fours, means
 from lab.bench.contenders.haulier import Haulier, next_job
 from lab.bench.harness import Bench, Figures
 from lab.bench.measures.enqueue import serving
+from lab.bench.measures.insert import inserts_per_second, working
 from lab.bench.measures.post import BODY, CONNECTIONS, SECONDS, WARM_UP_SECONDS
 from lab.bench.open_tabs import TABS, watched
 from lab.servers import connect
@@ -25,6 +26,8 @@ from lab.waiting import alive, pause, until
 
 # Ten times as many as other drains have, so that there are several spells without tabs, and beside them.
 DRAINED, SPELL_SECONDS, LEAST_SECONDS = 1_000_000, 1.5, 0.15
+# Each turn of INSERTs lasts as long as the tabs take to ask once each.
+INSERT_SECONDS = 5.0
 # How many times four turns are measured.
 FOURS = 6
 
@@ -70,6 +73,20 @@ def post(bench: Bench) -> Figures:
             def once(asking: int) -> float:
                 _let_ask(tabs, asking)
                 return send(seconds=seconds)["per_second"]
+
+            return _rates(*by_fours(once, bench.turns(FOURS)))
+
+
+def insert(bench: Bench) -> Figures:
+    """INSERT jobs from several clients, while every thread of the workers is busy."""
+    with Haulier().home(bench.server) as url, working(url, busy=True):
+        bench.server.settle(url)
+        with serving(url) as port, watched(port, TABS) as tabs:
+            seconds = max(1.0, INSERT_SECONDS * bench.scale)
+
+            def once(asking: int) -> float:
+                _let_ask(tabs, asking)
+                return inserts_per_second(url, seconds)
 
             return _rates(*by_fours(once, bench.turns(FOURS)))
 

@@ -13,7 +13,7 @@ from lab.dashboard import HOME, SAME
 
 TABS, TAB_SECONDS = 20, 5.0
 # What tabs are left open on.
-OPEN = (HOME, f"{HOME}/jobs", f"{HOME}/jobs?status=queued", f"{HOME}?span=24h")
+OPEN = (HOME, f"{HOME}/jobs", f"{HOME}/jobs?status=queued", f"{HOME}?span=24h", f"{HOME}/queues/queue-1")
 LIVE = "Haulier-Live"
 _SEEN = re.compile(r'data-seen="(\w+)"')
 

@@ -39,7 +39,7 @@ ENTRIES = {
     "operation": ("retry",),
     "schedules": ("calm", "idle"),
     "refused_schedules": ("refused-3000",),
-    "dashboard": ("ui.jobs.show", dashboard.SLOWER[0], "poll-same", "poll-new", "drain", "post"),
+    "dashboard": ("ui.jobs.show", dashboard.SLOWER[0], "poll-same", "poll-new", "drain", "post", "insert"),
     "bytes": ("haulier-results",),
     "costs": ("haulier-0.2-kb",),
 }

@@ -28,7 +28,7 @@ from lab.bench.results import Repetitions, Result, Row, Spread
 from lab.bench.tables import PageTable, figure
 from lab.bench.targets import at_least, at_most, figure_of
 from lab.dashboard import HOME, SAME, Pages, crawl, pages_of, token_of, url_map, without_charts
-from lab.servers import connect
+from lab.servers import connect, tool
 from lab.waiting import until
 
 NAME = "dashboard"
@@ -55,7 +55,7 @@ NOT_LED_TO = {"ui.audit.as_csv", "ui.search.show", "ui.keys.one"}
 
 
 def entries() -> list[Entry]:
-    """Return each page that the application has, polls, and drains and POSTs without and with open tabs, in turns."""
+    """Return each page that the application has, polls, and drains, POSTs and INSERTs without and with tabs."""
     with url_map() as urls:
         rules = {rule.endpoint: rule.rule for rule in pages_of(urls) if rule.endpoint not in NOT_LED_TO}
     rows = [Entry(name, f"GET {rule}", partial(page, name), at_most=1) for name, rule in sorted(rules.items())]
@@ -67,6 +67,7 @@ def entries() -> list[Entry]:
     rows += [
         Entry("drain", "drain, jobs", beside_tabs.drain),
         Entry("post", "POST /jobs, requests", beside_tabs.post),
+        Entry("insert", "INSERT, jobs", beside_tabs.insert, None if tool("pgbench") else "pgbench is not installed"),
     ]
     return rows
 
