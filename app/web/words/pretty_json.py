@@ -13,6 +13,7 @@ from typing import Any
 
 from haulier.domain.job import Json
 from haulier.domain.text import count
+from haulier.logs import MASK
 
 
 def is_hidden(name: str, fragments: Iterable[str]) -> bool:
@@ -98,8 +99,10 @@ class _Setter:
             yield "k", json.dumps(name, ensure_ascii=False)
             yield "", ": "
             if each not in (None, "") and is_hidden(name, self._hides):
-                self.hidden += 1
-                yield "masked", f"hidden, {count(len(_plain(each)), 'character')}"
+                # The length would be the mask's, and nothing else can be shown.
+                self.hidden += each != MASK
+                length = "" if each == MASK else f", {count(len(_plain(each)), 'character')}"
+                yield "masked", f"hidden{length}"
             else:
                 yield from self.pieces(each, f"{indent}  ")
         yield "", f"{indent}}}"

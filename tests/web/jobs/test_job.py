@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from datetime import timedelta
 from typing import Any
@@ -162,6 +163,20 @@ def test_hides_values_with_secret_names_until_one_asks(
     assert "trout" in browser.get(f"{path}?show=hidden").text
     # The setting names others in the place of those.
     assert (shown("iban"), shown()) == ([False, True], [True, True])
+
+
+def test_says_of_a_masked_secret_neither_a_length_nor_that_it_can_be_shown(
+    make_site: MakeSite, signed_in: SignedIn, conn: Connection, own_kinds: None, monkeypatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "tests.hostile.secretive", raising=False)
+    site = make_site(kinds=("tests.hostile.secretive",))
+    path = f"/ui/jobs/{enqueue(conn, {'how': 'return', 'token': 'swordfish'}, kind='secretive')}"
+
+    reader, admin = (signed_in(scope, app=site).page(path) for scope in (Scope.READ, Scope.ADMIN))
+
+    said = [[each.text for each in page.all("span", class_="masked")] for page in (reader, admin)]
+    assert said == [["hidden"], ["hidden, 9 characters"]]
+    assert [len(page.links("Show hidden values")) for page in (reader, admin)] == [0, 1]
 
 
 def test_answers_204_until_the_job_changes_and_polls_no_more_once_it_ended(browser: Browser, conn: Connection) -> None:
