@@ -49,6 +49,12 @@ def clock(at: datetime, zone: tzinfo) -> str:
     return f"{at.astimezone(zone):%H:%M:%S}"
 
 
+def moment(at: datetime, zone: tzinfo, now: datetime) -> str:
+    """Return the time in a zone to a tenth of a second, with the date unless that is today."""
+    is_today = at.astimezone(zone).date() == now.astimezone(zone).date()
+    return f"{clock(at, zone) if is_today else exact(at, zone, now)}.{at.microsecond // 100_000}"
+
+
 STATES: Mapping[str, tuple[str, str]] = {
     "queued": ("queued", "Queued"),
     "running": ("running", "Running"),
@@ -77,6 +83,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "ago": ago,
     "exact": exact,
     "clock": clock,
+    "moment": moment,
     "count": count,
     "shape": shape,
     "word": word,

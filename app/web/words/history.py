@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from haulier.domain.text import count, duration
@@ -54,12 +54,17 @@ _ENDS: Mapping[str, str] = {
 }
 # More are summed up: the list would be too long to listen to, and the lines below have them all.
 MOST_STRETCHES = 9
+# What a wait was for until the job was due, if nobody changed that.
+_UNTIL_DUE: Mapping[str, str] = {Why.TURN: "its due time", Why.BACK_OFF: "its back-off", Why.SNOOZED: "its snooze"}
 ACTS: Mapping[str, str] = {"change": "Changed", "copy": "Copied", "operate": "Part of an operation"}
 
 
-def lines(steps: Sequence[Step]) -> list[Line]:
-    """Return the steps as lines, in their order."""
-    return [_LINES.get(step.what, _act)(step) for step in steps]
+def lines(steps: Sequence[Step], used: str = "") -> list[Line]:
+    """Return the steps as lines, in their order. `used` says how many attempts a job has used that has failed."""
+    found = [_LINES.get(step.what, _act)(step) for step in steps]
+    if used and steps and steps[-1].what == What.FAILED_PERMANENT:
+        found[-1] = replace(found[-1], head="Failed permanently:", rest=used)
+    return found
 
 
 def summary(steps: Sequence[Step], seconds: float) -> str:
@@ -146,10 +151,28 @@ def _enqueued(step: Step) -> Line:
 
 
 def _waited(step: Step) -> Line:
-    why = WHY[step.why or Why.NOT_KNOWN]
+    why = _why_waited(step)
     if step.seconds is None:
         return Line(step.at, "i-wait", "queued", "Waits", why, is_wait=True, until=step.due_at)
     return Line(step.at, "i-wait", "queued", "Waited", why, took=duration(step.seconds), is_wait=True)
+
+
+def _why_waited(step: Step) -> str:
+    """Return what the job waited for: its due time, a worker, or one after the other."""
+    words, until_due = WHY[step.why or Why.NOT_KNOWN], _UNTIL_DUE.get(step.why or Why.NOT_KNOWN)
+    if step.why == Why.TURN and step.due_at is None and step.seconds is not None and step.seconds < 1:
+        return "for a worker"
+    if step.due_at is None or until_due is None:
+        return words
+    planned = (step.due_at - step.at).total_seconds()
+    if planned < 0.001:
+        return "for a worker"
+    if step.seconds is None:
+        return words
+    rest = step.seconds - planned
+    return (
+        f"for {until_due}, {duration(planned)}, then {duration(rest)} for a worker" if rest > 0 else f"for {until_due}"
+    )
 
 
 def _began(step: Step) -> Line:

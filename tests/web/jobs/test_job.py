@@ -88,6 +88,24 @@ def test_says_of_an_ended_job_how_long_it_took_and_is_kept(browser: Browser, con
     assert f"haulier jobs retry {job}" in ended
 
 
+def test_shows_when_each_step_was_by_the_clock_of_the_viewer(browser: Browser, conn: Connection, sql) -> None:
+    job = enqueue(conn, max_attempts=1)
+    _, [fence] = claim(conn)
+    running = browser.page(f"/ui/jobs/{job}").one("section", **{"aria-labelledby": "why"}).text
+    end(conn, fence, Outcome.fail("no luck", delay=1.0))
+    browser.send(browser.page("/ui/settings"), "/ui/settings", zone="Asia/Tokyo")
+
+    page = browser.page(f"/ui/jobs/{job}")
+
+    steps = [(step.all("time")[0].text, step.one("p").text) for step in page.one("ol", class_="steps").all("li")]
+    local = "to_char(%s AT TIME ZONE 'Asia/Tokyo', 'HH24:MI:SS.MS')"
+    [times] = sql(f"SELECT {local % 'created_at'}, {local % 'finished_at'} FROM haulier.finished_job")
+    assert [steps[0][0][-10:], steps[-1][0][-10:]] == [text[:-2] for text in times]
+    assert steps[-1][1] == "Failed permanently: 1 of 1 attempt used"
+    assert "All times in Asia/Tokyo" in page.text
+    assert re.search(r"may not have started yet\. claimed (now|\d+ s ago) · times out in \d+ (s|min)", running)
+
+
 def test_says_of_a_running_job_who_asked_it_to_stop(browser: Browser, signed_in: SignedIn, conn: Connection) -> None:
     job, other = enqueue(conn), enqueue(conn)
     for _ in range(2):

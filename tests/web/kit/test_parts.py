@@ -20,12 +20,13 @@ from app.web.kit.templates import environment, time_element
 from app.web.kit.viewer import Preferences
 from app.web.words import charts
 from app.web.words.charts import Chart, Series
-from app.web.words.filters import read_duration, read_time
+from app.web.words.filters import moment, read_duration, read_time
 from app.web.words.history import _LINES, lines, summary
 from app.web.words.pretty_json import MOST_CHARACTERS, printed
 from haulier.config import SECRET_NAMES
 from haulier.domain.act import Act
 from haulier.domain.job import JobStatus
+from haulier.domain.schedules.time_zone import zone
 from haulier.domain.text import number
 from haulier.domain.timeline import Step, What, Why
 from tests.web.browsing import SAME, read
@@ -43,6 +44,15 @@ def test_says_how_long_ago_a_time_is_or_when_it_was() -> None:
     assert said(hours=-11) == "in 11 h"
     assert said(days=1, hours=1) == "25 Nov 13:03:05"
     assert said(days=400) == "22 Oct 2025 14:03:05"
+
+
+def test_dates_a_time_of_the_day_unless_that_is_today_for_the_viewer() -> None:
+    at, tokyo = datetime(2026, 11, 26, 14, 3, 4, 170_000, tzinfo=UTC), zone("Asia/Tokyo")
+    late = at + timedelta(hours=3)
+
+    assert [moment(at, UTC, now) for now in (NOW, late)] == ["14:03:04.1"] * 2
+    assert [moment(at, tokyo, now) for now in (NOW, late)] == ["23:03:04.1", "26 Nov 23:03:04.1"]
+    assert moment(at.replace(year=2025), UTC, NOW) == "26 Nov 2025 14:03:04.1"
 
 
 def test_reads_durations_and_times() -> None:
@@ -236,6 +246,21 @@ def test_says_every_step_and_act_in_words() -> None:
     assert [line for line in lines(known) if not line.head] == []
     assert set(_LINES) == set(What)
     assert lines([Step(AT, "newer_act")])[0].head == "Newer act"
+
+
+def test_says_for_what_a_job_waited_and_how_long() -> None:
+    def said(seconds: float | None, due: float | None, why: Why = Why.TURN) -> str:
+        due_at = None if due is None else AT + timedelta(seconds=due)
+        return lines([Step(AT, WAITED, why=why, seconds=seconds, due_at=due_at)])[0].rest
+
+    assert said(90.0, 0) == said(0.1, None) == said(None, 0) == "for a worker"
+    # Nobody knows when it was due.
+    assert said(90.0, None) == said(None, 60) == "for its due time and a worker"
+    assert said(90.0, 60) == "for its due time, 1 min, then 30 s for a worker"
+    assert said(8.7, 8.4, Why.BACK_OFF) == "for its back-off, 8.4 s, then 300 ms for a worker"
+    # It was cancelled before.
+    assert said(5.0, 60, Why.SNOOZED) == "for its snooze"
+    assert said(5.0, 0, Why.GIVEN_BACK) == "for a worker, after a worker returned it"
 
 
 def test_says_how_long_a_job_waited_and_ran_if_that_is_known() -> None:

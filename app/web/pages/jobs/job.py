@@ -17,7 +17,7 @@ from haulier.domain.api_key import Scope
 from haulier.domain.errors import InvalidTransition, JobChanged, JobNotFound, NotRetryable, RowRefused
 from haulier.domain.fingerprint import id_text
 from haulier.domain.job import JobStatus
-from haulier.domain.text import duration
+from haulier.domain.text import count, duration
 from haulier.domain.timeline import Step, What, timeline
 from haulier.domain.waiting import Reason
 from haulier.postgres.statements import Connection
@@ -83,7 +83,7 @@ def _page(job_id: UUID, fault: str = "", form: Form | None = None, status: int =
         job=job,
         kept_until=job.finished_at and job.finished_at + timedelta(days=service().config.retention_days),
         error=None if found.error_id is None else id_text(found.error_id),
-        history=lines(steps),
+        history=lines(steps, f"{job.attempts} of {count(job.max_attempts, 'attempt')} used"),
         summary=summary(steps, (job.finished_at - job.created_at).total_seconds()) if job.finished_at else "",
         strip=charts.strip([(each.look, each.seconds) for each in over], in_words(over)),
         looks=[(look, word) for look, word in LOOKS.items() if any(each.look == look for each in over)],
