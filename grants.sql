@@ -33,7 +33,7 @@ GRANT EXECUTE ON FUNCTION haulier.uuidv7, haulier.running, haulier.tagged, hauli
 GRANT SELECT ON haulier.schema_version, haulier.job, haulier.finished_job, haulier.jobs, haulier.worker, haulier.worker_past,
     haulier.idempotency, haulier.audit, haulier.queue, haulier.pause, haulier.rollup, haulier.moved, haulier.depth,
     haulier.counting, haulier.error_group, haulier.error_count, haulier.operation, haulier.preview, haulier.schedule,
-    haulier.tick TO :"web", :"worker";
+    haulier.tick, haulier.progress TO :"web", :"worker";
 -- enqueue, copy and retry, without the right to write a job's state, worker and used attempts
 GRANT INSERT (kind, payload, queue, priority, max_attempts, timeout_seconds, tags, run_at, id, attempt, claim,
     started_at, crashes, idempotency_key, last_error, errors, created_at, copy_of, schedule, scheduled_for,
@@ -100,7 +100,7 @@ GRANT UPDATE (status, worker_id, claim, attempt, attempts, started_at, updated_a
 GRANT SELECT ON haulier.lane TO :"worker";
 GRANT INSERT, UPDATE, DELETE ON haulier.worker TO :"worker";
 GRANT SELECT, INSERT, DELETE ON haulier.sleeper TO :"worker";
-GRANT SELECT, INSERT, UPDATE, DELETE ON haulier.progress TO :"worker";
+GRANT INSERT, UPDATE, DELETE ON haulier.progress TO :"worker";
 -- housekeeping
 GRANT DELETE, UPDATE (created_at) ON haulier.idempotency TO :"worker";
 GRANT DELETE, UPDATE (at) ON haulier.audit TO :"worker";

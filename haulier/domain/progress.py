@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import NamedTuple
 
 from haulier.domain.job import MOST_EXACT
@@ -17,6 +18,31 @@ class Progress(NamedTuple):
     total: float | None
     note: str | None
     said_at: float
+
+
+class Reported(NamedTuple):
+    """What a running handler last said, when, and what it said first; if it began to count again, first since then."""
+
+    done: float
+    total: float | None
+    note: str | None
+    at: datetime
+    first_done: float
+    first_at: datetime
+
+    @property
+    def per_second(self) -> float | None:
+        """Return how much is done a second; None if the reports do not say that yet."""
+        seconds = (self.at - self.first_at).total_seconds()
+        return (self.done - self.first_done) / seconds if seconds >= 1 and self.done > self.first_done else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Return how long the rest takes at this rate; None if that is not known, or nothing is left."""
+        rate = self.per_second
+        return (
+            None if rate is None or self.total is None or self.total <= self.done else (self.total - self.done) / rate
+        )
 
 
 def plain_number(name: str, number: object) -> float:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from haulier.domain.claim import Fence
 from haulier.domain.job import Job, JobStatus, Json
+from haulier.domain.progress import Reported
 from haulier.domain.worker import worker_name
 from haulier.postgres.sql_files import columns_of
 from haulier.postgres.statements import Row
@@ -105,6 +106,14 @@ def job_of(row: Row) -> StoredJob:
 def worker_of(row: Row) -> str | None:
     """Return the name of the worker whose `host` and `pid` a row has; None if they are null."""
     return None if row["host"] is None else worker_name(row["host"], row["pid"])
+
+
+def progress_of(row: Row) -> Reported | None:
+    """Return what the columns `progress_*` of a row hold; None if nothing was reported."""
+    if row["progress_at"] is None:
+        return None
+    values = {name: row[f"progress_{name}"] for name in Reported._fields}
+    return Reported(**values)._replace(at=utc(values["at"]), first_at=utc(values["first_at"]))
 
 
 def fence_of(row: Row) -> Fence:

@@ -31,7 +31,7 @@ GRANT EXECUTE ON FUNCTION haulier.uuidv7, haulier.running, haulier.tagged, hauli
 GRANT SELECT ON haulier.schema_version, haulier.job, haulier.finished_job, haulier.jobs, haulier.worker, haulier.worker_past,
     haulier.idempotency, haulier.audit, haulier.queue, haulier.pause, haulier.rollup, haulier.moved, haulier.depth,
     haulier.counting, haulier.error_group, haulier.error_count, haulier.operation, haulier.preview, haulier.schedule,
-    haulier.tick TO :"web", :"worker";
+    haulier.tick, haulier.progress TO :"web", :"worker";
 -- enqueue, copy and retry, without the right to write a job's state, worker and used attempts
 GRANT INSERT (<<set_by_clients>>, run_at, <<kept_by_a_retry>>, operation_id) ON haulier.job TO :"web", :"worker";
 GRANT EXECUTE ON FUNCTION haulier.wake TO :"web", :"worker";
@@ -94,7 +94,7 @@ GRANT UPDATE (<<updated_by_workers>>) ON haulier.job TO :"worker";
 GRANT SELECT ON haulier.lane TO :"worker";
 GRANT INSERT, UPDATE, DELETE ON haulier.worker TO :"worker";
 GRANT SELECT, INSERT, DELETE ON haulier.sleeper TO :"worker";
-GRANT SELECT, INSERT, UPDATE, DELETE ON haulier.progress TO :"worker";
+GRANT INSERT, UPDATE, DELETE ON haulier.progress TO :"worker";
 -- housekeeping
 GRANT DELETE, UPDATE (created_at) ON haulier.idempotency TO :"worker";
 GRANT DELETE, UPDATE (at) ON haulier.audit TO :"worker";

@@ -37,7 +37,14 @@ ROWS: dict[str, Values] = {
         "example_queue": "'default'",
     },
     "worker": {"host": "'dock'", "pid": "7", "threads": "8", "lease": "interval '30 s'"},
-    "progress": {"job_id": "haulier.uuidv7()", "claim": "haulier.uuidv7()", "done": "0", "at": "now()"},
+    "progress": {
+        "job_id": "haulier.uuidv7()",
+        "claim": "haulier.uuidv7()",
+        "done": "0",
+        "at": "now()",
+        "first_done": "0",
+        "first_at": "now()",
+    },
     "worker_past": {
         "id": "haulier.uuidv7()", "host": "'dock'", "pid": "7", "threads": "8", "started_at": "now()",
         "beat_at": "now()", "lease_ends": "now()", "ended_how": "'buried'",
@@ -154,6 +161,7 @@ REFUSED: dict[str, dict[str, list[Values]]] = {
         "progress_in_range": [
             *({"done": done} for done in ("-1", "'NaN'", "9007199254740994")),
             *({"total": total} for total in ("-1", "'NaN'", "'Infinity'")),
+            {"first_done": "-1"},
         ],
         "note_up_to_200": [{"note": "repeat('n', 201)"}],
     },

@@ -15,12 +15,13 @@ WITH over AS (
     USING unnest(%(over_ids)s::uuid[], %(over_claims)s::uuid[]) AS ended (id, claim)
     WHERE progress.job_id = ended.id AND progress.claim = ended.claim
 )
-INSERT INTO haulier.progress (job_id, claim, done, total, note, at)
-SELECT said.id, said.claim, done, total, note, now() - make_interval(secs => said.seconds)
+INSERT INTO haulier.progress (job_id, claim, done, total, note, at, first_done, first_at)
+SELECT said.id, said.claim, done, total, note, moment.at, done, moment.at
 FROM unnest(
     %(ids)s::uuid[], %(attempts)s::integer[], %(claims)s::uuid[], %(dones)s::double precision[],
     %(totals)s::double precision[], %(notes)s::text[], %(seconds_ago)s::double precision[]
 ) AS said (id, attempt, claim, done, total, note, seconds)
+CROSS JOIN LATERAL (SELECT now() - make_interval(secs => said.seconds) AS at) AS moment
 CROSS JOIN LATERAL (
     SELECT
     FROM haulier.job
@@ -28,5 +29,8 @@ CROSS JOIN LATERAL (
     LIMIT 1
 ) AS job
 ON CONFLICT (job_id, claim) DO UPDATE
-SET done = excluded.done, total = excluded.total, note = excluded.note, at = excluded.at
+SET done = excluded.done, total = excluded.total, note = excluded.note, at = excluded.at,
+    -- A handler that counts from the beginning again has a new rate.
+    first_done = CASE WHEN excluded.done < progress.done THEN excluded.done ELSE progress.first_done END,
+    first_at = CASE WHEN excluded.done < progress.done THEN excluded.at ELSE progress.first_at END
 RETURNING job_id;

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from haulier.domain.progress import Reported
 from haulier.postgres.statements import Connection, Row, rows
 from haulier.postgres.values import utc
-from haulier.queue.rows import worker_of
+from haulier.queue.rows import progress_of, worker_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class RunningJob:
     worker: str | None
     priority: int
     created_at: datetime
+    progress: Reported | None = None
 
 
 def list_running(
@@ -59,4 +61,4 @@ def list_running(
 def _job(row: Row) -> RunningJob:
     columns = {name: row[name] for name in row.keys() & RunningJob.__dataclass_fields__.keys()}
     times = {name: utc(row[name]) for name in ("started_at", "created_at")}
-    return RunningJob(**columns | times, worker=worker_of(row))
+    return RunningJob(**columns | times, worker=worker_of(row), progress=progress_of(row))

@@ -8,10 +8,11 @@ from uuid import UUID
 
 from haulier.domain.errors import JobNotFound
 from haulier.domain.job import JobStatus, Json
+from haulier.domain.progress import Reported
 from haulier.domain.timeline import Done, Facts, FailedRun
 from haulier.postgres.statements import Connection, rows
 from haulier.postgres.values import utc
-from haulier.queue.rows import StoredJob, job_of, worker_of
+from haulier.queue.rows import StoredJob, job_of, progress_of, worker_of
 
 # This many of the newest acts of operators are read.
 MOST_DONE = 200
@@ -23,7 +24,7 @@ class Trace(NamedTuple):
     `worker` is the host and the process id of the one that runs the job, or ran its last attempt; None: none did, or it
     is not known. `enqueued_by` is an API key's id; None: without a key, or not known. done is what operators did,
     oldest first; `more_done` is true if older acts are left out. `error_id` is the group of errors with which it has
-    failed permanently, or after which it is to be retried.
+    failed permanently, or after which it is to be retried. `progress` has its note unmasked: see `job`.
     """
 
     job: StoredJob
@@ -32,6 +33,7 @@ class Trace(NamedTuple):
     done: list[Done]
     more_done: bool
     error_id: int | None
+    progress: Reported | None
 
     @property
     def facts(self) -> Facts:
@@ -74,6 +76,7 @@ def trace(conn: Connection, job_id: UUID) -> Trace:
         done[-MOST_DONE:],
         len(done) > MOST_DONE,
         row["error_id"] if job.status in (JobStatus.RETRYING, JobStatus.FAILED_PERMANENT) else None,
+        progress_of(row),
     )
 
 

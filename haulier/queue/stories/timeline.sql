@@ -41,12 +41,16 @@ SELECT job.*,
     coalesce(worker.host, past.host) AS host,
     coalesce(worker.pid, past.pid) AS pid,
     enqueued.key_id AS enqueued_by,
+    said.done AS progress_done, said.total AS progress_total, said.note AS progress_note, said.at AS progress_at,
+    said.first_done AS progress_first_done, said.first_at AS progress_first_at,
     ARRAY(SELECT at FROM done ORDER BY at, id) AS done_at,
     ARRAY(SELECT action FROM done ORDER BY at, id) AS actions,
     ARRAY(SELECT actor FROM done ORDER BY at, id) AS actors
 FROM job
 LEFT JOIN haulier.worker ON worker.id = job.worker_id
 LEFT JOIN haulier.worker_past AS past ON past.id = job.worker_id
+LEFT JOIN haulier.progress AS said
+    ON job.worker_id IS NOT NULL AND job.finished_at IS NULL AND said.job_id = job.id AND said.claim = job.claim
 LEFT JOIN LATERAL (
     SELECT asked.key_id
     FROM (SELECT id AS key_id FROM haulier.api_key UNION ALL SELECT 'env') AS asked

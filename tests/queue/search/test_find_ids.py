@@ -167,8 +167,8 @@ def test_leaves_out_what_changed_since_it_was_found(conn, enqueue, claim, monkey
 def test_looks_each_job_up_by_its_id(conn, enqueue, sql):
     jobs = [enqueue(queue="mail").id for _ in range(300)]
     # Of a table that is empty all is read, once autovacuum has seen that it is.
-    said = "SELECT id, gen_random_uuid(), 1, now() FROM haulier.job"
-    sql(f"INSERT INTO haulier.progress (job_id, claim, done, at) {said}")
+    said = "SELECT id, gen_random_uuid(), 1, now(), 0, now() FROM haulier.job"
+    sql(f"INSERT INTO haulier.progress (job_id, claim, done, at, first_done, first_at) {said}")
     sql("ANALYZE haulier.job, haulier.progress")
     given = {"ids": jobs[:20], "queues": ["mail"], "statuses": ["queued"], "limit": 21, "most_bytes": 9_999}
 

@@ -131,7 +131,7 @@ def fill(conn: Connection) -> None:
     sql("INSERT INTO haulier.moved VALUES ('parcels', 'mail', now())")
     sql("INSERT INTO haulier.rollup (step, at, queue, kind) VALUES (10, now(), 'parcels', 'mail')")
     sql("INSERT INTO haulier.depth VALUES ('parcels', 'mail', 'queued', 1, 1, now()) ON CONFLICT DO NOTHING")
-    sql("INSERT INTO haulier.progress SELECT haulier.uuidv7(), haulier.uuidv7(), 1, 2, 'half', now()")
+    sql("INSERT INTO haulier.progress SELECT haulier.uuidv7(), haulier.uuidv7(), 1, 2, 'half', now(), 0, now()")
 
 
 def register(conn: Connection) -> UUID:

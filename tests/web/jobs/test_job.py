@@ -32,14 +32,43 @@ def test_shows_how_far_a_job_has_come_as_a_bar(browser: Browser, conn: Connectio
     job = enqueue(conn)
     worker, [fence] = claim(conn)
 
-    def said(done: float, total: float | None, note: str | None) -> tuple[str, list[dict[str, Any]]]:
-        claims.write_progress(conn, worker, {fence: Progress(done, total, note, time.monotonic())}, seconds=5)
+    def said(done: float, total: float | None, note: str | None, ago: float = 0) -> tuple[str, list[dict[str, Any]]]:
+        claims.write_progress(conn, worker, {fence: Progress(done, total, note, time.monotonic() - ago)}, seconds=5)
         browser.forget()
-        card = browser.page(f"/ui/jobs/{job}").one("section", **{"aria-labelledby": "progress"})
-        return card.text, [{name: bar.attrs[name] for name in ("max", "value")} for bar in card.all("progress")]
+        page = browser.page(f"/ui/jobs/{job}")
+        card = page.one("section", **{"aria-labelledby": "progress"})
+        in_list = browser.page(RUNNING).rows()[str(job)].one("td", class_="full").text
+        text = " ".join(each.text for each in card.all("p"))
+        assert (in_list, "may not have started" in page.text) == (text, False)
+        return text, [{name: bar.attrs[name] for name in ("max", "value")} for bar in card.all("progress")]
 
-    assert said(21, 380, "mails sent") == ("Progress 21 of 380 (5.5 %) mails sent", [{"max": "380", "value": "21"}])
-    assert said(3.25, None, None) == ("Progress 3", [])
+    assert "may not have started" in browser.page(f"/ui/jobs/{job}").text
+    assert said(21, 380, "mails sent", 3600.0) == ("21 of 380 (5.5 %) mails sent", [{"max": "380", "value": "21"}])
+    assert said(140, 380, None)[0] == "140 of 380 (37 %) · 2.0 a minute · about 2 h 1 min left"
+    # The handler began to count again.
+    assert said(3.25, None, None) == ("3", [])
+
+
+def test_shows_no_note_among_running_jobs_that_may_quote_a_secret(
+    make_site: MakeSite, signed_in: SignedIn, conn: Connection, own_kinds: None, monkeypatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "tests.hostile.secretive", raising=False)
+    site = make_site(kinds=("tests.hostile.secretive",))
+    job = enqueue(conn, {"how": "return", "token": "swordfish"}, kind="secretive")
+    worker, [fence] = claim(conn)
+    said = Progress(1, 2, "logged in by swordfish", time.monotonic())
+    claims.write_progress(conn, worker, {fence: said}, seconds=5)
+
+    pages = {
+        (scope, path): signed_in(scope, app=site).page(path).text
+        for scope in (Scope.READ, Scope.ADMIN)
+        for path in (RUNNING, f"/ui/jobs/{job}")
+    }
+
+    shows_it = {at for at, text in pages.items() if "swordfish" in text}
+    assert shows_it == {(Scope.ADMIN, RUNNING), (Scope.ADMIN, f"/ui/jobs/{job}")}
+    assert "logged in by •••" in pages[Scope.READ, f"/ui/jobs/{job}"]
+    assert all("1 of 2 (50 %)" in text for text in pages.values())
 
 
 def test_shows_a_job_in_every_state(browser: Browser, conn: Connection) -> None:

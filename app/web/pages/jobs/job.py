@@ -93,7 +93,7 @@ def _page(job_id: UUID, fault: str = "", form: Form | None = None, status: int =
         timeout=_timeout(job),
         payload=set_out(job.payload_text),
         result=set_out(job.result_text) if job.result_text != b"null" else None,
-        progress=job.progress,
+        progress=found.progress and job.progress and found.progress._replace(note=job.progress["note"]),
         unless=_unless(job),
         form=form or form_of(job),
         shows_hidden=shows_hidden,

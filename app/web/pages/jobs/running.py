@@ -19,6 +19,7 @@ from haulier.queue.search.running import RunningJob, list_running
 from haulier.requests.fields import read_uuid
 
 from ....http.auth import caller
+from ....http.masking import masked_kinds
 from ....http.service import connection
 from ...kit.flash import done
 from ...kit.menu import MenuEntry
@@ -57,6 +58,8 @@ def show() -> Page:
         found=found,
         jobs=jobs,
         has_more=has_more,
+        # A note may quote a secret of the payload, which is not read here.
+        masked=masked_kinds(),
         timeout_of=lambda job: timeout_of(job.kind, job.timeout_seconds),
         used=partial(used, now=viewer().now),
         fleet=kept("threads", (), lambda: part(partial(fleet, counts_jobs=True))).value,
