@@ -1,6 +1,7 @@
 -- The record --------------------------------------------------------------------------------------------------
 
--- What operators did: written in the transaction that did it, kept RETENTION_DAYS.
+-- What operators did: written in the transaction that did it, kept RETENTION_DAYS; the
+-- changes of a payload as long as their job.
 CREATE TABLE IF NOT EXISTS haulier.audit (
     id     bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
     at     timestamptz NOT NULL DEFAULT now(),

@@ -38,7 +38,7 @@ class ActionResponse(ResponseSchema):
     details = fields.Raw(
         **always(
             "Details of the action; null: none. `changes` has `old` and `new` of each changed field of the job. A"
-            " payload over 16 KiB is replaced by `old_bytes` or `new_bytes`.",
+            " payload over 16 KiB has its length as `old_bytes` or `new_bytes`, and only fields that differ.",
             nullable=True,
             anyOf=[ANY_FIELDS, {"type": "null"}],
         )

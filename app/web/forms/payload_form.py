@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from haulier.domain.job import Json
-from haulier.requests.invalid import Invalid
+from haulier.kinds.sdk.payload import explain
+from haulier.requests.invalid import Invalid, TooLarge
 
-from .job_form import json_of
+from ...http.payload_schema import payload_schema
+from ...http.request_errors import Forbidden
+from ...http.service import service
+from .job_form import faults_of, json_of
 
 # The prefix of payload fields in the form.
 PREFIX = "p."
@@ -39,6 +43,13 @@ class Field:
     def label(self) -> str:
         """Return its name, with an asterisk if it is required."""
         return f"{self.name} *" if self.is_required else self.name
+
+
+def fields_of_kind(kind_name: str) -> tuple[list[Field], Mapping[str, Any]]:
+    """Return the fields of a kind's payload and its schema; no fields if the kind is not known here."""
+    kind = service().kinds.get(kind_name)
+    schema: Mapping[str, Any] = {} if kind is None else payload_schema(kind)
+    return fields_of(schema), schema
 
 
 def fields_of(schema: Mapping[str, Any]) -> list[Field]:
@@ -122,3 +133,42 @@ def _text(each: Field, value: Json) -> str:
 def fits(fields: Sequence[Field], payload: Mapping[str, Json]) -> bool:
     """Return whether the form can show all of the payload."""
     return payload.keys() <= {each.name for each in fields}
+
+
+def typed_texts(given: Mapping[str, str]) -> dict[str, str]:
+    """Return the texts of the payload's fields as they were typed, with the line ends of JSON."""
+    return {name: text.replace("\r\n", "\n") for name, text in given.items() if name.startswith(PREFIX)}
+
+
+def edited(
+    payload: Mapping[str, Json], fields: Sequence[Field], values: Mapping[str, str], schema: Mapping[str, Any]
+) -> dict[str, Json]:
+    """Return the payload with the fields whose text differs from the text that the form shows of it.
+
+    Raises: Invalid.
+    """
+    shown = values_of_payload(fields, payload)
+    changed = [each for each in fields if values.get(each.key) not in (None, _as_sent(shown.get(each.key, "")))]
+    kept = {name: value for name, value in payload.items() if name not in {each.name for each in changed}}
+    found = {**kept, **payload_of(changed, values, schema)}
+    # In the order of the payload, with new fields at the end.
+    return {name: found[name] for name in (*payload, *found) if name in found}
+
+
+def _as_sent(text: str) -> str:
+    return re.sub(r"\r\n?", "\n", text)
+
+
+def payload_faults(
+    error: Invalid | Forbidden | TooLarge, names: tuple[str, ...], kind: str, *, is_json: bool
+) -> dict[str, str]:
+    """Return the faults of a form with a payload, by field: `payload`, or each of its fields unless it `is_json`."""
+    if not isinstance(error, Invalid):
+        return {"queue" if isinstance(error, Forbidden) else "payload": f"{str(error)[:1].upper()}{str(error)[1:]}."}
+    found = faults_of(error, names)
+    of_payload = error.details.get("payload")
+    if isinstance(of_payload, Mapping) and not is_json:
+        found.update({f"{PREFIX}{name}": explain(each) for name, each in of_payload.items()})
+        if of_payload.keys() <= {each.name for each in fields_of_kind(kind)[0]}:
+            del found["payload"]
+    return found

@@ -12,7 +12,11 @@ from haulier.domain.timeline import Step, What, Why
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A step as it is shown. `icon` is a symbol's id, `state` its colour; `until` is the planned end of a wait."""
+    """A step as it is shown.
+
+    `icon` is a symbol's id, `state` its colour. `until` is the planned end of a wait, changes are what an operator has
+    changed.
+    """
 
     at: datetime
     icon: str
@@ -23,6 +27,7 @@ class Line:
     took: str = ""
     is_wait: bool = False
     until: datetime | None = None
+    changes: Sequence[str] = ()
 
 
 WHY: Mapping[str, str] = {

@@ -21,11 +21,15 @@ WHERE ctid = ANY (ARRAY(
 RETURNING key;
 
 -- name: purge_audit
+-- The changes of a payload stay as long as their job: they have the original. The LIMIT has the job looked up by its id;
+-- otherwise the planner could read all jobs for this.
 DELETE FROM haulier.audit
 WHERE ctid = ANY (ARRAY(
     SELECT ctid
     FROM haulier.audit
     WHERE at < now() - make_interval(days => %(retention_days)s)
+        AND NOT (coalesce(details -> 'changes' ? 'payload', false)
+            AND (SELECT true FROM haulier.jobs WHERE id = audit.job_id LIMIT 1) IS NOT NULL)
     ORDER BY at, id
     <<a_bounded_number>>
 ))

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response
 
+from haulier.domain.act import Act
 from haulier.domain.api_key import Scope
 from haulier.domain.errors import InvalidTransition, JobChanged, JobNotFound, NotRetryable, RowRefused
 from haulier.domain.fingerprint import id_text
@@ -22,6 +23,7 @@ from haulier.domain.timeline import Step, What, timeline
 from haulier.domain.waiting import Reason
 from haulier.postgres.statements import Connection
 from haulier.queue import jobs
+from haulier.queue.access.audit_log import Action, ActionFilter, find_actions
 from haulier.queue.jobs.change import NONE, Changes
 from haulier.queue.rows import StoredJob
 from haulier.queue.stories.explain import Run, explain
@@ -31,22 +33,27 @@ from haulier.requests.invalid import Invalid
 from ....http.acting import changed_as_it_is, copied_once
 from ....http.acting import done as act_on
 from ....http.auth import caller
-from ....http.masking import as_shown
+from ....http.masking import as_shown, details_as_shown
 from ....http.service import connection, service
 from ...forms.change_form import Clash, Unread, form_of, read_form
 from ...forms.job_form import Form, once_of
 from ...kit.flash import Undo, done
 from ...kit.page import Page
-from ...kit.reading import part, read
+from ...kit.reading import Part, part, read
 from ...kit.section import Section
 from ...kit.viewer import viewer
 from ...words import charts
+from ...words.edits import edits_of
 from ...words.filters import exact, read_time, timeout_of, used
 from ...words.history import LOOKS, in_words, lines, stretches, summary
 from ...words.pretty_json import Printed, printed
 
 EXPLAIN_SECONDS = 0.5
+# This many of the last changes and retries are read: an entry may have 32 KiB.
+MOST_EDITS = 100
+EDITED = (Act.CHANGE, What.RETRIED)
 CHANGED_BOTH = "Somebody else changed the same fields. The form below shows the current values."
+NOT_ENDED = "Only failed or cancelled jobs can be retried."
 ENDED_BADLY = (JobStatus.FAILED_PERMANENT, JobStatus.CANCELLED)
 
 section = Section("job", __name__, within="jobs")
@@ -67,10 +74,13 @@ def _page(job_id: UUID, fault: str = "", form: Form | None = None, status: int =
     is_live = not job.status.is_final
     steps = [_seen(step) for step in timeline(found._replace(job=job).facts)]
     over = stretches(steps)
+    shown_lines = lines(steps, f"{job.attempts} of {count(job.max_attempts, 'attempt')} used")
     shows_hidden = request.args.get("show") == "hidden"
     is_whole = request.args.get("whole") == "1"
 
     hides = () if shows_hidden else service().config.hide_fields
+    acts = _acts(job_id, steps)
+    edits, original = edits_of(acts.value or (), hides, caller().may_use)
 
     def set_out(text: bytes) -> Printed:
         return printed(text, hides=hides, is_whole=is_whole)
@@ -83,7 +93,12 @@ def _page(job_id: UUID, fault: str = "", form: Form | None = None, status: int =
         job=job,
         kept_until=job.finished_at and job.finished_at + timedelta(days=service().config.retention_days),
         error=None if found.error_id is None else id_text(found.error_id),
-        history=lines(steps, f"{job.attempts} of {count(job.max_attempts, 'attempt')} used"),
+        history=[
+            replace(line, changes=edits.get(step.at, ())) if step.what in EDITED else line
+            for step, line in zip(steps, shown_lines, strict=True)
+        ],
+        original=original,
+        acts=acts,
         summary=summary(steps, (job.finished_at - job.created_at).total_seconds()) if job.finished_at else "",
         strip=charts.strip([(each.look, each.seconds) for each in over], in_words(over)),
         looks=[(look, word) for look, word in LOOKS.items() if any(each.look == look for each in over)],
@@ -99,6 +114,19 @@ def _page(job_id: UUID, fault: str = "", form: Form | None = None, status: int =
         shows_hidden=shows_hidden,
         fault=fault,
     )
+
+
+def _acts(job_id: UUID, steps: Sequence[Step]) -> Part[Sequence[Action]]:
+    """Return what the audit says of retries and changes of the job, newest first."""
+    if not any(step.what in EDITED for step in steps):
+        return Part(())
+    wanted = ActionFilter(job_id=job_id, actions=[Act.CHANGE, Act.RETRY], limit=MOST_EDITS)
+
+    def look(conn: Connection) -> Sequence[Action]:
+        found = map(details_as_shown, find_actions(conn, wanted).actions)
+        return [each if caller().may_see_actors else replace(each, actor=None) for each in found]
+
+    return part(look)
 
 
 def _gone(job_id: UUID) -> str:
@@ -159,14 +187,14 @@ def _unless(job: StoredJob) -> Mapping[str, str | None]:
     not_later = None if job.run_at > viewer().now else "It is already due."
     return {
         "cancel": ended or asked,
-        "retry": None if status in ENDED_BADLY else "Only failed or cancelled jobs can be retried.",
+        "retry": None if status in ENDED_BADLY else NOT_ENDED,
         "run_now": ended or runs or not_later,
         "change": ended or runs,
         "delete": None if status.is_final else "It has not ended. Cancel it first.",
     }
 
 
-def _acted(job_id: UUID, act: Callable[[], Response | Page]) -> Response | Page:
+def acted_or_page(job_id: UUID, act: Callable[[], Response | Page]) -> Response | Page:
     """Return the response of an act; if it is refused, the current page of the job, with the reason."""
     try:
         return act()
@@ -209,7 +237,7 @@ def cancel(job_id: UUID) -> Response | Page:
             is_over = jobs.cancel(conn, job_id, actor=caller().id, queues=caller().queues)
         return _back(job_id, *cancelled(job_id, is_over=is_over))
 
-    return _acted(job_id, act)
+    return acted_or_page(job_id, act)
 
 
 @section.act("/jobs/<uuid:job_id>/retry", Scope.OPERATE)
@@ -222,7 +250,7 @@ def retry(job_id: UUID) -> Response | Page:
         act_on(jobs.retry, job_id, NONE if due is None else Changes.of(run_at=due.isoformat()))
         return _back(job_id, "Retried: the job is queued with all its attempts.")
 
-    return _acted(job_id, act)
+    return acted_or_page(job_id, act)
 
 
 @section.act("/jobs/<uuid:job_id>/run-now", Scope.OPERATE)
@@ -233,7 +261,7 @@ def run_now(job_id: UUID) -> Response | Page:
         act_on(jobs.change, job_id, Changes.of(delay_seconds=0))
         return _back(job_id, "Due now. The next free thread runs it.")
 
-    return _acted(job_id, act)
+    return acted_or_page(job_id, act)
 
 
 @section.act("/jobs/<uuid:job_id>/change", Scope.OPERATE)
@@ -249,7 +277,7 @@ def change(job_id: UUID) -> Response | Page:
         return _back(job_id, "Changed.")
 
     try:
-        return _acted(job_id, act)
+        return acted_or_page(job_id, act)
     except Clash as error:
         return _page(job_id, CHANGED_BOTH, error.form, 409)
     except Unread as error:
@@ -265,7 +293,7 @@ def copy(job_id: UUID) -> Response | Page:
         made = copied_once(job_id, f"copy-{job_id}-{once_of(request.form)}", queue=queue)
         return _back(made.job_id, "Copied. This is the copy." if made.is_new else "Already copied. This is the copy.")
 
-    return _acted(job_id, act)
+    return acted_or_page(job_id, act)
 
 
 @section.act("/jobs/<uuid:job_id>/delete", Scope.ADMIN)
@@ -277,4 +305,4 @@ def delete(job_id: UUID) -> Response | Page:
             jobs.delete(conn, job_id, actor=caller().id, queues=caller().queues)
         return done("Deleted.", url_for("ui.jobs.show"))
 
-    return _acted(job_id, act)
+    return acted_or_page(job_id, act)

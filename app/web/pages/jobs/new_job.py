@@ -23,11 +23,10 @@ from haulier.requests.invalid import Invalid, TooLarge
 from ....http.auth import caller
 from ....http.enqueuing import enqueuing
 from ....http.masking import as_shown
-from ....http.payload_schema import payload_schema
 from ....http.request_errors import Forbidden
 from ....http.service import connection, service
-from ...forms.job_form import JOB, SETTINGS, Form, faults_of, job_of, once_of, values_of, written
-from ...forms.payload_form import PREFIX, Field, fields_of, fits, payload_of, values_of_payload
+from ...forms.job_form import JOB, SETTINGS, Form, job_of, once_of, values_of, written
+from ...forms.payload_form import fields_of_kind, fits, payload_faults, payload_of, typed_texts, values_of_payload
 from ...kit.ages import new_once
 from ...kit.flash import done
 from ...kit.page import Page
@@ -76,7 +75,7 @@ def _like(like: str, is_json: bool) -> Page:
 def _of_job(job: StoredJob, is_json: bool) -> Page:
     payload, lacks = without_masks(as_shown(job).payload, job.payload)
     values = {**_values(job), "payload": json.dumps(payload, ensure_ascii=False, indent=2)}
-    fields, _ = _fields(job.kind)
+    fields, _ = fields_of_kind(job.kind)
     is_whole = isinstance(payload, dict) and fits(fields, payload)
     if is_whole:
         values.update(values_of_payload(fields, payload))
@@ -102,12 +101,6 @@ def without_masks(shown: Json, real: Json) -> tuple[Json, bool]:
     return shown, False
 
 
-def _fields(kind_name: str) -> tuple[list[Field], Mapping[str, Any]]:
-    kind = service().kinds.get(kind_name)
-    schema: Mapping[str, Any] = {} if kind is None else payload_schema(kind)
-    return fields_of(schema), schema
-
-
 def _page(form: Form, kind: str, *, status: int = 200, is_json: bool = False, **beside: Any) -> Page:
     """Return the page.
 
@@ -116,7 +109,7 @@ def _page(form: Form, kind: str, *, status: int = 200, is_json: bool = False, **
         beside: `once` is the token that makes the form enqueue one job. `like` is the id of the job that fills the
             form; `lacks` says that its secrets are missing, `is_deep` that its payload is nested too deeply.
     """
-    fields, _ = _fields(kind)
+    fields, _ = fields_of_kind(kind)
     values: dict[str, Any] = {"once": new_once(), "like": "", "lacks": False, "is_deep": False, **beside}
     return Page(
         "new_job.html",
@@ -134,7 +127,7 @@ def _page(form: Form, kind: str, *, status: int = 200, is_json: bool = False, **
 @section.act("/jobs/new", Scope.ENQUEUE)
 def enqueue() -> Page | Response:
     """Enqueue the job; once, however often the form is sent."""
-    values = {**values_of(request.form, NAMES), **_texts()}
+    values = {**values_of(request.form, NAMES), **typed_texts(request.form)}
     once = once_of(request.form)
     is_json = request.form.get("as") == "json"
     try:
@@ -157,14 +150,8 @@ def enqueue() -> Page | Response:
     return done(sentence, url_for("ui.job.show", job_id=made.job.id))
 
 
-def _texts() -> dict[str, str]:
-    """Return the texts of the payload's fields as they were typed, with the line ends of JSON."""
-    given = [(name, text) for name, text in request.form.items() if name.startswith(PREFIX)]
-    return {name: text.replace("\r\n", "\n") for name, text in given}
-
-
 def _draft(values: Mapping[str, str], once: str, *, is_json: bool) -> Draft:
-    fields, schema = _fields(values["kind"])
+    fields, schema = fields_of_kind(values["kind"])
     by_field = fields and not is_json
     job = job_of({**values, "payload": ""} if by_field else values)
     if by_field:
@@ -195,14 +182,8 @@ def _check(made: Enqueued) -> None:
 
 
 def _faults(error: Invalid | Forbidden | TooLarge, kind: str, *, is_json: bool) -> dict[str, str]:
-    if not isinstance(error, Invalid):
-        return {"queue" if isinstance(error, Forbidden) else "payload": f"{str(error)[:1].upper()}{str(error)[1:]}."}
-    found = faults_of(error, NAMES)
-    for name in error.details.keys() & {"delay_seconds", "run_at"}:
-        found["due"] = explain(error.details[name])
-    of_payload = error.details.get("payload")
-    if isinstance(of_payload, Mapping) and not is_json:
-        found.update({f"{PREFIX}{name}": explain(each) for name, each in of_payload.items()})
-        if of_payload.keys() <= {each.name for each in _fields(kind)[0]}:
-            del found["payload"]
+    found = payload_faults(error, NAMES, kind, is_json=is_json)
+    for name in ("delay_seconds", "run_at"):
+        if isinstance(error, Invalid) and name in error.details:
+            found["due"] = explain(error.details[name])
     return found
