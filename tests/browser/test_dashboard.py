@@ -59,7 +59,7 @@ def test_stays_fresh_and_keeps_what_a_person_has_opened(server: Server, page: Pa
     sign_in(page, server.url, conn)
     path = f"/ui/jobs/{job}"
     page.goto(f"{server.url}{path}")
-    page.locator("details.card summary").first.click()
+    page.locator(".folded summary").first.click()
     button = page.locator(f"form[action='{path}/cancel'] button")
     button.focus()
     page.evaluate("() => { window.here = true; }")
@@ -74,7 +74,7 @@ def test_stays_fresh_and_keeps_what_a_person_has_opened(server: Server, page: Pa
         expect(page.locator("dl.facts")).to_contain_text(f"{priority}")
 
     assert page.evaluate("() => window.here")
-    assert page.locator("details.card").first.get_attribute("open") is not None
+    assert page.locator(".folded details").first.get_attribute("open") is not None
     expect(button).to_be_focused()
     # While text is selected it waits.
     page.evaluate("() => getSelection().selectAllChildren(document.querySelector('h1'))")
