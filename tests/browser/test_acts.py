@@ -111,6 +111,11 @@ def of_ticked_jobs(hand: Hand) -> None:
         hand.push(hand.tab.page.locator(f"#ticked button[formaction$='/ticked/{path}']"), path)
     hand.press("/ticked/delete", sure="1")
     expect(hand.tab.page.locator("#said")).to_contain_text("Deleted 1 job")
+    hand.see("/jobs?status=queued")
+    hand.tab.page.locator("tbody input[type=checkbox]").first.check()
+    hand.push(hand.tab.page.locator("#ticked button[formaction$='/ticked/change']"), "change")
+    hand.press("/ticked/change", to_priority="7")
+    expect(hand.tab.page.locator("#said")).to_contain_text("Changed 1 job")
 
 
 def of_what_runs_and_queues(hand: Hand) -> None:
@@ -180,7 +185,7 @@ def of_keys(hand: Hand) -> None:
 
 def of_operations(hand: Hand, sql: Callable[..., Any]) -> None:
     hand.see("/jobs?status=failed_permanent")
-    hand.press("/operations/new", "button[value=retry]")
+    hand.press("/ticked/retry", "button[value=retry]", all="1")
     hand.press("/operations")
     hand.press("/cancel")
     hand.press("/resume")

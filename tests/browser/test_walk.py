@@ -11,7 +11,7 @@ import pytest
 import requests
 from playwright.sync_api import Page, expect
 
-from haulier.domain.job import JobStatus
+from haulier.domain.job import JobStatus, NewJob
 from haulier.domain.operation import OperationStatus
 from haulier.postgres.connection import connect
 from lab.dashboard import HOME, SAME, SIGN_IN, token_of
@@ -19,6 +19,7 @@ from tests.browser.conftest import MakeSite, MakeTab, Site
 from tests.browser.tab import LOOKS, PHONE, WIDE, Tab, poll
 from tests.browser.walking import walk
 from tests.conftest import sql_on
+from tests.queueing import enqueue
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
@@ -189,26 +190,69 @@ def test_moves_no_cell_while_what_it_shows_grows_older(site: Site, make_tab: Mak
     assert cells > 200
 
 
-def test_keeps_rows_ticked_and_waits_until_none_is(site: Site, tab: Tab) -> None:
+def test_moves_no_row_while_the_pointer_is_over_it_or_one_is_selected(site: Site, tab: Tab) -> None:
     page = enter(site, tab, f"{HOME}/jobs")
-    boxes = page.locator("main tbody input[type=checkbox]")
-    with news_of(site) as come:
-        for place in (1, 3):
-            boxes.nth(place).check()
-        ids = [boxes.nth(place).get_attribute("value") for place in (1, 3)]
+    boxes, live = page.locator("main tbody input[type=checkbox]"), page.locator("[data-live-toggle]")
+
+    def ids() -> list[str | None]:
+        return [box.get_attribute("value") for box in boxes.all()]
+
+    with news_of(site) as come, closing(connect(site.dsn)) as conn:
+        before = ids()
+        boxes.nth(1).check()
+        boxes.nth(3).check()
+        page.locator("h1").click()
+        enqueue(conn, [NewJob("send_email", {}), NewJob("send_email", {})])
         come()
-        tab.asked.clear()
-        page.clock.run_for(30_000)
-
-        expect(page.locator("[data-live-toggle]")).to_have_text("Paused: rows are selected")
-        assert [url for url in tab.asked if "/ui/jobs" in url] == []
-        assert [each.get_attribute("value") for each in page.locator("main tbody input:checked").all()] == ids
-        expect(page.locator("[data-ticked]")).to_have_text("2 selected:")
-        for place in (1, 3):
-            boxes.nth(place).uncheck()
         poll(page)
+        expect(live).to_have_text("2 new: show")
+        expect(page.locator("[data-ticked]")).to_have_text("2 selected.")
+        assert ids() == before
+        assert [box.get_attribute("value") for box in boxes.and_(page.locator(":checked")).all()] == before[1:4:2]
 
-    expect(page.locator("[data-live-toggle]")).to_have_text("Live")
+        boxes.nth(1).uncheck()
+        boxes.nth(3).uncheck()
+        # The pointer is still there. It has not asked for the rows yet.
+        poll(page)
+        expect(live).to_have_text("2 new: show")
+        assert ids() == before
+        live.click()
+        poll(page, 100)
+        expect(live).to_have_text("Live")
+        assert ids() == [*ids()[:2], *before[:-2]]
+
+        # Nobody is there any more: rows come by themselves.
+        enqueue(conn, [NewJob("send_email", {})])
+        come()
+        poll(page)
+        expect(live).to_have_text("Live")
+        assert ids()[3:] == before[:-3]
+
+
+def test_keeps_the_acts_on_selected_jobs_in_sight_and_errors_readable(site: Site, tab: Tab) -> None:
+    page = enter(site, tab, f"{HOME}/jobs?status=failed_permanent")
+    errors = [cell.bounding_box() for cell in page.locator("main td.cut").all()]
+
+    page.locator("main tbody input[type=checkbox]").last.check()
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    bar = page.locator("#ticked").bounding_box()
+
+    assert min(box["width"] for box in errors if box) >= 350
+    assert bar is not None
+    assert page.evaluate("scrollY") > 200
+    assert 0 < bar["y"] < 100
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_shows_every_act_on_an_error_on_a_phone(site: Site, make_tab: MakeTab, script: bool) -> None:
+    tab = make_tab(viewport=PHONE, java_script_enabled=script)
+    tab.enter(site.url, site.cookies)
+
+    tab.page.goto(f"{site.url}{HOME}/failures")
+
+    acts = [each.bounding_box() for each in tab.page.locator("main .acts > *").all()]
+    assert len(acts) > 6
+    assert [box for box in acts if box and not 0 <= box["x"] <= box["x"] + box["width"] <= PHONE["width"]] == []
 
 
 def test_keeps_the_tip_of_a_chart_while_it_is_drawn_anew(site: Site, tab: Tab) -> None:

@@ -43,6 +43,9 @@ ACTS: dict[str, Act] = {
     "/ui/jobs/<uuid:job_id>/delete": Act(ADMIN, "/ui/jobs/{succeeded}/delete"),
     "/ui/jobs/ticked/retry": Act(OPERATE, "/ui/jobs/ticked/retry", {"id": ["{failed2}"]}),
     "/ui/jobs/ticked/run-now": Act(OPERATE, "/ui/jobs/ticked/run-now", {"id": ["{retrying2}"]}),
+    "/ui/jobs/ticked/change": Act(
+        OPERATE, "/ui/jobs/ticked/change", {"id": ["{queued2}"], "sure": "1", "to_priority": "7"}
+    ),
     "/ui/jobs/ticked/cancel": Act(OPERATE, "/ui/jobs/ticked/cancel", {"id": ["{queued2}"]}),
     "/ui/jobs/ticked/delete": Act(ADMIN, "/ui/jobs/ticked/delete", {"id": ["{cancelled}"], "sure": "1"}),
     "/ui/running/<uuid:job_id>/stop": Act(OPERATE, "/ui/running/{running}/stop"),

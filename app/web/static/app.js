@@ -12,6 +12,9 @@ const live = {
   // A page that can no longer change has no such attribute.
   get every() { return Number(main?.dataset.liveEvery || 0) * 1000; },
   failures: 0,
+  // Whether news waits, and whether it is to be shown at once.
+  waits: false,
+  now: false,
   timer: 0,
   asking: null,
 };
@@ -23,16 +26,17 @@ function store(name, value) { try { localStorage[`haulier${name}`] = value; } ca
 function isBusy() {
   const at = document.activeElement;
   return (
-    document.hidden || stored("Live") === "off" || $("dialog[open]") || $("tr[aria-selected=true]") ||
+    document.hidden || stored("Live") === "off" || $("dialog[open]") || $(".bulk input:checked") ||
     (main.contains(at) && at.matches("input:not([type=checkbox]), select, textarea")) || !getSelection().isCollapsed
   );
 }
 
-function show(state, why = "") {
+function show(state, why = "", word = "") {
+  live.waits = state === "waiting";
   if (!live.button) return;
   live.button.hidden = !live.every;
   live.button.dataset.state = state;
-  live.button.textContent = { live: "Live", paused: "Paused", stale: "Out of date" }[state] + (why && `: ${why}`);
+  live.button.textContent = { live: "Live", paused: "Paused", stale: "Out of date", waiting: word }[state] + (why && `: ${why}`);
   live.button.setAttribute("aria-pressed", String(state !== "paused"));
 }
 
@@ -43,9 +47,11 @@ function schedule(wait) {
 
 async function refresh() {
   if (isBusy()) {
-    show("paused", stored("Live") === "off" ? "" : $("tr[aria-selected=true]") ? "rows are selected" : "");
+    show("paused");
     return schedule(1000);
   }
+  const now = live.now;
+  live.now = false;
   live.asking = new AbortController();
   try {
     // If no worker is running, the page that shows an operation does its work.
@@ -61,7 +67,8 @@ async function refresh() {
     showCounts(answer.headers.get("Haulier-Counts"));
     if (answer.status === 200) {
       const text = await answer.text();
-      if (!isBusy()) morph(text);
+      const news = isBusy() ? null : morph(text, now);
+      if (news !== null) { live.failures = 0; show("waiting", "show", news ? `${news} new` : "Changed"); return schedule(); }
     } else if (answer.status !== 204) throw new Error(`${answer.status}`);
     live.failures = 0;
     show("live");
@@ -87,12 +94,29 @@ function showCounts(text) {
 // The only place where text becomes HTML: what the server has sent, already escaped.
 const own = window.trustedTypes?.createPolicy("haulier", { createHTML: (text) => text }) ?? { createHTML: (text) => text };
 
-function morph(text) {
+// Rows do not move under the pointer: a table waits while the pointer or the focus is in it, or a row is selected.
+const isSelected = (table) => $("tr[aria-selected=true]", table) !== null;
+const isHeld = (table) => table.matches(":hover") || table.contains(document.activeElement) || isSelected(table);
+const rowIds = (table) => $$("tbody tr[id]", table).map((row) => row.id);
+
+// Returns how many rows are new in tables that wait; null if none waits.
+function morph(text, isForced) {
+  const seen = main.dataset.seen;
+  let news = null;
   const fresh = new DOMParser().parseFromString(own.createHTML(text), "text/html").getElementById("main");
-  if (!fresh) return;
+  if (!fresh) return null;
   Idiomorph.morph(main, fresh, {
     morphStyle: "outerHTML",
     callbacks: {
+      beforeNodeMorphed: (node, next) => {
+        // How many are selected is known here only.
+        if (!isForced && node.matches?.(".bulk") && isSelected(main)) return false;
+        if (isForced || !node.matches?.("main table") || !isHeld(node)) return true;
+        const before = rowIds(node), after = rowIds(next);
+        if (!isSelected(node) && `${before}` === `${after}`) return true;
+        news = (news ?? 0) + after.filter((id) => !before.includes(id)).length;
+        return false;
+      },
       // Keep open what a person has opened.
       beforeAttributeUpdated: (name, node) => !(name === "open" && node.matches("details, dialog")),
       // Keep what a person is looking at: the hair of a chart, a message.
@@ -101,9 +125,13 @@ function morph(text) {
   });
   setClock();
   tellTimes();
+  // The next poll brings it again.
+  if (news !== null) main.dataset.seen = seen;
+  return news;
 }
 
 live.button?.addEventListener("click", () => {
+  if (live.waits) { live.now = true; return schedule(0); }
   store("Live", stored("Live") === "off" ? "on" : "off");
   show(stored("Live") === "off" ? "paused" : "live");
   schedule(0);
@@ -171,7 +199,7 @@ document.addEventListener("pointermove", (event) => {
 document.addEventListener("focusout", (event) => event.target.matches?.("[data-plot]") && leaveChart(event.target));
 
 // Selection -----------------------------------------------------------------------------------------------------------
-document.addEventListener("haulier:selected", ({ detail: n }) => { const said = $("[data-ticked]"); if (said) said.textContent = n ? `${n} selected:` : "Selected:"; });
+document.addEventListener("haulier:selected", ({ detail: n }) => { const said = $("[data-ticked]"); if (said) said.textContent = n ? `${n} selected.` : said.dataset.ticked; });
 let last = null;
 document.addEventListener("change", (event) => {
   const box = event.target;
@@ -222,7 +250,7 @@ document.addEventListener("keydown", (event) => {
     j: () => go(1), k: () => go(-1), x: () => row && $("input[type=checkbox]", row)?.click(), a: () => $("thead input[type=checkbox]")?.click(),
     Escape: () => leaveAll(), "?": () => $("a[data-help]")?.click(), y: () => $("[data-copy-id]")?.click(),
     "[": () => $("a[rel=prev]")?.click(), "]": () => $("a[rel=next]")?.click(), X: () => row && $("input[type=checkbox]", row)?.dispatchEvent(new MouseEvent("click", { bubbles: true, shiftKey: true })),
-    b: () => ($(".bulk button") ?? $("form[action$='/operations/new'] button"))?.focus(), T: () => { document.documentElement.toggleAttribute("data-exact"); tellTimes(); },
+    b: () => $(".bulk label input, .bulk button")?.focus(), T: () => { document.documentElement.toggleAttribute("data-exact"); tellTimes(); },
   };
   if (keys[event.key]) { keys[event.key](); event.preventDefault(); }
 });

@@ -147,6 +147,18 @@ def stats(conn: Connection, span: str, shown: Shown) -> Stats:
     )
 
 
+def succeeded_and_kept(
+    conn: Connection, *, kinds: Sequence[str] | None = None, queues: Sequence[str] | None = None
+) -> int | None:
+    """Return about how many jobs of these kinds and queues have succeeded and are kept; None if that is not known.
+
+    Jobs that were deleted are counted, and jobs of the last seconds are not.
+    """
+    named = [None if names is None else list(names) for names in (kinds, queues)]
+    found = rows(conn, "succeeded_and_kept", kinds=named[0], queues=named[1])
+    return found[0]["succeeded"] if found else None
+
+
 def _utc(at: datetime | None) -> datetime | None:
     return None if at is None else utc(at)
 

@@ -15,7 +15,7 @@ from haulier.postgres.statements import Connection, Row, is_outside_transactions
 from haulier.postgres.values import array, utc
 from haulier.queue.rows import StoredJob, job_of
 from haulier.queue.search.arrivals import ALWAYS
-from haulier.queue.search.bounded_scan import end_of, first_rows, look_back, sent_for_tags, sent_with
+from haulier.queue.search.bounded_scan import FIRST_ROWS, end_of, first_rows, look_back, sent_for_tags, sent_with
 from haulier.queue.search.job_filter import JobFilter, Position
 
 # A page of a list ends with the job that reaches this many bytes of payloads, errors and results together.
@@ -122,6 +122,16 @@ def live_by_status(conn: Connection, wanted: JobFilter) -> dict[JobStatus, int] 
     found = rows(conn, "count_counted", **JobFilter(kinds=wanted.kinds, queues=wanted.queues).conditions)
     jobs = {row["status"]: row["jobs"] for row in found}
     return {status: jobs.get(status, 0) for status in LIVE_STATUSES} if found else None
+
+
+def ended_badly(conn: Connection, wanted: JobFilter) -> tuple[dict[JobStatus, int], bool]:
+    """Return how many jobs of these kinds and queues have failed or were cancelled, and whether that is all of them.
+
+    Otherwise it is how many of the newest.
+    """
+    of_any = JobFilter(kinds=wanted.kinds, queues=wanted.queues).conditions
+    [found] = rows(conn, "newest_ended_badly", **of_any, most_rows=FIRST_ROWS)
+    return {status: found[status] for status in (JobStatus.FAILED_PERMANENT, JobStatus.CANCELLED)}, found["is_all"]
 
 
 @dataclass(eq=False)

@@ -211,6 +211,18 @@ FROM (
 ) AS candidate
 WHERE <<not_beyond_the_end>>;
 
+-- name: newest_ended_badly
+-- How many of the newest failed and cancelled jobs are of these kinds and queues, by status.
+SELECT count(*) FILTER (WHERE status = 'failed_permanent' AND <<of_any>>) AS failed_permanent,
+    count(*) FILTER (WHERE status = 'cancelled' AND <<of_any>>) AS cancelled, count(*) < %(most_rows)s AS is_all
+FROM (
+    SELECT status, kind, queue
+    FROM haulier.finished_job
+    WHERE status <> 'succeeded'
+    ORDER BY created_at DESC, id DESC
+    LIMIT %(most_rows)s
+) AS newest;
+
 -- part: all_tagged
 -- All jobs that have any of the tags. If there are more than most_tagged, `is_common` and none of the jobs, or
 -- most_tagged + 1 of them if a part is enough.

@@ -17,7 +17,7 @@ from app.web.kit import cookies
 from haulier.queue.search import job_list
 from tests.isolation.rows import refusing
 from tests.queue.schedules.schedules import plant
-from tests.web.browsing import Browser, Element, check_each
+from tests.web.browsing import Browser, Element, check_each, form
 from tests.web.jobs import claim, enqueue, fail, in_all_states
 
 Ask = Callable[..., Any]
@@ -121,8 +121,7 @@ def test_offers_only_what_this_service_has_signed_and_knows(browser: Browser) ->
 
 def sent(browser: Browser, verb: str, ids: Any, path: str = "/ui/jobs", **fields: str) -> Any:
     """Send the ticks, as a button below the list does."""
-    form = browser.page(path).one("form", id="ticked")
-    hidden = {each.attrs["name"]: each.attrs["value"] for each in form.all("input")}
+    hidden = form(browser.page(path), "/ui/jobs/ticked/retry")
     return browser.post(f"/ui/jobs/ticked/{verb}", **{**hidden, "id": [str(each) for each in ids], **fields})
 
 
@@ -174,6 +173,22 @@ def test_asks_before_it_deletes(browser: Browser, conn: Connection) -> None:
     assert unchanged == {name: name for name in jobs}
     ended = ("succeeded", "failed_permanent", "cancelled")
     assert statuses(conn, jobs) == {name: "gone" if name in ended else name for name in jobs}
+
+
+def test_changes_the_selected_jobs_that_wait(browser: Browser, conn: Connection) -> None:
+    jobs = in_all_states(conn)
+
+    asked = sent(browser, "change", jobs.values())
+    wrong = [sent(browser, "change", jobs.values(), sure="1", **fields) for fields in ({}, {"to_priority": "x"})]
+    unchanged = job_list.get(conn, jobs["queued"]).queue
+    done = sent(browser, "change", jobs.values(), sure="1", to_queue="slow")
+
+    assert [each.status_code for each in (asked, *wrong, done)] == [200, 422, 422, 303]
+    assert "Change 6 jobs" in asked.text
+    assert unchanged == "mail"
+    moved = {name for name, job in jobs.items() if job_list.get(conn, job).queue == "slow"}
+    assert moved == {"queued", "retrying"}
+    assert "Changed 2 jobs. Skipped 4 jobs" in said(browser.page("/ui/jobs"))[0]
 
 
 def test_refuses_ids_that_no_page_sends(browser: Browser, conn: Connection) -> None:

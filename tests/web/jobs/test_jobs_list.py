@@ -9,6 +9,7 @@ from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
 from haulier.queue import jobs as job_acts
+from haulier.queue.numbers import counts
 from haulier.queue.queues.pauses import pause
 from tests.web.browsing import Browser, Element, SignedIn, check_each
 from tests.web.jobs import claim, counted, enqueue, fail, in_all_states, register
@@ -141,7 +142,7 @@ def test_looks_for_a_value_at_a_place_of_the_payload(browser: Browser, conn: Con
     [chip] = [each for each in chips(page) if "payload.to" in each.text]
     assert chip.attrs["href"] == f"{LIST}?kind=send_email"
     assert "needs a field and a value" in half.text
-    assert "/ui/operations/new" not in half.actions()
+    assert half.all("input", name="all") == []
 
 
 def test_says_on_which_worker_and_until_when_a_job_runs(browser: Browser, conn: Connection, sql) -> None:
@@ -197,6 +198,39 @@ def test_says_how_many_live_jobs_have_each_status(browser: Browser, signed_in: S
     assert told("", own) == ["All", "Queued 0", "Running 1", "Retrying 0"]
 
 
+def test_says_how_many_jobs_have_ended_in_each_way(
+    browser: Browser, signed_in: SignedIn, conn: Connection, sql, monkeypatch
+) -> None:
+    counts.counting_ends_in(conn)
+    sql(
+        "UPDATE haulier.counting SET (through, folded, recounted) = (SELECT at, at, at FROM (SELECT now() - interval"
+        " '2 minutes' AS at) AS begin)"
+    )
+    in_all_states(conn)
+    sql("UPDATE haulier.finished_job SET finished_at = finished_at - interval '1 minute'")
+    group = fail(conn, "no luck", queue="mail", times=3)
+    counted(conn)
+    own = signed_in(Scope.READ, queues=["succeeded", "mail"])
+
+    def told(query: str = "", by: Browser = browser) -> list[str]:
+        return [each.text for each in by.page(f"{LIST}{query}").all("a", class_="chip")][4:7]
+
+    check_each(
+        told,
+        ("", ["Succeeded ≈ 1", "Failed 4", "Cancelled 1"]),
+        ("?queue=mail&status=failed", ["Succeeded ≈ 0", "Failed 3", "Cancelled 0"]),
+        ("?tag=night&status=failed", ["Succeeded", "Failed 1", "Cancelled"]),
+        ("", own, ["Succeeded ≈ 1", "Failed 3", "Cancelled 0"]),
+        (f"?error={group}", ["Succeeded", "Failed 4", "Cancelled"]),
+        (f"?error={group}", own, ["Succeeded", "Failed 3", "Cancelled"]),
+    )
+    # One statement looks at few of the jobs, and a worker has not counted for long.
+    monkeypatch.setattr("haulier.queue.search.job_list.FIRST_ROWS", 2)
+    sql("UPDATE haulier.counting SET through = through - interval '1 hour'")
+    browser.forget()
+    assert told() == ["Succeeded", "Failed 2+", "Cancelled"]
+
+
 def test_says_how_many_failed_jobs_there_are_in_all(
     browser: Browser, signed_in: SignedIn, conn: Connection, monkeypatch
 ) -> None:
@@ -207,7 +241,7 @@ def test_says_how_many_failed_jobs_there_are_in_all(
     page, ours = (each.page(f"{LIST}?status=failed&limit=25") for each in (browser, own))
 
     assert foot(page).startswith("25 of 29 shown ")
-    assert "All matching (29):" in page.text
+    assert "Select all 29 that match" in page.text
     assert foot(ours).startswith("25 of 26 shown ")
     assert foot(browser.page(f"{LIST}?limit=25")).startswith("25 shown, more follow")
     assert foot(browser.page(f"{LIST}?status=failed")).startswith("29 shown Newer")
@@ -230,7 +264,7 @@ def test_says_of_no_fewer_live_jobs_than_it_shows(browser: Browser, conn: Connec
 
     expected = ["25 of 25+ shown", "25 of 50+ shown", "2 shown"]
     assert [foot(page).partition(" Newer")[0] for page in pages] == expected
-    assert "All matching (25+):" in pages[0].text
+    assert "All 25+ that match" in pages[0].text
     assert foot(browser.page(f"{LIST}?status=queued&limit=25")).startswith("25 of 52 shown ")
 
 

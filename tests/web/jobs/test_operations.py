@@ -13,18 +13,24 @@ from haulier.domain.api_key import Scope
 from haulier.queue import claims
 from haulier.queue.operations.work_off import Worker, work_off
 from haulier.queue.search import job_list
-from tests.web.browsing import Browser, Element, SignedIn, form
+from tests.web.browsing import Browser, Element, SignedIn, faults, form, read
 from tests.web.jobs import enqueue, in_all_states
 
-LIST, NEW = "/ui/operations", "/ui/operations/new"
+LIST, NEW, TICKED = "/ui/operations", "/ui/operations/new", "/ui/jobs/ticked"
 MAIL = [("queue", "mail")]
 Pairs = list[tuple[str, str]]
 
 
 def previewed(browser: Browser, verb: str, held: Pairs) -> Element:
-    """Return the preview to which the button below a list leads."""
+    """Return the preview to which a button of a list leads if all that match are selected."""
     page = browser.page(f"/ui/jobs?{urlencode(held)}")
-    return browser.refused(page, NEW, 200, action=verb)
+    answer = browser.send(page, f"{TICKED}/retry", action=verb, all="1")
+    # A browser sends the same form to where it is led.
+    assert (answer.status_code, answer.headers["Location"]) == (307, NEW)
+    sent = {**form(page, f"{TICKED}/retry"), "action": verb}
+    found = read(browser.post(NEW, **sent).text)
+    assert faults(found) == []
+    return found
 
 
 def started(browser: Browser, verb: str, held: Pairs, **fields: str) -> UUID:
@@ -75,7 +81,7 @@ def test_previews_and_does_nothing(browser: Browser, conn: Connection, sql) -> N
 
 
 def test_takes_no_filter_that_it_does_not_understand(browser: Browser, job: UUID, sql) -> None:
-    hidden = form(browser.page("/ui/jobs"), NEW)
+    hidden = form(browser.page("/ui/jobs"), f"{TICKED}/retry")
 
     for verb, fields, why in (
         ("cancel", {"status": "nonsense", "queue": "mail"}, "no such status"),
@@ -90,7 +96,8 @@ def test_takes_no_filter_that_it_does_not_understand(browser: Browser, job: UUID
         assert [(each.status_code, why in each.text) for each in answers] == [(422, True)] * 2, fields
 
     assert sql("SELECT count(*) FROM haulier.operation") == [(0,)]
-    assert [NEW in browser.page(f"/ui/jobs{query}").actions() for query in ("", "?status=nonsense")] == [True, False]
+    offers = [len(browser.page(f"/ui/jobs{query}").all("input", name="all")) for query in ("", "?status=nonsense")]
+    assert offers == [1, 0]
     assert NEW not in browser.page(f"{NEW}?status=nonsense&action=retry").actions()
 
 

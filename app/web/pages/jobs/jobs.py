@@ -12,7 +12,9 @@ from flask import redirect, request, url_for
 from werkzeug.wrappers import Response
 
 from haulier.domain.api_key import Scope
+from haulier.domain.fingerprint import read_id
 from haulier.domain.job import JobOrder, JobStatus
+from haulier.queue.rows import StoredJob
 from haulier.queue.search.id_prefix import id_range
 from haulier.queue.search.job_filter import JobFilter, Position
 from haulier.queue.search.job_list import Page as Jobs
@@ -33,7 +35,7 @@ from ...kit.section import Section
 from ...kit.templates import url
 from ...kit.viewer import viewer
 from ...lists.filter_words import filter_words
-from ...lists.job_totals import Counted, live, total
+from ...lists.job_totals import Counted, by_status, of_error, total
 from ...lists.mistyped_names import unused
 from ...lists.rows import ListedJob, columns_of, deadline_of, in_order, is_running, listed, took_seconds, worker_names
 
@@ -62,7 +64,8 @@ def show() -> Page | Response:
     after = None if look.sort else _position(request.args.get("older", ""))
     found = kept("jobs", (look, after, viewer().prefers.zone), partial(_list, look, after))
     newer, older = _around(look, found.value.after if found.value else None)
-    live_jobs, total_jobs = _counts(look, found.value, is_first=after is None)
+    odd_names = unused(look) if after is None and _is_empty(found.value) else {}
+    counts, total_jobs = _counts(look, None if odd_names else found.value, is_first=after is None)
     return Page(
         "jobs.html",
         "Jobs",
@@ -71,12 +74,12 @@ def show() -> Page | Response:
         found=found,
         look=look,
         statuses=_statuses(look),
-        chips=_chips(look, unused(look) if after is None and _is_empty(found.value) else {}),
+        chips=_chips(look, odd_names),
         newer=newer,
         older=older,
         is_secret=request.args.get(UNREAD) == "key",
         verbs=fitting(look),
-        live=live_jobs,
+        counts=counts,
         total=total_jobs,
         orders=_orders(look),
         columns=columns_of(look),
@@ -132,19 +135,33 @@ def _list(look: Look, after: Position | None) -> Part[Listed]:
     return searched(lambda conn: _shown(list_jobs(conn, wanted)))
 
 
-def _counts(look: Look, found: Listed | None, *, is_first: bool) -> tuple[Mapping[JobStatus, int], Counted | None]:
-    """Return the live jobs per status, and how many jobs the list has, if that is cheap to know."""
+def _counts(look: Look, found: Listed | None, *, is_first: bool) -> tuple[Mapping[JobStatus, Counted], Counted | None]:
+    """Return how many jobs of each status match the other filters, and how many the list has, as far as is known."""
     if found is None:
         return {}, None
     wanted = _wanted(look)
-    is_plain = {name for name, _ in look.pairs} <= {"status", "kind", "queue"}
-    by_status = live(wanted) if is_plain else {}
+    names = {name for name, _ in look.pairs} - {"status"}
+    if names == {"error"}:
+        counts = of_error(read_id(look.value("error")))
+    else:
+        counts = by_status(wanted) if names <= {"kind", "queue"} else {}
+    # What ended in the last seconds is not counted yet.
+    succeeded = sum(isinstance(job, StoredJob) and job.status is JobStatus.SUCCEEDED for job in found.jobs)
+    counts = {status: each for status, each in counts.items() if not each.is_about or each.jobs >= succeeded}
+    jobs = _total(look, wanted, found, is_first=is_first)
+    if jobs is None or len(look.statuses) != 1:
+        return counts, jobs
+    # As below the list.
+    return {**counts, **dict.fromkeys(look.statuses, jobs)}, jobs
+
+
+def _total(look: Look, wanted: JobFilter, found: Listed, *, is_first: bool) -> Counted | None:
     # A list in another order has only its first page.
     if is_first and found.after is None and not look.sort:
-        return by_status, Counted(len(found.jobs), True)
+        return Counted(len(found.jobs), True)
     # The page before this one was full, unless its jobs are very large.
     before = 0 if is_first else look.limit
-    return by_status, _fitting(total(wanted, (look.pairs, viewer().prefers.zone)), found, before)
+    return _fitting(total(wanted, (look.pairs, viewer().prefers.zone)), found, before)
 
 
 def _fitting(counted: Counted | None, found: Listed, before: int) -> Counted | None:

@@ -1,12 +1,13 @@
-"""Act at once on the selected jobs of a list, one after the other."""
+"""Act at once on the selected jobs of a list, one after the other; or lead to the preview of all that match."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
-from flask import request
+from flask import redirect, request, url_for
 from werkzeug.wrappers import Response
 
 from haulier.domain.api_key import Scope
@@ -29,17 +30,25 @@ from haulier.requests.invalid import Invalid
 from ....http.acting import done as act_on
 from ....http.auth import caller
 from ....http.service import connection
+from ...forms.bulk import VERBS, Choices, read_choices
 from ...kit.flash import done
 from ...kit.job_list_url import LIMITS
 from ...kit.page import Page
 from ...kit.return_to import asked as asked_place
 from ...kit.section import Section
+from ...kit.viewer import viewer
 
 # As many jobs as a list shows, and seconds for all of them; the page says how many were not reached.
 MOST, MOST_SECONDS = LIMITS[-1], 10.0
 LEFT_ALONE = (InvalidTransition, JobChanged, JobNotFound, Locked, NotRetryable, TooFewAttempts, Invalid)
 
 section = Section("ticked", __name__, within="jobs")
+
+
+def _of_all() -> Response | None:
+    """Return the way to the preview if the form asks for all matching jobs, whose filters it also has."""
+    # The browser sends the same form there.
+    return redirect(url_for("ui.operations.preview"), 307) if request.form.get("all") else None
 
 
 def _ids() -> list[UUID]:
@@ -90,7 +99,7 @@ def retry() -> Response:
         act_on(job_acts.retry, job_id)
         return "Retried"
 
-    return _each(act, _ids())
+    return _of_all() or _each(act, _ids())
 
 
 @section.act("/jobs/ticked/run-now", Scope.OPERATE)
@@ -101,7 +110,7 @@ def run_now() -> Response:
         act_on(job_acts.change, job_id, Changes.of(delay_seconds=0))
         return "Due now:"
 
-    return _each(act, _ids())
+    return _of_all() or _each(act, _ids())
 
 
 @section.act("/jobs/ticked/cancel", Scope.OPERATE)
@@ -113,17 +122,43 @@ def cancel() -> Response:
             is_over = job_acts.cancel(conn, job_id, actor=caller().id, queues=caller().queues)
         return "Cancelled" if is_over else "Cancel requested for"
 
-    return _each(act, _ids())
+    return _of_all() or _each(act, _ids())
+
+
+@section.act("/jobs/ticked/change", Scope.OPERATE)
+def change() -> Response | Page:
+    """Change the selected jobs as far as they wait, after the new values were typed."""
+    if at_all := _of_all():
+        return at_all
+    ids, choices = _ids(), read_choices(request.form, VERBS["change"], viewer().prefers.time_zone)
+    if ids and "sure" not in request.form:
+        return _asked("change", ids, choices, {})
+    if ids and choices.faults:
+        return _asked("change", ids, choices, choices.faults)
+    queue = choices.value("queue") or None
+
+    def act(job_id: UUID) -> str:
+        act_on(job_acts.change, job_id, Changes.of(**choices.changes), queue=queue)
+        return "Changed"
+
+    return _each(act, ids)
+
+
+def _asked(verb: str, ids: Sequence[UUID], choices: Choices, faults: Mapping[str, str]) -> Page:
+    """Return the page on which the act is confirmed."""
+    title, status = f"{VERBS[verb].word} {count(len(ids), 'job')}", 422 if faults else 200
+    values: dict[str, Any] = {"ids": ids, "choices": choices, "faults": faults}
+    return Page("ticked.html", title, status=status, verb=VERBS[verb], back=asked_place(), **values)
 
 
 @section.act("/jobs/ticked/delete", Scope.ADMIN)
 def delete() -> Response | Page:
     """Delete the selected jobs permanently after their number was typed."""
+    if at_all := _of_all():
+        return at_all
     ids, sure = _ids(), request.form.get("sure", "").strip()
     if ids and sure != str(len(ids)):
-        fault = f"Type {len(ids)}." if sure else ""
-        title = f"Delete {count(len(ids), 'job')}"
-        return Page("ticked.html", title, status=422 if fault else 200, ids=ids, back=asked_place(), fault=fault)
+        return _asked("delete", ids, Choices(), {"sure": f"Type {len(ids)}."} if sure else {})
 
     def act(job_id: UUID) -> str:
         with connection() as conn:
