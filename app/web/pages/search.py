@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from haulier.queue.numbers.stats import get_queue
 from haulier.queue.schedules.schedules import get_schedule
 from haulier.queue.search.id_prefix import id_range, jobs_by_prefix
 from haulier.queue.search.job_list import list_jobs
+from haulier.queue.search.known_names import KnownName, jobs_of_key, names_containing
 from haulier.requests.job_conditions import PREFIX
 
 from ...http.auth import caller
@@ -33,9 +35,13 @@ from ..kit.page import Page
 from ..kit.reading import part, searched
 from ..kit.search_box import Box, fault_of
 from ..kit.section import Section
+from ..kit.templates import url
+from ..kit.viewer import viewer
 from ..words.filters import word
 
-MOST_ERRORS, MOST_JOBS, MOST_WORKERS = 50, 50, 200
+MOST_ERRORS, MOST_JOBS, MOST_WORKERS, MOST_NAMES = 50, 50, 200, 20
+# A shorter text is a part of too many names.
+LEAST_LETTERS = 3
 JOB = "The job"
 SPAN, SECONDS = "30d", 1.0
 
@@ -100,7 +106,9 @@ def _of_words(typed: str, found: Found) -> Page | Response:
         _tags,
     )
     hits = [hit for look in looks for hit in look(typed, late)]
-    return _answer(typed, [*hits, *_errors(typed, [], late)], late, found)
+    # A name that contains the word is only meant if nothing has just that name.
+    hits = hits or list(_alike(typed, late))
+    return _answer(typed, [*hits, *_errors(typed, None, late)], late, found)
 
 
 def _answer(typed: str, hits: Sequence[Hit], late: Sequence[str], found: Found) -> Page | Response:
@@ -149,6 +157,20 @@ def _queues(typed: str, late: list[str]) -> Iterator[Hit]:
         return
     if _is_there("Queues", lambda conn: get_queue(conn, typed), late):
         yield Hit("The queue", typed, url_for("ui.queues.one", name=typed))
+
+
+def _alike(typed: str, late: list[str]) -> Iterator[Hit]:
+    """Yield the queues, kinds and schedules whose names contain the text."""
+    text = typed.lower()
+    if len(text) < LEAST_LETTERS or not re.fullmatch(r"[a-z0-9_.-]+", text):
+        return
+    found = part(lambda conn: names_containing(conn, text, queues=caller().queues, limit=MOST_NAMES))
+    if found.late:
+        late.append(f"Parts of names: {found.late}")
+    names = {*(found.value or ()), *(KnownName("kind", kind) for kind in service().kinds if text in kind)}
+    for what, name in sorted(names)[:MOST_NAMES]:
+        place = _jobs([("kind", name)]) if what == "kind" else url_for(f"ui.{what}s.one", name=name)
+        yield Hit("Jobs of the kind" if what == "kind" else f"The {what}", name, place)
 
 
 def _schedules(typed: str, late: list[str]) -> Iterator[Hit]:
@@ -201,8 +223,16 @@ def _is_there(name: str, get: Callable[[Connection], object], late: list[str]) -
 
 
 def _keys(typed: str, late: list[str]) -> Iterator[Hit]:
-    if fits("key", typed):
-        yield from _if_any("Jobs with the idempotency key", "key", typed, late)
+    if not fits("key", typed):
+        return
+    some = list(_if_any("Jobs with the idempotency key", "key", typed, late))
+    yield from some
+    if some:
+        return
+    # The list has looked at the newest jobs; the keys have an index.
+    found = part(lambda conn: jobs_of_key(conn, typed, queues=caller().queues))
+    for job_id in found.value or ():
+        yield Hit("The job with the idempotency key", typed, url_for("ui.job.show", job_id=job_id))
 
 
 def _tags(typed: str, late: list[str]) -> Iterator[Hit]:
@@ -220,7 +250,9 @@ def _if_any(what: str, name: str, typed: str, late: list[str]) -> Iterator[Hit]:
         yield Hit(what, typed, _jobs([(name, typed)]))
 
 
-def _errors(text: str, rest: Sequence[Pair], late: list[str]) -> Iterator[Hit]:
+def _errors(text: str, rest: Sequence[Pair] | None, late: list[str]) -> Iterator[Hit]:
+    """Yield the errors that contain the text: their jobs that match the other filters, or (None) their own pages."""
+
     def read_groups(conn: Connection) -> list[ErrorGroup]:
         wanted = ErrorFilter(SPAN, text=text, queues=caller().queues, limit=MOST_ERRORS, masked_kinds=masked_kinds())
         return errors_as_shown(conn, list_errors(conn, wanted)[0])
@@ -230,5 +262,8 @@ def _errors(text: str, rest: Sequence[Pair], late: list[str]) -> Iterator[Hit]:
         late.append(f"Errors: {found.late}")
         return
     for group in found.value:
-        place = _jobs([*rest, ("error", group.name)])
-        yield Hit("Jobs that failed with", group.text, place, group.kind)
+        if rest is None:
+            span = "24h" if viewer().now - group.last_seen < timedelta(days=1) else SPAN
+            yield Hit("The error", group.text, url("failures.one", error_id=group.name, span=span), group.kind)
+        else:
+            yield Hit("Jobs that failed with", group.text, _jobs([*rest, ("error", group.name)]), group.kind)

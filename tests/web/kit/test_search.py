@@ -105,9 +105,34 @@ def test_finds_errors_by_a_part_of_their_text(browser: Browser, conn: Connection
     check_each(
         lambda typed: re.sub(r"[0-9a-f]{16}", "ID", place(browser, typed) or ""),
         ('error:"no luck"', f"{JOBS}?error=ID"),
-        ("luck", f"{JOBS}?error=ID"),
+        ("luck", "/ui/failures/ID?span=24h"),
         ("status:failed error:luck", f"{JOBS}?status=failed&error=ID"),
     )
+
+
+def test_finds_names_by_a_part_and_old_jobs_by_their_idempotency_key(
+    browser: Browser, signed_in: SignedIn, conn: Connection, sql, monkeypatch
+) -> None:
+    job = enqueue(conn, queue="stock-feed", idempotency_key="10023613")
+    sql("INSERT INTO haulier.idempotency (key, fingerprint, job_id) VALUES ('hx3k9 10023613', 'x', %s)", str(job))
+    for queue in ("stock-feed", "salmon-feed"):
+        sql(KNOWN, queue)
+    own = signed_in(Scope.READ, queues=["salmon-feed"])
+
+    check_each(
+        lambda typed, by: place(by, typed),
+        ("Stock", browser, "/ui/queues/stock-feed"),
+        ("mage", browser, f"{JOBS}?kind=resize_image"),
+        ("feed", own, "/ui/queues/salmon-feed"),
+        ("stock", own, None),
+        ("10023613", browser, f"{JOBS}?key=10023613"),
+    )
+    assert leads(found(browser, "feed")) == ["/ui/queues/salmon-feed", "/ui/queues/stock-feed"]
+    assert "No match for “ 10023613 ”" in found(own, "10023613").text
+    # As if it were older than all jobs that a search looks at.
+    monkeypatch.setattr("app.web.pages.search._if_any", lambda *_: iter(()))
+    assert place(browser, "10023613") == f"{JOBS}/{job}"
+    assert "No match for" in found(own, "10023613").text
 
 
 def test_says_that_nothing_matches_and_shows_what_was_typed_as_text(browser: Browser) -> None:
@@ -115,7 +140,7 @@ def test_says_that_nothing_matches_and_shows_what_was_typed_as_text(browser: Bro
         page = found(browser, typed)
 
         assert ("No match for" in page.text, box(page)) == (True, (typed, ""))
-        assert typed in [each.text for each in page.all("b")]
+        assert typed in [each.text for each in page.all("bdi")]
         assert [each.text for each in page.all("script") if each.text] == []
 
 
