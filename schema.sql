@@ -1011,6 +1011,8 @@ CREATE TABLE IF NOT EXISTS haulier.operation (
     worked_by      uuid,                                    -- who works on it, which nobody else does …
     worked_until   timestamptz,                             -- … before this
     worked_at      timestamptz,                             -- when its turn last was
+    timed_since    timestamptz,                             -- it has worked since then without a resume …
+    timed_from     bigint         NOT NULL DEFAULT 0,       -- … and had walked past this many jobs by then
 
     CONSTRAINT operation_pkey PRIMARY KEY (id),
     CONSTRAINT filter_is_some CHECK (jsonb_typeof(filter) = 'object' AND filter <> '{}'),

@@ -43,7 +43,7 @@ GRANT INSERT, DELETE, UPDATE (updated_at) ON haulier.finished_job TO :"web", :"w
 GRANT INSERT ON haulier.moved TO :"web", :"worker";
 -- work off operations, which the API does while no worker lives
 GRANT UPDATE (status, matched, matched_is, done, skipped, failed, started_at, finished_at, error, cursor_at, cursor_id,
-    walked_at, later, next_at, tries, waits_since, worked_by, worked_until, worked_at)
+    walked_at, later, next_at, tries, waits_since, worked_by, worked_until, worked_at, timed_since, timed_from)
     ON haulier.operation TO :"web", :"worker";
 -- decide the ticks of schedules: whoever changes a schedule decides those that are due first. The functions enqueue what
 -- schedules say, no more.

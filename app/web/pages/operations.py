@@ -14,9 +14,10 @@ from werkzeug.wrappers import Response
 from haulier.domain.api_key import Scope
 from haulier.domain.errors import OperationConflict, PreviewNotKept, TooManyOperations
 from haulier.domain.operation import MatchedIs, OperationAction, OperationStatus
+from haulier.domain.text import number
 from haulier.postgres.statements import Connection
 from haulier.queue.health.overview import worker_health
-from haulier.queue.operations.operations import Operation, Preview, list_operations
+from haulier.queue.operations.operations import Operation, Preview, Rate, last_rate, list_operations
 from haulier.queue.search.job_filter import Position
 from haulier.requests.cursor import read_cursor, write_cursor
 from haulier.requests.invalid import Invalid
@@ -36,8 +37,6 @@ from ..kit.section import Section
 from ..kit.viewer import viewer
 
 MOST, MOST_KINDS = 50, 10
-# Measured for retries by one worker: see docs/benchmarks.md.
-PER_SECOND = 4_000
 OVER = (OperationStatus.DONE, OperationStatus.CANCELLED, OperationStatus.FAILED)
 AS_IT_IS = Choices()
 OTHERWISE = "That preview has already started an operation with other values. This is a new preview."
@@ -59,6 +58,7 @@ def show() -> Page:
         found=found,
         operations=operations,
         word_of=word_of,
+        percent_of=percent_of,
         filters_of=lambda operation: told_of(operation.filter)[0],
         first=url_for("ui.operations.show") if after else None,
         older=url_for("ui.operations.show", older=_cursor(operations[-1])) if has_more else None,
@@ -85,6 +85,20 @@ def word_of(operation: Operation) -> str:
     """Return what an operation does, in a word."""
     is_now = operation.action is OperationAction.CHANGE and operation.changes == {"delay_seconds": 0}
     return VERBS["run-now" if is_now else str(operation.action)].word
+
+
+def percent_of(operation: Operation) -> str:
+    """Return how much of a running operation is done, or "" if the number of its jobs is not known."""
+    share = operation.share
+    if share is None or operation.status is not OperationStatus.RUNNING:
+        return ""
+    # Rounded down: 100 % is said of what has ended.
+    return f"{'about ' if operation.matched_is is MatchedIs.ABOUT else ''}{int(100 * share)} %"
+
+
+def speed_of(per_second: float) -> str:
+    """Return how many jobs a second an operation acts on, in words."""
+    return f"{number(per_second)} jobs a second" if per_second >= 1.5 else "less than two jobs a second"
 
 
 @section.page("/operations/new", Scope.OPERATE, for_acting=True)
@@ -118,12 +132,17 @@ def _new(
         seen=seen,
         by_kind=sorted(seen.by_kind.items(), key=lambda each: (-each[1], each[0])) if seen else [],
         most_kinds=MOST_KINDS,
-        seconds=seen.matched / PER_SECOND if seen else 0.0,
+        rate=_last_rate(bulk.verb.action) if bulk and seen else None,
+        speed_of=speed_of,
         fields=FIELDS.get(bulk.verb.name, ()) if bulk else (),
         choices=choices,
         fault=fault,
         back=asked_place() if "next" in request.form else checked(back),
     )
+
+
+def _last_rate(action: OperationAction) -> Rate | None:
+    return part(lambda conn: last_rate(conn, action, queues=caller().queues)).value
 
 
 def _may_delete() -> bool:
@@ -215,7 +234,10 @@ def _page(operation_id: UUID, fault: str = "", status: int = 200) -> Page:
         is_over=is_over,
         filters=filters,
         jobs=None if query is None else f"{url_for('ui.jobs.show')}?{urlencode(query)}",
-        share=_share(found),
+        share=found.share,
+        percent=percent_of(found),
+        speed_of=speed_of,
+        rate=None if is_over else found.rate(now),
         seconds_left=None if is_over else _seconds_left(found, now),
         begins=not is_over and found.starts_at > now,
         is_alone=not is_over and found.starts_at <= now and may_act and _is_alone(),
@@ -224,24 +246,10 @@ def _page(operation_id: UUID, fault: str = "", status: int = 200) -> Page:
     )
 
 
-def _walked(operation: Operation) -> int:
-    return operation.done + operation.skipped + operation.failed
-
-
-def _share(operation: Operation) -> float | None:
-    """Return how much of the operation is done, from 0 to 1; None if the number of its jobs is not known."""
-    if operation.matched_is is MatchedIs.MORE_THAN or not operation.matched:
-        return None
-    return min(1.0, _walked(operation) / operation.matched)
-
-
 def _seconds_left(operation: Operation, now: datetime) -> int | None:
     """Return about how long the operation will still take; None if that is not known."""
-    walked = _walked(operation)
-    ran = (now - operation.started_at).total_seconds() if operation.started_at else 0.0
-    if _share(operation) is None or not walked or ran <= 1:
-        return None
-    return round(max(0.0, (operation.matched - walked) * ran / walked))
+    rate = operation.rate(now)
+    return None if rate is None or operation.share is None else round((operation.matched - operation.walked) / rate)
 
 
 def _is_alone() -> bool:

@@ -119,10 +119,10 @@ def watch_to_end(invocation: Invocation, operation: Operation) -> Code:
     """Show how far an operation is until it is over; return the exit code."""
     terminal, look, woken = invocation.terminal, _looking(invocation, operation["id"]), Event()
     try:
-        with Bar(terminal, WORDS[operation["action"]][1], operation["matched"]) as bar:
+        with Bar(terminal, WORDS[operation["action"]][1], total_of(operation)) as bar:
             while operation["status"] not in OVER:
                 operation = look()
-                bar.at(operation["done"] + operation["skipped"] + operation["failed"])
+                bar.at(operation["done"] + operation["skipped"] + operation["failed"], total_of(operation))
                 if operation["status"] not in OVER:
                     woken.wait(SECONDS)
     except (KeyboardInterrupt, HaulierError):
@@ -131,6 +131,12 @@ def watch_to_end(invocation: Invocation, operation: Operation) -> Code:
     terminal.show(operation, lambda operation: terminal.line(summary(operation)))
     is_whole = operation["status"] == "done" and not operation["failed"]
     return Code.DONE if is_whole else Code.IN_PART
+
+
+def total_of(operation: Operation) -> int | None:
+    """Return how many jobs the operation acts on; None if only a lower bound was counted."""
+    matched: int = operation["matched"]
+    return None if operation["matched_is"] == "more_than" else matched
 
 
 def _looking(invocation: Invocation, operation_id: str) -> Callable[[], Operation]:

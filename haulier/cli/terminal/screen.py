@@ -13,7 +13,7 @@ import tty
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from haulier.cli.terminal.output import Cell, Column, Terminal, drawn_table, text_of
 
@@ -108,7 +108,7 @@ class Screen:
 
 
 class Bar:
-    """A bar on stderr, if somebody looks; elsewhere nothing. `total` is None if it is not known."""
+    """A bar on stderr, if somebody looks; elsewhere nothing. `total` is None if it is not known yet."""
 
     def __init__(self, terminal: Terminal, what: str, total: int | None) -> None:
         self._terminal, self._what, self._total = terminal, what, total
@@ -119,7 +119,7 @@ class Bar:
         if self._terminal.is_watched:
             self._progress = self._drawn()
             self._progress.start()
-            self._task = self._progress.add_task(visible(self._what), total=self._total, rate="")
+            self._task = self._progress.add_task(visible(self._what), total=self._total, **_in_words(0, None, None))
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
@@ -127,11 +127,12 @@ class Bar:
         if self._progress:
             self._progress.stop()
 
-    def at(self, done: int) -> None:
-        """Say how far it is."""
+    def at(self, done: int, total: int | None = None) -> None:
+        """Say how far it is, and of how many if that is known by now."""
         if self._progress:
-            speed = self._progress.tasks[0].speed
-            self._progress.update(self._task, completed=done, rate=f"{speed:,.0f}/s" if speed else "")
+            self._total = self._total if total is None else total
+            words = _in_words(done, self._total, self._progress.tasks[0].speed)
+            self._progress.update(self._task, completed=done, total=self._total, **words)
 
     def _drawn(self) -> Progress:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -139,9 +140,20 @@ class Bar:
         return Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.completed:,}" + ("/{task.total:,}" if self._total is not None else ""), markup=False),
+            TextColumn("{task.fields[count]}", markup=False),
+            TextColumn("{task.fields[percent]}", markup=False),
             TextColumn("{task.fields[rate]}", markup=False),
             TimeRemainingColumn(),
             console=self._terminal.console(sys.stderr),
             redirect_stdout=False,
         )
+
+
+def _in_words(done: int, total: int | None, speed: float | None) -> dict[str, Any]:
+    """Return how far it is. There can be more than were counted: then nobody knows how many percent are done."""
+    is_known = total is not None and done <= total
+    return {
+        "count": f"{done:,}" + (f"/{total:,}" if is_known else ""),
+        "percent": f"{100 * done // total} %" if is_known and total else "",
+        "rate": f"{speed:,.0f}/s" if speed else "",
+    }

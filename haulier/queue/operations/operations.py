@@ -27,6 +27,8 @@ from haulier.queue.search.job_list import count_by_depths, list_jobs
 COUNT_SECONDS, FIRST_JOBS = 0.5, 5
 # A preview reads all jobs of tags that no more jobs have, if a list would look back: a person acts on its answer.
 MOST_TAGGED = 10_000
+# An operation's own rate is known after this long: its first steps are small.
+LEAST_SECONDS = 1.0
 # Of the operations that are not over, a preview looks at this many of the newest.
 MOST_OPEN = 50
 
@@ -92,6 +94,36 @@ class Operation:
     started_at: datetime | None
     finished_at: datetime | None
     error: str | None
+    timed_since: datetime | None
+    timed_from: int
+
+    @property
+    def walked(self) -> int:
+        """Return how many jobs the operation is done with."""
+        return self.done + self.skipped + self.failed
+
+    @property
+    def share(self) -> float | None:
+        """Return how much of the operation is done, from 0 to 1; None if the number of its jobs is not known."""
+        # There can be more than were counted, unless the count was exact.
+        if self.matched_is is MatchedIs.MORE_THAN or not self.matched or self.walked > self.matched:
+            return None
+        return self.walked / self.matched
+
+    def rate(self, now: datetime) -> float | None:
+        """Return how many jobs a second it walks past since it began or was resumed; None if that is not yet known."""
+        seconds = (now - self.timed_since).total_seconds() if self.timed_since else 0.0
+        walked = self.walked - self.timed_from
+        return walked / seconds if walked and seconds >= LEAST_SECONDS else None
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How many jobs a second an operation walks past, or did. `finished_at` is None if it is not over."""
+
+    action: OperationAction
+    finished_at: datetime | None
+    per_second: float
 
 
 def preview(conn: Connection, order: Order) -> Preview:
@@ -214,6 +246,17 @@ def list_operations(
         limit=limit + 1,
     )
     return [operation_of(row) for row in found[:limit]], len(found) > limit
+
+
+def last_rate(conn: Connection, action: OperationAction, *, queues: Sequence[str] | None = None) -> Rate | None:
+    """Return the rate of the last operation of this action, else of another; None if none ran in the last 7 days.
+
+    For queues see `get_operation`.
+    """
+    for row in rows(conn, "last_rate", action=str(action), queues=_listed(queues)):
+        ended = row["finished_at"]
+        return Rate(OperationAction(row["action"]), ended and utc(ended), row["per_second"])
+    return None
 
 
 def cancel_operation(conn: Connection, operation_id: UUID, *, actor: str | None = None) -> Operation:

@@ -2,7 +2,7 @@
 
 -- part: shown_of_operation
 id, action, filter, changes, queues, spread_seconds, actor, status, as_of, matched, matched_is, done, skipped, failed,
-created_at, starts_at, started_at, finished_at, error
+created_at, starts_at, started_at, finished_at, error, timed_since, timed_from
 
 -- name: begin_preview
 -- Take the instant of a preview: which transactions are not committed. The caller counts afterwards.
@@ -112,7 +112,7 @@ FROM ended;
 WITH resumed AS (
     UPDATE haulier.operation
     SET status = CASE WHEN started_at IS NULL THEN 'waiting' ELSE 'running' END,
-        finished_at = NULL, error = NULL, tries = 0, waits_since = NULL, next_at = now(), worked_by = NULL,
+        timed_since = NULL, timed_from = done + skipped + failed, finished_at = NULL, error = NULL, tries = 0, waits_since = NULL, next_at = now(), worked_by = NULL,
         worked_until = NULL
     WHERE id = %(id)s AND status IN ('cancelled', 'failed')
     RETURNING *
@@ -126,6 +126,22 @@ FROM resumed;
 -- part: may_be_seen_by
 -- A caller that may use only some queues sees only operations that were bound to these.
 (%(queues)s::text[] IS NULL OR coalesce(queues <@ %(queues)s::text[], false))
+
+-- name: last_rate
+-- How many jobs a second the last operation of some size walked past: of this action if there is one, else of another.
+-- Among the newest 100.
+SELECT action, finished_at, walked / extract(epoch FROM ended - timed_since)::double precision AS per_second
+FROM (
+    SELECT action, finished_at, timed_since, done + skipped + failed - timed_from AS walked,
+        coalesce(finished_at, now()) AS ended
+    FROM haulier.operation
+    WHERE <<may_be_seen_by>>
+    ORDER BY id DESC
+    LIMIT 100
+) AS newest
+WHERE timed_since > now() - interval '7 days' AND walked >= 250 AND ended > timed_since
+ORDER BY action = %(action)s DESC, ended DESC
+LIMIT 1;
 
 -- name: get_operation
 SELECT <<shown_of_operation>>

@@ -13,14 +13,15 @@ from typing import Any
 from uuid import UUID
 
 from haulier.domain.errors import DatabaseUnavailable, Refusal, reason
-from haulier.domain.operation import OperationAction
+from haulier.domain.operation import MatchedIs, OperationAction
 from haulier.postgres.errors import sqlstate, translated
 from haulier.postgres.statements import Connection, Row, rows, transaction_of
 from haulier.postgres.values import utc
 from haulier.queue.operations.operation_step import Step, perform
 from haulier.queue.operations.stored_filter import from_stored
 from haulier.queue.search.bounded_scan import sent_with
-from haulier.queue.search.find_ids import Found, find_jobs
+from haulier.queue.search.find_ids import Found, count_by_kind, find_jobs
+from haulier.queue.search.job_filter import JobFilter
 
 # A chunk is at most this many jobs, and not much more than this many bytes of payloads.
 MOST_JOBS, MOST_BYTES = 1_000, 4 * 2**20
@@ -48,6 +49,9 @@ class Pace:
 
 
 AT_ONCE = Pace(MOST_JOBS, lambda: True)
+# Count before the first step what the preview could not, for at most this long: then it is known how many percent are
+# done.
+COUNT_SECONDS = 2.0
 # What a statement is refused with if a job is too large for it.
 TOO_MUCH = (sqlstate.QueryCanceled, sqlstate.OutOfMemory)
 
@@ -139,8 +143,16 @@ def _steps(conn: Connection, by: Worker, taken: Row, most_jobs: int, pace: Pace)
         # What was locked, in one step: after that nobody holds the operation, whose next turn is a second later.
         yield whole
         return
+    if begun is None and taken["matched_is"] == MatchedIs.MORE_THAN:
+        _count(conn, by, taken["id"], wanted)
     looked_for = replace(wanted, after=begun, limit=most_jobs)
     yield from _steps_of(whole, find_jobs(conn, looked_for, most_bytes=MOST_BYTES), 1 if whole.is_late else pace.step)
+
+
+def _count(conn: Connection, by: Worker, operation: UUID, wanted: JobFilter) -> None:
+    counted = count_by_kind(conn, wanted, seconds=COUNT_SECONDS)
+    if counted.is_whole:
+        rows(conn, "note_count", id=operation, by_whom=by.id, matched=counted.jobs.total())
 
 
 def _steps_of(whole: Step, found: Found, most_jobs: int) -> Iterator[Step]:

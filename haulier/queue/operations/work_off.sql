@@ -25,12 +25,18 @@ WITH chosen AS (
     FOR UPDATE SKIP LOCKED
 )
 UPDATE haulier.operation
-SET status = 'running', started_at = coalesce(started_at, now()), worked_by = %(by_whom)s,
-    worked_until = now() + make_interval(secs => %(lease)s), worked_at = now()
+SET status = 'running', started_at = coalesce(started_at, now()), timed_since = coalesce(timed_since, now()),
+    worked_by = %(by_whom)s, worked_until = now() + make_interval(secs => %(lease)s), worked_at = now()
 WHERE id = (SELECT id FROM chosen)
 RETURNING id, action, filter, queues, changes, spread_seconds, cursor_at, cursor_id, walked_at IS NOT NULL AS is_walked,
-    later[:%(limit)s] AS later,
+    later[:%(limit)s] AS later, matched_is,
     coalesce(waits_since < now() - make_interval(secs => %(patience)s), false) AS is_late;
+
+-- name: note_count
+-- Replace the lower bound that a preview counted. Not as exact: jobs may have come since the preview.
+UPDATE haulier.operation
+SET matched = %(matched)s, matched_is = 'about'
+WHERE id = %(id)s AND status = 'running' AND worked_by = %(by_whom)s AND matched_is = 'more_than';
 
 -- name: leave_operations
 -- Let another process continue at once.

@@ -9,10 +9,10 @@ import pytest
 
 from haulier.domain.errors import OperationConflict, OperationNotFound, TooManyOperations
 from haulier.domain.job import JobStatus
-from haulier.domain.operation import OperationStatus
+from haulier.domain.operation import MatchedIs, OperationStatus
 from haulier.queue.operations import operations as ops
 from haulier.queue.operations.work_off import Pace, Worker, work_off
-from haulier.queue.search import job_list
+from haulier.queue.search import bounded_scan, job_list
 from haulier.queue.search.job_filter import JobFilter
 from tests.conftest import sql_on
 from tests.queue.operations.operating import counts, status_of
@@ -276,3 +276,17 @@ def test_a_preview_counts_old_jobs_of_a_rare_tag(sql, preview, monkeypatch):
     assert (at_least.matched, at_least.matched_is) == (2001, "more_than")
     assert mails.matched_is == "more_than"
     assert 0 < mails.matched < 1400
+
+
+def test_counts_before_its_first_step_what_the_preview_could_not(conn, enqueue, start, monkeypatch):
+    monkeypatch.setattr(bounded_scan, "FIRST_ROWS", 2)
+    monkeypatch.setattr(ops, "COUNT_SECONDS", 0.0)
+    for _ in range(9):
+        enqueue(queue="mail", priority=3)
+    operation = start("cancel", JobFilter(queues=["mail"], created_before=datetime.now(UTC) + timedelta(days=1)))
+
+    assert work_off(conn, Worker(uuid4(), 15.0, 15.0), most_jobs=4)
+
+    begun = ops.get_operation(conn, operation.id)
+    assert (operation.matched_is, operation.matched) == (MatchedIs.MORE_THAN, 2)
+    assert (begun.matched_is, begun.matched, begun.done) == (MatchedIs.ABOUT, 9, 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID, uuid4
@@ -230,3 +231,49 @@ def test_lets_nobody_proceed_with_a_deletion_but_admins(
     assert [each.status_code for each in answers] == [403, 403, 403, 303, 403]
     assert "Delete" not in operator.page(f"{NEW}?status=succeeded").all("fieldset")[0].text
     assert sql("SELECT status FROM haulier.operation") == [("cancelled",)]
+
+
+def timed(sql, **values: object) -> None:
+    """Have every operation run for 500 s now, with these values."""
+    columns = {"status": "running", "matched": 10_000, "matched_is": "exact", "done": 1_000, "timed_from": 0, **values}
+    sql(
+        f"UPDATE haulier.operation SET timed_since = now() - interval '500 seconds', starts_at = now(),"
+        f" {', '.join(f'{name} = %s' for name in columns)}",
+        *columns.values(),
+    )
+
+
+def test_estimates_by_how_fast_the_last_operation_was(browser: Browser, conn: Connection, sql) -> None:
+    jobs = [enqueue(conn, queue="mail") for _ in range(8)]
+    first = previewed(browser, "cancel", MAIL).text
+    started(browser, "cancel", MAIL)
+    timed(sql, status="done", finished_at=datetime.now(UTC))
+
+    second = previewed(browser, "cancel", MAIL).text
+    other = previewed(browser, "change", MAIL).text
+    sql("UPDATE haulier.operation SET done = 100")
+    too_few = previewed(browser, "cancel", MAIL).text
+
+    assert "not known yet" in first
+    assert "It takes about 4.0 s: the last cancel did 2 jobs a second, " in second
+    assert "It takes about 4.0 s: the last cancel did 2 jobs a second, " in other
+    assert "not known yet" in too_few
+    assert len(jobs) == 8
+
+
+def test_shows_percent_and_time_left_only_of_a_known_total(browser: Browser, sql, path: str) -> None:
+    def shown(**values: object) -> tuple[str, str, int]:
+        timed(sql, **values)
+        browser.forget()
+        page = browser.page(path)
+        header = page.one("section", **{"aria-labelledby": "progress"}).all("header")[0]
+        done = browser.page(LIST).rows()[path.rpartition("/")[2]].cells()["done"]
+        return header.text, done, len(page.all("progress"))
+
+    assert shown() == ("10 % 2 jobs a second, about 1 h 15 min left", "1,000 10 %", 1)
+    # It was resumed 500 s ago: the time before that says nothing.
+    assert shown(done=9_000, timed_from=4_000)[0] == "90 % 10 jobs a second, about 1 min 40 s left"
+    assert shown(done=9_999, matched_is="about")[0] == "about 99 % 20 jobs a second, about 0 ms left"
+    assert shown(matched_is="more_than", matched=1_000) == ("Running 2 jobs a second", "1,000", 0)
+    # More than were counted.
+    assert shown(matched_is="about", matched=999) == ("Running 2 jobs a second", "1,000", 0)
