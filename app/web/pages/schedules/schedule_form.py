@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from flask import request, url_for
@@ -49,6 +50,10 @@ MISSES: Mapping[str, str] = {
     "all": "Fire all of them, within the limits below.",
 }
 
+# Fields that few schedules need are folded.
+RARE_TIMES = ("overlap", "missed", "missed_max", "missed_within_seconds", "jitter_seconds")
+RARE_SETTINGS = tuple(name for name in JOB if name not in ("kind", "payload", "queue"))
+
 section = Section("schedule_form", __name__, within="schedules")
 
 
@@ -78,7 +83,15 @@ def _page(
         overlaps=OVERLAPS,
         misses=MISSES,
         coming=coming,
+        rare_times=RARE_TIMES,
+        rare_settings=RARE_SETTINGS,
+        opens=partial(_opens, form),
     )
+
+
+def _opens(form: Form, names: Sequence[str]) -> bool:
+    """Return whether a field is wrong or has another value than in an empty form, so that it must not be folded."""
+    return any(form.faults.get(name) or form.value(name) not in ("", EMPTY.get(name, "")) for name in names)
 
 
 @section.act("/schedules/new", Scope.ADMIN, every_queue=WHY)
