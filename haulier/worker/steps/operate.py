@@ -27,6 +27,8 @@ STEPS = 4
 # Each look and each step is followed by a rest of this many times its duration, within these bounds: others use the
 # database too.
 RESTS, LEAST_REST_SECONDS, MOST_REST_SECONDS = 5, 0.005, 1.0
+# Pause before it looks again at an operation that is due and that it could not take.
+AGAIN_SECONDS = 0.5
 # After an unexpected error, which may well come again.
 BUG_PAUSE_SECONDS = 2.0
 
@@ -110,12 +112,16 @@ class NextOperation:
             self._changed.notify_all()
 
     def wait(self) -> bool:
-        """Wait until one is due, and forget it; False, at once, if the process closes."""
+        """Wait until one is due; False, at once, if the process closes.
+
+        If it is still due afterwards, as far as this process knows, return True again soon: a retry waits until what
+        its preview saw is counted.
+        """
         with self._changed:
             while not self._is_closed:
                 left = self._at - time.monotonic()
                 if left <= 0:
-                    self._at = float("inf")
+                    self._at = time.monotonic() + AGAIN_SECONDS
                     return True
                 self._changed.wait(None if left == float("inf") else left)
             return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -11,7 +12,7 @@ from haulier.domain.operation import OperationAction, OperationStatus
 from haulier.queue.operations import operations as ops
 from haulier.queue.operations.operations import Operation, Order
 from haulier.queue.search.job_filter import JobFilter
-from haulier.worker.steps.operate import LEASE_SECONDS
+from haulier.worker.steps.operate import LEASE_SECONDS, NextOperation
 from tests.conftest import Sql, eventually
 from tests.touched import touching
 from tests.worker.waiting import AT_ONCE
@@ -124,3 +125,17 @@ def test_begin_when_it_is_due_and_let_another_go_on_when_they_stop(spawn_worker,
     done = of(operation).done
     eventually(lambda: of(operation).done > done, within=SOONER)
     assert "Traceback" not in first.log + second.log
+
+
+def test_try_again_soon_what_is_due_and_could_not_be_taken():
+    next_operation = NextOperation()
+    next_operation.seen(0.0)
+    waking = threading.Timer(5.0, next_operation.close)
+    waking.start()
+
+    tries = [next_operation.wait() for _ in range(2)]
+    next_operation.seen(None)
+    next_operation.close()
+    waking.cancel()
+
+    assert (tries, next_operation.wait()) == ([True, True], False)
