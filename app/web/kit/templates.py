@@ -19,6 +19,7 @@ from ...http.own_path import own_path
 from ...http.service import service
 from ..words import filters
 from ..words.filters import dated, exact
+from .actors import actor_name
 from .menu import Link, links
 from .permissions import first_page, permissions
 from .return_to import back_to
@@ -63,6 +64,7 @@ def environment() -> Environment:
         when=when,
         lasting=lasting,
         installation=installation,
+        actor_name=actor_name,
         suggestions=suggestions,
         back_to=once_per_request(back_to),
         csrf_token=once_per_request(lambda: viewer().csrf),

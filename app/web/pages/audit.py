@@ -17,7 +17,6 @@ from werkzeug.wrappers import Response
 
 from haulier.domain.act import Act
 from haulier.domain.api_key import Scope
-from haulier.domain.text import NOTHING, cut
 from haulier.postgres.statements import Connection
 from haulier.queue.access.audit_log import Action, ActionFilter, Position, find_actions
 from haulier.queue.access.audit_log import Page as Entries
@@ -25,22 +24,35 @@ from haulier.requests.cursor import entry_cursor, read_entry_cursor
 from haulier.requests.fields import read_uuid
 
 from ...http.masking import details_as_shown
+from ..forms.bulk import told_of
+from ..kit.actors import actor_of
+from ..kit.job_list_url import Pair
 from ..kit.menu import MenuEntry
 from ..kit.page import Page
 from ..kit.reading import Part, kept, part
 from ..kit.section import Section
+from ..kit.templates import url
 from ..kit.viewer import viewer
+from ..lists.filter_words import filter_words
+from ..words.acts import act_words, detail_lines
 from ..words.filters import read_duration, read_time
 
 WHY = "the audit covers every queue"
 LIMIT, MOST_CSV, CSV_PAGE = 50, 10_000, 200
 # The most characters of a CSV file: the details of an entry may have 32 KiB.
 MOST_CHARACTERS = 16_000_000
-MOST_VALUE, MOST_CHANGES = 120, 12
 SECONDS = 1.0
 FIELDS = ("actor", "action", "job", "target", "after", "before")
-# Acts whose code is not what people call them.
-WORDS: Mapping[str, str] = {Act.OPERATE: "start operation", Act.PUT_SCHEDULE: "save schedule", Act.UNQUIET: "wake"}
+
+# The pages of what is acted on: the acts, the page, and what the page calls the target.
+_PAGES = (
+    ((Act.OPERATE, Act.CANCEL_OPERATION, Act.RESUME_OPERATION), "operations.one", "operation_id"),
+    ((Act.MUTE, Act.UNMUTE), "failures.one", "error_id"),
+    ((Act.PAUSE, Act.RESUME), "queues.one", "name"),
+    ((Act.PUT_SCHEDULE, Act.PAUSE_SCHEDULE, Act.RESUME_SCHEDULE, Act.RUN_SCHEDULE), "schedules.one", "name"),
+)
+
+_FILTERS: Mapping[str, str] = {Act.MUTE: "error", Act.UNMUTE: "error", Act.QUIET: "worker", Act.UNQUIET: "worker"}
 
 section = Section("audit", __name__, MenuEntry("Access", 20, "Audit", "audit"))
 
@@ -59,7 +71,7 @@ class Asked:
         return ActionFilter(
             job_id=read_uuid(self.values.get("job", "")),
             target=self.values.get("target") or None,
-            actor=self.values.get("actor") or None,
+            actor=actor_of(self.values.get("actor", "")) or None,
             actions=list(self.actions) or None,
             at_after=_instant(self.values.get("after", "")),
             at_before=_instant(self.values.get("before", "")),
@@ -73,31 +85,36 @@ class Asked:
         return [*texts, *(("action", each) for each in self.actions)]
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What an entry says: the act, what it was done to if that has a name other than its id, and details."""
+
+    act: str
+    target: str
+    lines: Sequence[str]
+
+
 @section.page("/audit", Scope.OPERATE, every_queue=WHY)
 def show() -> Page:
     """Return a page of the audit log."""
     asked = _asked()
     found = kept("audit", (tuple(asked.query()), asked.after, viewer().prefers.zone), partial(_list, asked))
-    entries, lines = found.value or (None, ())
+    entries, said = found.value or (None, ())
     here = _at("ui.audit.show", asked.query())
     return Page(
         "audit.html",
         "Audit",
         found=found,
         entries=entries,
-        lines=lines,
+        said=said,
         older=_older(asked, entries.after) if entries and entries.after else None,
         asked=asked,
         acts=[str(act) for act in Act],
-        word_of=word_of,
+        act_words=act_words,
+        page_of=_place_of,
         newest=here if asked.after else None,
         as_csv=_at("ui.audit.as_csv", asked.query()),
     )
-
-
-def word_of(act: str) -> str:
-    """Return an act as people call it."""
-    return WORDS.get(act, act.replace("_", " "))
 
 
 def _at(endpoint: str, pairs: Sequence[tuple[str, str]]) -> str:
@@ -127,54 +144,61 @@ def _position() -> Position | None:
         return None
 
 
-def _list(asked: Asked) -> Part[tuple[Entries, Sequence[Sequence[str]]]]:
-    """Return entries without their details, which may have 32 KiB each, and lines in place of these."""
+def _list(asked: Asked) -> Part[tuple[Entries, Sequence[Said]]]:
+    """Return entries without their details, which may have 32 KiB each, and words in place of these."""
     wanted = asked.filter(limit=LIMIT, after=asked.after)
+    found = part(lambda conn: find_actions(conn, wanted), seconds=SECONDS)
+    if found.value is None:
+        return Part(None, found.late)
+    actions = [details_as_shown(each) for each in found.value.actions]
+    details = [_read(each.details) for each in actions]
+    pairs = [*map(_target, actions), *(pair for each in details for pair in _filters(each))]
+    words = filter_words(dict.fromkeys(pair for pair in pairs if pair))
+    said = [_said(action, read, words) for action, read in zip(actions, details, strict=True)]
+    return Part((found.value._replace(actions=[replace(each, details=None) for each in actions]), said))
 
-    def look(conn: Connection) -> tuple[Entries, Sequence[Sequence[str]]]:
-        found = find_actions(conn, wanted)
-        lines = [_lines(details_as_shown(each).details) for each in found.actions]
-        return found._replace(actions=[replace(each, details=None) for each in found.actions]), lines
 
-    return part(look, seconds=SECONDS)
+def _read(details: bytes | None) -> Any:
+    try:
+        return json.loads(details or b"null")
+    except RecursionError:
+        # Somebody has inserted the job by SQL: no request may be nested so deep.
+        return (details or b"").decode()
+
+
+def _target(action: Action) -> Pair | None:
+    """Return the error or worker that was acted on, as a filter; None for other targets."""
+    name = _FILTERS.get(action.action)
+    return (name, action.target) if name and action.target else None
+
+
+def _filters(details: Any) -> list[Pair]:
+    """Return the filter of an operation."""
+    stored = details.get("filter") if isinstance(details, dict) else None
+    return told_of(stored)[0] if isinstance(stored, dict) else []
+
+
+def _said(action: Action, details: Any, words: Mapping[Pair, str]) -> Said:
+    pairs, target = _filters(details), _target(action)
+    filters = ", ".join(f"{name} {words.get((name, text), text)}" for name, text in pairs) or "every job"
+    return Said(
+        act_words(action.action, details),
+        words.get(target, "") if target else "",
+        detail_lines(action.action, details, filters),
+    )
+
+
+def _place_of(entry: Action) -> tuple[str, str] | None:
+    """Return the page of what was acted on, as an endpoint and its URL; None for a job, or if it has no page."""
+    target = entry.target or ""
+    for acts, endpoint, name in _PAGES:
+        if entry.action in acts and target:
+            return endpoint, url(endpoint, **{name: target})
+    return None
 
 
 def _older(asked: Asked, after: Position) -> str:
     return _at("ui.audit.show", [*asked.query(), ("older", entry_cursor(*after))])
-
-
-def _lines(details: bytes | None) -> list[str]:
-    try:
-        return lines_of(json.loads(details or b"null"))
-    except RecursionError:
-        # Somebody has inserted the job by SQL: no request may be nested so deep.
-        return [cut((details or b"").decode(), MOST_VALUE)]
-
-
-def lines_of(details: Any) -> list[str]:
-    """Return details as lines: the old and new value of each changed field, then everything else by name."""
-    if not isinstance(details, dict):
-        return [] if details is None else [_short(details)]
-    changes = details.get("changes")
-    found = [_change(name, each) for name, each in changes.items()] if isinstance(changes, dict) else []
-    found += [f"{name}: {_short(each)}" for name, each in details.items() if name != "changes" or not found]
-    more = len(found) - MOST_CHANGES
-    return found if more <= 0 else [*found[:MOST_CHANGES], f"and {more} more"]
-
-
-def _change(name: str, change: Any) -> str:
-    if not isinstance(change, dict) or not change:
-        return f"{name} changed"
-    if "old" in change or "new" in change:
-        return f"{name}: {_short(change.get('old'))} → {_short(change.get('new'))}"
-    return f"{name}: {_short(change)}"
-
-
-def _short(value: Any) -> str:
-    if value is None:
-        return NOTHING
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return cut(text, MOST_VALUE)
 
 
 @section.page("/audit.csv", Scope.OPERATE, every_queue=WHY)

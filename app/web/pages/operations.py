@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
+from itertools import chain
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -26,7 +27,7 @@ from ...http import ordering
 from ...http.auth import caller
 from ..forms.bulk import FIELDS, VERBS, Bulk, Choices, order_of, read_bulk, read_choices, told_of
 from ..kit.flash import done, went_on
-from ..kit.job_list_url import Look, read_look
+from ..kit.job_list_url import Look, Pair, read_look
 from ..kit.menu import MenuEntry
 from ..kit.page import Page
 from ..kit.permissions import permissions
@@ -35,6 +36,7 @@ from ..kit.return_to import asked as asked_place
 from ..kit.return_to import checked
 from ..kit.section import Section
 from ..kit.viewer import viewer
+from ..lists.filter_words import filter_words
 
 MOST, MOST_KINDS = 50, 10
 OVER = (OperationStatus.DONE, OperationStatus.CANCELLED, OperationStatus.FAILED)
@@ -51,6 +53,8 @@ def show() -> Page:
     after = _position(request.args.get("older", ""))
     found = kept("operations", (after,), lambda: part(partial(_list, after)))
     operations, has_more = found.value or ([], False)
+    pairs = {each.id: told_of(each.filter)[0] for each in operations}
+    words = filter_words(dict.fromkeys(chain.from_iterable(pairs.values())))
     return Page(
         "operations.html",
         "Operations",
@@ -59,7 +63,7 @@ def show() -> Page:
         operations=operations,
         word_of=word_of,
         percent_of=percent_of,
-        filters_of=lambda operation: told_of(operation.filter)[0],
+        filters_of=lambda operation: [(name, words[name, text]) for name, text in pairs[operation.id]],
         first=url_for("ui.operations.show") if after else None,
         older=url_for("ui.operations.show", older=_cursor(operations[-1])) if has_more else None,
     )
@@ -85,6 +89,12 @@ def word_of(operation: Operation) -> str:
     """Return what an operation does, in a word."""
     is_now = operation.action is OperationAction.CHANGE and operation.changes == {"delay_seconds": 0}
     return VERBS["run-now" if is_now else str(operation.action)].word
+
+
+def in_words(pairs: Sequence[Pair]) -> list[tuple[str, str, str]]:
+    """Return each filter: its name, its value, and that in words."""
+    words = filter_words(pairs)
+    return [(name, text, words[name, text]) for name, text in pairs]
 
 
 def percent_of(operation: Operation) -> str:
@@ -129,6 +139,7 @@ def _new(
         verbs=verbs,
         chosen=chosen,
         bulk=bulk,
+        filters=in_words(look.pairs),
         seen=seen,
         by_kind=sorted(seen.by_kind.items(), key=lambda each: (-each[1], each[0])) if seen else [],
         most_kinds=MOST_KINDS,
@@ -232,7 +243,7 @@ def _page(operation_id: UUID, fault: str = "", status: int = 200) -> Page:
         operation=found,
         word=word,
         is_over=is_over,
-        filters=filters,
+        filters=in_words(filters),
         jobs=None if query is None else f"{url_for('ui.jobs.show')}?{urlencode(query)}",
         share=found.share,
         percent=percent_of(found),

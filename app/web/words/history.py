@@ -15,7 +15,7 @@ class Line:
     """A step as it is shown.
 
     `icon` is a symbol's id, `state` its colour. `until` is the planned end of a wait, changes are what an operator has
-    changed.
+    changed; `by` is an actor as it is stored.
     """
 
     at: datetime
@@ -28,6 +28,7 @@ class Line:
     is_wait: bool = False
     until: datetime | None = None
     changes: Sequence[str] = ()
+    by: str = ""
 
 
 WHY: Mapping[str, str] = {
@@ -135,10 +136,6 @@ def _sentence(parts: Sequence[tuple[str, float]]) -> str:
     return ", ".join(f"{verb} {duration(seconds)}" for verb, seconds in parts).capitalize()
 
 
-def _by(step: Step) -> str:
-    return f"by {step.by}" if step.by else ""
-
-
 def _on(step: Step) -> str:
     return f"on {step.worker}" if step.worker else ""
 
@@ -152,7 +149,7 @@ def _attempt(step: Step) -> str:
 
 
 def _enqueued(step: Step) -> Line:
-    return Line(step.at, "i-in", "queued", "Enqueued", f"by API key {step.by}" if step.by else "")
+    return Line(step.at, "i-in", "queued", "Enqueued", by=step.by or "")
 
 
 def _waited(step: Step) -> Line:
@@ -194,11 +191,11 @@ def _back(step: Step) -> Line:
 
 
 def _asked(step: Step) -> Line:
-    return Line(step.at, "i-person", "cancelled", "Cancel requested", _by(step))
+    return Line(step.at, "i-person", "cancelled", "Cancel requested", by=step.by or "")
 
 
 def _retried(step: Step) -> Line:
-    return Line(step.at, "i-person", "retrying", "Retried", _by(step))
+    return Line(step.at, "i-person", "retrying", "Retried", by=step.by or "")
 
 
 def _succeeded(step: Step) -> Line:
@@ -210,7 +207,15 @@ def _failed_permanent(step: Step) -> Line:
 
 
 def _cancelled(step: Step) -> Line:
-    return Line(step.at, "s-cancelled", "cancelled", "Cancelled", _by(step) or _on(step), took=_ran(step))
+    return Line(
+        step.at,
+        "s-cancelled",
+        "cancelled",
+        "Cancelled",
+        "" if step.by else _on(step),
+        took=_ran(step),
+        by=step.by or "",
+    )
 
 
 def _runs_not_kept(step: Step) -> Line:
@@ -223,7 +228,7 @@ def _acts_not_kept(step: Step) -> Line:
 
 def _act(step: Step) -> Line:
     head = ACTS.get(step.what, step.what.replace("_", " ").capitalize())
-    return Line(step.at, "i-person", "queued", head, _by(step))
+    return Line(step.at, "i-person", "queued", head, by=step.by or "")
 
 
 _LINES: Mapping[str, Callable[[Step], Line]] = {

@@ -150,6 +150,12 @@ def page_of_keys(conn: Connection, *, before: str | None, limit: int) -> tuple[l
     return found[:limit], len(found) > limit
 
 
+def key_names(conn: Connection, *, queues: Collection[str] | None, limit: int) -> dict[str, str]:
+    """Return the names of keys by their ids, revoked ones too: of those that may use no other queues; None: of all."""
+    listed = None if queues is None else sorted(queues)
+    return {row["id"]: row["name"] for row in rows(conn, "key_names", queues=listed, limit=limit)}
+
+
 def touch(conn: Connection, key_id: str) -> None:
     """Note that the key is in use, unless that was noted less than a minute ago."""
     rows(conn, "touch_key", key_id=key_id)

@@ -41,6 +41,14 @@ WHERE %(before_key)s::text IS NULL
 ORDER BY created_at DESC, id DESC
 LIMIT %(limit)s;
 
+-- name: key_names
+-- Of revoked and expired keys too. A caller that may use only some queues gets the names of keys that may use no others.
+SELECT id, name
+FROM haulier.api_key
+WHERE %(queues)s::text[] IS NULL OR coalesce(queues <@ %(queues)s::text[], false)
+ORDER BY created_at DESC
+LIMIT %(limit)s;
+
 -- name: lock_key
 SELECT <<key>>
 FROM haulier.api_key

@@ -11,12 +11,17 @@ from psycopg2.extensions import connection as Connection
 
 from app.web.pages.audit import _cell
 from haulier.domain.api_key import TOKEN, Scope, hash_of
+from haulier.domain.operation import OperationAction
 from haulier.queue import jobs as job_acts
 from haulier.queue.access import api_keys
+from haulier.queue.failures.error_groups import id_in
 from haulier.queue.jobs.change import Changes
+from haulier.queue.operations.operations import Order, start
+from haulier.queue.queues.pauses import pause
+from haulier.queue.search.job_filter import JobFilter
 from tests.http.callers import MakeKey
 from tests.web.browsing import Browser, Element, SignedIn, check_each, faults, new_key, read
-from tests.web.jobs import enqueue
+from tests.web.jobs import enqueue, fail
 
 LIST, NEW = "/ui/keys", "/ui/keys/new"
 # Seconds from now: when it was opened, when it was last used, and when it ends.
@@ -170,20 +175,61 @@ def test_shows_what_was_done_with_what_changed(browser: Browser, conn: Connectio
     page = browser.page(AUDIT)
 
     newest, before, *_ = [row.text for row in page.rows().values()]
-    assert "create key" in empty.text
-    assert "ops-bert cancel" in newest
+    assert "created an API key tests name: tests" in empty.text
+    assert "ops-bert cancelled a job" in newest
     assert "priority: 0 → 7" in before
     assert page.all("a", href=f"/ui/jobs/{job}")
 
 
-def test_names_acts_and_missing_values_as_people_write_them(browser: Browser) -> None:
+def test_says_acts_as_people_do(browser: Browser, conn: Connection) -> None:
+    group = fail(conn, "No route to the shop")
+    assert browser.key
     browser.act("/ui/schedules/new", name="nightly", cron="0 2 * * *", kind="summarize_text", payload='{"text": "A."}')
     browser.act("/ui/schedules/nightly/pause", **{"for": ""})
+    browser.act(f"/ui/failures/{group}/mute", **{"for": "1h"})
+    start(conn, Order(OperationAction.RETRY, JobFilter(error_id=id_in(group))), as_of=None, actor=browser.key.id)
+    browser.forget()
 
-    texts = [row.text for row in browser.page(AUDIT).rows().values()]
+    retried, muted, paused, created, *_ = [row.text for row in browser.page(AUDIT).rows().values()]
 
-    assert [name in text for name, text in zip(("pause schedule", "save schedule"), texts, strict=False)] == [True] * 2
-    assert ("until: –" in texts[0], "cron: – → 0 2 * * *" in texts[1]) == (True, True)
+    assert re.search("tests started a bulk retry [0-9a-f-]{36} error No route to the shop 1 job$", retried)
+    assert re.search("muted an error No route to the shop until 20", muted)
+    assert re.search("paused a schedule nightly until resumed$", paused)
+    assert re.search("created a schedule nightly .*cron: 0 2 [*] [*] [*]", created)
+
+
+def test_names_whoever_acted_by_the_key_unless_it_may_use_other_queues(
+    browser: Browser, signed_in: SignedIn, conn: Connection, sql
+) -> None:
+    mailer = signed_in(Scope.OPERATE, Scope.READ, queues=["mail"])
+    assert browser.key
+    assert mailer.key
+    keys = {"ops-anna": browser.key.id, "mail-bert": mailer.key.id}
+    for name, key in keys.items():
+        sql("UPDATE haulier.api_key SET name = %s WHERE id = %s", name, key)
+    pauses = [("mail", browser.key.id), ("bulk", mailer.key.id), ("cli", "cli")]
+    for queue, actor in pauses:
+        pause(conn, queue, actor=actor)
+    of_mail = Order(OperationAction.CANCEL, JobFilter(), ["mail"])
+    job, operation = enqueue(conn, queue="mail"), start(conn, of_mail, as_of=None, actor=mailer.key.id)
+    job_acts.change(conn, job, Changes.of(priority=7), actor=browser.key.id)
+    browser.forget()
+
+    def names(viewer: Browser, path: str) -> set[str]:
+        return {each.text for each in viewer.page(path).all("bdi")} & {*keys, *keys.values(), "command line"}
+
+    assert names(browser, "/ui/queues/mail") == {"ops-anna"}
+    assert names(browser, "/ui/queues/bulk") == {"mail-bert"}
+    assert names(browser, "/ui/queues/cli") == {"command line"}
+    assert names(browser, f"/ui/jobs/{job}") == {"ops-anna"}
+    assert names(browser, AUDIT) == {"ops-anna", "mail-bert", "command line"}
+    assert {each.attrs["title"] for each in browser.page("/ui/queues/mail").all("bdi")} == {keys["ops-anna"]}
+    found = browser.page(f"{AUDIT}?actor=mail-bert").rows().values()
+    assert {row.all("td")[1].text for row in found} == {"mail-bert"}
+    # A key of some queues knows the names of keys that may use no others.
+    for path in ("/ui/operations", f"/ui/operations/{operation.id}"):
+        assert names(mailer, path) == {"mail-bert"}
+    assert names(mailer, "/ui/queues/mail") == {keys["ops-anna"]}
 
 
 def test_shows_and_writes_the_entries_that_match_a_filter(browser: Browser, conn: Connection) -> None:

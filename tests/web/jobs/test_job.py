@@ -144,7 +144,7 @@ def test_says_of_a_running_job_who_asked_it_to_stop(browser: Browser, signed_in:
     operator, reader = (each.page(f"/ui/jobs/{job}").text for each in (browser, signed_in(Scope.READ)))
     rows = browser.page("/ui/jobs?status=running").rows()
 
-    assert re.search(r"Cancel requested by ops-anna\. \d+ (s|min) ago|by ops-anna\. now", operator)
+    assert re.search(r"Cancel requested by ops-anna \. \d+ (s|min) ago|by ops-anna \. now", operator)
     assert ("Cancel requested." in reader, "ops-anna" in reader) == (True, False)
     assert {name: "cancel requested" in row.text for name, row in rows.items()} == {str(job): True, str(other): False}
     assert browser.page("/ui/jobs?status=running&sort=started").text.count("cancel requested") == 1

@@ -15,7 +15,7 @@ from haulier.queue import claims
 from haulier.queue.operations.work_off import Worker, work_off
 from haulier.queue.search import job_list
 from tests.web.browsing import Browser, Element, SignedIn, faults, form, read
-from tests.web.jobs import enqueue, in_all_states
+from tests.web.jobs import enqueue, fail, in_all_states
 
 LIST, NEW, TICKED = "/ui/operations", "/ui/operations/new", "/ui/jobs/ticked"
 MAIL = [("queue", "mail")]
@@ -277,3 +277,18 @@ def test_shows_percent_and_time_left_only_of_a_known_total(browser: Browser, sql
     assert shown(matched_is="more_than", matched=1_000) == ("Running 2 jobs a second", "1,000", 0)
     # More than were counted.
     assert shown(matched_is="about", matched=999) == ("Running 2 jobs a second", "1,000", 0)
+
+
+def test_shows_the_text_of_an_error_and_the_words_of_states(browser: Browser, conn: Connection) -> None:
+    group = fail(conn, "No route to the shop")
+    held = [("status", "failed"), ("error", group)]
+
+    preview = previewed(browser, "retry", held)
+    path = f"{LIST}/{started(browser, 'retry', held)}"
+
+    for page in (preview, browser.page(path)):
+        chips = {each.text for each in page.all("span", class_="chip")}
+        assert chips == {"status failed", "error No route to the shop"}
+        assert page.all("b", title=group)
+    [row] = browser.page(LIST).rows().values()
+    assert "error No route to the shop , status failed" in row.text

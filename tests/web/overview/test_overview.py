@@ -151,8 +151,9 @@ def test_pauses_a_queue_for_a_while_or_until_a_time_and_resumes_it(
         assert "No job in it starts" in page.text
         # Who paused it is for operators.
         browser.forget()
-        told = [f"by {browser.key.id}, since" in each.page(MAIL).text for each in viewers]
-        assert told == [True, False, True]
+        # A key of some queues does not see the name of a key that may use others.
+        told = [re.findall(r"by (\S+) , since", each.page(MAIL).text) for each in viewers]
+        assert told == [["tests"], [], [browser.key.id]]
         assert browser.send(page, f"{MAIL}/resume").status_code == 303
 
     [(_, seconds), endless, (until, _)] = found
