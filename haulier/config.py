@@ -20,6 +20,8 @@ T = TypeVar("T")
 LASTING_CONNECTIONS = 5
 # At times, of a worker process; always, of the one that counts.
 HOUSEKEEPING_CONNECTIONS = 1
+# The longest name of a release.
+MOST_RELEASE = 100
 # What the names of secret values have in them.
 SECRET_NAMES = ("password", "secret", "token", "authorization", "cookie", "api_key", "apikey", "credential")
 
@@ -93,6 +95,7 @@ class Config:
     wake_ups: str = _choice("on", "on", "off")
     isolated_processes: int = _integer(2, 1, 500)
     isolated_memory_mb: int = _integer(320, 128, 1_048_576)
+    release: str | None = _setting(None, lambda reader, name: reader.release(name))
     shutdown_seconds: float = _number(25.0, 0, 3600)
     stuck_seconds: float = _number(10.0, 0.1, 3600)
     late_seconds: float = _number(300.0, 1, 604_800)
@@ -276,6 +279,10 @@ class _Reader:
 
     def text(self, name: str, default: str | None = None) -> str | None:
         return self.environ.get(name, "").strip() or default
+
+    def release(self, name: str) -> str | None:
+        # The environment may hold bytes that are no text, which the database would refuse.
+        return (self.text(name) or "")[:MOST_RELEASE].encode(errors="replace").decode() or None
 
     def optional(self, name: str, read: Callable[[str], T]) -> T | None:
         return read(name) if self.text(name) else None

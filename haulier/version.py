@@ -29,6 +29,11 @@ def version() -> str:
     return version_of(Path(__file__).parents[1])
 
 
+def team_release(named: str | None) -> str | None:
+    """Return the release of the team's program: as RELEASE names it, or the commit that the platform has deployed."""
+    return named or (deployed_commit() or "")[:DIGITS] or None
+
+
 def requirement(*extras: str) -> str:
     """Return the line of a requirements file that installs this version with these extras."""
     return WHEEL.format(version=version(), extras=f"[{','.join(extras)}]" if extras else "")

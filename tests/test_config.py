@@ -221,6 +221,10 @@ def test_refuses_a_weak_secret_and_does_not_repeat_it():
         assert "fisch" not in message
 
 
+def test_takes_a_short_name_of_a_release():
+    assert [config(RELEASE=name).release for name in ("shop 7", "x\udcff" * 99, " ")] == ["shop 7", "x?" * 50, None]
+
+
 def test_takes_only_a_time_zone_that_exists():
     unknown = ["Nowhere/None", "../etc/passwd", "Europe", "x" * 300]
 

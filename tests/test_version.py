@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from packaging.version import Version
 
-from haulier.version import version_of
+from haulier.version import team_release, version_of
 from tests.repositories import ENVIRON, ROOT, Repository
 
 PLATFORMS = ("RENDER_GIT_COMMIT", "GIT_REV", "HEROKU_SLUG_COMMIT")
@@ -82,6 +82,8 @@ def test_names_the_commit_of_the_platform_that_removed_the_repository(tmp_path, 
         for value, version in (("", "unknown"), ("main", "unknown"), (COMMIT, "g012345678")):
             monkeypatch.setenv(name, value)
             assert version_of(tmp_path) == f"1.0.0.dev0+{version}"
+            # So the team's release is called, unless it is named.
+            assert (team_release(None), team_release("shop 7")) == (COMMIT[:9] if value == COMMIT else None, "shop 7")
         monkeypatch.delenv(name)
 
 

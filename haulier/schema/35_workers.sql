@@ -13,6 +13,8 @@ CREATE TABLE IF NOT EXISTS haulier.worker (
     scans_fail boolean     NOT NULL DEFAULT false,          -- its last scan for lanes failed
     version    text,                                        -- of its program; null: it has not said yet
     kinds      text[],                                      -- the kinds that it knows; null: as above
+    release    text,                                        -- of the team's program (RELEASE); null: nothing names it
+    vitals     jsonb,                                       -- memory, CPU, threads (domain/vitals.py); null: no beat yet
     quiet      boolean     NOT NULL DEFAULT false,          -- an operator wants it to claim no more
     stopping   boolean     NOT NULL DEFAULT false,          -- it was told to stop, and claims no more
 
@@ -29,6 +31,7 @@ CREATE TABLE IF NOT EXISTS haulier.worker_past (
     threads    integer     NOT NULL,
     queues     text[],
     version    text,
+    release    text,
     started_at timestamptz NOT NULL,
     beat_at    timestamptz NOT NULL,
     lease_ends timestamptz NOT NULL,
@@ -36,6 +39,8 @@ CREATE TABLE IF NOT EXISTS haulier.worker_past (
     ended_how  text        NOT NULL,
         -- stopped  its row was deleted within its lease, as it does itself when it stops
         -- buried   its lease had run out
+    taken_over integer     NOT NULL DEFAULT 0,              -- how many jobs others have taken from it
+    taken_over_jobs uuid[] NOT NULL DEFAULT '{}',           -- the first of them
 
     CONSTRAINT worker_past_pkey PRIMARY KEY (id),
     CONSTRAINT end_is_known CHECK (ended_how IN ('stopped', 'buried'))
@@ -52,8 +57,8 @@ BEGIN
     PERFORM FROM ended LIMIT 1;
     IF FOUND THEN
         INSERT INTO haulier.worker_past (
-            id, host, pid, threads, queues, version, started_at, beat_at, lease_ends, ended_how)
-        SELECT id, host, pid, threads, queues, version, started_at, beat_at, beat_at + lease,
+            id, host, pid, threads, queues, version, release, started_at, beat_at, lease_ends, ended_how)
+        SELECT id, host, pid, threads, queues, version, release, started_at, beat_at, beat_at + lease,
             -- As `bury` says it.
             CASE WHEN beat_at < now() - lease THEN 'buried' ELSE 'stopped' END
         FROM ended

@@ -98,7 +98,7 @@ GRANT INSERT, UPDATE, DELETE ON haulier.progress TO :"worker";
 -- housekeeping
 GRANT DELETE, UPDATE (created_at) ON haulier.idempotency TO :"worker";
 GRANT DELETE, UPDATE (at) ON haulier.audit TO :"worker";
-GRANT DELETE, UPDATE (ended_at) ON haulier.worker_past TO :"worker";
+GRANT DELETE, UPDATE (ended_at, taken_over, taken_over_jobs) ON haulier.worker_past TO :"worker";
 GRANT DELETE, UPDATE (decided_at) ON haulier.tick TO :"worker";
 GRANT DELETE, UPDATE (used_at) ON haulier.queue TO :"worker";
 GRANT DELETE, UPDATE (matched) ON haulier.preview TO :"worker";

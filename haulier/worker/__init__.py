@@ -27,6 +27,8 @@ steps/         what they do
   pauses       gives back jobs that were claimed ahead, when their queue is paused; called by the heartbeat
   suspects     jobs that have crashed before: the heartbeat looks for them, a runner runs each by itself
   beat         this process's row in the table of workers
+  vitals       measures memory, CPU, busy threads and isolated processes, for the beat
+  memory_growth  finds out whether the process grows steadily past its usual size
   progress     writes what running handlers have said of how far they have come
   strays       gives back jobs that run in this process's name, though no thread holds them
   rescue       takes the jobs of dead workers
@@ -58,6 +60,7 @@ link/          what it knows of the database
 isolation/     jobs in child processes
   children     the child processes of this process
   child        one child process, as the worker sees it
+  ends         which child processes have died
   reaper       the program between the two: starts the child, and ends all that its jobs have started
   run          what the child does; its thread control receives stops, teller sends progress
 

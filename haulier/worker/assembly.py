@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,6 +31,7 @@ from haulier.worker.steps.settle_and_claim import Calls, SettleAndClaim, SettleD
 from haulier.worker.steps.strays import Strays
 from haulier.worker.steps.suspects import Suspects, SuspectSearch
 from haulier.worker.steps.timeouts import Timeouts
+from haulier.worker.steps.vitals import VitalSigns, resident
 from haulier.worker.supply import Supply
 from haulier.worker.supply.held import HeldJob
 from haulier.worker.supply.shutdown import Shutdown
@@ -65,7 +67,7 @@ class Assembly:
         tally = counts.tally(config.worker_metrics_port)
         self.supply = Supply(config, kinds, self.link.bell, self.shutdown, tally)
         self.next_operation = NextOperation()
-        self.children = Children(config)
+        self.children = Children(config, lambda kind: counts.ISOLATED_ENDED.labels(kind).inc())
         self.has_schedules = threading.Event()
         success_level = logging.INFO if config.log_jobs == "on" else logging.DEBUG
         self.report = Report(tally, success_level, Failures())
@@ -112,15 +114,17 @@ class Assembly:
     def heartbeat(self, running: Callable[[], Iterable[HeldJob | None]]) -> Heartbeat:
         """Return the thread that beats."""
         config, link, lanes, held = self._config, self.link, self.lanes, self.supply.held
+        vitals = VitalSigns(running, self._kinds, self.children.handlers, self.children.ends.lately)
         return Heartbeat(
             database=self.database,
             link=link,
             held=held,
-            beat=Beat(link, held, lanes.marks, config, self._kinds.keys()),
+            beat=Beat(link, held, lanes.marks, config, vitals, self._kinds.keys()),
             pauses=Pauses(self.supply.buffer),
             progress=ProgressWriter(link.lease, running, at_most=min(1.0, config.beat_seconds / 2)),
             strays=Strays(link, held, lanes.refused_settles),
             suspects=SuspectSearch(link, held, lanes, self.next_operation, config.worker_queues),
+            vitals=vitals,
             rescuer=Rescuer(link.lease, lanes.refused_rescues, lease_seconds=config.lease_seconds),
             has_schedules=self.has_schedules,
             shutdown=self.shutdown,
@@ -208,5 +212,7 @@ class Assembly:
             counts.LISTEN_AGE: lambda: time.monotonic() - listener.heard_at,
             counts.HOUSEKEEPING_AGE: lambda: time.monotonic() - housekeeper.tidied_at,
             counts.SCANS_FAILING: lambda: self.lanes.marks.seconds_failing,
+            # NaN is how Prometheus says that a value is unknown.
+            counts.MEMORY: lambda: resident() or math.nan,
             counts.POLL_AGE: lambda: 0 if self.supply.buffer.is_busy(threads) else self.link.answer_age,
         }

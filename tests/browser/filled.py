@@ -24,6 +24,7 @@ from haulier.domain.operation import OperationAction
 from haulier.domain.outcome import Outcome
 from haulier.domain.progress import Progress
 from haulier.domain.schedules.schedule import Rule
+from haulier.domain.vitals import IsolatedEnds, IsolatedProcess, Vitals
 from haulier.postgres.connection import connect
 from haulier.queue import claims, search
 from haulier.queue import jobs as job_acts
@@ -181,6 +182,7 @@ def fill(dsn: str, jobs: int, words: Words = FRIENDLY) -> dict[str, UUID]:
             queueing.enqueue(conn, new[place : place + 1000])
         _work(conn, workers, jobs, words)
         _around(conn, words)
+        _of_workers(conn, worker, words)
         cursor.execute(FIRED)
         _operate(conn, worker, words)
         cursor.execute(SPREAD)
@@ -246,6 +248,30 @@ def _around(conn: Connection, words: Words) -> None:
     groups, _ = error_groups.list_errors(conn, error_groups.ErrorFilter("1h", limit=2))
     for group in groups[1:]:
         error_groups.mute(conn, group.id, datetime.now(UTC) + timedelta(hours=1), actor=words.name)
+
+
+def _of_workers(conn: Connection, worker: UUID, words: Words) -> None:
+    """Have a worker say how it is, and another end whose jobs were taken over."""
+    kind, mb = words.kinds[0], 2**20
+    vitals = Vitals(
+        memory=70 * mb,
+        usual_memory=44 * mb,
+        # A notice on the overview.
+        is_growing=words is HOSTILE,
+        grew_with=[kind],
+        cpu=1.25,
+        busy=3.5,
+        busy_minutes=[*(minute % 8 for minute in range(40)), None, 3.5],
+        isolated=[IsolatedProcess(kind, 99, 60 * mb, 0.5), IsolatedProcess(kind, 98)],
+        isolated_ended=2,
+        ends=[IsolatedEnds(kind, words.texts[0][:100], 2)],
+    )
+    claims.beat(conn, worker, vitals=vitals)
+    gone = claims.register(conn, host=words.host, pid=4120, threads=4, queues=(), lease_seconds=86_400)
+    claims.deregister(conn, gone)
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT id FROM haulier.jobs ORDER BY id LIMIT 3")
+        claims.note_taken_over(conn, {UUID(str(job)): gone for (job,) in cursor.fetchall()})
 
 
 def _operate(conn: Connection, worker: UUID, words: Words) -> None:

@@ -118,12 +118,12 @@ class Tab:
         return [*state["violations"], *(["a text has run"] if state["ran"] else []), *self.too_wide()]
 
     def faults_of_access(self) -> list[str]:
-        """Return what axe finds serious or worse."""
+        """Return what axe finds serious or worse, and columns without a name."""
         found = Axe().run(self.page, options={"resultTypes": ["violations"]}).response["violations"]
         return [
             f"{each['impact']} {each['id']}: {node['html'][:160]} {node['failureSummary'][-200:]}"
             for each in found
-            if each["impact"] in ("serious", "critical")
+            if each["impact"] in ("serious", "critical") or each["id"] == "empty-table-header"
             for node in each["nodes"][:3]
         ]
 

@@ -79,6 +79,8 @@ def _lost(conn: Connection, queue: str) -> UUID:
     """Return a worker of this queue that has let its lease run out."""
     worker = claims.register(conn, host="lost", pid=8, threads=1, queues=(queue,), lease_seconds=30)
     with conn.cursor() as cursor:
+        # The others have run since before, so none has come in its place.
+        cursor.execute("UPDATE haulier.worker SET started_at = now() - interval '90 minutes'")
         cursor.execute("UPDATE haulier.worker SET beat_at = now() - interval '1 hour' WHERE id = %s", (worker,))
     bury(conn)
     return worker

@@ -16,8 +16,8 @@ from haulier.queue.failures import error_groups
 from haulier.queue.failures.error_groups import ErrorGroup
 from haulier.queue.health.acknowledgements import Acknowledged, forget, list_acknowledged
 from haulier.queue.health.database_checks import THRESHOLDS, check_database
+from haulier.queue.health.ended_workers import EndedWorker, list_ended
 from haulier.queue.health.overview import Unserved, unserved_queues
-from haulier.queue.health.worker_list import EndedWorker, list_ended
 from haulier.queue.numbers.recent import Ends, Minute, recent_ends, usual_shares
 from haulier.queue.numbers.stats import Shown as Of
 from haulier.queue.schedules.schedule_health import LOOKED_AT, MOST_OVERLAPPING, FailureRounds, Overdue, Skips

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from haulier.domain.checks import Check
 from haulier.queue.failures.error_groups import ErrorGroup
-from haulier.queue.health.worker_list import EndedWorker
+from haulier.queue.health.ended_workers import EndedWorker
 from haulier.queue.numbers.recent import Minute
 from haulier.queue.numbers.stats import Queue, Stats
 from haulier.queue.schedules.schedule_health import Overdue, Skips

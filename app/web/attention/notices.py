@@ -17,11 +17,14 @@ from ..lists.queue_states import OLD, empty_in, is_fresh, is_unserved
 from .known_facts import Facts
 from .notice import MOST_LINES, MOST_NAMED, Action, Level, Line, Notice, magnitude, named
 from .schedule_notices import schedules, skipping
+from .worker_notices import isolated_ends, memory_growth, not_replaced
 
 NEW_ERROR, MANY_FAILURES = timedelta(hours=1), 10
 LEAST_DAYS_AHEAD = 3.0
 # How long a lost worker is shown.
 LOST_WORKER = timedelta(hours=1)
+# So many within that time are shown even if others have come in their places.
+MANY_LOST = 3
 # What holds vacuum back is shown when it leaves too many dead rows, or has lasted very long. A session that does
 # nothing within its transaction is always a mistake.
 HOLDERS = ("transactions", "idle_transactions", "prepared_transactions", "slots")
@@ -207,14 +210,21 @@ def stuck(facts: Facts) -> Iterator[Notice]:
 
 def lost_workers(facts: Facts) -> Iterator[Notice]:
     """A worker let its lease run out."""
-    lost = [each for each in facts.ended if each.ended_how == "buried" and facts.now - each.ended_at < LOST_WORKER]
+    lately = [each for each in facts.ended if each.ended_how == "buried" and facts.now - each.ended_at < LOST_WORKER]
+    lost = lately if len(lately) >= MANY_LOST else not_replaced(lately, facts)
     if lost:
         names = named([each.name for each in lost])
         who = f"Worker {names}" if len(lost) == 1 else f"{len(lost)} workers"
         what = f"{who} stopped responding in the last hour{'' if len(lost) == 1 else f': {names}'}"
-        more = "Killed, out of memory, or cut off from the database. Other workers took over the jobs."
+        jobs = sum(each.taken_over or 0 for each in lost)
+        taken = count(jobs, "job") if jobs else "its jobs" if len(lost) == 1 else "their jobs"
+        more = f"Killed, out of memory, or cut off from the database. Other workers took over {taken}."
+        look = Action("Look", "workers.show")
+        if len(lost) == 1 and jobs:
+            given = (("worker_id", f"{lost[0].id}"), ("_anchor", "taken-over"))
+            look = Action("Jobs taken over", "workers.one", given)
         about = {str(each.id): 0 for each in lost}
-        yield Notice(Level.WARN, what, more, (Action("Look", "workers.show"),), about=about)
+        yield Notice(Level.WARN, what, more, (look,), about=about)
 
 
 def _in_queues(names: Sequence[str]) -> str:
@@ -307,6 +317,8 @@ RULES: tuple[Callable[[Facts], Iterator[Notice]], ...] = (
     stuck,
     silent_workers,
     lost_workers,
+    memory_growth,
+    isolated_ends,
     schedules,
     skipping,
     database,

@@ -17,7 +17,8 @@ from haulier.domain.errors import QueueNotFound, ScheduleNotFound
 from haulier.domain.job import NAME_PATTERN
 from haulier.postgres.statements import Connection
 from haulier.queue.failures.error_groups import ErrorFilter, ErrorGroup, list_errors
-from haulier.queue.health.worker_list import EndedWorker, Worker, list_ended, list_workers
+from haulier.queue.health.ended_workers import EndedWorker, list_ended
+from haulier.queue.health.worker_list import Worker, list_workers
 from haulier.queue.numbers.recent import recent_kind
 from haulier.queue.numbers.stats import get_queue
 from haulier.queue.schedules.schedules import get_schedule

@@ -12,16 +12,26 @@ from werkzeug.wrappers import Response
 from haulier.domain.api_key import Scope
 from haulier.domain.worker import WorkerState
 from haulier.postgres.statements import Connection
-from haulier.queue.health.worker_list import EndedWorker, Worker, get_worker, list_ended, list_workers, quiet
+from haulier.queue.health.ended_workers import (
+    EndedOnHost,
+    EndedWorker,
+    TakenOver,
+    ended_on_host,
+    list_ended,
+    taken_over,
+)
+from haulier.queue.health.worker_list import Worker, get_worker, list_workers, quiet
 from haulier.requests.fields import read_uuid
 
 from ...http.auth import caller
+from ..attention.worker_notices import advice_on_memory
 from ..kit.flash import Undo, done
 from ..kit.menu import MenuEntry
 from ..kit.page import Page
-from ..kit.reading import kept, part, read
+from ..kit.reading import Part, kept, part, read
 from ..kit.return_to import asked as asked_place
 from ..kit.section import Section
+from ..lists.busy_threads import busy_chart, busy_spark, threads_said
 
 MOST, MOST_ENDED, MOST_OTHERS = 50, 5, 200
 WHOLE = "a worker may serve every queue"
@@ -42,6 +52,9 @@ def show() -> Page:
         found=found,
         workers=workers,
         ended=kept("ended workers", (), lambda: part(_ended)),
+        busy=busy_chart([each for each in workers if each.lives]),
+        spark=busy_spark,
+        threads_said=threads_said,
         first=url_for("ui.workers.show") if before else None,
         older=url_for("ui.workers.show", older=workers[-1].id) if has_more else None,
     )
@@ -61,7 +74,28 @@ def one(worker_id: UUID) -> Page:
     found = read(lambda conn: get_worker(conn, worker_id, queues=caller().queues))
     lacks = kept("kinds of workers", (worker_id,), lambda: part(partial(_lacks, found)))
     is_live = found.state is not WorkerState.GONE or bool(found.jobs)
-    return Page("worker.html", f"Worker {found.name}"[:100], is_live=is_live, worker=found, lacks=lacks)
+    return Page(
+        "worker.html",
+        f"Worker {found.name}"[:100],
+        is_live=is_live,
+        worker=found,
+        lacks=lacks,
+        busy=busy_chart([found]),
+        growth=advice_on_memory(found),
+        threads_said=threads_said,
+        others=kept("ended on a host", (found.host,), lambda: part(partial(_ended_on, found.host))),
+        taken_over=kept("taken over", (worker_id,), lambda: part(partial(_taken_over, worker_id)))
+        if found.taken_over
+        else Part(()),
+    )
+
+
+def _ended_on(host: str, conn: Connection) -> EndedOnHost:
+    return ended_on_host(conn, host, queues=caller().queues)
+
+
+def _taken_over(worker_id: UUID, conn: Connection) -> Sequence[TakenOver]:
+    return taken_over(conn, worker_id, queues=caller().queues)
 
 
 def _lacks(worker: Worker, conn: Connection) -> Sequence[str]:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from haulier.queue.claims.claim import MOST_BYTES, Claimed, claim_next, has_next, new_claim, settle_and_claim
 from haulier.queue.claims.lanes import Stretch, fresh_lanes, heads, lanes, paused, stretch, suspects_and_operations
 from haulier.queue.claims.progress import write_progress
-from haulier.queue.claims.rescue import RESCUED_AT_ONCE, Dead, Rescued, bury, end_without_payload, take_orphans
+from haulier.queue.claims.rescue import (
+    RESCUED_AT_ONCE,
+    Dead,
+    Rescued,
+    bury,
+    end_without_payload,
+    note_taken_over,
+    take_orphans,
+)
 from haulier.queue.claims.settle import settle, settle_each, settled_earlier
 from haulier.queue.claims.workers import (
     beat,
@@ -40,6 +48,7 @@ __all__ = [
     "introduce",
     "lanes",
     "new_claim",
+    "note_taken_over",
     "paused",
     "register",
     "say_stopping",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
@@ -16,13 +17,15 @@ from haulier.domain.outcome import Outcome, Verb
 from haulier.domain.worker import worker_name
 from haulier.postgres.errors import sqlstate, translated
 from haulier.postgres.halves import by_halves
-from haulier.postgres.statements import Connection, Row, rows
+from haulier.postgres.statements import Connection, Row, bounded, rows
 from haulier.postgres.values import array
 from haulier.queue.claims.settle import settle_each
 from haulier.queue.rows import fence_of
 
 # How many orphans are read at once; how many one statement takes, and of how many bytes, to end within a second.
 ORPHANS_AT_ONCE, RESCUED_AT_ONCE, BYTES_AT_ONCE = 5_000, 500, 8 * 2**20
+# How many jobs that were taken from a worker its row names, and how long it may take to write that.
+MOST_NAMED, NOTE_SECONDS = 100, 0.5
 
 
 class Dead(NamedTuple):
@@ -40,12 +43,13 @@ class Dead(NamedTuple):
 class Rescued:
     """What a sweep found.
 
-    `jobs` maps ids to the status they now have; refused are the jobs that the database refused to settle; is_slow says
-    that a statement waited for too long, and its jobs are left.
+    `jobs` maps ids to the status they now have, taken_from to the worker that ran them; refused are the jobs that the
+    database refused to settle; is_slow says that a statement waited for too long, and its jobs are left.
     """
 
     workers: list[Dead] = field(default_factory=list)
     jobs: dict[UUID, JobStatus] = field(default_factory=dict)
+    taken_from: dict[UUID, UUID] = field(default_factory=dict)
     refused: list[JobRefused] = field(default_factory=list)
     is_slow: bool = False
 
@@ -53,6 +57,7 @@ class Rescued:
 class _Orphan(NamedTuple):
     settlement: Settlement
     bytes: int
+    worker_id: UUID
     worker_name: str | None
 
 
@@ -114,7 +119,10 @@ def take_orphans(
         limit=ORPHANS_AT_ONCE,
     )
     large = {row["id"] for row in found if row["bytes"] > BYTES_AT_ONCE}
-    orphans = [_Orphan(_crash_of(row, buried), row["bytes"], names.get(row["worker_id"])) for row in found]
+    orphans = [
+        _Orphan(_crash_of(row, buried), row["bytes"], row["worker_id"], names.get(row["worker_id"])) for row in found
+    ]
+    ran_on = {orphan.settlement.fence.id: orphan.worker_id for orphan in orphans}
     for named, batch in _batches(orphans, most or RESCUED_AT_ONCE):
         try:
             settled = settle_each(conn, batch, worker_name=named)
@@ -128,10 +136,26 @@ def take_orphans(
             if len(batch) == 1 and batch[0].fence.id in large:
                 raise JobCutOff(batch[0].fence.id) from error.__cause__ or error
             raise
+        jobs = {job_id: status for job_id, status in became.items() if isinstance(status, JobStatus)}
         yield Rescued(
-            jobs={job_id: status for job_id, status in became.items() if isinstance(status, JobStatus)},
+            jobs=jobs,
+            taken_from={job_id: ran_on[job_id] for job_id in jobs},
             refused=[_refused(job_id, error, large) for job_id, error in became.items() if isinstance(error, Refusal)],
         )
+
+
+def note_taken_over(conn: Connection, taken_from: Mapping[UUID, UUID]) -> None:
+    """Note these jobs, with the worker that ran each, in the rows of these workers, for people to see.
+
+    No job needs it: if it fails, the count is too low.
+    """
+    with (
+        suppress(Refusal, DatabaseUnavailable),
+        bounded(seconds=NOTE_SECONDS, lock_seconds=NOTE_SECONDS / 5),
+        translated(),
+    ):
+        ids, workers = array(taken_from.keys()), array(taken_from.values())
+        rows(conn, "note_taken_over", ids=ids, workers=workers, most=MOST_NAMED)
 
 
 def _refused(job_id: UUID, error: Refusal, large: Collection[UUID]) -> JobRefused:

@@ -19,6 +19,17 @@ WHERE id IN (
 )
 RETURNING id, host, pid;
 
+-- name: note_taken_over
+-- Count the jobs that were taken from workers that have ended, and keep the first ids.
+UPDATE haulier.worker_past AS past
+SET taken_over = past.taken_over + taken.jobs, taken_over_jobs = (past.taken_over_jobs || taken.ids)[1:%(most)s]
+FROM (
+    SELECT worker, count(*)::integer AS jobs, (array_agg(id))[1:%(most)s] AS ids
+    FROM unnest(%(workers)s::uuid[], %(ids)s::uuid[]) AS taken (worker, id)
+    GROUP BY worker
+) AS taken
+WHERE past.id = taken.worker;
+
 -- name: end_without_payload
 -- Let an orphan fail permanently whose payload could not be moved to the history. The payload is not read.
 WITH gone AS (

@@ -6,10 +6,11 @@ from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from haulier.domain.claim import Fence, Held
+from haulier.domain.vitals import Vitals
 from haulier.postgres.statements import Connection, Row, rows
 from haulier.postgres.values import array
 from haulier.queue.rows import fence_of
-from haulier.version import version
+from haulier.version import team_release, version
 
 
 def register(
@@ -22,9 +23,9 @@ def register(
     return UUID(str(row["id"]))
 
 
-def introduce(conn: Connection, worker_id: UUID, *, kinds: Sequence[str]) -> None:
-    """Say which program the worker runs, and which kinds it knows."""
-    rows(conn, "introduce", worker=worker_id, version=version(), kinds=list(kinds))
+def introduce(conn: Connection, worker_id: UUID, *, kinds: Sequence[str], release: str | None = None) -> None:
+    """Say which program the worker runs, of which release of the team's, and which kinds it knows."""
+    rows(conn, "introduce", worker=worker_id, version=version(), release=team_release(release), kinds=list(kinds))
 
 
 def say_stopping(conn: Connection, worker_id: UUID) -> None:
@@ -32,14 +33,15 @@ def say_stopping(conn: Connection, worker_id: UUID) -> None:
     rows(conn, "say_stopping", worker=worker_id)
 
 
-def beat(conn: Connection, worker_id: UUID, *, scans_fail: bool = False) -> float | None:
+def beat(conn: Connection, worker_id: UUID, *, scans_fail: bool = False, vitals: Vitals | None = None) -> float | None:
     """Renew the worker's lease and return the time since its last beat; None when the worker was declared dead.
 
     None means that its jobs are no longer its own. scans_fail is published in its row: its scans for lanes fail, so
-    that it finds no job in a lane that is new to it.
+    that it finds no job in a lane that is new to it. So are the vitals.
     Units: seconds, by the database's clock.
     """
-    found = rows(conn, "beat", worker=worker_id, scans_fail=scans_fail)
+    said = None if vitals is None else vitals.text
+    found = rows(conn, "beat", worker=worker_id, scans_fail=scans_fail, vitals=said)
     return float(found[0]["seconds"]) if found else None
 
 

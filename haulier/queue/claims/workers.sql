@@ -7,7 +7,7 @@ RETURNING id;
 
 -- name: introduce
 UPDATE haulier.worker
-SET version = %(version)s, kinds = %(kinds)s::text[]
+SET version = %(version)s, release = %(release)s, kinds = %(kinds)s::text[]
 WHERE id = %(worker)s;
 
 -- name: say_stopping
@@ -18,7 +18,7 @@ WHERE id = %(worker)s;
 -- name: beat
 -- No row if this worker was declared dead.
 UPDATE haulier.worker
-SET beat_at = now(), scans_fail = %(scans_fail)s
+SET beat_at = now(), scans_fail = %(scans_fail)s, vitals = %(vitals)s::jsonb
 FROM (SELECT id, beat_at FROM haulier.worker WHERE id = %(worker)s) AS before
 WHERE worker.id = before.id
 RETURNING extract(epoch FROM now() - before.beat_at)::double precision AS seconds;

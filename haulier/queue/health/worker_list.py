@@ -1,4 +1,4 @@
-"""The workers, how each is and what it runs; and those that have ended."""
+"""The workers, how each is and what it runs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from haulier.domain.errors import WorkerNotFound
+from haulier.domain.vitals import Vitals, read_vitals
 from haulier.domain.worker import WorkerState, worker_name
 from haulier.postgres.statements import Connection, Row, rows
 from haulier.postgres.values import utc
@@ -32,12 +33,14 @@ class HeldBy:
 class Worker:
     """A worker process.
 
-    Queues None: every queue. version and kinds None: it has not stored them yet. running is how many jobs it has
+    Queues None: every queue. version and kinds None: it has not stored them yet. release is what the team calls its
+    program, None if nothing says so. running is how many jobs it has
     claimed, None if that was not asked for; jobs are the first MOST_JOBS of them, and empty in a list of workers.
     lease_ends is when it is declared dead unless it beats. lives is true if its lease has not run out: its row stays
     until another worker finds that out. takes is true if it claims jobs besides: it is neither quiet nor stopping.
+    vitals are None before its first heartbeat, once it has ended, and for callers who may not see every queue.
     ended_at is None while it lives; ended_how is `stopped` or, if its lease had run out, `buried`. Of one that has
-    ended, kinds are not kept.
+    ended, kinds are not kept; taken_over is how many jobs other workers took from it.
     """
 
     id: UUID
@@ -55,25 +58,12 @@ class Worker:
     running: int | None
     lives: bool
     takes: bool
+    release: str | None = None
+    vitals: Vitals | None = None
     jobs: Sequence[HeldBy] = ()
     ended_at: datetime | None = None
     ended_how: str | None = None
-
-    @property
-    def name(self) -> str:
-        """Return what it is called."""
-        return worker_name(self.host, self.pid)
-
-
-@dataclass(frozen=True, slots=True)
-class EndedWorker:
-    """A worker process that has ended. `ended_how` as in Worker."""
-
-    id: UUID
-    host: str
-    pid: int
-    ended_at: datetime
-    ended_how: str
+    taken_over: int | None = None
 
     @property
     def name(self) -> str:
@@ -96,13 +86,6 @@ def list_workers(
     """
     found = _workers(conn, None, before, limit + 1, queues, counts_jobs=counts_jobs)
     return [_worker(row) for row in found[:limit]], len(found) > limit
-
-
-def list_ended(conn: Connection, *, limit: int, queues: Sequence[str] | None = None) -> list[EndedWorker]:
-    """Return the workers that ended last, the last first; for queues see `list_workers`."""
-    shown = None if queues is None else list(queues)
-    found = rows(conn, "list_ended_workers", limit=limit, queues=shown)
-    return [EndedWorker(**{**row, "ended_at": utc(row["ended_at"])}) for row in found]
 
 
 def get_worker(conn: Connection, worker_id: UUID, *, queues: Sequence[str] | None = None) -> Worker:
@@ -137,4 +120,5 @@ def _workers(
 
 def _worker(row: Row, jobs: Sequence[HeldBy] = ()) -> Worker:
     times = {name: utc(row[name]) for name in ("started_at", "beat_at", "lease_ends", "ended_at") if row.get(name)}
-    return Worker(**{**row, **times, "state": WorkerState(row["state"])}, jobs=jobs)
+    said = {"state": WorkerState(row["state"]), "vitals": read_vitals(row["vitals"])}
+    return Worker(**{**row, **times, **said}, jobs=jobs)

@@ -18,7 +18,7 @@ WITH held AS MATERIALIZED (
     WHERE %(counts_jobs)s AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
     GROUP BY worker_id
 )
-SELECT id, host, pid, version, threads, kinds, started_at, beat_at, beat_at + lease AS lease_ends, scans_fail,
+SELECT id, host, pid, version, release, threads, kinds, started_at, beat_at, beat_at + lease AS lease_ends, scans_fail,
     <<queues_shown>> AS queues,
     CASE
         WHEN beat_at < now() - 2 * lease / 3 THEN 'silent'
@@ -28,6 +28,8 @@ SELECT id, host, pid, version, threads, kinds, started_at, beat_at, beat_at + le
     END AS state,
     beat_at >= now() - lease AS lives,
     beat_at >= now() - lease AND NOT stopping AND <<may_claim>> AS takes,
+    -- They count jobs of every queue.
+    CASE WHEN %(queues)s::text[] IS NULL THEN vitals END AS vitals,
     CASE WHEN %(counts_jobs)s THEN coalesce(held.jobs, 0) END AS running
 FROM haulier.worker
 LEFT JOIN held ON worker_id = worker.id
@@ -39,9 +41,10 @@ LIMIT %(limit)s;
 
 -- name: ended_worker
 -- A worker that has ended. Until others take them over, its jobs still count as running.
-SELECT id, host, pid, version, threads, NULL::text[] AS kinds, started_at, beat_at, lease_ends, false AS scans_fail,
+SELECT id, host, pid, version, release, threads, NULL::text[] AS kinds, started_at, beat_at, lease_ends, false AS scans_fail,
     <<queues_shown>> AS queues,
-    'gone' AS state, false AS lives, false AS takes, ended_at, ended_how,
+    'gone' AS state, false AS lives, false AS takes, NULL::jsonb AS vitals, ended_at, ended_how,
+    CASE WHEN %(queues)s::text[] IS NULL THEN taken_over END AS taken_over,
     (
         SELECT count(*)
         FROM haulier.running()
@@ -49,13 +52,6 @@ SELECT id, host, pid, version, threads, NULL::text[] AS kinds, started_at, beat_
     ) AS running
 FROM haulier.worker_past AS worker
 WHERE id = %(worker)s AND <<concerns_the_caller>>;
-
--- name: list_ended_workers
-SELECT id, host, pid, ended_at, ended_how
-FROM haulier.worker_past AS worker
-WHERE <<concerns_the_caller>>
-ORDER BY ended_at DESC
-LIMIT %(limit)s;
 
 -- name: quiet_worker
 SELECT haulier.quiet_worker(%(worker)s, %(is_quiet)s, %(actor)s) AS is_there;

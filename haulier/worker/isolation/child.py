@@ -56,6 +56,8 @@ class Child:
     def __init__(self, kind: Kind, config: Config, turns: int) -> None:
         self.kind = kind.name
         self.jobs = 0
+        # The process that runs the jobs; None until it is ready.
+        self.handler: int | None = None
         self.idle_since = 0.0
         self._buffer = b""
         self._socket, theirs = socket.socketpair()
@@ -121,6 +123,8 @@ class Child:
             raise
         if refused := message.get("refused"):
             raise ChildDied(f"cannot run {self.kind}: {refused}")
+        # Read only here, before the first job: a job could take over the child, and have another process measured.
+        self.handler = int(message["pid"])
 
     def start(self, job: Job) -> None:
         """Have the child run the job. Raises: NeverRead."""
@@ -157,11 +161,11 @@ class Child:
                 more = b""
             except ConnectionResetError:
                 # Linux reports this for a Unix socket whose other end was closed with data unread.
-                raise NeverRead(self._how_it_ended()) from None
+                raise NeverRead(self.how_it_ended()) from None
             except OSError:
                 more = b""
             if not more:
-                raise ChildDied(self._how_it_ended())
+                raise ChildDied(self.how_it_ended())
             self._buffer += more
         return message
 
@@ -192,7 +196,7 @@ class Child:
         try:
             self._socket.sendall(LENGTH.pack(len(packed)) + packed)
         except OSError:
-            raise NeverRead(self._how_it_ended()) from None
+            raise NeverRead(self.how_it_ended()) from None
 
     def _message(self) -> dict[str, Any] | None:
         if len(self._buffer) < LENGTH.size:
@@ -212,7 +216,8 @@ class Child:
             raise ChildDied(NONSENSE)
         return message
 
-    def _how_it_ended(self) -> str:
+    def how_it_ended(self) -> str:
+        """Return in words how the child has ended."""
         code = self._wait(LAST_SECONDS)
         return "broke off" if code is None else how(code)
 

@@ -7,14 +7,17 @@ import os
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from haulier.config import Config
 from haulier.domain.job import Job
 from haulier.domain.outcome import MAX_RESULT_BYTES, Outcome, Verb
+from haulier.domain.vitals import FULL
 from haulier.kinds import JobContext, Kind, StopReason
 from haulier.queue.rows import ClaimedJob
 from haulier.worker.isolation.child import NONSENSE, Child, ChildDied, NeverRead
+from haulier.worker.isolation.ends import Ends
 from haulier.worker.steps.execute import delay_of, failed_attempt
 
 # How often to check whether the job is to stop.
@@ -34,7 +37,7 @@ log = logging.getLogger(__name__)
 class Children:
     """Runs jobs in child processes, at most ISOLATED_PROCESSES of them at a time; safe for all threads."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, count_end: Callable[[str], None] = lambda _: None) -> None:
         self._config = config
         # At shutdown, jobs get a quarter of SHUTDOWN_SECONDS to stop, of which this is half. It must also end before
         # STUCK_SECONDS does: after that the thread counts as stuck.
@@ -44,6 +47,7 @@ class Children:
         self._busy: set[Child] = set()
         self._taken = 0
         self._closed = False
+        self.ends = Ends(count_end)
         # Made for the first child: the file that a child locks while it has a turn (haulier/kinds/sdk/turns.py).
         self._turns: int | None = None
 
@@ -72,8 +76,11 @@ class Children:
             return
         since = time.monotonic() - IDLE_SECONDS
         with self._changed:
-            old = [child for child in self._idle if child.idle_since < since or not child.is_alive()]
+            dead = [child for child in self._idle if not child.is_alive()]
+            old = dead + [child for child in self._idle if child.idle_since < since and child not in dead]
             self._idle = [child for child in self._idle if child not in old]
+        for child in dead:
+            self.ends.add(child.kind, child.how_it_ended())
         for child in old:
             child.end()
 
@@ -86,6 +93,11 @@ class Children:
                 child.kill()
         for child in idle:
             child.end()
+
+    def handlers(self) -> list[tuple[int, str]]:
+        """Return the process id and the kind of each child that runs jobs."""
+        with self._changed:
+            return [(child.handler, child.kind) for child in (*self._busy, *self._idle) if child.handler is not None]
 
     def pids(self) -> list[int]:
         """Return the process ids of all children."""
@@ -105,6 +117,7 @@ class Children:
             return outcome
         except ChildDied as error:
             if context.stop_reason in (None, StopReason.TIMEOUT):
+                self.ends.add(kind.name, str(error))
                 return failed_attempt(kind, job, f"the process that ran this job {error}")
             return Outcome.release()
 
@@ -117,13 +130,16 @@ class Children:
                 child.wait_until_ready(lambda: not context.cancelled)
             child.start(job)
             message = self._wait(child, context)
+            if message.get("full") is True:
+                self.ends.add(kind.name, FULL)
             outcome = None if message.get("again") else _outcome(message)
             # Set only here: a child that sends nonsense is not kept.
             is_good = outcome is not None and not message.get("leaves")
-        except NeverRead:
+        except NeverRead as error:
             # The child was killed while idle, by an operator or for memory: not because of this job.
             if not may_be_used:
                 raise
+            self.ends.add(kind.name, str(error))
             outcome = None
         finally:
             self._put_back(child, is_good=is_good)

@@ -60,7 +60,7 @@ def serve(reaper: int, jobs: int, control: int, turn: int) -> NoReturn:
         except BaseException as error:
             _send(sock, {"refused": f"{type(error).__name__}: {describe(error)}"[:1000]})
         else:
-            _send(sock, {"ready": True})
+            _send(sock, {"ready": True, "pid": os.getpid()})
             _run_jobs(sock, stops, kind, config)
     os._exit(0)
 
@@ -78,8 +78,10 @@ def _run_jobs(sock: socket.socket, stops: _StopRequests, kind: Kind, config: Con
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 stream.flush()
-        is_spent = _leaves_processes() or work.is_out_of_memory or _size() > FULL_SHARE * limit
-        _send(sock, {"number": number, **_message(outcome, is_spent=is_spent, again=work.again(number))})
+        is_full = work.is_out_of_memory or _size() > FULL_SHARE * limit
+        is_spent = _leaves_processes() or is_full
+        said = _message(outcome, is_spent=is_spent, again=work.again(number))
+        _send(sock, {"number": number, "full": is_full, **said})
 
 
 class _StopRequests:

@@ -53,6 +53,9 @@ TICKS_LATE = Distribution(
     "worker_ticks_late_seconds", "Time from a tick being due to its firing", buckets=(*DURATIONS, 3600, 86_400)
 )
 STRANGERS = Counter("worker_jobs_given_back", "Jobs given back because the answer to their claim was lost")
+ISOLATED_ENDED = Counter(
+    "worker_isolated_processes_ended", "Isolated processes that died, or reached their memory limit", ["kind"]
+)
 # `_gauges` of haulier/worker/assembly.py has the function that returns the value of each gauge.
 # Of several processes, numbers of jobs and threads are added up, and the highest age counts; dead ones count no more.
 RUNNING = Gauge("worker_jobs_running", "Jobs that this worker holds", multiprocess_mode="livesum")
@@ -85,6 +88,11 @@ SCANS_FAILING = Gauge(
     "worker_scans_failing_seconds",
     "How long looking for new jobs has failed; 0: the last try succeeded",
     multiprocess_mode="livemax",
+)
+MEMORY = Gauge(
+    "worker_memory_bytes",
+    "Resident memory of the worker, without its isolated processes",
+    multiprocess_mode="livesum",
 )
 POLL_AGE = Gauge(
     "worker_poll_age_seconds",

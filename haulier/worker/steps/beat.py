@@ -20,6 +20,7 @@ from haulier.queue import claims
 from haulier.worker.lanes.marks import Marks
 from haulier.worker.link import Link
 from haulier.worker.steps.sparing_log import SparingLog
+from haulier.worker.steps.vitals import VitalSigns
 from haulier.worker.supply.held import HeldJobs
 
 # A log line names at most this many jobs.
@@ -37,6 +38,7 @@ class Beat:
     held: HeldJobs
     marks: Marks
     config: Config
+    vitals: VitalSigns
     kinds: Collection[str] = ()
     # Whether the row says what this process is.
     introduced: threading.Event = field(default_factory=threading.Event)
@@ -71,7 +73,7 @@ class Beat:
         # Operators want to know it, and no job needs it: if the database refuses it, the worker continues all the same.
         try:
             with translated():
-                claims.introduce(conn, worker_id, kinds=sorted(self.kinds))
+                claims.introduce(conn, worker_id, kinds=sorted(self.kinds), release=self.config.release)
         except Refusal as error:
             sparing.warning(
                 f"the database refuses to store this worker's version and kinds: {reason(error)}", about="kinds"
@@ -84,7 +86,7 @@ class Beat:
         lease, began_at = self.link.lease, time.monotonic()
         worker_id = lease.registered_as
         assert worker_id is not None
-        gap = claims.beat(conn, worker_id, scans_fail=self.marks.seconds_failing > 0)
+        gap = claims.beat(conn, worker_id, scans_fail=self.marks.seconds_failing > 0, vitals=self.vitals.take())
         if gap is not None:
             lease.beaten(began_at, gap)
             if not self.introduced.is_set():

@@ -72,8 +72,10 @@ class Rescuer:
             self._asked_of_all_at = self._swept_at
         if not is_cut and not len(self._refused):
             self._dead.clear()
-        counts.RESCUED.inc(taken)
-        return taken > 0
+        counts.RESCUED.inc(len(taken))
+        if taken:
+            claims.note_taken_over(conn, taken)
+        return bool(taken)
 
     def _bury(self, conn: Connection) -> list[Dead]:
         try:
@@ -86,9 +88,9 @@ class Rescuer:
             )
             return []
 
-    def _take(self, conn: Connection, buried: set[UUID], *, of_all: bool) -> tuple[int, bool]:
-        """Return how many jobs were taken, and whether the time was up before all of them were."""
-        until, taken = self._swept_at + SWEEP_SHARE * self._lease_seconds, 0
+    def _take(self, conn: Connection, buried: set[UUID], *, of_all: bool) -> tuple[dict[UUID, UUID], bool]:
+        """Return the jobs that were taken, each with its worker, and whether the time was up before the end."""
+        until, taken_from = self._swept_at + SWEEP_SHARE * self._lease_seconds, dict[UUID, UUID]()
         passed_over, gone = self._refused.waiting(), self._refused.due()
         for part in claims.take_orphans(
             conn,
@@ -106,12 +108,12 @@ class Rescuer:
                 sparing.warning(f"rescued: now {status}", extra={"job_id": str(job_id)})
             self._refused.forget(part.jobs)
             self._too_large -= part.jobs.keys()
-            taken += len(part.jobs)
+            taken_from.update(part.taken_from)
             if time.monotonic() > until:
-                return taken, True
+                return taken_from, True
         # The statement did not return these, though they were due: another process has taken them.
         self._refused.forget(gone)
-        return taken, False
+        return taken_from, False
 
     def _give_up(self, conn: Connection) -> None:
         """End the jobs that have been too large for GIVE_UP_SECONDS."""

@@ -25,6 +25,7 @@ from haulier.worker.steps.progress import ProgressWriter
 from haulier.worker.steps.rescue import Rescuer
 from haulier.worker.steps.strays import Strays
 from haulier.worker.steps.suspects import SuspectSearch
+from haulier.worker.steps.vitals import VitalSigns
 from haulier.worker.supply.held import HeldJobs
 from haulier.worker.supply.shutdown import Shutdown
 
@@ -57,6 +58,7 @@ class Heartbeat(threading.Thread):
     progress: ProgressWriter
     strays: Strays
     suspects: SuspectSearch
+    vitals: VitalSigns
     rescuer: Rescuer
     has_schedules: threading.Event
     shutdown: Shutdown
@@ -99,6 +101,7 @@ class Heartbeat(threading.Thread):
         lease, held, now, self._has_failed = self.link.lease, self.held, time.monotonic(), False
         wanted = self.link.beat_wanted.is_set()
         self.link.beat_wanted.clear()
+        self.vitals.sample()
         to_sweep = self.rescuer.is_due()
         if lease.registered_as is None:
             self.beat.register(conn)

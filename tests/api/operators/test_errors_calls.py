@@ -12,6 +12,7 @@ from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
 from haulier.domain.fingerprint import fingerprint, id_text
+from haulier.domain.vitals import IsolatedEnds, IsolatedProcess, Vitals
 from haulier.queue import claims
 from haulier.queue.access.audit_log import list_actions
 from haulier.queue.health.worker_list import MOST_JOBS, list_workers
@@ -176,7 +177,33 @@ def test_says_what_a_worker_is(client: FlaskClient, register: Register) -> None:
     assert by_id[worker] == {
         **{"id": worker, "host": "dock", "pid": 7, "version": version(), "threads": 8, "queues": ["bulk", "mail"]},
         **{"kinds": ["hook", "mail"], "state": "working", "scans_fail": False, "running": 0},
+        **{"release": None, "vitals": None},
     }
+
+
+def test_says_what_the_last_heartbeat_of_a_worker_said(
+    client: FlaskClient, register: Register, conn: Connection
+) -> None:
+    worker = register()
+    vitals = Vitals(
+        **{"memory": 70, "usual_memory": 44, "is_growing": True, "grew_with": ["mail"], "cpu": 0.5, "busy": 1.5},
+        busy_minutes=[None, 1.5],
+        isolated=[IsolatedProcess("pdf", 9, 60)],
+        isolated_ended=3,
+        ends=[IsolatedEnds("pdf", "was killed by SIGKILL", 2)],
+    )
+
+    claims.beat(conn, worker, vitals=vitals)
+
+    assert client.get(f"/workers/{worker}").json["vitals"] == {
+        **{"memory_bytes": 70, "usual_memory_bytes": 44, "memory_grows": True, "cpu_cores": 0.5},
+        **{"busy_threads": 1.5, "busy_minutes": [None, 1.5], "isolated_ended": 3},
+        "isolated": [{"kind": "pdf", "pid": 9, "memory_bytes": 60, "cpu_cores": None}],
+        "isolated_ends": [{"kind": "pdf", "how": "was killed by SIGKILL", "times": 2}],
+    }
+    assert [each.vitals for each in list_workers(conn)[0]] == [vitals]
+    # They count jobs of every queue.
+    assert [each.vitals for each in list_workers(conn, queues=["mail"])[0]] == [None]
 
 
 def test_says_how_a_worker_is(client: FlaskClient, register: Register, sql: Sql) -> None:

@@ -17,7 +17,8 @@ from app.web.lists.queue_states import Known, empty_in, word_of
 from haulier.domain.checks import Check, CheckState, Threshold
 from haulier.domain.worker import WorkerState
 from haulier.queue.failures.error_groups import ErrorGroup
-from haulier.queue.health.worker_list import EndedWorker, Worker
+from haulier.queue.health.ended_workers import EndedWorker
+from haulier.queue.health.worker_list import Worker
 from haulier.queue.numbers.recent import Minute
 from haulier.queue.numbers.stats import Figures, Live, Queue, Stats
 from haulier.queue.schedules.schedule_health import Overdue, Skips
@@ -62,7 +63,8 @@ def group(failed: int = 10, *, age: timedelta = timedelta(minutes=59), muted: ti
 
 
 def ended(how: str, minutes: int, times: int = 1) -> list[EndedWorker]:
-    return [EndedWorker(uuid4(), "dock", 7, NOW - timedelta(minutes=minutes), how)] * times
+    at = NOW - timedelta(minutes=minutes)
+    return [EndedWorker(uuid4(), "dock", 7, at, how, at, None)] * times
 
 
 def stats(age: float) -> Stats:

@@ -40,6 +40,8 @@ def test_says_that_jobs_run_past_their_timeout_and_that_a_worker_was_lost(
     before = headlines(browser.page("/ui"))
     sql("UPDATE haulier.job SET started_at = now() - interval '71 seconds'")
     claims.register(conn, host="lost", pid=8, threads=4, queues=(), lease_seconds=30)
+    # The other worker has run since long before.
+    sql("UPDATE haulier.worker SET started_at = now() - interval '1 day'")
     sql("UPDATE haulier.worker SET beat_at = now() - interval '1 hour' WHERE host = 'lost'")
     bury(conn)
     browser.forget()
@@ -49,6 +51,9 @@ def test_says_that_jobs_run_past_their_timeout_and_that_a_worker_was_lost(
     assert [text for text in before if "timeout" in text] == []
     assert "1 job is past the timeout: send_email" in after
     assert "Worker lost:8 stopped responding in the last hour" in after
+    claims.register(conn, host="new", pid=9, threads=4, queues=(), lease_seconds=600)
+    browser.forget()
+    assert "lost:8" not in browser.page("/ui").text
 
 
 def test_says_that_an_error_is_new_until_its_jobs_were_retried(browser: Browser, conn: Connection) -> None:

@@ -13,12 +13,14 @@ from haulier.domain.errors import DatabaseUnavailable
 from haulier.postgres.connection import connect
 from haulier.postgres.errors import translated
 from haulier.queue import search
+from haulier.queue.health.ended_workers import EndedOnHost, ended_on_host, list_ended, taken_over
 from haulier.worker.lanes.refused import RefusalLog, Refused
 from haulier.worker.link.lease import Lease
 from haulier.worker.steps.rescue import GIVE_UP_SECONDS, Rescuer
 from lab.proxy import proxy_to
 from tests.isolation.rows import refusing
 from tests.worker.conftest import Clock
+from tests.worker.jobs import a_worker
 
 ORPHAN = (
     "INSERT INTO haulier.job (kind, queue, payload, status, worker_id, claim, started_at, attempt, attempts,"
@@ -94,3 +96,22 @@ def test_names_the_job_that_cost_the_connection_and_takes_the_others(rescuer, da
 
     assert [str(search.get(conn, job).status) for job in (large, small)] == ["running", "failed_permanent"]
     assert f"refuses to rescue job {large}" in caplog.text
+
+
+def test_notes_on_a_dead_worker_how_many_jobs_were_taken_and_the_first(rescuer, conn, sql, monkeypatch):
+    monkeypatch.setattr("haulier.queue.claims.rescue.MOST_NAMED", 2)
+    dead = a_worker(conn)
+    jobs = [sql(ORPHAN, "mail", 10, dead)[0][0] for _ in range(3)]
+    sql("UPDATE haulier.worker SET beat_at = now() - interval '1 hour'")
+
+    rescuer.sweep(conn)
+
+    [(taken, first)] = sql("SELECT taken_over, taken_over_jobs FROM haulier.worker_past")
+    assert (taken, len(first), set(first) < set(jobs)) == (3, 2, True)
+    [ended] = list_ended(conn, limit=5)
+    assert ended.taken_over == 3
+    assert [each.id for each in taken_over(conn, dead)] == first
+    # A key of other queues learns of neither.
+    assert [each.taken_over for each in list_ended(conn, limit=5, queues=["other"])] == [None]
+    assert taken_over(conn, dead, queues=["other"]) == []
+    assert ended_on_host(conn, ended.host) == EndedOnHost(stopped=0, buried=1)

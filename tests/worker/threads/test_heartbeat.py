@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from uuid import uuid4
 
 import pytest
 
 from haulier.domain.job import JobStatus
+from haulier.domain.vitals import read_vitals
 from haulier.postgres.sql_files import SQL
 from haulier.queue import search
 from haulier.queue.queues.pauses import pause
 from haulier.version import version as own_version
 from haulier.worker.assembly import Assembly
+from haulier.worker.steps.vitals import VitalSigns, cpu_seconds, resident
 from haulier.worker.threads.heartbeat import Heartbeat
 from tests.conftest import eventually
 from tests.worker.jobs import a_job, held
@@ -122,12 +126,41 @@ def test_asks_for_no_pauses_if_no_job_waits(heartbeat, tick, monkeypatch):
     assert heartbeat.link.outage._failures == 0
 
 
+def test_says_what_it_uses_with_each_heartbeat(config, sql):
+    busy, idle = held(a_job("mail")), held(a_job("mail"))
+    busy.began_at, idle.began_at, idle.seconds = time.monotonic(), 0.0, 1.0
+    heartbeat = Assembly(config, {}).heartbeat(lambda: [busy, idle, None])
+    with heartbeat.database.connection() as conn, closing(heartbeat.database):
+        heartbeat.go_round(conn)
+        before = sql("SELECT vitals FROM haulier.worker")
+        heartbeat.link.lease._beat_at = float("-inf")
+        heartbeat.go_round(conn)
+
+    [(stored,)] = sql("SELECT vitals FROM haulier.worker")
+    said = read_vitals(stored)
+    assert (before, said.busy, said.busy_minutes, said.isolated) == ([(None,)], 1.0, [1.0], [])
+    # This process: tens of megabytes, and at least some of the time since the first round.
+    assert 2**24 < said.memory < 2**34
+    assert 0 < said.cpu < 64
+    assert (resident(2**31 - 1), cpu_seconds(2**31 - 1)) == (None, None)
+
+
+def test_shows_gaps_instead_of_zeros_for_minutes_without_a_sample():
+    signs = VitalSigns(lambda: (), {}, lambda: (), lambda: ((), 0))
+
+    signs.sample()
+    signs._minute_at -= 150
+
+    signs.sample()
+    assert signs.take().busy_minutes == [0.0, None, 0.0]
+
+
 def test_a_quiet_process_says_its_version_and_claims_nothing(spawn_worker, enqueue, finished, sql, conn):
-    spawn_worker()
+    spawn_worker(RELEASE="shop 7")
     # It registers first.
     eventually(lambda: sql("SELECT version FROM haulier.worker") != [(None,)])
-    [said] = sql("UPDATE haulier.worker SET quiet = true RETURNING id, version, kinds, stopping")
-    quiet, version, kinds, stopping = said
+    [said] = sql("UPDATE haulier.worker SET quiet = true RETURNING id, version, release, kinds, stopping")
+    quiet, version, release, kinds, stopping = said
     other = spawn_worker()
     for job in [enqueue("t.note") for _ in range(10)]:
         finished(job)
@@ -142,6 +175,6 @@ def test_a_quiet_process_says_its_version_and_claims_nothing(spawn_worker, enque
     assert search.get(conn, waiting.id).status is JobStatus.QUEUED
     sql("UPDATE haulier.worker SET quiet = false")
     assert finished(waiting).status is JobStatus.SUCCEEDED
-    assert (version, stopping) == (own_version(), False)
+    assert (version, release, stopping) == (own_version(), "shop 7", False)
     assert {"send_email", "t.note"} <= set(kinds)
     assert kinds == sorted(kinds)

@@ -1,0 +1,83 @@
+"""Notices on the memory of workers and on isolated processes that die. They ..."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from app.web.attention.notice import Notice
+from app.web.attention.notices import Facts, notices
+from app.web.lists.fleet import Fleet
+from haulier.domain.vitals import FULL, KILLED, IsolatedEnds, Vitals
+from haulier.domain.worker import WorkerState
+from haulier.queue.health.ended_workers import EndedWorker
+from haulier.queue.health.worker_list import Worker
+
+NOW = datetime(2026, 11, 26, 14, 3, 5, tzinfo=UTC)
+MB = 1024 * 1024
+GROWS = {"memory": 70 * MB, "usual_memory": 44 * MB, "is_growing": True, "grew_with": ["mail"]}
+
+
+def worker(pid: int = 7, queues: tuple[str, ...] | None = None, **vitals: Any) -> Worker:
+    of = {"id": uuid4(), "host": "dock", "pid": pid, "version": "1", "release": None, "threads": 4, "queues": queues}
+    times = {"started_at": NOW, "beat_at": NOW, "lease_ends": NOW}
+    state = {"kinds": (), "state": WorkerState.WORKING, "scans_fail": False, "running": 0, "lives": True, "takes": True}
+    return Worker(**of, **times, **state, vitals=Vitals(**vitals))
+
+
+def said(*workers: Worker, ended: list[EndedWorker] | None = None) -> list[Notice]:
+    return notices(Facts(NOW, fleet=Fleet(workers), ended=ended or []))
+
+
+def test_name_a_worker_that_keeps_growing_and_the_kinds_that_ran_there() -> None:
+    [notice] = said(worker(memory=44 * MB, usual_memory=44 * MB), worker(8, **GROWS))
+
+    assert notice.what == "Worker dock:8 keeps growing: 70 MB of memory, usually 44 MB"
+    assert notice.more.startswith("While it grew it ran mail. ")
+    assert [action.endpoint for action in notice.actions] == ["workers.one"]
+
+
+def test_name_all_growing_workers_in_one_notice_the_largest_first() -> None:
+    small, large, dead = worker(7, **GROWS), worker(8, **{**GROWS, "memory": 90 * MB}), worker(9, **GROWS)
+
+    [notice] = said(small, large, replace(dead, lives=False))
+
+    assert notice.what == "The memory of 2 workers keeps growing"
+    assert [line.text.split()[1] for line in notice.lines] == ["dock:8", "dock:7"]
+
+
+def test_add_up_isolated_processes_that_die_on_all_workers() -> None:
+    one = worker(7, ends=[IsolatedEnds("resize", KILLED, 2), IsolatedEnds("pdf", "exited with code 1", 2)])
+    other = worker(8, ends=[IsolatedEnds("resize", KILLED, 1), IsolatedEnds("resize", FULL, 1)])
+
+    [notice] = said(one, other)
+
+    assert notice.what == "Isolated processes of resize died 4 times in the last hour (3 killed by SIGKILL)"
+    assert notice.more.startswith("Probably the machine was out of memory.")
+    assert [notice.what for notice in said(one)] == []
+
+
+def test_list_the_kinds_whose_isolated_processes_die() -> None:
+    [notice] = said(worker(ends=[IsolatedEnds("resize", FULL, 3), IsolatedEnds("pdf", FULL, 5)]))
+
+    assert notice.what == "Isolated processes of 2 kinds died 8 times in the last hour"
+    assert [line.text.split()[3] for line in notice.lines] == ["pdf", "resize"]
+    assert "ISOLATED_MEMORY_MB" in notice.more
+
+
+def test_forget_lost_workers_once_others_have_come_in_their_places() -> None:
+    at = NOW - timedelta(minutes=9)
+    lost = [EndedWorker(uuid4(), "gone", pid, at, "buried", at, None, 7) for pid in (1, 2, 3)]
+    left = "Worker gone:2 stopped responding in the last hour"
+    mail, before = worker(queues=("mail",)), replace(worker(), started_at=at - timedelta(minutes=1))
+
+    one_of_two = said(worker(), mail, before, ended=lost[:2])
+
+    assert [notice.what for notice in one_of_two] == [left]
+    assert one_of_two[0].more.endswith("Other workers took over 7 jobs.")
+    assert [dict(action.given)["_anchor"] for action in one_of_two[0].actions] == ["taken-over"]
+    assert said(worker(), worker(), ended=lost[:2]) == []
+    # Three within the hour are no accident.
+    assert [notice.what[:9] for notice in said(worker(), worker(), worker(), ended=lost)] == ["3 workers"]
