@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pytest
 import requests
@@ -274,3 +276,47 @@ def test_keeps_the_tip_of_a_chart_while_it_is_drawn_anew(site: Site, tab: Tab) -
     assert area.inner_html() != drawn
     page.keyboard.press("Escape")
     expect(tip).to_have_count(0)
+
+
+def test_leads_from_a_time_that_is_selected_in_a_chart_to_its_jobs(site: Site, tab: Tab) -> None:
+    page = enter(site, tab)
+    area, bar = page.locator("[data-plot]").first, page.locator(".picked")
+    box = area.bounding_box()
+    assert box is not None
+    lists = f"{site.url}{HOME}/jobs?"
+
+    def drag(begin: float, end: float) -> None:
+        for x, act in ((begin, page.mouse.down), (end, page.mouse.up)):
+            page.mouse.move(box["x"] + x * box["width"], box["y"] + box["height"] / 2)
+            act()
+
+    drag(0.9, 0.1)
+    dragged = bar.inner_text().split()
+    failed = bar.locator("a", has_text="Failed").get_attribute("href") or ""
+    with news_of(site) as come:
+        come()
+        tab.asked.clear()
+        page.clock.run_for(20_000)
+    expect(page.locator("[data-live-toggle]")).to_have_text("Paused: a time is selected")
+    asked = [url for url in tab.asked if urlsplit(url).path == HOME]
+    bar.locator("button").click()
+    expect(page.locator(".band, .picked")).to_have_count(0)
+    # One click selects a column, and so do the keys, which go on from there.
+    drag(0.5, 0.5)
+    area.press("Shift+ArrowRight")
+    area.press("Shift+ArrowRight")
+    wide = page.locator(".band").evaluate("(each) => each.clientWidth / each.parentElement.clientWidth")
+    area.press("Enter")
+    expect(bar.locator("a").first).to_be_focused()
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{lists}**")
+
+    # From minute 6 to the end of minute 54.
+    assert (dragged[1], dragged[3:7]) == ("to", ["All", "that", "ended", "Succeeded"])
+    begin, end = (datetime.fromisoformat(text) for text in re.findall("=([^&]+Z)", unquote(failed)))
+    assert (end - begin, "status=failed_permanent" in failed) == (timedelta(minutes=49), True)
+    assert asked == []
+    assert wide == pytest.approx(3 / 60, abs=0.01)
+    times = [datetime.fromisoformat(text) for text in re.findall("=([^&]+Z)", unquote(page.url))]
+    assert times[1] - times[0] == timedelta(minutes=3)
+    assert tab.said == []

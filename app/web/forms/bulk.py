@@ -16,14 +16,14 @@ from haulier.requests.job_conditions import PREFIX
 from haulier.requests.operation_request import DEFAULT_WAIT_SECONDS, MAX_SPREAD_SECONDS
 
 from ...http.filtering import filter_in_body
-from ..kit.job_list_url import Look, Pair, read_look
+from ..kit.job_list_url import TIMES, Look, Pair, read_look
 from ..words.filters import read_duration
 from .change_form import read_changes
 
 # What the form of an act sets in each job.
 FIELDS = {"change": ("queue", "priority", "due"), "retry": ("queue", "priority", "max_attempts")}
-# The parameters of the list of jobs, as filters of operations call them.
-_TIMES = {"created_after": "after", "created_before": "before"}
+# The times of the list of jobs, by what filters of operations call them.
+_TIMES = {condition: name for name, condition in TIMES.items()}
 
 
 @dataclass(frozen=True, slots=True)

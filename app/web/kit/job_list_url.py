@@ -22,6 +22,13 @@ DEFAULT_LIMIT = 50
 # Other names of statuses that may be typed.
 ALIASES = {"failed": str(JobStatus.FAILED_PERMANENT)}
 _FIELDS = JobConditions().fields
+# The times, and what the API calls them.
+TIMES = {
+    "after": "created_after",
+    "before": "created_before",
+    "ended_after": "finished_after",
+    "ended_before": "finished_before",
+}
 # Filters whose value may be part of a text, or a name, which the search then looks up.
 LOOKED_UP = ("error", "worker")
 # The URL of a list keeps invalid words of the search box under this name.
@@ -102,8 +109,7 @@ class Look:
         given = {name: [_value(name, text) for text in self.values(name)] for name in NAMES if name in _FIELDS}
         return {
             **{name: (values if name in SEVERAL else values[0]) if values else None for name, values in given.items()},
-            "created_after": _instant(self.value("after"), zone, now),
-            "created_before": _instant(self.value("before"), zone, now),
+            **{condition: _instant(self.value(name), zone, now) for name, condition in TIMES.items()},
         }
 
     @property
@@ -134,8 +140,7 @@ FILTERS: Mapping[str, str] = {
     "error": "not an error id",
     "worker": "not a worker id",
     "key": "not a valid idempotency key",
-    "after": "not a time (e.g. 2h or 2026-11-26T12:00)",
-    "before": "not a time (e.g. 2h or 2026-11-26T12:00)",
+    **dict.fromkeys(TIMES, "not a time (e.g. 2h or 2026-11-26T12:00)"),
 }
 NAMES = tuple(FILTERS)
 # More than one value of these means any of them.

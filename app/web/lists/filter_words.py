@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC
 from functools import partial
 
 from haulier.domain.fingerprint import read_id
@@ -12,9 +13,10 @@ from haulier.queue.failures.error_groups import errors_by_id
 
 from ...http.auth import caller
 from ...http.masking import errors_as_shown
-from ..kit.job_list_url import Pair
+from ..kit.job_list_url import TIMES, Pair
 from ..kit.reading import kept, part
-from ..words.filters import STATES, word
+from ..kit.viewer import viewer
+from ..words.filters import STATES, exact, read_time, word
 from .rows import worker_names
 
 # The text of a group never changes, but who may see it does.
@@ -32,7 +34,14 @@ def filter_words(pairs: Iterable[Pair]) -> Mapping[Pair, str]:
         "error": errors,
         "worker": workers,
     }
-    return {(name, text): by_name.get(name, {}).get(text, text) for name, text in asked}
+    return {(name, text): by_name.get(name, {}).get(text) or _at_clock(name, text) for name, text in asked}
+
+
+def _at_clock(name: str, text: str) -> str:
+    """Return a time with a zone, as charts link to it, in the viewer's zone; any other text as it is."""
+    by = viewer()
+    at = read_time(text, UTC) if name in TIMES and text.endswith("Z") else None
+    return text if at is None else exact(at, by.prefers.time_zone, by.now)
 
 
 def _id(text: str) -> int | None:

@@ -47,7 +47,7 @@ from ..kit.viewer import viewer
 from ..lists.error_jobs import count_text, counts_of, retry_labels
 from ..lists.rows import listed
 from ..words import charts
-from ..words.charts import Chart, Series
+from ..words.charts import Chart, Series, Span
 from ..words.filters import DAY_SECONDS, clock, exact, read_duration
 
 # One statement masks as many groups. A list shows MOST_SHOWN characters of an error, its own page shows all.
@@ -192,9 +192,10 @@ def _drawn(group: ErrorGroup, span: str) -> Markup:
     ]
     is_short = SPANS[span][0] <= DAY_SECONDS
     times = [clock(step.at, zone)[:5] if is_short else exact(step.at, zone, now)[:-3] for step in steps]
-    read = "Use the arrow keys to read it."
-    text = f"Attempts: {number(group.failed)} failed, {number(group.retried)} retried. {read}"
-    return charts.figure(Chart("Failed attempts", "over time", series, times, text), number)
+    text = f"Attempts: {number(group.failed)} failed, {number(group.retried)} retried."
+    jobs = url("jobs.show", status="failed_permanent", error=group.name, ended_after="FROM", ended_before="TO")
+    of_jobs = Span.of([step.at for step in steps], jobs, "Jobs that failed")
+    return charts.figure(Chart("Failed attempts", "over time", series, times, text, span=of_jobs), number)
 
 
 def _in_queues(group: ErrorGroup) -> list[tuple[ErrorsOfQueue, Markup]]:

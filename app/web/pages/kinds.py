@@ -114,7 +114,7 @@ def one(name: str) -> Page:
         schema=None if kind is None else printed(as_json(payload_schema(kind)).encode()),
         stats=figures,
         tabs=tabs("kinds.one", name=name),
-        charts=[] if figures.value is None else drawn(figures.value),
+        charts=[] if figures.value is None else drawn(figures.value, Of(kind=name)),
     )
 
 

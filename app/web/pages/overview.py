@@ -41,7 +41,7 @@ from ..lists.counting import Queues
 from ..lists.fleet import MOST_WORKERS, Fleet, fleet
 from ..lists.queue_states import Known, QueueRow, needs_look, row_of, worst_first
 from ..words import charts
-from ..words.charts import Chart, Series
+from ..words.charts import Chart, Series, Span
 from ..words.filters import clock, exact
 
 SPANS = {"1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days"}
@@ -262,7 +262,7 @@ def _workers() -> Part[Fleet]:
 
 
 def _charts_of(span: str, of: Of, found: Stats | None, hourly: Sequence[ErrorStep] | None) -> list[Drawn]:
-    charts_ = [] if found is None else drawn(found)
+    charts_ = [] if found is None else drawn(found, of)
     if of.kind:
         # Failed attempts are counted per error and queue, not per kind.
         return charts_
@@ -271,29 +271,36 @@ def _charts_of(span: str, of: Of, found: Stats | None, hourly: Sequence[ErrorSte
         # Kept for longer: only finished steps are drawn, and seven days may have many counts to sum.
         attempts = kept("failed attempts", (span, of.queue), partial(_attempts, span, of), seconds=facts.SECONDS).value
     # Next to the throughput, which counts failed jobs but no failed attempts.
-    return [*charts_[:2], *([_attempts_drawn(attempts)] if attempts and charts_ else ()), *charts_[2:]]
+    return [*charts_[:2], *([_attempts_drawn(attempts, of)] if attempts and charts_ else ()), *charts_[2:]]
 
 
 def _attempts(span: str, of: Of) -> Part[list[ErrorStep]]:
     return part(lambda conn: failed_attempts(conn, ErrorFilter(span, queue=of.queue, queues=of.queues)))
 
 
-def _attempts_drawn(found: Sequence[ErrorStep]) -> Drawn:
+def _attempts_drawn(found: Sequence[ErrorStep], of: Of) -> Drawn:
     failed, retried = [step.failed for step in found], [step.retried for step in found]
-    text = f"Attempts: {number(sum(failed))} failed, {number(sum(retried))} retried. Use the arrow keys to read it."
+    text = f"Attempts: {number(sum(failed))} failed, {number(sum(retried))} retried."
     series = [
         Series("Failed", "failed", failed, "columns"),
         Series("Retried", "retrying", retried, "columns"),
     ]
-    chart = Chart("Failed attempts", "failed or retried", series, _times(found), text, is_partial=True)
+    span = Span.of([step.at for step in found], jobs_ended(of, status="failed_permanent"), "Jobs that failed")
+    chart = Chart("Failed attempts", "failed or retried", series, _times(found), text, is_partial=True, span=span)
     return chart, charts.figure(chart, number)
 
 
-def drawn(found: Stats) -> list[Drawn]:
-    """Return the charts of the figures, drawn."""
+def drawn(found: Stats, of: Of) -> list[Drawn]:
+    """Return the charts of the figures of these jobs, drawn."""
     if not found.series:
         return []
-    return [(chart, charts.figure(chart, said)) for chart, said in _charts(found, found.series, _times(found.series))]
+    drawn_ = _charts(found, of, found.series, _times(found.series))
+    return [(chart, charts.figure(chart, said)) for chart, said in drawn_]
+
+
+def jobs_ended(of: Of, **filters: Any) -> str:
+    """Return the list of the jobs that ended in a time, as Span.jobs."""
+    return url("jobs.show", queue=of.queue, kind=of.kind, **filters, ended_after="FROM", ended_before="TO")
 
 
 def _times(steps: Sequence[Step] | Sequence[ErrorStep]) -> list[str]:
@@ -305,15 +312,17 @@ def _times(steps: Sequence[Step] | Sequence[ErrorStep]) -> list[str]:
     return [clock(at, zone)[:-3] for at in times]
 
 
-def _charts(found: Stats, steps: Sequence[Step], times: list[str]) -> list[tuple[Chart, charts.Say]]:
+def _charts(found: Stats, of: Of, steps: Sequence[Step], times: list[str]) -> list[tuple[Chart, charts.Say]]:
     per = f"jobs per {duration(found.step_seconds)}"
     totals, live = found.totals, found.live
     waits = [step.wait_seconds for step in steps]
+    enqueued = url("jobs.show", queue=of.queue, kind=of.kind, after="FROM", before="TO")
+    by_status = {each: jobs_ended(of, status=each) for each in ("succeeded", "failed_permanent", "cancelled")}
     throughput = [
-        Series("Succeeded", "succeeded", [step.succeeded for step in steps], "columns"),
-        Series("Failed", "failed", [step.failed for step in steps], "columns"),
-        Series("Cancelled", "cancelled", [step.cancelled for step in steps], "columns"),
-        Series("Enqueued", "text", [step.arrived for step in steps], "line", "dash"),
+        Series("Succeeded", "succeeded", [step.succeeded for step in steps], "columns", jobs=by_status["succeeded"]),
+        Series("Failed", "failed", [step.failed for step in steps], "columns", jobs=by_status["failed_permanent"]),
+        Series("Cancelled", "cancelled", [step.cancelled for step in steps], "columns", jobs=by_status["cancelled"]),
+        Series("Enqueued", "text", [step.arrived for step in steps], "line", "dash", enqueued),
     ]
     started = [
         Series("p50", "running", [each.p50 for each in waits]),
@@ -324,12 +333,15 @@ def _charts(found: Stats, steps: Sequence[Step], times: list[str]) -> list[tuple
     ended = f"{number(totals.succeeded)} succeeded, {number(totals.failed)} failed, {number(totals.arrived)} enqueued"
     median = f"median {duration(totals.wait_seconds.p50)}, 99th percentile {duration(totals.wait_seconds.p99)}"
     texts = (
-        f"Throughput: {ended}. Use the arrow keys to read it.",
+        f"Throughput: {ended}.",
         f"Wait until start: {median}.",
         f"Backlog: {number(live.due)} jobs are due now.",
     )
+    begins = [step.at for step in steps]
+    ends, comes = Span.of(begins, jobs_ended(of), "All that ended"), Span.of(begins, enqueued, "Jobs enqueued then")
+    waits_of = "after a job is due"
     return [
-        (Chart("Throughput", per, throughput, times, texts[0], is_partial=True), number),
-        (Chart("Wait until start", "after a job is due", started, times, texts[1], is_partial=True), duration),
-        (Chart("Backlog", "due jobs", backlog, times, texts[2], is_partial=True), number),
+        (Chart("Throughput", per, throughput, times, texts[0], is_partial=True, span=ends), number),
+        (Chart("Wait until start", waits_of, started, times, texts[1], is_partial=True, span=ends), duration),
+        (Chart("Backlog", "due jobs", backlog, times, texts[2], is_partial=True, span=comes), number),
     ]

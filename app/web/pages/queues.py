@@ -155,7 +155,7 @@ def _page(name: str, form: PauseForm | None = None, *, fault: str = "", status: 
         paused_for=(queue.paused_for or "") if caller().may_see_actors else "",
         stats=figures,
         tabs=tabs("queues.one", name=name),
-        charts=[] if figures.value is None else drawn(figures.value),
+        charts=[] if figures.value is None else drawn(figures.value, Of(queue=name)),
         workers=_serving(name, found),
         next=coming,
         producers=producers,

@@ -26,7 +26,7 @@ function store(name, value) { try { localStorage[`haulier${name}`] = value; } ca
 function isBusy() {
   const at = document.activeElement;
   return (
-    document.hidden || stored("Live") === "off" || $("dialog[open]") || $(".bulk input:checked") ||
+    document.hidden || stored("Live") === "off" || $("dialog[open]") || $(".bulk input:checked, .band") ||
     (main.contains(at) && at.matches("input:not([type=checkbox]), select, textarea")) || !getSelection().isCollapsed
   );
 }
@@ -47,7 +47,7 @@ function schedule(wait) {
 
 async function refresh() {
   if (isBusy()) {
-    show("paused");
+    show("paused", stored("Live") !== "off" && $(".band") ? "a time is selected" : "");
     return schedule(1000);
   }
   const now = live.now;
@@ -193,10 +193,60 @@ document.addEventListener("pointermove", (event) => {
   const area = event.target.closest?.("[data-plot]");
   for (const other of $$("[data-plot]")) if (other !== area && other !== document.activeElement) leaveChart(other);
   if (!area) return;
-  const box = area.getBoundingClientRect(), rows = $$("tbody tr", area.closest(".chart")).length;
-  readChart(area, Math.floor(((event.clientX - box.left) / box.width) * rows));
+  readChart(area, placeIn(area, event));
+  if (dragged?.area === area) pick(area, dragged.first, placeIn(area, event));
 });
 document.addEventListener("focusout", (event) => event.target.matches?.("[data-plot]") && leaveChart(event.target));
+
+// A time is selected by a click, a drag, or Shift and the arrow keys. Below it stand the lists of its jobs.
+let dragged = null;
+function placeIn(area, event) {
+  const box = area.getBoundingClientRect(), rows = $$("tbody tr", area.closest(".chart")).length;
+  return Math.max(0, Math.min(rows - 1, Math.floor(((event.clientX - box.left) / box.width) * rows)));
+}
+function unpick() { $$(".band, .picked").forEach((each) => each.remove()); }
+function pick(area, first, place) {
+  const table = $("table[data-begins]", area.closest(".chart"));
+  if (!table) return;
+  const rows = $$("tbody tr", table), [a, b] = [Math.min(first, place), Math.max(first, place)];
+  if (!$(".band", area)) {
+    unpick();
+    area.append(document.createElement("span"));
+    area.lastChild.className = "band";
+    const bar = document.createElement("p");
+    bar.className = "picked";
+    bar.setAttribute("role", "status");
+    area.parentElement.after(bar);
+  }
+  area.dataset.first = first;
+  const band = $(".band", area), bar = $(".picked", area.closest(".chart"));
+  band.style.left = `${(100 * a) / rows.length}%`;
+  band.style.width = `${(100 * (b - a + 1)) / rows.length}%`;
+  const at = (n) => `=${new Date(Date.parse(table.dataset.begins) + n * 1000 * table.dataset.step).toISOString().slice(0, 16)}Z`;
+  const links = $$("thead th", table).map((th, column) => {
+    if (!th.dataset.jobs) return "";
+    const link = document.createElement("a");
+    const sum = rows.slice(a, b + 1).reduce((all, row) => all + Number(row.cells[column].textContent.replaceAll(",", "")), 0);
+    link.href = th.dataset.jobs.replace("=FROM", at(a)).replace("=TO", at(b + 1));
+    link.textContent = th.dataset.label ?? `${th.textContent} ${Number.isNaN(sum) ? "" : sum.toLocaleString("en")}`;
+    return link;
+  });
+  const time = (row) => $("a", row)?.textContent ?? "now", close = document.createElement("button");
+  close.type = "button"; close.className = "plain slim"; close.textContent = "×";
+  close.setAttribute("aria-label", "Select no time"); close.addEventListener("click", unpick);
+  bar.replaceChildren(`${time(rows[a])} to ${time(rows[b + 1])}:`, ...links.filter(Boolean), close);
+}
+document.addEventListener("pointerdown", (event) => {
+  const area = event.target.closest?.("[data-plot]");
+  if (!area || event.button) return;
+  dragged = { area, first: placeIn(area, event) };
+  area.setPointerCapture(event.pointerId);
+});
+document.addEventListener("pointerup", (event) => {
+  if (dragged) pick(dragged.area, dragged.first, placeIn(dragged.area, event));
+  dragged = null;
+});
+document.addEventListener("pointercancel", () => { if (dragged) unpick(); dragged = null; });
 
 // Selection -----------------------------------------------------------------------------------------------------------
 document.addEventListener("haulier:selected", ({ detail: n }) => { const said = $("[data-ticked]"); if (said) said.textContent = n ? `${n} selected.` : said.dataset.ticked; });
@@ -229,6 +279,13 @@ document.addEventListener("keydown", (event) => {
   if (area && ["ArrowLeft", "ArrowRight", "Home", "End"].includes(event.key)) {
     const rows = $$("tbody tr", area.closest(".chart")).length, now = Number(area.dataset.place ?? rows - 1);
     readChart(area, { ArrowLeft: now - 1, ArrowRight: now + 1, Home: 0, End: rows - 1 }[event.key]);
+    if (event.shiftKey) pick(area, $(".band", area) ? Number(area.dataset.first) : now, Number(area.dataset.place));
+    return event.preventDefault();
+  }
+  if (area && event.key === "Enter") {
+    const now = Number(area.dataset.place ?? 0);
+    if (!$(".band", area)) pick(area, now, now);
+    $(".picked a", area.closest(".chart"))?.focus();
     return event.preventDefault();
   }
   if (event.ctrlKey || event.metaKey || event.altKey || at.isContentEditable) return;
@@ -254,7 +311,7 @@ document.addEventListener("keydown", (event) => {
   };
   if (keys[event.key]) { keys[event.key](); event.preventDefault(); }
 });
-function leaveAll() { $$("[data-plot]").forEach(leaveChart); }
+function leaveAll() { unpick(); $$("[data-plot]").forEach(leaveChart); }
 
 // Copy: also over plain HTTP, which has no clipboard API -----------------------------------------------
 document.addEventListener("click", async (event) => {

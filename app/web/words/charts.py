@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from itertools import accumulate, groupby, pairwise
 from math import ceil, floor, log10
 
@@ -30,7 +31,8 @@ Say = Callable[[float], str]
 class Series:
     """One row of numbers.
 
-    `state` gives its colour; look is columns, area or line; None in values is a gap.
+    `state` gives its colour; look is columns, area or line; None in values is a gap. `jobs` is the list of the jobs
+    that it counts, as in Span.
     """
 
     name: str
@@ -38,6 +40,32 @@ class Series:
     values: Sequence[float | None]
     look: str = "line"
     dash: str = ""
+    jobs: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """When the steps of a chart begin, and the list of their jobs, which people call `label`.
+
+    `jobs` is a URL with "=FROM" and "=TO" in place of the times.
+    """
+
+    begins_at: datetime
+    step: timedelta
+    jobs: str
+    label: str
+
+    @classmethod
+    def of(cls, begins: Sequence[datetime | None], jobs: str, label: str) -> Span | None:
+        """Return the span of steps that begin at these times; None if a single one does not say how long they are."""
+        if len(begins) < 2 or begins[0] is None or begins[1] is None:
+            return None
+        return cls(begins[0], begins[1] - begins[0], jobs, label)
+
+    def jobs_of(self, place: int) -> str:
+        """Return the URL of the jobs of a step."""
+        begins_at = self.begins_at + place * self.step
+        return self.jobs.replace("=FROM", f"={instant(begins_at)}").replace("=TO", f"={instant(begins_at + self.step)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +73,7 @@ class Chart:
     """A chart, and its numbers as a table.
 
     `times` label the points, one for each value of each series; `summary` describes the chart in words. `is_partial`:
-    the last point is unfinished, so it is drawn paler and the legend shows the point before.
+    the last point is unfinished, so it is drawn paler and the legend shows the point before. `span` leads to jobs.
     """
 
     title: str
@@ -54,11 +82,17 @@ class Chart:
     times: Sequence[str]
     summary: str
     is_partial: bool = False
+    span: Span | None = None
 
     @property
     def is_empty(self) -> bool:
         """Return whether there is nothing to draw."""
         return not any(value for one in self.series for value in one.values)
+
+
+def instant(at: datetime) -> str:
+    """Return a whole minute as filters of jobs read it."""
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%MZ}"
 
 
 def ceiling(most: float) -> float:
@@ -88,11 +122,12 @@ def plot(chart: Chart, said: Say) -> Markup:
     if chart.is_partial:
         drawn += f'<path class="now" d="M{width - STEP} 0h{STEP}V{HIGH}h-{STEP}z"/>'
     written = short if said is number else said
+    keys = " Arrow keys read it; with Shift they select a time; Enter lists its jobs." if chart.span else ""
     labels = "".join(f"<span>{escape(written(value))}</span>" for value in (top, top / 2, 0))
     few = "".join(f"<span>{escape(time)}</span>" for time in _ticks(chart.times))
     return Markup(
         f'<div class="plot"><div class="y" aria-hidden="true">{labels}</div><div class="area" data-plot tabindex="0"'
-        f' role="img" aria-label="{escape(chart.summary)}"><svg viewBox="0 0 {width} {HIGH}"'
+        f' role="img" aria-label="{escape(chart.summary + keys)}"><svg viewBox="0 0 {width} {HIGH}"'
         f' preserveAspectRatio="none" aria-hidden="true"><path class="grid" d="M0 0H{width}M0 50H{width}"/>{drawn}'
         f'<path class="zero" d="M0 {HIGH}H{width}"/></svg></div><div class="x" aria-hidden="true">{few}</div></div>'
     )
@@ -185,20 +220,34 @@ def legend(chart: Chart, said: Say) -> Markup:
 def table(chart: Chart, said: Say) -> Markup:
     """Return all numbers as a table, behind a summary that opens it."""
     caption = escape(f"{chart.title}, {chart.unit}")
-    head = "".join(f'<th scope="col" class="num">{escape(one.name)}</th>' for one in chart.series)
-    times = [*chart.times[:-1], f"{chart.times[-1]} so far"] if chart.is_partial else chart.times
+    head = "".join(f'<th scope="col" class="num"{_data(jobs=one.jobs)}>{escape(one.name)}</th>' for one in chart.series)
     body = "".join(
-        f'<tr><th scope="row">{escape(at)}</th>'
+        f'<tr><th scope="row">{_time(chart, place)}</th>'
         + "".join(f'<td class="num">{escape(_said(one.values[place], said))}</td>' for one in chart.series)
         + "</tr>"
-        for place, at in enumerate(times)
+        for place in range(len(chart.times))
     )
+    span = chart.span
+    of_table = _data(begins=span.begins_at.isoformat(), step=f"{span.step.total_seconds():.0f}") if span else ""
+    of_times = _data(jobs=span.jobs, label=span.label) if span else ""
     return Markup(
         f'<details class="data"><summary>Show as a table<span class="for-readers">: {caption}</span></summary><div'
-        f' class="scroll" tabindex="0" role="region" aria-label="{caption}"><table><caption class="for-readers">'
-        f'{caption}</caption><thead><tr><th scope="col">Time</th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-        "</details>"
+        f' class="scroll" tabindex="0" role="region" aria-label="{caption}"><table{of_table}>'
+        f'<caption class="for-readers">{caption}</caption><thead><tr><th scope="col"{of_times}>Time</th>{head}</tr>'
+        f"</thead><tbody>{body}</tbody></table></div></details>"
     )
+
+
+def _data(**values: str) -> str:
+    """Return attributes for app.js."""
+    return "".join(f' data-{name}="{escape(value)}"' for name, value in values.items() if value)
+
+
+def _time(chart: Chart, place: int) -> str:
+    """Return the time of a row of the table, which leads to the jobs of that time."""
+    said = escape(chart.times[place])
+    linked = f'<a href="{escape(chart.span.jobs_of(place))}">{said}</a>' if chart.span else said
+    return f"{linked} so far" if chart.is_partial and place == len(chart.times) - 1 else linked
 
 
 def summed(values: Sequence[float]) -> list[float]:

@@ -26,7 +26,7 @@ from haulier.requests.job_conditions import PREFIX
 from ....http.filtering import filter_within
 from ....http.masking import as_shown
 from ...forms.bulk import fitting
-from ...kit.job_list_url import LOOKED_UP, UNREAD, Look, Odd, Pair, read_look, read_search
+from ...kit.job_list_url import LOOKED_UP, TIMES, UNREAD, Look, Odd, Pair, read_look, read_search
 from ...kit.menu import MenuEntry
 from ...kit.page import Page
 from ...kit.reading import Part, kept, part, searched
@@ -226,4 +226,8 @@ def _chips(look: Look, unused_: Mapping[Pair, str]) -> list[tuple[str, str, str,
     words = filter_words(look.pairs)
     pairs = [(*pair, words[pair], unused_.get(pair, "")) for pair in look.pairs if pair[0] != "status"]
     odd = [(each.name, each.text, each.text, each.why) for each in look.odd if each.name != UNREAD]
-    return [(name, shown, _at(look.without(name, text)), why) for name, text, shown, why in (*pairs, *odd)]
+    # Names of payload fields stay as they are.
+    called = {name: name.replace("_", " ") for name in TIMES}
+    return [
+        (called.get(name, name), shown, _at(look.without(name, text)), why) for name, text, shown, why in (*pairs, *odd)
+    ]
