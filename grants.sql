@@ -33,7 +33,7 @@ GRANT EXECUTE ON FUNCTION haulier.uuidv7, haulier.running, haulier.tagged, hauli
 GRANT SELECT ON haulier.schema_version, haulier.job, haulier.finished_job, haulier.jobs, haulier.worker, haulier.worker_past,
     haulier.idempotency, haulier.audit, haulier.queue, haulier.pause, haulier.rollup, haulier.moved, haulier.depth,
     haulier.counting, haulier.error_group, haulier.error_count, haulier.operation, haulier.preview, haulier.schedule,
-    haulier.tick, haulier.progress TO :"web", :"worker";
+    haulier.tick, haulier.progress, haulier.deployment TO :"web", :"worker";
 -- enqueue, copy and retry, without the right to write a job's state, worker and used attempts
 GRANT INSERT (kind, payload, queue, priority, max_attempts, timeout_seconds, tags, run_at, id, attempt, claim,
     started_at, crashes, idempotency_key, last_error, errors, created_at, copy_of, schedule, scheduled_for,
@@ -45,6 +45,8 @@ GRANT DELETE ON haulier.job TO :"web", :"worker";
 GRANT INSERT, DELETE, UPDATE (updated_at) ON haulier.finished_job TO :"web", :"worker";
 -- that a job was moved to another queue
 GRANT INSERT ON haulier.moved TO :"web", :"worker";
+-- which release came when
+GRANT INSERT (process, release), DELETE ON haulier.deployment TO :"web", :"worker";
 -- work off operations, which the API does while no worker lives
 GRANT UPDATE (status, matched, matched_is, done, skipped, failed, started_at, finished_at, error, cursor_at, cursor_id,
     walked_at, later, next_at, tries, waits_since, worked_by, worked_until, worked_at, timed_since, timed_from)

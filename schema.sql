@@ -305,6 +305,17 @@ CREATE OR REPLACE TRIGGER note_ended AFTER DELETE ON haulier.worker
 -- purge_workers: the oldest first. Behind the trigger: who deletes a worker locks that table before this one.
 CREATE INDEX IF NOT EXISTS worker_past_oldest ON haulier.worker_past (ended_at);
 
+-- Which release of the web processes and of the workers came when: a row each time that one starts which brings another
+-- than the last. Whoever starts deletes the rows of more than 31 days, but for the last of each process.
+CREATE TABLE IF NOT EXISTS haulier.deployment (
+    process text        NOT NULL,
+    release text        NOT NULL,
+    at      timestamptz NOT NULL DEFAULT now(),
+
+    CONSTRAINT deployment_pkey PRIMARY KEY (process, at, release),
+    CONSTRAINT process_is_known CHECK (process IN ('web', 'worker'))
+);
+
 -- The workers that have nothing to do and ask to be woken. Every INSERT of jobs reads this table: it must stay tiny.
 CREATE TABLE IF NOT EXISTS haulier.sleeper (
     worker_id uuid NOT NULL,

@@ -11,9 +11,12 @@ from typing import cast
 from flask import Request, current_app, g, request
 
 from haulier.config import Config
+from haulier.domain.errors import ReadOnly, Refusal, reason
 from haulier.kinds import Kind
+from haulier.postgres.errors import translated
 from haulier.postgres.pool import Pool
 from haulier.postgres.statements import Connection
+from haulier.queue.health.deployments import note_deployment
 from haulier.queue.upkeep.migrate import check_schema
 
 from .queue_names import QueueNames
@@ -24,8 +27,8 @@ log = logging.getLogger(__name__)
 class CheckedDatabase:
     """The database; its schema is checked before the first use."""
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    def __init__(self, pool: Pool, release: str | None = None) -> None:
+        self._pool, self._release = pool, release
         self._fits = False
 
     def connection(self) -> AbstractContextManager[Connection]:
@@ -38,7 +41,16 @@ class CheckedDatabase:
         with self._pool.connection() as conn:
             check_schema(conn)
             self._fits = True
+            self._note_deployment(conn)
             yield conn
+
+    def _note_deployment(self, conn: Connection) -> None:
+        # Charts show it. If the database refuses it, as under old rights, the request is answered all the same.
+        try:
+            with translated():
+                note_deployment(conn, self._release)
+        except (Refusal, ReadOnly) as error:
+            log.warning("the database refuses to store which release runs: %s", reason(error))
 
     def close(self) -> None:
         """Close the connections that are not in use."""

@@ -47,7 +47,7 @@ MAY_IMPORT = {
     "queue.operations": {"domain", "postgres", "queue", "queue.jobs", "queue.search", "queue.upkeep"},
     "queue.failures": {"domain", "postgres"},
     "queue.numbers": {"domain", "postgres", "queue.upkeep"},
-    "queue.health": {"domain", "postgres", "queue", "queue.schedules", "queue.search", "queue.upkeep"},
+    "queue.health": {"domain", "postgres", "queue", "queue.schedules", "queue.search", "queue.upkeep", "version"},
     "queue.queues": {"domain", "postgres"},
     "kinds.included": {"domain", "kinds.sdk", "kinds.included.outbound"},
     "domain.schedules": {"domain"},

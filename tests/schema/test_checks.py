@@ -49,6 +49,7 @@ ROWS: dict[str, Values] = {
         "id": "haulier.uuidv7()", "host": "'dock'", "pid": "7", "threads": "8", "started_at": "now()",
         "beat_at": "now()", "lease_ends": "now()", "ended_how": "'buried'",
     },
+    "deployment": {"process": "'web'", "release": "'1.0'"},
     "acknowledged": {"rule": "'late'", "thing": "'mail'", "sight": "''", "size": "3"},
     "pause": {"queue": "'mail'"},
     "queue": {"name": "'mail'"},
@@ -166,6 +167,7 @@ REFUSED: dict[str, dict[str, list[Values]]] = {
         "note_up_to_200": [{"note": "repeat('n', 201)"}],
     },
     "worker_past": {"end_is_known": [{"ended_how": "'tired'"}]},
+    "deployment": {"process_is_known": [{"process": "'cron'"}]},
     "acknowledged": {
         "thing_up_to_200": [{"thing": "repeat('x', 201)"}],
         "acknowledged_in_the_calendar": [{"at": "'infinity'"}],

@@ -44,6 +44,7 @@ from ..kit.return_to import asked as asked_place
 from ..kit.section import Section
 from ..kit.templates import url
 from ..kit.viewer import viewer
+from ..lists.deployments import marks
 from ..lists.error_jobs import count_text, counts_of, retry_labels
 from ..lists.rows import listed
 from ..words import charts
@@ -194,7 +195,7 @@ def _drawn(group: ErrorGroup, span: str) -> Markup:
     times = [clock(step.at, zone)[:5] if is_short else exact(step.at, zone, now)[:-3] for step in steps]
     text = f"Attempts: {number(group.failed)} failed, {number(group.retried)} retried."
     jobs = url("jobs.show", status="failed_permanent", error=group.name, ended_after="FROM", ended_before="TO")
-    of_jobs = Span.of([step.at for step in steps], jobs, "Jobs that failed")
+    of_jobs = Span.of([step.at for step in steps], jobs, "Jobs that failed", marks())
     return charts.figure(Chart("Failed attempts", "over time", series, times, text, span=of_jobs), number)
 
 

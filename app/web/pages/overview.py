@@ -38,6 +38,7 @@ from ..kit.templates import url
 from ..kit.viewer import viewer
 from ..lists import counting
 from ..lists.counting import Queues
+from ..lists.deployments import marks
 from ..lists.fleet import MOST_WORKERS, Fleet, fleet
 from ..lists.queue_states import Known, QueueRow, needs_look, row_of, worst_first
 from ..words import charts
@@ -285,7 +286,8 @@ def _attempts_drawn(found: Sequence[ErrorStep], of: Of) -> Drawn:
         Series("Failed", "failed", failed, "columns"),
         Series("Retried", "retrying", retried, "columns"),
     ]
-    span = Span.of([step.at for step in found], jobs_ended(of, status="failed_permanent"), "Jobs that failed")
+    jobs = jobs_ended(of, status="failed_permanent")
+    span = Span.of([step.at for step in found], jobs, "Jobs that failed", marks())
     chart = Chart("Failed attempts", "failed or retried", series, _times(found), text, is_partial=True, span=span)
     return chart, charts.figure(chart, number)
 
@@ -337,8 +339,9 @@ def _charts(found: Stats, of: Of, steps: Sequence[Step], times: list[str]) -> li
         f"Wait until start: {median}.",
         f"Backlog: {number(live.due)} jobs are due now.",
     )
-    begins = [step.at for step in steps]
-    ends, comes = Span.of(begins, jobs_ended(of), "All that ended"), Span.of(begins, enqueued, "Jobs enqueued then")
+    begins, releases = [step.at for step in steps], marks()
+    ends = Span.of(begins, jobs_ended(of), "All that ended", releases)
+    comes = Span.of(begins, enqueued, "Jobs enqueued then", releases)
     waits_of = "after a job is due"
     return [
         (Chart("Throughput", per, throughput, times, texts[0], is_partial=True, span=ends), number),

@@ -21,6 +21,8 @@ MOST_COLUMNS = 60
 ROUND = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)
 # A value is a spike if it is this many times the largest value of the others, of which there are at least 95 %.
 SPIKE, SPIKES = 4, 0.05
+# The legend names this many of the releases that came.
+MOST_MARKS = 3
 # The width of a strip, and of its shortest part: three of 750 pixels.
 STRIP, LEAST = 1000, 4.0
 
@@ -44,23 +46,37 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """A release that came at some time."""
+
+    at: datetime
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Span:
     """When the steps of a chart begin, and the list of their jobs, which people call `label`.
 
-    `jobs` is a URL with "=FROM" and "=TO" in place of the times.
+    `jobs` is a URL with "=FROM" and "=TO" in place of the times. `marks` are the releases that came within the span.
     """
 
     begins_at: datetime
     step: timedelta
     jobs: str
     label: str
+    marks: Sequence[Mark] = ()
 
     @classmethod
-    def of(cls, begins: Sequence[datetime | None], jobs: str, label: str) -> Span | None:
+    def of(cls, begins: Sequence[datetime | None], jobs: str, label: str, marks: Sequence[Mark] = ()) -> Span | None:
         """Return the span of steps that begin at these times; None if a single one does not say how long they are."""
         if len(begins) < 2 or begins[0] is None or begins[1] is None:
             return None
-        return cls(begins[0], begins[1] - begins[0], jobs, label)
+        first, step = begins[0], begins[1] - begins[0]
+        return cls(first, step, jobs, label, [one for one in marks if first <= one.at < first + len(begins) * step])
+
+    def place(self, mark: Mark) -> float:
+        """Return where a mark stands, in steps."""
+        return (mark.at - self.begins_at) / self.step
 
     def jobs_of(self, place: int) -> str:
         """Return the URL of the jobs of a step."""
@@ -118,9 +134,10 @@ def plot(chart: Chart, said: Say) -> Markup:
     highest = _highest(stack, lines)
     top = ceiling(_scale(highest))
     width = len(chart.times) * STEP
-    drawn = _columns(stack, top) + "".join(_line(one, top) for one in lines) + _marks(highest, top)
+    drawn = _columns(stack, top) + "".join(_line(one, top) for one in lines) + _over(highest, top)
     if chart.is_partial:
         drawn += f'<path class="now" d="M{width - STEP} 0h{STEP}V{HIGH}h-{STEP}z"/>'
+    drawn += _marks(chart)
     written = short if said is number else said
     keys = " Arrow keys read it; with Shift they select a time; Enter lists its jobs." if chart.span else ""
     labels = "".join(f"<span>{escape(written(value))}</span>" for value in (top, top / 2, 0))
@@ -166,10 +183,22 @@ def _scale(highest: Sequence[float]) -> float:
     return others[0] * 1.5 if is_spike else max(falling, default=0)
 
 
-def _marks(highest: Sequence[float], top: float) -> str:
+def _over(highest: Sequence[float], top: float) -> str:
     """Return arrows at the top for the points that are higher than the scale."""
     over = [f"M{place * STEP + STEP / 2} 0l-4 7h8z" for place, value in enumerate(highest) if value > top]
     return f'<path class="over" d="{"".join(over)}"/>' if over else ""
+
+
+def _marks(chart: Chart) -> str:
+    """Return a vertical line for each release."""
+    span = chart.span
+    if span is None:
+        return ""
+    return "".join(
+        f'<path class="release" d="M{_number(span.place(one) * STEP)} 0V{HIGH}"><title>{escape(one.text)} started'
+        "</title></path>"
+        for one in span.marks
+    )
 
 
 def _columns(stack: Sequence[Series], top: float) -> str:
@@ -205,7 +234,7 @@ def _line(one: Series, top: float) -> str:
 
 
 def legend(chart: Chart, said: Say) -> Markup:
-    """Return the names of the series, each with its last value."""
+    """Return the names of the series, each with its last value, and the newest releases."""
     rows = []
     last = -2 if chart.is_partial and len(chart.times) > 1 else -1
     for one in chart.series:
@@ -214,6 +243,14 @@ def legend(chart: Chart, said: Say) -> Markup:
             shape = f'<path class="l s-{one.state} {one.dash}" d="M0 5H14"/>'
         swatch = f'<svg class="swatch" aria-hidden="true">{shape}</svg>'
         rows.append(f"<li>{swatch}{escape(one.name)} <b>{escape(_said(one.values[last], said))}</b></li>")
+    marks = chart.span.marks if chart.span else ()
+    for mark in marks[:MOST_MARKS]:
+        assert chart.span
+        line = '<svg class="swatch" aria-hidden="true"><path class="release" d="M7 0V10"/></svg>'
+        at = chart.times[floor(chart.span.place(mark))]
+        rows.append(f"<li>{line}{escape(mark.text)} started <b>{escape(at)}</b></li>")
+    if len(marks) > MOST_MARKS:
+        rows.append(f"<li>{len(marks) - MOST_MARKS} earlier releases are in the table</li>")
     return Markup(f'<ul class="legend">{"".join(rows)}</ul>')
 
 
@@ -247,7 +284,9 @@ def _time(chart: Chart, place: int) -> str:
     """Return the time of a row of the table, which leads to the jobs of that time."""
     said = escape(chart.times[place])
     linked = f'<a href="{escape(chart.span.jobs_of(place))}">{said}</a>' if chart.span else said
-    return f"{linked} so far" if chart.is_partial and place == len(chart.times) - 1 else linked
+    so_far = " so far" if chart.is_partial and place == len(chart.times) - 1 else ""
+    marks = [one for one in chart.span.marks if floor(chart.span.place(one)) == place] if chart.span else ()
+    return linked + so_far + "".join(f" <small>{escape(one.text)} started</small>" for one in marks)
 
 
 def summed(values: Sequence[float]) -> list[float]:

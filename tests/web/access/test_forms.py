@@ -102,7 +102,18 @@ def test_takes_a_form_only_from_its_own_pages(browser: Browser, job: UUID) -> No
 
 
 # What pages and guards may write that refuse a form.
-BESIDE = ("rollup", "depth", "moved", "counting", "error_count", "preview", "rate_budget", "api_key", "session")
+BESIDE = (
+    "rollup",
+    "depth",
+    "moved",
+    "counting",
+    "deployment",
+    "error_count",
+    "preview",
+    "rate_budget",
+    "api_key",
+    "session",
+)
 Wrong = tuple[tuple[str, Any, str], ...]
 # By the page and the path of each form: what is sent with it, and for a field and a wrong text a part of the reason.
 FORMS: dict[tuple[str, str], tuple[dict[str, Any], Wrong]] = {

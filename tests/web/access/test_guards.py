@@ -23,7 +23,7 @@ from tests.web.calls import Call, Caller, calls_of
 from tests.web.world import World, changed, digests, make_world
 
 # What a page that is looked at may bring up to date, and what guards themselves write.
-BESIDE = ("rollup", "depth", "moved", "counting", "error_count", "preview", "rate_budget", "api_key")
+BESIDE = ("rollup", "depth", "moved", "counting", "deployment", "error_count", "preview", "rate_budget", "api_key")
 OTHERS_SITE: tuple[dict[str, str], ...] = (
     {"Sec-Fetch-Site": "cross-site"},
     {"Sec-Fetch-Site": "same-site", "Origin": "http://localhost"},

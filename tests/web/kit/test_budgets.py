@@ -92,6 +92,9 @@ def test_sends_no_page_that_is_larger_than_it_may_be(seen: Seen) -> None:
 
 
 def test_has_a_style_for_all_that_charts_draw(seen: Seen) -> None:
+    with closing(connect(seen.dsn)) as conn, conn.cursor() as cursor:
+        cursor.execute("INSERT INTO haulier.deployment VALUES ('web', '0.9', now() - interval '1 hour')")
+        cursor.execute("INSERT INTO haulier.deployment VALUES ('web', '1.0', now() - interval '10 minutes')")
     style = (FOLDER / "app.css").read_text()
     shapes = {
         name
@@ -100,8 +103,11 @@ def test_has_a_style_for_all_that_charts_draw(seen: Seen) -> None:
         for name in found.split()
     }
 
-    assert {"s-text", "s-running", "f-succeeded", "dash", "l", "now"} <= shapes
-    assert {name for name in shapes if not re.search(rf"\.{name}\b", style)} == set()
+    added = set(re.findall(r'className = "([a-z]+)"', (FOLDER / "app.js").read_text()))
+
+    assert {"s-text", "s-running", "f-succeeded", "dash", "l", "now", "release"} <= shapes
+    assert {"hair", "tip", "band", "picked"} <= added
+    assert {name for name in shapes | added if not re.search(rf"\.{name}\b", style)} == set()
 
 
 def test_needs_four_requests_for_a_first_page_and_little_for_each(seen: Seen) -> None:
@@ -180,7 +186,7 @@ SLOW = (
         "skipping",
         "acknowledged",
     ),
-    *("menu counts", "late queues", "producers", "kinds of queue"),
+    *("menu counts", "late queues", "producers", "kinds of queue", "deployments"),
 )
 
 

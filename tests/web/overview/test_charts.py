@@ -73,3 +73,25 @@ def test_leads_from_each_time_of_a_chart_to_its_jobs(
     assert re.fullmatch(r"ended after \d+ [A-Z][a-z]+ \d\d:\d\d:00 × remove this filter", after)
     preview = browser.act("/ui/operations/new", **dict(parse_qsl(urlsplit(of_both["Failed"]).query)), action="retry")
     assert (preview.status_code, "1 job" in read(preview.text).text) == (200, True)
+
+
+def test_marks_when_a_release_came_in_charts_and_their_tables(browser: Browser, conn: Connection, sql: Any) -> None:
+    fail(conn, "Timeout: x", queue="mail")
+    counted(conn)
+    fresh(sql)
+    sql(PLANTED)
+    for process, release, minutes in (
+        ("worker", "1.4.1", 200),
+        ("worker", "1.4.2", 20),
+        ("web", "8", 200),
+        ("web", "9", 90),
+    ):
+        sql("INSERT INTO haulier.deployment VALUES (%s, %s, now() - %s * interval '1 min')", process, release, minutes)
+
+    page = browser.page("/ui")
+
+    titles = [each.all("h2")[0].text for each in page.all("section") if each.all("path", class_="release")]
+    assert titles == ["Throughput", "Failed attempts", "Backlog"]
+    assert len([each for each in page.all("li") if "worker 1.4.2 started" in each.text]) == 3
+    assert len([row for row in table_of(page, "Throughput").all("tr") if "worker 1.4.2 started" in row.text]) == 1
+    assert "web 9 started" in browser.page("/ui?span=6h").text
