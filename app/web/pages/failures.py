@@ -201,10 +201,12 @@ def _drawn(group: ErrorGroup, span: str) -> Markup:
 
 def _in_queues(group: ErrorGroup) -> list[tuple[ErrorsOfQueue, Markup]]:
     """Return the queues in which a group failed, each with a small chart, all of one scale."""
-    attempts = {each.queue: [step.failed + step.retried for step in each.series] for each in group.queues or ()}
-    most = max((sum_ for values in attempts.values() for sum_ in charts.summed(values)), default=1)
+    attempts = {
+        each.queue: charts.summed([step.failed + step.retried for step in each.series]) for each in group.queues or ()
+    }
+    most = max((sum_ for sums in attempts.values() for sum_ in sums), default=1)
 
-    def spark(queue: str, values: Sequence[int]) -> Markup:
+    def spark(queue: str, values: Sequence[float]) -> Markup:
         return charts.spark(values, "failed", f"{count(sum(values), 'failed attempt')} in {queue}", least=most)
 
     return [(each, spark(each.queue, attempts[each.queue])) for each in group.queues or ()]

@@ -16,8 +16,8 @@ from haulier.queue.failures.error_groups import ErrorGroup
 
 # Units of the viewBox: for each point, and from the bottom to the top.
 STEP, HIGH = 10, 100
-# A small chart has 88 pixels.
-MOST_COLUMNS = 60
+# A small chart has 88 pixels: a column of one of 60 minutes would be a hair.
+MOST_COLUMNS = 15
 ROUND = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)
 # A value is a spike if it is this many times the largest value of the others, of which there are at least 95 %.
 SPIKE, SPIKES = 4, 0.05
@@ -296,19 +296,18 @@ def summed(values: Sequence[float]) -> list[float]:
 
 
 def spark(values: Sequence[float], state: str, summary: str, *, least: float = 1) -> Markup:
-    """Return a small chart without axes: columns side by side, one for each of the sums.
+    """Return a small chart without axes: columns side by side, one for each value.
 
     What is below `least` looks low, however high the rest is: so several have one scale. Without a summary it is
     decoration.
     """
-    sums = summed(values)
-    top = max([*sums, least])
+    top = max([*values, least])
     # One outline of whole numbers, because a list has many charts: a shape per column takes four times the bytes.
-    highs = [max(1, round(HIGH * value / top)) if value else 0 for value in sums]
+    highs = [max(1, round(HIGH * value / top)) if value else 0 for value in values]
     path = "".join(f"V{HIGH - high}h{len(list(alike))}" for high, alike in groupby(highs))
     told = f'role="img" aria-label="{escape(summary)}"' if summary else 'aria-hidden="true"'
     return Markup(
-        f'<svg class="spark" viewBox="0 0 {len(sums)} {HIGH}" preserveAspectRatio="none" {told}>'
+        f'<svg class="spark" viewBox="0 0 {len(values)} {HIGH}" preserveAspectRatio="none" {told}>'
         f'<path class="f-{state}" d="M0 {HIGH}{path}V{HIGH}z"/></svg>'
     )
 
@@ -316,7 +315,7 @@ def spark(values: Sequence[float], state: str, summary: str, *, least: float = 1
 def spark_of(group: ErrorGroup, when: str) -> Markup:
     """Return a small chart of all failed attempts of a group of errors."""
     attempts = [step.failed + step.retried for step in group.series]
-    return spark(attempts, "failed", f"{count(sum(attempts), 'failed attempt')} in {when}")
+    return spark(summed(attempts), "failed", f"{count(sum(attempts), 'failed attempt')} in {when}")
 
 
 def dots(marks: Sequence[tuple[str, str]], name: str) -> Markup:

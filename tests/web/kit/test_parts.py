@@ -96,6 +96,14 @@ def test_cuts_off_a_spike_marks_it_and_keeps_its_number_in_the_table() -> None:
     assert 'class="over"' not in charts.plot(steady, number)
 
 
+def test_draws_a_small_chart_in_few_wide_columns_of_all_its_values() -> None:
+    [late] = read(charts.spark(charts.summed([0] * 59 + [3]), "failed", "")).all("svg")
+
+    assert late.attrs["viewbox"] == "0 0 15 100"
+    assert late.all("path")[0].attrs["d"] == "M0 100V100h14V0h1V100z"
+    assert sum(charts.summed([1] * 168)) == 168
+
+
 def test_writes_an_axis_in_few_characters() -> None:
     values = (0, 950, 9_999, 10_000, 200_000, 1_500_000, 25e9)
 
