@@ -26,6 +26,11 @@ def unpacked(digits: str) -> dict[int, int]:
     return {bucket: jobs for bucket, part in found if part != _EMPTY and (jobs := int(part))}
 
 
+def begins_at(bucket: int) -> float:
+    """Return the shortest duration of a bucket. Units: seconds."""
+    return float(2 ** (bucket / 3)) / 1000
+
+
 def percentile(buckets: Mapping[int, int], share: float) -> float | None:
     """Return what this share of the durations does not exceed, within 12 %; None if there are none.
 

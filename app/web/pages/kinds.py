@@ -27,6 +27,7 @@ from ..kit.section import Section
 from ..lists import counting
 from ..lists.fleet import fleet
 from ..words.pretty_json import printed
+from ..words.run_times import run_times
 from .overview import asked_span, drawn, tabs
 
 MOST_KINDS = 200
@@ -114,7 +115,7 @@ def one(name: str) -> Page:
         schema=None if kind is None else printed(as_json(payload_schema(kind)).encode()),
         stats=figures,
         tabs=tabs("kinds.one", name=name),
-        charts=[] if figures.value is None else drawn(figures.value, Of(kind=name)),
+        charts=[] if figures.value is None else [*drawn(figures.value, Of(kind=name)), *run_times(figures.value)],
     )
 
 

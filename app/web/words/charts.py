@@ -127,6 +127,12 @@ def figure(chart: Chart, said: Say) -> Markup:
     return Markup('<div class="chart">{}{}{}</div>').format(legend(chart, said), plot(chart, said), table(chart, said))
 
 
+def described(chart: Chart, said: Say) -> Markup:
+    """Return the plot and the table of a chart whose summary says more than a legend."""
+    text = Markup('<p class="small quiet">{}</p>').format(chart.summary)
+    return Markup('<div class="chart">{}{}{}</div>').format(text, plot(chart, said), table(chart, said))
+
+
 def plot(chart: Chart, said: Say) -> Markup:
     """Return axes and plot. `said` writes a value as people read it. A spike is cut off at the top and marked."""
     stack = [one for one in chart.series if one.look == "columns"]

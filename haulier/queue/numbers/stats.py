@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -73,7 +73,11 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """The figures of a span. They reach up to as_of, which is None if nothing has been counted."""
+    """The figures of a span. They reach up to as_of, which is None if nothing has been counted.
+
+    `ran` has how many of the jobs took how long: a histogram of haulier.domain.histogram, whose percentiles the totals
+    have.
+    """
 
     span: str
     step_seconds: int
@@ -82,6 +86,7 @@ class Stats:
     totals: Figures = field(default_factory=Figures)
     live: Live = field(default_factory=Live)
     series: Sequence[Step] = ()
+    ran: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,14 +141,16 @@ def stats(conn: Connection, span: str, shown: Shown) -> Stats:
         for row in rows(conn, "stats_figures", **times, **shown.parameters())
     }
     series = [_step(at, figures.get(at, {})) for at in _times(times["span_from"], times["span_to"], step)]
+    waited, ran = (_sum(row[name] for row in figures.values()) for name in HISTOGRAMS)
     return Stats(
         span,
         step,
         utc(reached["through"]),
         _utc(reached["depth_at"]),
-        _totals(list(figures.values())),
+        _totals(list(figures.values()), waited, ran),
         _live(reached, reached["depth_at"]),
         series,
+        ran,
     )
 
 
@@ -188,11 +195,14 @@ def _step(at: datetime, row: Row) -> Step:
     )
 
 
-def _totals(found: Sequence[Row]) -> Figures:
-    waited, ran = Counter[int](), Counter[int]()
-    for row in found:
-        waited.update(row["waited"])
-        ran.update(row["ran"])
+def _sum(histograms: Iterable[Mapping[int, int]]) -> Mapping[int, int]:
+    found = Counter[int]()
+    for each in histograms:
+        found.update(each)
+    return found
+
+
+def _totals(found: Sequence[Row], waited: Mapping[int, int], ran: Mapping[int, int]) -> Figures:
     return Figures(
         **{name: sum(row[name] for row in found) for name in COUNTS},
         wait_seconds=percentiles(waited),

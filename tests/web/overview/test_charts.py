@@ -95,3 +95,25 @@ def test_marks_when_a_release_came_in_charts_and_their_tables(browser: Browser, 
     assert len([each for each in page.all("li") if "worker 1.4.2 started" in each.text]) == 3
     assert len([row for row in table_of(page, "Throughput").all("tr") if "worker 1.4.2 started" in row.text]) == 1
     assert "web 9 started" in browser.page("/ui?span=6h").text
+
+
+def test_draws_how_long_the_jobs_of_a_kind_ran(browser: Browser, conn: Connection, sql: Any) -> None:
+    counted(conn)
+    fresh(sql)
+    none = browser.page("/ui/kinds/send_email").all("section")
+    # Three jobs of 8 to 10 ms, and one of about a second: see haulier/domain/histogram.py.
+    ran = 3 * 10 ** (12 * (9 + 12)) + 10 ** (12 * (30 + 12))
+    sql(
+        "INSERT INTO haulier.rollup (queue, at, step, kind, succeeded, ran)"
+        " VALUES ('mail', now() - interval '9 minutes', 60, 'send_email', 4, %s)",
+        ran,
+    )
+    browser.forget()
+
+    page = browser.page("/ui/kinds/send_email")
+
+    [card] = [each for each in page.all("section") if [found.text for found in each.all("h2")] == ["Run time"]]
+    rows = [row.text for row in card.all("tr") if not row.text.endswith(" 0")]
+    assert rows == ["Time Jobs", "8 ms 3", "1.0 s 1"]
+    assert "4 jobs: half ran for up to 9 ms" in card.text
+    assert "Run time" not in [title.text for each in none for title in each.all("h2")]
