@@ -47,7 +47,7 @@ test-browser: venv ## run the tests that drive Chromium
 
 screenshots: venv ## retake the screenshots of the dashboard and Swagger UI in Chromium
 	tools/install-chromium
-	SCREENSHOTS=retake $(VENV) -m pytest tests/browser/test_screenshots.py tests/browser/test_swagger_ui.py
+	SCREENSHOTS=retake $(VENV) -m pytest tests/browser/test_screenshots.py tests/browser/test_scene.py tests/browser/test_swagger_ui.py
 
 test-clients: venv ## test clients in other languages and clients generated from the OpenAPI document
 	tools/install-clients

@@ -186,7 +186,7 @@ def fill(dsn: str, jobs: int, words: Words = FRIENDLY) -> dict[str, UUID]:
         cursor.execute(FIRED)
         _operate(conn, worker, words)
         cursor.execute(SPREAD)
-        _count(conn)
+        count(conn)
         cursor.execute("ANALYZE")
         cursor.execute("SELECT DISTINCT ON (status) status, id FROM haulier.jobs ORDER BY status, id")
         return {status: UUID(str(found)) for status, found in cursor.fetchall()}
@@ -300,7 +300,8 @@ def _operate(conn: Connection, worker: UUID, words: Words) -> None:
         start(action, 3600.0)
 
 
-def _count(conn: Connection) -> None:
+def count(conn: Connection) -> None:
+    """Count all jobs, as a worker does every few seconds."""
     while not counts.summarize(conn):
         pass
     counts.counting_ends_in(conn)
