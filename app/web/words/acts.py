@@ -34,6 +34,8 @@ WORDS: Mapping[str, str] = {
     Act.PAUSE_SCHEDULE: "paused a schedule",
     Act.RESUME_SCHEDULE: "resumed a schedule",
     Act.RUN_SCHEDULE: "ran a schedule now",
+    Act.ACKNOWLEDGE: "acknowledged a notice",
+    Act.SHOW_AGAIN: "showed a notice again",
     Act.SIGN_IN: "signed in",
     Act.SIGN_OUT: "signed out",
 }

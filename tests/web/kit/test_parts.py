@@ -16,9 +16,11 @@ from markupsafe import Markup
 from app.web.kit.ages import fill
 from app.web.kit.job_list_url import LIMITS, read_look, read_search
 from app.web.kit.static_files import FOLDER, files
+from app.web.kit.templates import FOLDER as TEMPLATES
 from app.web.kit.templates import environment, time_element
 from app.web.kit.viewer import Preferences
 from app.web.words import charts
+from app.web.words.acts import WORDS as ACTS_IN_WORDS
 from app.web.words.charts import Chart, Series
 from app.web.words.filters import moment, read_duration, read_time
 from app.web.words.history import _LINES, lines, summary
@@ -254,6 +256,16 @@ def test_says_every_step_and_act_in_words() -> None:
     assert [line for line in lines(known) if not line.head] == []
     assert set(_LINES) == set(What)
     assert lines([Step(AT, "newer_act")])[0].head == "Newer act"
+
+
+def test_says_every_act_of_the_audit_and_names_each_actor() -> None:
+    """An actor in a template goes through `who`, which knows the name of an API key."""
+    shown = re.compile(r"(?<!=\")\{\{ *[\w.]*(?:actor|_by|\.by)\b[^}]*\}\}")
+    texts = {path.name: path.read_text() for path in TEMPLATES.glob("*.html")}
+    plain = [f"{name}: {each}" for name, text in texts.items() for each in shown.findall(text)]
+
+    assert plain == []
+    assert set(ACTS_IN_WORDS) == set(Act)
 
 
 def test_says_for_what_a_job_waited_and_how_long() -> None:
