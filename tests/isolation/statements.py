@@ -36,7 +36,7 @@ _LEFT_OUT = {
     "only where a chunk was refused: tests/queue/operations/test_operations.py": "delay_operation",
     "only the API acts on a single job": "cancel change retry lock_jobs_first delete copy",
     "the API looks at jobs; a worker only imports it, beside the acts of operations":
-        "get_jobs list_jobs count_jobs list_tagged count_tagged count_counted",
+        "get_jobs list_jobs count_jobs list_tagged count_tagged count_counted newest_ended_badly",
     "begins as lock_live does, and on the wire is taken for that":
         "lock_ended live_that_others_lock ended_that_others_lock",
     "only where an operation finds jobs, of which the database may refuse each: test_batches.py":
