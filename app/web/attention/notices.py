@@ -242,7 +242,7 @@ def database(facts: Facts) -> Iterator[Notice]:
     look = (Action("What to do", "database.show"),)
     for check in warning:
         if check in holders and (vacuum or check.state is CheckState.BAD or check.name == "idle_transactions"):
-            caused = f"{vacuum.message} " if vacuum else ""
+            caused = f"{vacuum.message[:1].upper()}{vacuum.message[1:]}. " if vacuum else ""
             level = min(_LEVELS[check.state], _LEVELS[vacuum.state]) if vacuum else _LEVELS[check.state]
             about = {check.name: -level, **({vacuum.name: -level} if vacuum else {})}
             yield Notice(level, f"Database: {check.message}", f"{caused}{check.effect}", look, about=about)

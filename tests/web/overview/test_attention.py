@@ -254,6 +254,9 @@ def test_makes_one_notice_of_several_forgotten_pauses() -> None:
     assert len(found.lines) == 5
 
 
+HELD = ("transactions", "vacuum")
+
+
 def test_says_that_the_database_is_not_well() -> None:
     def levels(**states: CheckState) -> list[Level]:
         checks = [
@@ -276,6 +279,8 @@ def test_says_that_the_database_is_not_well() -> None:
     # Nobody means to leave one open and do nothing.
     assert levels(idle_transactions=warn, vacuum=ok) == [Level.WARN]
     assert levels(idle_transactions=warn, vacuum=warn) == [Level.WARN]
+    checks = [Check(name, warn, 1.0, Threshold("seconds"), f"the {name}", "Jobs wait.", None) for name in HELD]
+    assert [each.more for each in notices(Facts(NOW, checks=checks))] == ["The vacuum. Jobs wait."]
 
 
 def test_says_that_an_error_is_new_while_jobs_of_it_are_left() -> None:

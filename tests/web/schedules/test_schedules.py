@@ -206,8 +206,8 @@ def test_shows_a_schedule_that_skips_with_its_ticks_and_what_to_do(browser: Brow
     assert "Schedule nightly skipped 3 of its last 3 ticks: the previous run was still going" in overview.text
     offered = [each.attrs["href"] for each in overview.all("a", class_="button slim")]
     assert {"/ui/schedules/nightly/edit", "/ui/schedules/nightly#pause"} <= set(offered)
-    dots = [each.attrs["aria-label"] for each in last(listed, "nightly").all("svg") if "aria-label" in each.attrs]
-    assert dots == ["Last 3 ticks: 3 × Skipped: previous run still going"]
+    [dots] = listed.named_rows()["nightly"].one("td", **{"data-name": "last ticks"}).all("svg")
+    assert dots.attrs["aria-label"] == "Last 3 ticks: 3 × Skipped: previous run still going"
 
 
 def test_names_no_job_that_the_key_may_not_see(signed_in: SignedIn, fire: Fire, sql) -> None:
