@@ -42,7 +42,7 @@ GROUP BY series_at;
 
 -- name: succeeded_and_kept
 -- As many as were counted in the days whose jobs are kept. No row if nobody counts, or if the row of all other pairs may
--- have some of them. 2 ms for 20 pairs of queue and kind.
+-- have some of them. Over a month 2 ms for 20 pairs of queue and kind, 30 to 90 ms for 500.
 SELECT coalesce(sum(succeeded) FILTER (
         WHERE (%(kinds)s::text[] IS NULL OR kind = ANY(%(kinds)s::text[]))
             AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s::text[]))), 0)::bigint AS succeeded
