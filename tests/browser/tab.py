@@ -57,6 +57,11 @@ TOO_SMALL = """() => [...document.querySelectorAll(
         "main button, main .button, main a.chip, main .tabs a, main select, main .box, main summary, .head button")]
     .filter((each) => each.checkVisibility() && each.getBoundingClientRect().height < 40)
     .map((each) => `${each.getBoundingClientRect().height} px high: ${each.outerHTML.slice(0, 140)}`).slice(0, 3)"""
+# Text that does not fit, in something that cuts it off or has to be scrolled sideways, and no title says it whole.
+CUT_OFF = """() => [...document.querySelectorAll("main *")]
+    .filter((each) => each.checkVisibility() && each.scrollWidth > each.clientWidth + 1 && each.clientWidth > 1
+        && getComputedStyle(each).overflowX !== "visible" && !each.closest("svg, [title], .for-readers"))
+    .map((each) => `${each.scrollWidth} of ${each.clientWidth} px: ${each.outerHTML.slice(0, 160)}`).slice(0, 4)"""
 # A machine that does much else takes its time.
 PATIENCE_MS = 60_000
 expect.set_options(timeout=PATIENCE_MS)
@@ -107,6 +112,10 @@ class Tab:
     def too_wide(self) -> list[str]:
         """Return what makes the page scroll sideways."""
         return list(self.page.evaluate(TOO_WIDE))
+
+    def cut_off(self) -> list[str]:
+        """Return the texts of which a part cannot be seen."""
+        return list(self.page.evaluate(CUT_OFF))
 
     def too_small(self) -> list[str]:
         """Return what a finger cannot press."""

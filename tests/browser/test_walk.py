@@ -56,6 +56,23 @@ def test_walks_every_page_in_both_themes_on_desktop_and_phone(filled: Site, make
     assert walk(filled, make_tab(**LOOKS[look]), pages, in_all) == {}
 
 
+# As during a flood: numbers of six digits, waits of minutes.
+FLOOD = """
+    UPDATE haulier.depth SET jobs = jobs + 297359, due = due + 297297 WHERE status <> 'running';
+    UPDATE haulier.rollup SET arrived = arrived + 413773, succeeded = succeeded + 219587, failed = failed + 20969,
+        cancelled = cancelled + 219587, due = coalesce(due, 0) + 297359;
+    UPDATE haulier.error_count SET failed = failed + 23920, retried = retried + 17421;
+    UPDATE haulier.operation SET matched = 219580, done = 219527 - skipped
+"""
+
+
+def test_cuts_no_text_off_without_a_title_that_says_it_whole(make_site: MakeSite, tab: Tab) -> None:
+    with make_site(JOBS) as site:
+        with closing(connect(site.dsn)) as conn:
+            sql_on(conn)(FLOOD)
+        assert walk(site, tab, site.pages, Tab.cut_off) == {}
+
+
 def test_shows_the_sign_in_and_a_missing_page(filled: Site, make_tab: MakeTab) -> None:
     tab = make_tab(**LOOKS["dark, 390 px"])
 

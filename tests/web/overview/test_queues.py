@@ -136,6 +136,6 @@ def test_lists_late_queues_first_with_their_last_hour(browser: Browser, signed_i
     assert list(rows) == ["d", "c", "a", "b"]
     assert rows["b"].all("svg", class_="spark")[0].attrs["aria-label"] == "at most 500 due in the last hour"
     assert (rows["b"].cells()["failed, 10 min"], rows["c"].cells()["failed, 10 min"]) == ("25 %", "–")
-    assert rows["a"].cells()["empty in"] == "until resumed by tests"
+    assert rows["a"].cells()["empty in"] == f"until resumed by {browser.key.name}"
     assert seen.named_rows()["a"].cells()["empty in"] == "until resumed"
     assert browser.send(page, "/ui/queues/a/resume").status_code == 303
