@@ -23,18 +23,20 @@ from tests.browser.tab import PATIENCE_MS, Person, Tab, sign_in
 from tests.conftest import PATIENCE, eventually, sql_on
 from tests.web import ROOT, Server
 
-KINDS = "tests.browser.shop"
+KINDS = "tests.browser.shop tests.browser.night_kinds"
 # Notes each change of the notices of an open overview: when, what each says, and whether it is out of sight.
 NOTES = """
     window.notes = [];
     setInterval(() => {
-        const notices = [...document.querySelectorAll("[aria-labelledby=attention] .notice:not(.good)")];
+        const shown = "[aria-labelledby=attention] .notice:not(.good, #acknowledged *)";
+        const notices = [...document.querySelectorAll(shown)];
         const isHidden = (each) => !each.checkVisibility() || Boolean(each.closest("details"));
         const now = notices.map((each) => [each.textContent.replace(/\\s+/g, " ").trim(), isHidden(each)]);
         const last = window.notes.at(-1);
         if (!last || JSON.stringify(last[1]) !== JSON.stringify(now)) window.notes.push([Date.now() / 1000, now]);
     }, 200);
 """
+UNITS = {"ms": 0.001, "s": 1, "min": 60, "h": 3600, "d": 86_400}
 LINE = "{:<22} {:>8} {:>7} {:>6} {:>7} {:>7}"
 
 
@@ -204,6 +206,31 @@ def frozen(conn: Connection) -> Iterator[None]:
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
+
+
+class Progress(NamedTuple):
+    """What the page of an operation says at a time: which share is done, and how long the rest will take."""
+
+    at: float
+    share: float
+    seconds_left: float
+
+
+def progress(page: Page, share: float) -> Progress:
+    """Wait until the page of an operation says that this share of it is done, and return what it says."""
+
+    def said() -> Progress | None:
+        text = page.locator("section[aria-labelledby=progress] header").inner_text()
+        found = re.search(r"(?s)(\d+) %.*about (.+) left", text)
+        now = Progress(time.time(), int(found[1]) / 100, seconds_of(found[2])) if found else None
+        return now if now and now.share >= share else None
+
+    return eventually(said, 4 * PATIENCE)
+
+
+def seconds_of(duration: str) -> float:
+    """Return how long a duration in words is, such as `1 min 20 s`."""
+    return sum(float(number) * UNITS[unit] for number, unit in re.findall(r"([\d.]+) (\w+)", duration))
 
 
 def stop(workers: Sequence[subprocess.Popen[bytes]]) -> None:

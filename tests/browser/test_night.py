@@ -1,25 +1,31 @@
-"""A bad night, incident by incident, as somebody sees them on the overview and ends them by clicking: it ..."""
+"""A bad night in eleven incidents, as somebody sees them on the overview and ends them by clicking: it ..."""
 
 from __future__ import annotations
 
 import re
+import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
+from haulier.worker.steps.vitals import resident
 from playwright.sync_api import Browser, expect
 
+from haulier.domain.schedules.schedule import Overlap, Rule
 from haulier.local.throwaway import throwaway_server
 from haulier.postgres.connection import connect
 from haulier.postgres.scratch import create_database
+from haulier.queue.schedules.schedules import put_schedule
 from haulier.queue.upkeep.migrate import migrate
 from lab.dashboard import HOME
 from tests.browser.errors import BAD
-from tests.browser.night import KINDS, Incident, Night, frozen, open_night, stop
+from tests.browser.night import KINDS, Incident, Night, frozen, open_night, progress, stop
 from tests.browser.tab import WIDE, Tab, at
-from tests.conftest import eventually, sql_on
+from tests.conftest import PATIENCE, eventually, sql_on
 from tests.web import gunicorn
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
@@ -39,6 +45,27 @@ EXPORTS = """
     INSERT INTO haulier.job (kind, payload, queue)
     SELECT 'draw_label', '{"order": 4711}', 'exports' FROM generate_series(1, 500)
 """
+PAGE = """
+    INSERT INTO haulier.job (kind, payload, queue)
+    VALUES ('render_page', jsonb_build_object('kilobytes', %s), 'pages')
+"""
+PDFS = """
+    INSERT INTO haulier.job (kind, payload, queue, max_attempts)
+    SELECT 'render_pdf', '{"kilobytes": 1000}', 'orders', 1 FROM generate_series(1, 5)
+"""
+CHARGES = """
+    INSERT INTO haulier.job (kind, payload, queue, max_attempts)
+    SELECT 'charge_card', '{"order": -1}', 'orders', 1 FROM generate_series(1, 12)
+"""
+ARCHIVE = """
+    INSERT INTO haulier.job (kind, payload, queue)
+    SELECT 'draw_label', '{"order": 4711}', 'archive' FROM generate_series(1, 40)
+"""
+USUAL_MEMORY = "SELECT vitals -> 'usual_memory' FROM haulier.worker WHERE pid = %s"
+FLOOD = """
+    INSERT INTO haulier.job (kind, payload, queue, tags)
+    SELECT 'export_row', '{}', 'tenant-globex', '{tenant:globex}' FROM generate_series(1, 300000)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +82,7 @@ def night(chromium: Browser, tmp_path_factory: pytest.TempPathFactory, pytestcon
         stack.callback(lambda: stop(night.workers))
         for _ in range(2):
             night.start_worker()
-        stack.enter_context(usual_load(dsn))
+        stack.enter_context(every(0.25, dsn, lambda: (USUAL,)))
         eventually(lambda: night.sql("SELECT FROM haulier.counting WHERE depth_at IS NOT NULL"))
         yield night
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
@@ -66,13 +93,14 @@ def night(chromium: Browser, tmp_path_factory: pytest.TempPathFactory, pytestcon
 
 
 @contextmanager
-def usual_load(dsn: str) -> Iterator[None]:
+def every(seconds: float, dsn: str, statement: Callable[[], tuple[Any, ...]]) -> Iterator[None]:
+    """Run a statement and its parameters again and again."""
     over = threading.Event()
 
     def run() -> None:
         with closing(connect(dsn)) as conn:
-            while not over.wait(0.25):
-                sql_on(conn)(USUAL)
+            while not over.wait(seconds):
+                sql_on(conn)(*statement())
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -83,6 +111,33 @@ def usual_load(dsn: str) -> Iterator[None]:
         thread.join()
 
 
+@dataclass
+class Leak:
+    """A worker that leaks so much in each of its jobs; it beats three times as often as by default."""
+
+    worker: subprocess.Popen[bytes]
+    kilobytes: int = 0
+
+    def usual_bytes(self, night: Night) -> int:
+        """Return what the worker takes itself to be as large as usually; 0 if it does not know yet."""
+        [(known,)] = night.sql(USUAL_MEMORY, self.worker.pid)
+        return int(known or 0)
+
+    def restart(self, night: Night) -> None:
+        """Stop the worker: others take its jobs."""
+        self.kilobytes = 0
+        night.workers.remove(self.worker)
+        stop([self.worker])
+
+
+@pytest.fixture(scope="module")
+def leak(night: Night) -> Iterator[Leak]:
+    """Run a worker that leaks nothing yet: what its usual size is it learns meanwhile."""
+    leak = Leak(night.start_worker(LEASE_SECONDS="9", WORKER_QUEUES="pages"))
+    with every(0.5, night.dsn, lambda: (PAGE, leak.kilobytes)):
+        yield leak
+
+
 @pytest.fixture(scope="module")
 def idle(night: Night) -> Iterator[Incident]:
     """Begin a transaction in which nothing happens. It is named after minutes: other things go wrong meanwhile."""
@@ -91,7 +146,7 @@ def idle(night: Night) -> Iterator[Incident]:
         yield night.begin("idle transaction", "idle in transaction", within=180, most_clicks=2)
 
 
-def test_leads_from_a_bad_deploy_to_one_retry_of_all(night: Night, idle: Incident) -> None:
+def test_leads_from_a_bad_deploy_to_one_retry_of_all(night: Night, idle: Incident, leak: Leak) -> None:
     incident = night.begin("bad deploy", "failed in the last|is failing|[Nn]ew error", within=30, most_clicks=6)
     night.sql(BAD_DEPLOY, list(BAD))
     night.see(incident)
@@ -147,6 +202,99 @@ def test_names_an_idle_transaction_and_what_ends_it(night: Night, idle: Incident
     night.end(idle)
 
     assert night.faults(idle) == []
+
+
+def test_names_a_schedule_that_skips_before_its_fourth_tick_is_skipped(night: Night) -> None:
+    rule = Rule({"kind": "sync_stock", "payload": {}}, every_seconds=20, overlap=Overlap.SKIP)
+    # The first tick fires.
+    incident = night.begin("skipping schedule", "stock-feed", within=5 * 20, most_clicks=2)
+    put_schedule(night.conn, "stock-feed", rule, retention_days=30, actor="test")
+    night.see(incident)
+    with night.acting(incident) as person:
+        person.click(incident.notice(person.page).get_by_role("link", name="Look").first)
+        person.click(person.page.get_by_role("button", name=re.compile("^Pause")).first)
+    night.end(incident)
+
+    assert night.faults(incident) == []
+
+
+def test_names_leaks_before_they_double_a_worker_and_processes_that_die(night: Night, leak: Leak) -> None:
+    usual = eventually(lambda: leak.usual_bytes(night), 3 * PATIENCE)
+    grows = night.begin("leak in a worker", "keeps growing", most_clicks=1)
+    dies = night.begin("leak in a process", "[Ii]solated processes", most_clicks=1)
+    leak.kilobytes = 400
+    night.sql(PDFS)
+    night.see(dies)
+    with night.acting(dies) as person:
+        person.click(dies.notice(person.page).get_by_role("button", name="Acknowledge"))
+    night.end(dies)
+    night.see(grows)
+    size = resident(leak.worker.pid)
+    with night.acting(grows) as person:
+        person.click(grows.notice(person.page).get_by_role("link", name="Look"))
+        expect(person.page.locator("main")).to_contain_text("render_page")
+    leak.restart(night)
+    night.end(grows)
+
+    assert night.faults(grows) == night.faults(dies) == []
+    assert size is not None
+    assert usual < size < 2 * usual
+
+
+def test_mutes_an_error_and_mends_one_of_its_jobs(night: Night) -> None:
+    incident = night.begin("error to mute", "error in charge_card", within=30, most_clicks=2)
+    night.sql(CHARGES)
+    night.see(incident)
+    edit = night.begin("edit and retry", "no notice", most_clicks=4)
+    with night.acting(edit) as person:
+        page = person.page
+        person.click(incident.notice(page).get_by_role("link", name="Look").first)
+        person.click(page.get_by_role("link", name="View job"))
+        person.click(page.get_by_role("link", name="Edit and retry"))
+        page.locator("form [name$=order]").first.fill("4711")
+        person.click(page.get_by_role("button", name="Retry with these changes"))
+        eventually(
+            lambda: night.sql("SELECT FROM haulier.finished_job WHERE kind = 'charge_card' AND status = 'succeeded'")
+        )
+    with night.acting(incident) as person:
+        person.click(incident.notice(person.page).get_by_role("link", name="Look").first)
+        person.click(person.page.get_by_role("button", name="Mute").first)
+    night.end(incident)
+
+    assert night.faults(incident) == edit.faults() == []
+
+
+def test_moves_the_jobs_of_a_queue_from_its_page(night: Night) -> None:
+    night.sql("INSERT INTO haulier.pause (queue) VALUES ('archive')")
+    night.sql(ARCHIVE)
+    incident = night.begin("move a queue", "no notice", most_clicks=4)
+    with night.acting(incident) as person:
+        page = person.page
+        person.click(page.locator("main table").get_by_role("link", name="archive"))
+        person.click(page.get_by_role("button", name="Move all"))
+        page.locator("[name=to_queue]").fill("orders")
+        person.click(page.get_by_role("button", name=re.compile("^Change .*[0-9]")))
+        eventually(lambda: not night.sql("SELECT FROM haulier.job WHERE queue = 'archive'"))
+
+    assert incident.faults() == []
+
+
+def test_names_a_flood_and_cancels_it_by_four_clicks(night: Night) -> None:
+    incident = night.begin("flood of 300,000", "tenant-globex", within=60, most_clicks=4)
+    night.sql(FLOOD)
+    night.see(incident)
+    with night.acting(incident) as person:
+        page = person.page
+        person.click(incident.notice(page).get_by_role("link", name="Queue").first)
+        person.click(page.get_by_role("button", name="Cancel all").first)
+        person.click(page.get_by_role("button", name=re.compile("^Cancel .*[0-9]")))
+        said = progress(page, 0.4)
+        expect(page.locator("main")).to_contain_text("It has ended", timeout=4 * PATIENCE * 1000)
+        took = time.time() - said.at
+    night.end(incident)
+
+    assert night.faults(incident) == []
+    assert 0.5 <= said.seconds_left / took <= 2
 
 
 def test_says_that_the_database_is_frozen_and_recovers(night: Night) -> None:
