@@ -96,6 +96,8 @@ def of_a_job(hand: Hand, site: Site) -> None:
         hand.press(f"/{site.jobs[status]}/{act}")
     hand.see(f"/jobs/{site.jobs['queued']}")
     hand.press("/change", priority="42")
+    hand.see(f"/jobs/{site.jobs['failed_permanent']}/edit")
+    hand.press("/edit", priority="42")
     hand.see(f"/jobs/{site.jobs['succeeded']}")
     hand.press("/delete")
     hand.see("/jobs/new?kind=summarize_text&as=json")

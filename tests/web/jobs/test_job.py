@@ -37,7 +37,7 @@ def test_shows_how_far_a_job_has_come_as_a_bar(browser: Browser, conn: Connectio
         browser.forget()
         page = browser.page(f"/ui/jobs/{job}")
         card = page.one("section", **{"aria-labelledby": "progress"})
-        in_list = browser.page(RUNNING).rows()[str(job)].one("td", class_="full").text
+        in_list = browser.page(RUNNING).rows()[str(job)].one("td", class_="full progress").text
         text = " ".join(each.text for each in card.all("p"))
         assert (in_list, "may not have started" in page.text) == (text, False)
         return text, [{name: bar.attrs[name] for name in ("max", "value")} for bar in card.all("progress")]
