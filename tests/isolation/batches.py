@@ -212,8 +212,8 @@ BATCHES = [
         "purge queues", "name", "queue (name, used_at)", "'q' || n, now() - interval '9 days'", purge.purge_queues,
     ),
     purging(
-        "purge progress", "note", "progress (job_id, claim, done, note, at)",
-        "gen_random_uuid(), gen_random_uuid(), 1, 'q' || n, now()", purge.purge_progress,
+        "purge progress", "note", "progress (job_id, claim, done, note, at, first_done, first_at)",
+        "gen_random_uuid(), gen_random_uuid(), 1, 'q' || n, now(), 1, now()", purge.purge_progress,
     ),
     purging(
         "purge sessions", "key_id", "session (hash, key_id, key_hash, expires_at)",
