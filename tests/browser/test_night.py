@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from haulier.worker.steps.vitals import resident
 from playwright.sync_api import Browser, expect
 
 from haulier.domain.schedules.schedule import Overlap, Rule
@@ -21,6 +20,7 @@ from haulier.postgres.connection import connect
 from haulier.postgres.scratch import create_database
 from haulier.queue.schedules.schedules import put_schedule
 from haulier.queue.upkeep.migrate import migrate
+from haulier.worker.steps.vitals import resident
 from lab.dashboard import HOME
 from tests.browser.errors import BAD
 from tests.browser.night import KINDS, Incident, Night, frozen, open_night, progress, stop
