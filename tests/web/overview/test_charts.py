@@ -38,6 +38,8 @@ def test_leads_from_each_time_of_a_chart_to_its_jobs(
     waits = str(enqueue(conn, queue="mail"))
     fail(conn, "Timeout: y", queue="salmon")
     [(failed,)] = sql("SELECT id::text FROM haulier.finished_job WHERE queue = 'mail'")
+    # It was created long before it failed.
+    sql("UPDATE haulier.finished_job SET created_at = created_at - interval '1 hour' WHERE queue = 'mail'")
     counted(conn)
     fresh(sql)
     sql(PLANTED)
@@ -52,7 +54,7 @@ def test_leads_from_each_time_of_a_chart_to_its_jobs(
 
     assert jobs(last_minutes(ends)) == jobs(last_minutes(attempts)) == {failed}
     assert jobs(last_minutes(table_of(one, "Failed attempts"))) == {failed}
-    assert jobs(last_minutes(comes)) == {failed, waits}
+    assert jobs(last_minutes(comes)) == {waits}
     assert jobs([ends.all("a")[0].attrs["href"]]) == set()
     assert jobs(last_minutes(ends), own) == set()
     # A selection leads to the list of a series, of both minutes at once.
@@ -66,7 +68,7 @@ def test_leads_from_each_time_of_a_chart_to_its_jobs(
         "Succeeded": set(),
         "Failed": {failed},
         "Cancelled": set(),
-        "Enqueued": {failed, waits},
+        "Enqueued": {waits},
     }
     # It says the time as clocks show it; and all that match can be acted on.
     [after] = [each.text for each in browser.page(of_both["Failed"]).all("a") if each.text.startswith("ended after")]
@@ -90,8 +92,8 @@ def test_marks_when_a_release_came_in_charts_and_their_tables(browser: Browser, 
 
     page = browser.page("/ui")
 
-    titles = [each.all("h2")[0].text for each in page.all("section") if each.all("path", class_="release")]
-    assert titles == ["Throughput", "Failed attempts", "Backlog"]
+    lines = [each for each in page.all("path", class_="release") if each.attrs["d"].endswith("V100")]
+    assert len(lines) >= 3
     assert len([each for each in page.all("li") if "worker 1.4.2 started" in each.text]) == 3
     assert len([row for row in table_of(page, "Throughput").all("tr") if "worker 1.4.2 started" in row.text]) == 1
     assert "web 9 started" in browser.page("/ui?span=6h").text
