@@ -356,7 +356,7 @@ def test_shows_each_worker_and_those_that_are_gone(browser: Browser, conn: Conne
     assert [word in rows[one].text for word in ("dock:7", "mail, post")] == [True, True]
     assert "Silent" in rows[silent].text
     assert "3 workers, 12 threads" in page.text
-    assert "quay:7 stopped" in page.text
+    assert "quay:7 Stopped" in page.text
     assert "it stopped" in browser.page(f"{WORKERS}/{gone}").text
     browser.page(f"{WORKERS}/{uuid4()}", 404)
     of_one = browser.page(f"{WORKERS}/{holds}").text
