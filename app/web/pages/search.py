@@ -232,6 +232,8 @@ def _keys(typed: str, late: list[str]) -> Iterator[Hit]:
         return
     # The list has looked at the newest jobs; the keys have an index.
     found = part(lambda conn: jobs_of_key(conn, typed, queues=caller().queues))
+    if found.late:
+        late.append(f"Old jobs with the idempotency key: {found.late}")
     for job_id in found.value or ():
         yield Hit("The job with the idempotency key", typed, url_for("ui.job.show", job_id=job_id))
 

@@ -19,7 +19,7 @@ ORDER BY what, name
 LIMIT %(limit)s;
 
 -- name: jobs_of_key
--- Each API key has its own key space: the key is asked for in all of them.
+-- Each API key has its own key space, also HAULIER_API_KEY: the key is asked for in all of them.
 SELECT id
 FROM haulier.jobs
 WHERE id = ANY (ARRAY(
@@ -27,6 +27,8 @@ WHERE id = ANY (ARRAY(
         FROM haulier.idempotency
         WHERE key = ANY (ARRAY(
             SELECT %(idempotency_key)s::text
+            UNION ALL
+            SELECT 'env ' || %(idempotency_key)s
             UNION ALL
             SELECT api_key.id || ' ' || %(idempotency_key)s FROM haulier.api_key))))
     AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s::text[]));

@@ -11,6 +11,7 @@ from psycopg2.extensions import connection as Connection
 
 from app.web.kit.job_list_url import NAMES, read_look
 from haulier.domain.api_key import Scope
+from haulier.postgres.sql_files import SQL
 from haulier.queue import claims
 from tests.web.browsing import Browser, Element, SignedIn, check_each, faults, form, read
 from tests.web.jobs import claim, enqueue, in_all_states
@@ -133,6 +134,11 @@ def test_finds_names_by_a_part_and_old_jobs_by_their_idempotency_key(
     monkeypatch.setattr("app.web.pages.search._if_any", lambda *_: iter(()))
     assert place(browser, "10023613") == f"{JOBS}/{job}"
     assert "No match for" in found(own, "10023613").text
+    # Sent with HAULIER_API_KEY.
+    sql("UPDATE haulier.idempotency SET key = 'env 10023613' WHERE key = '10023613'")
+    assert place(browser, "10023613") == f"{JOBS}/{job}"
+    monkeypatch.setitem(SQL, "jobs_of_key", "SELECT pg_sleep(1)")
+    assert "Old jobs with the idempotency key: the database took longer" in found(browser, "10023613").text
 
 
 def test_says_that_nothing_matches_and_shows_what_was_typed_as_text(browser: Browser) -> None:
