@@ -9,6 +9,8 @@ from haulier.domain.job import MOST_EXACT
 from haulier.domain.text import cut
 
 NOTE_CHARACTERS = 200
+# No job runs for longer: ten years.
+LONGEST_SECONDS = 315_360_000.0
 
 
 class Progress(NamedTuple):
@@ -40,9 +42,11 @@ class Reported(NamedTuple):
     def seconds_left(self) -> float | None:
         """Return how long the rest takes at this rate; None if that is not known, or nothing is left."""
         rate = self.per_second
-        return (
-            None if rate is None or self.total is None or self.total <= self.done else (self.total - self.done) / rate
-        )
+        if rate is None or self.total is None or self.total <= self.done:
+            return None
+        left = self.total - self.done
+        # A handler may report numbers so small that the time has no number.
+        return left / rate if left < LONGEST_SECONDS * rate else None
 
 
 def plain_number(name: str, number: object) -> float:

@@ -77,10 +77,10 @@ def word(status: str) -> str:
 
 def rate(per_second: float) -> str:
     """Return how much is done in a second, a minute or an hour, whichever is the first with a whole one."""
-    units = (("second", 1), ("minute", 60), ("hour", 3600))
+    units = (("a second", 1), ("a minute", 60), ("an hour", 3600))
     unit, length = next((each for each in units if per_second * each[1] >= 1), units[-1])
     amount = per_second * length
-    return f"{amount:.1f} a {unit}" if amount < 9.95 else f"{number(amount)} a {unit}"
+    return f"{amount:.1f} {unit}" if amount < 9.95 else f"{number(amount)} {unit}"
 
 
 FILTERS: Mapping[str, Callable[..., Any]] = {

@@ -47,6 +47,10 @@ def test_shows_how_far_a_job_has_come_as_a_bar(browser: Browser, conn: Connectio
     assert said(140, 380, None)[0] == "140 of 380 (37 %) · 2.0 a minute · about 2 h 1 min left"
     # The handler began to count again.
     assert said(3.25, None, None) == ("3", [])
+    # The smallest numbers that a handler may report: no number says how long the rest takes.
+    said(0, 1, None, 60.0)
+    small = [said(done, 1, None)[0] for done in (5e-324, 1e-310, 1e-9)]
+    assert small == ["0 of 1 (< 0.1 %)", *["0 of 1 (< 0.1 %) · 0.0 an hour"] * 2]
 
 
 def test_shows_no_note_among_running_jobs_that_may_quote_a_secret(
