@@ -67,8 +67,9 @@ def _lines(name: str, change: Any, hides: Collection[str], may_name: Callable[[s
     if not isinstance(change, dict):
         return [f"{name} changed"]
     old, new = change.get("old"), change.get("new")
-    if name == "queue" and not may_name(str(old)):
-        return [f"queue: → {_short(new)}"]
+    if name == "queue":
+        sides = [_short(each) if may_name(str(each)) else "" for each in (old, new)]
+        return [" ".join(filter(None, ("queue:", sides[0], "→", sides[1]))) if any(sides) else "queue changed"]
     if name != "payload":
         return [_line(name, old, new)]
     if not isinstance(old, dict) or not isinstance(new, dict):
