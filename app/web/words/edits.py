@@ -45,12 +45,17 @@ def edits_of(
         lines[action.at] = found[:MOST_LINES] + (
             [f"and {len(found) - MOST_LINES} more"] if len(found) > MOST_LINES else []
         )
-        old = changes.get("payload", {}).get("old")
-        if old is not None:
-            text = json.dumps(old, ensure_ascii=False).encode()
-            is_part = "old_bytes" in changes["payload"]
-            original = Original(action.at, action.actor, printed(text, hides=hides), is_part)
+        if "payload" in changes:
+            # If the first change was too long for the record, what a later one found is not the original.
+            original = _original(action, changes["payload"], hides)
     return lines, original
+
+
+def _original(action: Action, change: Any, hides: Collection[str]) -> Original | None:
+    if not isinstance(change, dict) or change.get("old") is None:
+        return None
+    text = json.dumps(change["old"], ensure_ascii=False).encode()
+    return Original(action.at, action.actor, printed(text, hides=hides), "old_bytes" in change)
 
 
 def _changes(action: Action) -> Mapping[str, Any]:

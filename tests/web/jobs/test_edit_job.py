@@ -153,6 +153,21 @@ def test_keeps_of_a_long_payload_what_changed_or_changes_nothing(browser: Browse
     assert "only the fields that changed are kept" in browser.page(path).text
 
 
+def test_calls_no_payload_the_original_that_was_changed_before(browser: Browser, conn: Connection, job: UUID) -> None:
+    # By the API: both payloads are too long for the record.
+    long = '{"payload": {"to": "c@d.e", "subject": "Hi", "body": "x"}}', None, '{"old_bytes": 20000}'
+    short = '{"payload": {"to": "f@g.h", "subject": "Hi", "body": "x"}}', None, '{"old": {"to": "c@d.e"}, "new": {}}'
+    for change in (long, short):
+        jobs.retry(conn, job, Changes(*change), actor="ops-bert")
+        _, [fence] = claim(conn, "mail")
+        end(conn, fence, Outcome.fail_for_good("no luck"))
+
+    page = browser.page(f"/ui/jobs/{job}")
+
+    assert ("c@d.e" in page.text, "too long for the record" in page.text) == (True, True)
+    assert "Show the original" not in page.text
+
+
 def test_forgets_the_original_payload_no_sooner_than_the_job(conn: Connection, sql, job: UUID) -> None:
     other = failed(conn)
     jobs.retry(conn, job, Changes('{"payload": {"to": "c@d.e"}}', None, '{"old": {}, "new": {}}'), actor="ops-bert")
