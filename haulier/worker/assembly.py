@@ -114,7 +114,8 @@ class Assembly:
     def heartbeat(self, running: Callable[[], Iterable[HeldJob | None]]) -> Heartbeat:
         """Return the thread that beats."""
         config, link, lanes, held = self._config, self.link, self.lanes, self.supply.held
-        vitals = VitalSigns(running, self._kinds, self.children.handlers, self.children.ends.lately)
+        ends = self.children.ends.lately
+        vitals = VitalSigns(running, self._kinds, self.children.handlers, ends, config.beat_seconds)
         return Heartbeat(
             database=self.database,
             link=link,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-# All in heartbeats, of which a lease has three: 10 s each by default. The usual size is the largest of the first two
+# All in regular heartbeats, of which a lease has three: 10 s by default. The usual size is the largest of the first two
 # minutes of work, when modules are imported and pools are filled.
 WARM_UP_BEATS = 12
 # The floor is the least of the last sizes, so that a job that takes much memory for a short while does not count.

@@ -63,9 +63,12 @@ class VitalSigns:
     # The isolated processes, each by its id and kind; those that ended within the hour, and how many ended in all.
     isolated: Callable[[], Sequence[tuple[int, str]]]
     ended: Callable[[], tuple[Sequence[IsolatedEnds], int]]
+    # How often the growth of memory is judged. A heartbeat also comes right before each look for dead workers.
+    beat_seconds: float = 0.0
+    _judged_at: float = float("-inf")
     _growth: MemoryGrowth = field(default_factory=MemoryGrowth)
     _grew_with: Counter[str] = field(default_factory=Counter)
-    # The kinds that ran since the last heartbeat, and the jobs at the last sample: a thread keeps its last job.
+    # The kinds that ran since the growth was judged, and the jobs at the last sample: a thread keeps its last job.
     _seen: set[str] = field(default_factory=set)
     _before: frozenset[HeldJob] = frozenset()
     _has_worked: bool = False
@@ -95,9 +98,8 @@ class VitalSigns:
     def take(self) -> Vitals:
         """Return what there is to say since the last call."""
         memory, growth = resident(), self._growth
-        self._has_worked = self._has_worked or bool(self._seen)
-        if memory is not None and growth.beat(memory, has_worked=self._has_worked):
-            self._grew_with.update(kind for kind in self._seen if kind in self.kinds and not self.kinds[kind].isolated)
+        if memory is not None:
+            self._judge(memory)
         ends, ended = self.ended()
         vitals = Vitals(
             memory=memory,
@@ -111,8 +113,18 @@ class VitalSigns:
             isolated_ended=ended,
             ends=ends,
         )
-        self._busy, self._seen = _Mean(), set()
+        self._busy = _Mean()
         return vitals
+
+    def _judge(self, memory: int) -> None:
+        now = time.monotonic()
+        if now - self._judged_at < self.beat_seconds:
+            return
+        self._judged_at = now
+        self._has_worked = self._has_worked or bool(self._seen)
+        if self._growth.beat(memory, has_worked=self._has_worked):
+            self._grew_with.update(kind for kind in self._seen if kind in self.kinds and not self.kinds[kind].isolated)
+        self._seen = set()
 
     def _isolated(self) -> list[IsolatedProcess]:
         pids = self.isolated()[:MOST_NAMED]

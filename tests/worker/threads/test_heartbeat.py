@@ -16,6 +16,7 @@ from haulier.queue import search
 from haulier.queue.queues.pauses import pause
 from haulier.version import version as own_version
 from haulier.worker.assembly import Assembly
+from haulier.worker.steps.memory_growth import WARM_UP_BEATS
 from haulier.worker.steps.vitals import VitalSigns, cpu_seconds, resident
 from haulier.worker.threads.heartbeat import Heartbeat
 from tests.conftest import eventually
@@ -153,6 +154,21 @@ def test_shows_gaps_instead_of_zeros_for_minutes_without_a_sample():
 
     signs.sample()
     assert signs.take().busy_minutes == [0.0, None, 0.0]
+
+
+def test_judges_the_growth_of_memory_no_more_often_than_it_has_to_beat(config):
+    busy = held(a_job("mail"))
+    busy.began_at = time.monotonic()
+    beside = Assembly(config, {}).heartbeat(lambda: [busy])
+    beside.database.close()
+
+    # As before each look for dead workers, which comes twice as often.
+    usual = []
+    for signs in (beside.vitals, VitalSigns(lambda: [busy], {}, lambda: (), lambda: ((), 0))):
+        signs.sample()
+        usual.append([signs.take().usual_memory is None for _ in range(WARM_UP_BEATS)])
+
+    assert usual == [[True] * WARM_UP_BEATS, [True] * (WARM_UP_BEATS - 1) + [False]]
 
 
 def test_a_quiet_process_says_its_version_and_claims_nothing(spawn_worker, enqueue, finished, sql, conn):
