@@ -110,7 +110,8 @@ def _value(each: Field, text: str, schema: Mapping[str, Any]) -> Json:
         except Invalid as error:
             raise Invalid({"payload": error.details}) from error
     if each.look == "choice" and "enum" not in schema:
-        return text == "true"
+        # Any other text is what the payload had, such as "yes".
+        return {"true": True, "false": False}.get(text, text)
     return text
 
 

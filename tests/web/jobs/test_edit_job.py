@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import Any
 from uuid import UUID
@@ -15,7 +16,7 @@ from haulier.domain.outcome import Outcome
 from haulier.queue import jobs
 from haulier.queue.jobs.change import Changes
 from haulier.queue.upkeep.purge import purge_audit
-from tests.web.browsing import Browser, MakeSite, SignedIn
+from tests.web.browsing import Browser, Element, MakeSite, SignedIn
 from tests.web.jobs import EMAIL, claim, end, enqueue
 
 
@@ -151,6 +152,34 @@ def test_keeps_of_a_long_payload_what_changed_or_changes_nothing(browser: Browse
     [[kept]] = sql("SELECT details #> '{changes,payload,old}' FROM haulier.audit WHERE job_id = %s", str(job))
     assert kept == {"subject": "Hi"}
     assert "only the fields that changed are kept" in browser.page(path).text
+
+
+def sent_by_browsers(page: Element, action: str) -> dict[str, str]:
+    """Return what a browser sends of the form if nobody types anything."""
+    [form] = page.all("form", action=action)
+    sent = {each.attrs["name"]: re.sub(r"[\r\n]", "", each.attrs["value"]) for each in form.all("input")}
+    for each in form.all("textarea"):
+        text = "".join(str(part) for part in each.children).removeprefix("\n")
+        sent[each.attrs["name"]] = re.sub(r"\r\n?|\n", "\r\n", text)
+    for each in form.all("select"):
+        options = each.all("option")
+        selected = [option for option in options if "selected" in option.attrs] or options
+        sent[each.attrs["name"]] = selected[0].attrs["value"]
+    return sent
+
+
+def test_changes_no_field_of_a_payload_that_nobody_has_edited(browser: Browser, conn: Connection, sql) -> None:
+    payload = {"source": "https://a.b/\rc", "fit": "crop", "format": None, "width": "640", "target": "d\ne"}
+    job = failed(conn, {"source": "https://a.b/c"}, kind="resize_image")
+    # As an older release of the kind took it.
+    sql("UPDATE haulier.finished_job SET payload = %s", json.dumps(payload))
+    form = f"/ui/jobs/{job}/edit"
+    page = browser.page(form)
+
+    done = browser.post(form, **{**sent_by_browsers(page, form), "priority": "7"})
+
+    assert (page.control("p.fit").one("option", selected="").text, done.status_code) == ("crop", 303)
+    assert sql("SELECT payload, priority FROM haulier.job") == [(payload, 7)]
 
 
 def test_calls_no_payload_the_original_that_was_changed_before(browser: Browser, conn: Connection, job: UUID) -> None:

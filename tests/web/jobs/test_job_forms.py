@@ -229,6 +229,8 @@ def test_makes_fields_of_a_schema_and_a_payload_of_what_was_typed() -> None:
     del payload["more"], values["p.more"]
     assert payload_of(fields, values, SCHEMA) == {**payload, "n": 7}
     assert payload_of(fields, {}, SCHEMA) == {"short": ""}
+    # What a kind may take for true, and what it refuses: neither becomes false.
+    assert payload_of(fields, {"p.flag": "yes", "p.pick": "old"}, SCHEMA) == {"short": "", "flag": "yes", "pick": "old"}
 
 
 DEEP = '{"a": ' * 3000 + "1" + "}" * 3000
