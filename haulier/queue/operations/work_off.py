@@ -8,6 +8,7 @@ it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -15,12 +16,12 @@ from uuid import UUID
 from haulier.domain.errors import DatabaseUnavailable, Refusal, reason
 from haulier.domain.operation import MatchedIs, OperationAction
 from haulier.postgres.errors import sqlstate, translated
-from haulier.postgres.statements import Connection, Row, rows, transaction_of
+from haulier.postgres.statements import Connection, Row, bounded, rows, transaction_of
 from haulier.postgres.values import utc
 from haulier.queue.operations.operation_step import Step, perform
 from haulier.queue.operations.stored_filter import from_stored
 from haulier.queue.search.bounded_scan import sent_with
-from haulier.queue.search.find_ids import Found, count_by_kind, find_jobs
+from haulier.queue.search.find_ids import CountByKind, Found, count_by_kind, find_jobs
 from haulier.queue.search.job_filter import JobFilter
 
 # A chunk is at most this many jobs, and not much more than this many bytes of payloads.
@@ -150,9 +151,12 @@ def _steps(conn: Connection, by: Worker, taken: Row, most_jobs: int, pace: Pace)
 
 
 def _count(conn: Connection, by: Worker, operation: UUID, wanted: JobFilter) -> None:
-    counted = count_by_kind(conn, wanted, seconds=COUNT_SECONDS)
-    if counted.is_whole:
-        rows(conn, "note_count", id=operation, by_whom=by.id, matched=counted.jobs.total())
+    """Count the jobs. No step needs it: if the database refuses it, their number stays a lower bound."""
+    counted: CountByKind | None = None
+    with suppress(Refusal), bounded(seconds=COUNT_SECONDS, lock_seconds=COUNT_SECONDS), translated():
+        counted = count_by_kind(conn, wanted, seconds=COUNT_SECONDS)
+    matched = counted.jobs.total() if counted and counted.is_whole else None
+    rows(conn, "note_count", id=operation, by_whom=by.id, lease=by.lease_seconds, matched=matched)
 
 
 def _steps_of(whole: Step, found: Found, most_jobs: int) -> Iterator[Step]:

@@ -33,9 +33,12 @@ RETURNING id, action, filter, queues, changes, spread_seconds, cursor_at, cursor
     coalesce(waits_since < now() - make_interval(secs => %(patience)s), false) AS is_late;
 
 -- name: note_count
--- Replace the lower bound that a preview counted. Not as exact: jobs may have come since the preview.
+-- Replace the lower bound that a preview counted; null: it could not be counted. Not as exact: jobs may have come since the
+-- preview. The first step then has as much time as if nothing had been counted.
 UPDATE haulier.operation
-SET matched = %(matched)s, matched_is = 'about'
+SET matched = coalesce(%(matched)s::bigint, matched),
+    matched_is = CASE WHEN %(matched)s::bigint IS NULL THEN matched_is ELSE 'about' END,
+    worked_until = now() + make_interval(secs => %(lease)s)
 WHERE id = %(id)s AND status = 'running' AND worked_by = %(by_whom)s AND matched_is = 'more_than';
 
 -- name: leave_operations

@@ -10,7 +10,9 @@ import pytest
 from haulier.domain.errors import OperationConflict, OperationNotFound, TooManyOperations
 from haulier.domain.job import JobStatus
 from haulier.domain.operation import MatchedIs, OperationStatus
+from haulier.postgres.sql_files import SQL
 from haulier.queue.operations import operations as ops
+from haulier.queue.operations import work_off as work_off_module
 from haulier.queue.operations.work_off import Pace, Worker, work_off
 from haulier.queue.search import bounded_scan, job_list
 from haulier.queue.search.job_filter import JobFilter
@@ -290,3 +292,19 @@ def test_counts_before_its_first_step_what_the_preview_could_not(conn, enqueue, 
     begun = ops.get_operation(conn, operation.id)
     assert (operation.matched_is, operation.matched) == (MatchedIs.MORE_THAN, 2)
     assert (begun.matched_is, begun.matched, begun.done) == (MatchedIs.ABOUT, 9, 4)
+
+
+@pytest.mark.parametrize("instead", ["SELECT FROM haulier.elsewhere", "SELECT pg_sleep(0.5)"])
+def test_acts_on_its_jobs_even_if_they_cannot_be_counted_first(conn, enqueue, start, monkeypatch, instead):
+    monkeypatch.setattr(bounded_scan, "FIRST_ROWS", 2)
+    monkeypatch.setattr(ops, "COUNT_SECONDS", 0.0)
+    for _ in range(9):
+        enqueue(queue="mail", priority=3)
+    operation = start("cancel", JobFilter(queues=["mail"], created_before=datetime.now(UTC) + timedelta(days=1)))
+    monkeypatch.setattr(work_off_module, "COUNT_SECONDS", 0.1)
+    monkeypatch.setitem(SQL, "count_by_kind", instead)
+
+    assert work_off(conn, Worker(uuid4(), 15.0, 15.0), most_jobs=4)
+
+    begun = ops.get_operation(conn, operation.id)
+    assert (begun.matched_is, begun.error, begun.done) == (MatchedIs.MORE_THAN, None, 4)
