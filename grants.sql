@@ -85,7 +85,7 @@ GRANT EXECUTE ON FUNCTION haulier.open_session, haulier.sign_out, haulier.pause_
     haulier.resume_schedule, haulier.run_schedule TO :"web";
 GRANT SELECT, UPDATE (seen_at, expires_at), DELETE ON haulier.session TO :"web";
 -- notices that somebody has acknowledged
-GRANT SELECT, INSERT, UPDATE, DELETE ON haulier.acknowledged TO :"web";
+GRANT SELECT, INSERT (rule, thing, size, sight, actor), UPDATE (size, actor, at), DELETE ON haulier.acknowledged TO :"web";
 -- the names of queues that it accepts; purging them is the worker's housekeeping
 GRANT INSERT (name, key_id), UPDATE (used_at) ON haulier.queue TO :"web";
 -- start operations: what one says is written once

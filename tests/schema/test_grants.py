@@ -22,6 +22,7 @@ from haulier.queue import claims
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
 from haulier.queue.claims import wakeups
+from haulier.queue.health.acknowledgements import acknowledge, forget, list_acknowledged, show_again
 from haulier.queue.upkeep import partitions, purge
 from tests import queueing
 from tests.conftest import PATIENCE
@@ -246,3 +247,17 @@ def test_the_rights_are_enough_if_no_role_may_call_new_functions(roles, super_co
     assert [answer.status_code for answer in answers] == [201] * 2 + [200] * 7 + [201]
     assert client.post("/operations", json=operation).status_code == 202
     assert len(claimed) == 1
+
+
+def test_the_api_acknowledges_notices_and_shows_them_again(roles, super_conn):
+    about, who = {"mail": 1, "hooks": 2}, {"queues": None, "actor": "env"}
+    with closing(connect(roles.web)) as conn:
+        for _ in range(2):
+            acknowledge(conn, "late", about, "2 queues are late", **who)
+        show_again(conn, "late", ["mail"], "2 queues are late", **who)
+        ask(super_conn, "UPDATE haulier.acknowledged SET at = now() - interval '1 hour'")
+        left = [each.thing for each in list_acknowledged(conn, queues=None)]
+        forget(conn, [("late", "hooks")], queues=None)
+        none = list_acknowledged(conn, queues=None)
+
+    assert (left, none) == (["hooks"], [])
