@@ -58,7 +58,7 @@ def drawn(cases: list[Hostile], share: int) -> list[Hostile]:
 
 
 def rows(conn: Connection) -> dict[str, int]:
-    """Return how many rows each table holds, but for the schema's version, and the row by which names take turns."""
+    """Return how many rows each table holds, but for the version and release, and the row by which names take turns."""
     with conn.cursor() as cursor:
         cursor.execute("SELECT relname FROM pg_class WHERE relnamespace = 'haulier'::regnamespace AND relkind = 'r'")
         found = {}
@@ -66,7 +66,7 @@ def rows(conn: Connection) -> dict[str, int]:
             others = "WHERE name <> 'default'" if table == "queue" else ""
             cursor.execute(f'SELECT count(*) FROM haulier."{table}" {others}')
             found[table] = cursor.fetchone()[0]
-    return {table: count for table, count in found.items() if count and table != "schema_version"}
+    return {table: count for table, count in found.items() if count and table not in ("schema_version", "deployment")}
 
 
 def fault(case: Hostile, answered: Answered) -> str | None:

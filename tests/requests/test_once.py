@@ -48,6 +48,7 @@ def test_the_command_line_has_every_condition_of_a_filter():
 
 def test_the_filters_of_the_dashboard_are_conditions():
     short = {"after": "created_after", "before": "created_before"}
+    short |= {"ended_after": "finished_after", "ended_before": "finished_before"}
 
     assert {short.get(name, name) for name in FILTERS} <= CONDITIONS.keys()
 

@@ -21,6 +21,8 @@ from haulier.queue import claims, search
 from haulier.queue.access import api_keys, sessions
 from haulier.queue.access.api_keys import NewKey
 from haulier.queue.claims.wakeups import fall_asleep
+from haulier.queue.health.acknowledgements import acknowledge
+from haulier.queue.health.deployments import note_deployment
 from haulier.queue.numbers import counts
 from haulier.queue.operations import operations
 from haulier.queue.operations.operations import Order
@@ -119,6 +121,8 @@ def fill(conn: Connection) -> None:
     api_keys.create(conn, NewKey("shop", frozenset({Scope.ENQUEUE})), actor=None)
     sessions.open_session(conn, key_id="env", key_hash=b"x" * 32, idle_seconds=60)
     pause(conn, "letters")
+    acknowledge(conn, "late", {"letters": 3}, "letters is late", queues=None, actor=None)
+    note_deployment(conn)
     plant(sql, "nightly", seconds_ago=2)
     fire_due(conn, retention_days=30)
     order = Order(OperationAction.CANCEL, search.JobFilter(kinds=["nothing"]))
