@@ -290,11 +290,13 @@ def test_names_a_flood_and_cancels_it_by_four_clicks(night: Night) -> None:
         person.click(page.get_by_role("button", name=re.compile("^Cancel .*[0-9]")))
         # Until autovacuum has come, the database page is right to count what the cancel leaves.
         night.begin("rows it leaves", "dead rows")
-        progress(page, 0.1)
+        said = progress(page, 0.4)
         expect(page.locator("main")).to_contain_text("It has ended", timeout=4 * PATIENCE * 1000)
+        took = time.time() - said.at
     night.end(incident)
 
     assert night.faults(incident) == []
+    assert 0.5 <= said.seconds_left / took <= 2
 
 
 def test_says_that_the_database_is_frozen_and_recovers(night: Night) -> None:

@@ -27,7 +27,7 @@ BY_TYPE: dict[str, Any] = {
     live_pause longer longer_seconds matched max_attempts max_snoozes most
     most_bytes most_depths most_pages most_pairs most_queues most_rows most_seconds most_sessions most_tagged newest
     per_key pid place preview_days priority retention_days rows sample schema_version series_seconds skipped source
-    span_seconds spread step_seconds threads timeout_seconds unused
+    span_seconds spread step_seconds threads timeout_seconds unmet unused
     """: 7,
     """
     again asleep due_for idle late lately lease longest look measure patience rate rate_limit slot soon

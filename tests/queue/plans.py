@@ -58,6 +58,8 @@ def explain(
         cursor.execute("BEGIN")
         if name == "claim":
             cursor.execute(SQL["claim_by_index"], {"milliseconds": 5000})
+        elif name == "find_jobs":
+            cursor.execute(SQL["find_by_index"])
         elif name == "count_span":
             cursor.execute(SQL["count_by_index"])
         elif name == "settle" and statement is not None:

@@ -198,6 +198,7 @@ def _ended(step: Step, turn: Row, acted: _Acted, others: Sequence[UUID]) -> dict
     skipped = turn["skipped"] + missed + len(later) - len(kept)
     is_over = step.is_walked and not kept
     matched, matched_is = turn["matched"], turn["matched_is"]
+    met = skipped
     if is_over:
         # If all were counted that matched, the walk may not have met some of them: they match no more.
         if matched_is == MatchedIs.EXACT and matched >= done + failed:
@@ -209,6 +210,7 @@ def _ended(step: Step, turn: Row, acted: _Acted, others: Sequence[UUID]) -> dict
         "done": done,
         "failed": failed,
         "skipped": skipped,
+        "unmet": skipped - met,
         "later": array(kept),
         "matched": matched,
         "matched_is": matched_is,

@@ -90,6 +90,12 @@ SET status = 'failed', finished_at = now(), worked_by = NULL, worked_until = NUL
     error = 'what its preview saw is no longer known: the database was restored, or too much was written since'
 WHERE id = %(id)s;
 
+-- part: timed_for_long
+walked_at IS NULL AND timed_since < now() - interval '15 seconds'
+
+-- part: walked
+(%(done)s + %(failed)s + %(skipped)s - %(unmet)s)
+
 -- name: end_step
 UPDATE haulier.operation
 SET done = %(done)s, failed = %(failed)s, skipped = %(skipped)s, later = %(later)s::uuid[], cursor_at = %(come_to)s,
@@ -101,5 +107,12 @@ SET done = %(done)s, failed = %(failed)s, skipped = %(skipped)s, later = %(later
     worked_by = CASE WHEN NOT %(is_walked)s THEN worked_by END,
     worked_until = CASE WHEN NOT %(is_walked)s THEN now() + make_interval(secs => %(lease)s) END,
     status = CASE WHEN %(is_over)s THEN 'done' ELSE status END,
-    finished_at = CASE WHEN %(is_over)s THEN now() END
+    finished_at = CASE WHEN %(is_over)s THEN now() END,
+    -- Only the last 10 to 15 seconds of the walk are timed: what was before says little of how long it will still take.
+    timed_since = CASE WHEN <<timed_for_long>> THEN now() - interval '10 seconds' ELSE timed_since END,
+    timed_from = %(unmet)s + CASE
+        WHEN <<timed_for_long>> THEN
+            <<walked>> - (<<walked>> - timed_from) * 10 / extract(epoch FROM now() - timed_since)
+        ELSE timed_from
+    END
 WHERE id = %(id)s;

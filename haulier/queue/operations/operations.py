@@ -111,7 +111,7 @@ class Operation:
         return self.walked / self.matched
 
     def rate(self, now: datetime) -> float | None:
-        """Return how many jobs a second it walks past since it began or was resumed; None if that is not yet known."""
+        """Return how many jobs a second it has walked past in the last seconds; None if that is not yet known."""
         seconds = (now - self.timed_since).total_seconds() if self.timed_since else 0.0
         walked = self.walked - self.timed_from
         return walked / seconds if walked and seconds >= LEAST_SECONDS else None

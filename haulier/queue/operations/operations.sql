@@ -128,18 +128,18 @@ FROM resumed;
 (%(queues)s::text[] IS NULL OR coalesce(queues <@ %(queues)s::text[], false))
 
 -- name: last_rate
--- How many jobs a second the last operation of some size walked past: of this action if there is one, else of another.
--- Among the newest 100.
+-- How many jobs a second the last operation of some size walked past in the end: of this action if there is one, else of
+-- another. Among the newest 100.
 SELECT action, finished_at, walked / extract(epoch FROM ended - timed_since)::double precision AS per_second
 FROM (
-    SELECT action, finished_at, timed_since, done + skipped + failed - timed_from AS walked,
-        coalesce(finished_at, now()) AS ended
+    SELECT action, finished_at, timed_since, done + skipped + failed AS size,
+        done + skipped + failed - timed_from AS walked, coalesce(walked_at, finished_at, now()) AS ended
     FROM haulier.operation
     WHERE <<may_be_seen_by>>
     ORDER BY id DESC
     LIMIT 100
 ) AS newest
-WHERE timed_since > now() - interval '7 days' AND walked >= 250 AND ended > timed_since
+WHERE timed_since > now() - interval '7 days' AND size >= 250 AND walked > 0 AND ended > timed_since
 ORDER BY action = %(action)s DESC, ended DESC
 LIMIT 1;
 

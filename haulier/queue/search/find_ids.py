@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from haulier.postgres.statements import Connection, Row, rows
+from haulier.postgres.statements import Connection, Row, is_outside_transactions, rows, rows_at_once
 from haulier.postgres.values import utc
 from haulier.queue.search.bounded_scan import end_of, first_rows, look_back, sent_for_tags, sent_with
 from haulier.queue.search.job_filter import JobFilter, Position
@@ -87,7 +87,12 @@ class _Finder:
     ) -> Position | None:
         """Find the jobs after a position, and return where the look ended."""
         sent = sent_with(self.wanted, after, created_after, most_rows)
-        found = rows(self.conn, "find_jobs", seconds=seconds, **sent, **self._room)
+        # The settings of `find_by_index` would outlast this in a transaction of the caller.
+        if self.wanted.is_live and is_outside_transactions(self.conn):
+            asked = ("find_by_index", "find_jobs")
+            found = rows_at_once(self.conn, asked, prepared={}, seconds=seconds, **sent, **self._room)
+        else:
+            found = rows(self.conn, "find_jobs", seconds=seconds, **sent, **self._room)
         self._take(found)
         return end_of(found[0])
 

@@ -47,6 +47,12 @@ ORDER BY number
 FROM (SELECT) AS always
 LEFT JOIN (SELECT kind, count(*) AS jobs FROM matching GROUP BY kind) AS by_kind ON true
 
+-- name: find_by_index
+-- Goes before find_jobs in the same message, if only live jobs are wanted. No statistics know of those that came within the
+-- last minute: for each look the planner would read and sort all of them. Finished ones it may well find by when they ended.
+-- Without JIT: what it takes the sort of the few jobs at the end to cost would make the server compile the statement.
+SET LOCAL enable_sort = off; SET LOCAL jit = off;
+
 -- name: find_jobs
 WITH <<looked_for>>
 SELECT fitting.id, fitting.created_at, fitting.finished_at, fitting.bytes, (SELECT count(*) FROM matching) AS matched,

@@ -61,6 +61,11 @@ class JobFilter:
         return self.looks_inside or any(each is not None for each in named)
 
     @property
+    def is_live(self) -> bool:
+        """Return whether only jobs that have not ended are wanted."""
+        return set(self.possible_statuses or JobStatus) <= set(LIVE_STATUSES)
+
+    @property
     def looks_inside(self) -> bool:
         """Return whether more is asked about each job than its status, kind, queue, error and time."""
         return bool(self.payload) or any(getattr(self, name) is not None for name in NAMES if name not in _OUTSIDE)

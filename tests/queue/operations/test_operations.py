@@ -9,7 +9,7 @@ import pytest
 
 from haulier.domain.errors import OperationConflict, OperationNotFound, TooManyOperations
 from haulier.domain.job import JobStatus
-from haulier.domain.operation import MatchedIs, OperationStatus
+from haulier.domain.operation import MatchedIs, OperationAction, OperationStatus
 from haulier.postgres.sql_files import SQL
 from haulier.queue.operations import operations as ops
 from haulier.queue.operations import work_off as work_off_module
@@ -308,3 +308,36 @@ def test_acts_on_its_jobs_even_if_they_cannot_be_counted_first(conn, enqueue, st
 
     begun = ops.get_operation(conn, operation.id)
     assert (begun.matched_is, begun.error, begun.done) == (MatchedIs.MORE_THAN, None, 4)
+
+
+PASS = "UPDATE haulier.operation SET timed_since = coalesce(timed_since, now()) - make_interval(secs => %s)"
+
+
+def test_a_slow_start_does_not_spoil_the_time_left(conn, sql, start):
+    sql("INSERT INTO haulier.job (kind, payload, queue) SELECT 'k', '{}', 'mail' FROM generate_series(1, 200)")
+    operation, by = start("cancel", JobFilter(queues=["mail"])), Worker(uuid4(), 15.0, 15.0)
+
+    def walk(seconds: int) -> float:
+        """Do 10 jobs in this time, and return how long the rest will take."""
+        sql(PASS, seconds)
+        assert work_off(conn, by, most_jobs=10)
+        now = ops.get_operation(conn, operation.id)
+        return (now.matched - now.walked) / now.rate(datetime.now(UTC))
+
+    said = [walk(seconds) for seconds in (100, 5, 5, 5, 5, 5, 5, 5, 5, 5)]
+
+    # After half of the jobs: two a second lately, with the start two in three seconds.
+    assert said[0] > 1_000
+    assert 50 / 2 < said[-1] < 50 * 2
+
+
+def test_the_last_rate_is_only_of_jobs_that_it_met(conn, sql, start, done_by):
+    sql("INSERT INTO haulier.job (kind, payload, queue) SELECT 'k', '{}', 'mail' FROM generate_series(1, 300)")
+    operation = start("cancel", JobFilter(queues=["mail"]))
+    sql("DELETE FROM haulier.job WHERE id IN (SELECT id FROM haulier.job LIMIT 200)")
+    sql("UPDATE haulier.operation SET timed_since = now() - interval '10 seconds'")
+
+    ended = done_by(operation)
+
+    assert counts(ended) == (300, 100, 200, 0)
+    assert 5 < ops.last_rate(conn, OperationAction.CANCEL).per_second < 11

@@ -21,7 +21,7 @@ from haulier.queue.search.in_order import list_in_order
 from haulier.queue.search.job_filter import JobFilter
 from tests import queueing
 from tests.conftest import sql_on
-from tests.queue.plans import copy_to_history, explain
+from tests.queue.plans import buffers, copy_to_history, explain
 from tests.queue.search.crowd import FILTERS, LOOKS, matching, set_look
 
 
@@ -81,6 +81,19 @@ def test_reads_few_more_jobs_than_it_returns_if_all_match(conn, sql):
             [(read,)] = sql(READ)
         assert len(found.jobs) == 300
         assert read < 1000
+
+
+def test_reads_no_more_of_a_flood_that_no_statistics_know_of(conn, sql):
+    sql("TRUNCATE haulier.job")
+    for _ in range(10):
+        sql(MANY_WAIT)
+    wanted = replace(from_stored({"queue": ["bulk"]}, OperationAction.CANCEL, None), limit=1000)
+    begun = find_jobs(conn, wanted, most_bytes=10**9).after
+    sent = {**sent_with(wanted, begun, None, 1001), "limit": 1000, "most_bytes": 10**9}
+
+    _, nodes = explain(conn, "find_jobs", sent)
+
+    assert buffers(nodes) < 400
 
 
 TAKEN = """
