@@ -53,3 +53,14 @@ def test_reads_no_more_jobs_than_it_may(conn: Connection, sql, monkeypatch: pyte
     read = [node for node in nodes if node.get("Relation Name") == "job"]
     assert {node.get("Index Name") for node in read} == {"job_claim"}
     assert (found.jobs, found.looked_up, found.is_part) == (50, 50, True)
+
+
+def test_calls_a_key_unknown_that_is_not_among_those_used_last(conn: Connection, sql) -> None:
+    key, _ = api_keys.create(conn, NewKey("globex", [Scope.ENQUEUE]), actor=None)
+    jobs.enqueue_one(conn, jobs.draft(NewJob("sync", {}, queue="mail", idempotency_key="order-1"), scope=key.id))
+    sql(
+        "INSERT INTO haulier.api_key (id, name, hash, scopes, last_used_at)"
+        " SELECT 'key' || n, 'key ' || n, sha256(n::text::bytea), '{read}', now() FROM generate_series(1, 50) AS n"
+    )
+
+    assert Producer(KEY, "", 1.0) in count_producers(conn, "mail").found

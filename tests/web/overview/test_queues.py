@@ -90,7 +90,7 @@ def test_cancels_what_one_tag_brings(browser: Browser, signed_in: SignedIn, conn
     preview = browser.post(PREVIEW, **form(row, PREVIEW), action="cancel")
 
     assert shares["tag globex"] == "75 %"
-    assert shares["kind send_email"] == shares["INSERT, or no idempotency key"] == "100 %"
+    assert shares["kind send_email"] == shares["unknown API key, or INSERT"] == "100 %"
     assert link == "/ui/jobs?status=queued&status=retrying&queue=mail&tag=globex"
     assert "Cancel 3" in read(preview.text).text
     # Who enqueues is for operators.
