@@ -24,7 +24,7 @@ MOST_THINGS = 2_000
 class Acknowledged:
     """A thing that a notice was about, and how bad it was.
 
-    `actor` is the name of an API key, or 'env'; None: no key was needed. `is_own`: by callers who see the same queues.
+    `actor` is as in the audit; None: no key was needed. `is_own`: by callers who see the same queues.
     """
 
     rule: str

@@ -2,9 +2,8 @@
 
 -- name: list_acknowledged
 -- What callers with the same sight have acknowledged, or those who see every queue; newest first.
-SELECT rule, thing, size, at, coalesce(api_key.name, actor) AS actor, sight = %(sight)s AS is_own
+SELECT rule, thing, size, at, actor, sight = %(sight)s AS is_own
 FROM haulier.acknowledged
-LEFT JOIN haulier.api_key ON api_key.id = actor
 WHERE sight IN ('', %(sight)s) AND at > now() - make_interval(secs => %(longest)s)
 ORDER BY at DESC, rule, thing
 LIMIT %(limit)s;

@@ -130,3 +130,6 @@ def test_folds_a_notice_only_for_those_who_see_no_more(
 
     assert [told(each) for each in (own, browser, other)] == [(False, True), (True, False), (True, False)]
     assert own.page("/ui").one("details", id="acknowledged").all("button", disabled="") != []
+    # Of a key for other queues as well it sees the id.
+    text = folded(own.page("/ui"))
+    assert (f"Acknowledged by {browser.key.id}" in text, browser.key.name in text) == (True, False)
