@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import make_dsn
 
 from haulier.domain.api_key import Scope
-from tests.web.browsing import Browser, Element, SignedIn
+from tests.web.browsing import Browser, Element, MakeSite, SignedIn
 from tests.web.jobs import counted, enqueue, register
 from tests.web.overview import fresh, headlines
 
@@ -133,3 +135,18 @@ def test_folds_a_notice_only_for_those_who_see_no_more(
     # Of a key for other queues as well it sees the id.
     text = folded(own.page("/ui"))
     assert (f"Acknowledged by {browser.key.id}" in text, browser.key.name in text) == (True, False)
+
+
+@pytest.mark.direct("sets something for its session")
+def test_shows_the_overview_of_a_database_that_takes_no_writes(make_site: MakeSite, database: str, sql) -> None:
+    sql("INSERT INTO haulier.acknowledged (rule, thing, sight, size) VALUES ('late', 'mail', '', 1)")
+    sql(OLD, "1 hour")
+    read_only = make_dsn(database, options="-c default_transaction_read_only=on")
+
+    left = []
+    for url in (read_only, database):
+        page = Browser(make_site(database_url=url, auth="off")).page("/ui")
+        left.append((headlines(page)[0], sql("SELECT count(*) FROM haulier.acknowledged")))
+
+    # What is over could not be forgotten.
+    assert left == [("Nothing has been counted yet", [(1,)]), ("Nothing has been counted yet", [(0,)])]
