@@ -1,4 +1,4 @@
-"""A bad night in eleven incidents, as somebody sees them on the overview and ends them by clicking: it ..."""
+"""A bad night in twelve incidents, as somebody sees them on the overview and ends them by clicking: it ..."""
 
 from __future__ import annotations
 
@@ -144,6 +144,22 @@ def idle(night: Night) -> Iterator[Incident]:
     with closing(connect(night.dsn, application_name="report")) as conn:
         sql_on(conn)("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM haulier.job LIMIT 1")
         yield night.begin("idle transaction", "idle in transaction", within=180, most_clicks=2)
+
+
+def test_says_that_no_worker_is_left(night: Night) -> None:
+    # Before any other worker is lost: three within the hour are shown in any case.
+    incident = night.begin("no worker", "silent|no worker|No worker|stopped responding", within=30)
+    for worker in list(night.workers):
+        night.kill(worker)
+    night.see(incident)
+    eventually(lambda: "due, but no worker" in str(night.notes()[-1]))
+    due = night.watch.locator("dl.figures dd.n").first.inner_text()
+    for _ in range(2):
+        night.start_worker()
+    night.end(incident)
+
+    assert night.faults(incident) == []
+    assert due not in ("0", "")
 
 
 def test_leads_from_a_bad_deploy_to_one_retry_of_all(night: Night, idle: Incident, leak: Leak) -> None:

@@ -31,6 +31,7 @@ from ...http.service import service
 from ..kit.permissions import permissions
 from ..kit.reading import PART_SECONDS, Part, kept, part, searched
 from ..kit.viewer import viewer
+from ..lists.fleet import Fleet
 from ..lists.queue_states import is_failing
 from ..words.filters import timeout_of
 from .acknowledged import over
@@ -74,13 +75,15 @@ def usual_ends(of: Of) -> Ends | None:
     return found.value
 
 
-def unserved() -> Collection[str]:
+def unserved(workers: Fleet | None) -> Collection[str]:
     """Return the queues in which jobs have been due for a while and no live worker takes them."""
     look = partial(part, lambda conn: unserved_queues(conn, queues=caller().queues))
     found: Unserved | None = _of(kept("unserved", (), look, seconds=UNSERVED_SECONDS))
     if found and not found.is_whole:
         unread().append("some of very many queues were not checked for jobs that no worker takes")
-    return found.queues if found else ()
+    names = found.queues if found else ()
+    # A worker may have started since that look.
+    return [name for name in names if workers is None or not workers.serving(name)]
 
 
 def usual(minutes: Mapping[str, Sequence[Minute]]) -> Mapping[str, float]:

@@ -13,6 +13,7 @@ from haulier.domain.worker import WorkerState
 from haulier.queue.failures.error_groups import ErrorGroup
 from haulier.queue.numbers.stats import Queue
 
+from ..lists.fleet import Fleet
 from ..lists.queue_states import OLD, empty_in, is_fresh, is_unserved
 from .known_facts import Facts
 from .notice import MOST_LINES, MOST_NAMED, Action, Level, Line, Notice, magnitude, named
@@ -50,15 +51,13 @@ def unserved(facts: Facts) -> Iterator[Notice]:
     found = [queue for queue in facts.queues or () if is_unserved(queue, facts.known)]
     due = {queue.name: queue.live.due or 0 for queue in found if is_fresh(queue, facts.now)}
     names = sorted({*(queue.name for queue in found), *facts.unserved})
+    if facts.fleet is not None and facts.fleet.is_silent:
+        yield from _no_worker(facts, facts.fleet, names, due)
+        return
     if not names:
         return
-    # Queues found by reading the jobs have no counts.
-    jobs = count(sum(due.values()), "job is", "jobs are") if all(due.get(each) for each in names) else "Jobs are"
-    if facts.fleet is not None and facts.fleet.is_dead:
-        more = "Nothing is lost: jobs start when a worker does. Start one with `haulier worker`."
-        about = {"no worker": magnitude(sum(due.values()))}
-        yield Notice(Level.BAD, f"{jobs} due, but no worker is running", more, (_jobs_of(*names),), about=about)
-    elif facts.fleet is not None and facts.fleet.is_idle:
+    jobs = _due(names, due)
+    if facts.fleet is not None and facts.fleet.is_idle:
         more = "All running workers are quiet or stopping. Wake a quiet one or start another."
         acts, about = (Action("Workers", "workers.show"),), {"no worker": magnitude(sum(due.values()))}
         yield Notice(Level.BAD, f"{jobs} due, but no worker takes jobs", more, acts, about=about)
@@ -67,6 +66,24 @@ def unserved(facts: Facts) -> Iterator[Notice]:
         more = f"Start a worker that serves {them}: WORKER_QUEUES lists the queues of a worker."
         what, about = f"{jobs} due in {where}, but no worker serves {them}", _sizes(names, due)
         yield Notice(Level.BAD, what, more, (_jobs_of(*names),), about=about)
+
+
+def _due(names: Sequence[str], due: Mapping[str, int]) -> str:
+    # Queues found by reading the jobs have no counts.
+    return count(sum(due.values()), "job is", "jobs are") if all(due.get(each) for each in names) else "Jobs are"
+
+
+def _no_worker(facts: Facts, fleet: Fleet, names: Sequence[str], due: Mapping[str, int]) -> Iterator[Notice]:
+    """No worker is left. Which are silent, and which were lost before, are lines of this notice."""
+    lines = tuple(Line(each.what, each.actions) for each in (*_silent(facts), *_lost(facts)))
+    if not names and not lines:
+        return
+    what = "no worker is running" if fleet.is_dead else "no worker responds"
+    # Until the leases have run out, the last counts may be older than the jobs that wait now.
+    what = f"{_due(names, due)} due, but {what}" if names else f"{what[:1].upper()}{what[1:]}"
+    more = "Nothing is lost: jobs start when a worker does. Start one with `haulier worker`."
+    look = (_jobs_of(*names),) if names else ()
+    yield Notice(Level.BAD, what, more, look, lines, {"no worker": magnitude(sum(due.values()))})
 
 
 def _sizes(names: Sequence[str], jobs: Mapping[str, float]) -> dict[str, int]:
@@ -209,7 +226,17 @@ def stuck(facts: Facts) -> Iterator[Notice]:
 
 
 def lost_workers(facts: Facts) -> Iterator[Notice]:
-    """A worker let its lease run out."""
+    """A worker let its lease run out, and others run."""
+    if not _has_no_worker(facts):
+        yield from _lost(facts)
+
+
+def _has_no_worker(facts: Facts) -> bool:
+    # Then one notice, of the rule `unserved`, names all workers.
+    return facts.fleet is not None and facts.fleet.is_silent
+
+
+def _lost(facts: Facts) -> Iterator[Notice]:
     lately = [each for each in facts.ended if each.ended_how == "buried" and facts.now - each.ended_at < LOST_WORKER]
     lost = lately if len(lately) >= MANY_LOST else not_replaced(lately, facts)
     if lost:
@@ -260,7 +287,12 @@ def unread(facts: Facts) -> Iterator[Notice]:
 
 
 def silent_workers(facts: Facts) -> Iterator[Notice]:
-    """Workers have sent no heartbeat for most of their lease."""
+    """Workers have sent no heartbeat for most of their lease, and others have."""
+    if not _has_no_worker(facts):
+        yield from _silent(facts)
+
+
+def _silent(facts: Facts) -> Iterator[Notice]:
     silent = [each for each in (facts.fleet.workers if facts.fleet else ()) if each.state is WorkerState.SILENT]
     if silent:
         names = named([each.name for each in silent])

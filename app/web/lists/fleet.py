@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from haulier.domain.worker import WorkerState
 from haulier.postgres.statements import Connection
 from haulier.queue.health.worker_list import Worker, list_workers
 
@@ -53,6 +54,12 @@ class Fleet:
         return not self.more and not self.is_part and not self.living
 
     @property
+    def is_silent(self) -> bool:
+        """Return whether no worker beats any more. The leases of some may still run."""
+        beats = any(each.lives and each.state is not WorkerState.SILENT for each in self.workers)
+        return not self.more and not self.is_part and not beats
+
+    @property
     def is_idle(self) -> bool:
         """Return whether no worker takes jobs."""
         return not self.more and not self.is_part and not self.takes
@@ -60,11 +67,12 @@ class Fleet:
     @property
     def takes(self) -> bool:
         """Return whether one of these workers takes jobs."""
-        return any(each.takes for each in self.workers)
+        return not self.is_silent and any(each.takes for each in self.workers)
 
     def serving(self, queue: str) -> Sequence[Worker]:
         """Return the workers that take jobs of the queue."""
-        return [each for each in self.workers if each.takes and (each.queues is None or queue in each.queues)]
+        taking = [each for each in self.workers if each.takes] if self.takes else []
+        return [each for each in taking if each.queues is None or queue in each.queues]
 
     def leaves(self, queue: str) -> bool:
         """Return whether no worker takes jobs of the queue."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from math import ceil
@@ -107,7 +108,7 @@ def _page(span: str, of: Of) -> Page:
         "Overview",
         tabs=tabs("overview.show", queue=of.queue, kind=of.kind),
         filters=filters,
-        stats=found,
+        stats=_as_known(found, workers),
         rate=_rate(found.value),
         sparks=_sparks(found.value),
         span=SPANS[span].removeprefix("1 "),
@@ -198,7 +199,7 @@ def _left_out(queues: Queues | None, workers: Fleet | None) -> Iterator[str]:
 
 def _unserved(queues: Queues | None, workers: Fleet | None) -> Collection[str]:
     is_known = queues and workers and not queues.more and not needs_look(queues.queues, workers, viewer().now)
-    return () if is_known else facts.unserved()
+    return () if is_known else facts.unserved(workers)
 
 
 def _rows(found: Queues | None, known: Known) -> list[QueueRow] | None:
@@ -221,6 +222,14 @@ def _usual(span: str, of: Of) -> str:
 
 def _stats(span: str, of: Of) -> Part[Stats]:
     return part(lambda conn: counting.figures(conn, span, of))
+
+
+def _as_known(found: Part[Stats], workers: Part[Fleet]) -> Part[Stats]:
+    # Silent workers do not count: "0 due" is what was so before jobs had to wait.
+    stats, fleet_ = found.value, workers.value
+    if stats and not stats.live.due and fleet_ and fleet_.workers and fleet_.is_silent:
+        return replace(found, value=replace(stats, live=replace(stats.live, due=None, oldest_due_seconds=None)))
+    return found
 
 
 def _rate(found: Stats | None) -> float | None:

@@ -94,7 +94,7 @@ def _list(after: str, conn: Connection) -> tuple[Queues, Fleet]:
 
 def _rows(found: Queues, workers: Fleet) -> list[QueueRow]:
     now = viewer().now
-    unserved = facts.unserved() if needs_look(found.queues, workers, now) else ()
+    unserved = facts.unserved(workers) if needs_look(found.queues, workers, now) else ()
     known = Known(now, workers, found.minutes, unserved, facts.usual(found.minutes))
     return worst_first(row_of(each, known) for each in found.queues)
 

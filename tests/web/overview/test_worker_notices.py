@@ -14,6 +14,7 @@ from haulier.domain.vitals import FULL, KILLED, IsolatedEnds, Vitals
 from haulier.domain.worker import WorkerState
 from haulier.queue.health.ended_workers import EndedWorker
 from haulier.queue.health.worker_list import Worker
+from haulier.queue.numbers.stats import Figures, Live, Queue
 
 NOW = datetime(2026, 11, 26, 14, 3, 5, tzinfo=UTC)
 MB = 1024 * 1024
@@ -65,6 +66,28 @@ def test_list_the_kinds_whose_isolated_processes_die() -> None:
     assert notice.what == "Isolated processes of 2 kinds died 8 times in the last hour"
     assert [line.text.split()[3] for line in notice.lines] == ["pdf", "resize"]
     assert "ISOLATED_MEMORY_MB" in notice.more
+
+
+def test_say_once_that_no_worker_is_left_and_name_each_in_its_lines() -> None:
+    at = NOW - timedelta(minutes=9)
+    silent = [replace(worker(pid), state=WorkerState.SILENT, started_at=at) for pid in (7, 8)]
+    lost = [EndedWorker(uuid4(), "gone", 1, at, "buried", at, None)]
+    due = Queue("mail", Live(5, 3, 0, 1.0), Figures(), NOW)
+    lines = ["2 workers are silent: dock:7, dock:8", "Worker gone:1 stopped responding in the last hour"]
+
+    def told(*workers: Worker, queue: Queue = due) -> list[tuple[str, list[str]]]:
+        found = notices(Facts(NOW, [queue], Fleet(workers), ended=lost))
+        return [(notice.what, [line.text for line in notice.lines]) for notice in found]
+
+    assert told(*silent) == [("3 jobs are due, but no worker responds", lines)]
+    dead = [replace(each, lives=False) for each in silent]
+    assert told(*dead) == [("3 jobs are due, but no worker is running", lines)]
+    # The workers were to count what is due.
+    unknown = replace(due, counted_at=NOW - timedelta(minutes=1))
+    assert told(*silent, queue=unknown) == [("No worker responds", lines)]
+    assert told() == [("3 jobs are due, but no worker is running", lines[1:])]
+    # While one still beats, others are notices of their own.
+    assert [what for what, _ in told(*silent, replace(worker(), started_at=at))] == lines
 
 
 def test_forget_lost_workers_once_others_have_come_in_their_places() -> None:
