@@ -199,14 +199,17 @@ def test_resumes_a_forgotten_pause_from_its_notice(night: Night) -> None:
     assert night.faults(incident) == []
 
 
-def test_names_a_worker_that_was_killed(night: Night) -> None:
-    incident = night.begin("killed worker", "silent|stopped responding", within=30)
+def test_names_a_worker_that_was_killed_until_somebody_has_seen_it(night: Night) -> None:
+    incident = night.begin("killed worker", "silent|stopped responding", within=30, most_clicks=1)
     night.kill(night.workers[0])
     night.see(incident)
     eventually(lambda: "stopped responding" in str(night.notes()[-1]))
+    with night.acting(incident) as person:
+        person.click(incident.notice(person.page).get_by_role("button", name="Acknowledge"))
+    night.end(incident)
+    night.start_worker()
 
     assert night.faults(incident) == []
-    night.start_worker()
 
 
 def test_names_an_idle_transaction_and_what_ends_it(night: Night, idle: Incident) -> None:

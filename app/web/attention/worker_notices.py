@@ -40,10 +40,14 @@ def _living(facts: Facts) -> Sequence[Worker]:
 
 
 def not_replaced(lost: Sequence[EndedWorker], facts: Facts) -> list[EndedWorker]:
-    """Return the workers in whose place no other has come: one with the same queues that started since."""
+    """Return the workers in whose place no other has come: one with the same queues that started since.
+
+    When a worker died is unknown: between its last heartbeat and the one that it missed. One that started in between
+    may have started beside it, as in a deploy, so it does not count.
+    """
     came, left = list(_living(facts)), []
     for each in sorted(lost, key=lambda each: each.beat_at):
-        new = next((one for one in came if one.started_at > each.beat_at and one.queues == each.queues), None)
+        new = next((one for one in came if one.started_at > each.missed_at and one.queues == each.queues), None)
         if new is None:
             left.append(each)
         else:

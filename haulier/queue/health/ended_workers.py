@@ -17,6 +17,7 @@ from haulier.postgres.values import utc
 class EndedWorker:
     """A worker process that has ended: `ended_how` is `stopped` or, if its lease had run out, `buried`.
 
+    beat_at is its last heartbeat; missed_at is when the next one was due, a third of its lease later.
     taken_over is how many jobs other workers have taken from it; None for callers who may not see every queue.
     """
 
@@ -26,6 +27,7 @@ class EndedWorker:
     ended_at: datetime
     ended_how: str
     beat_at: datetime
+    missed_at: datetime
     queues: Sequence[str] | None
     taken_over: int | None = None
 
@@ -56,7 +58,8 @@ class TakenOver:
 def list_ended(conn: Connection, *, limit: int, queues: Sequence[str] | None = None) -> list[EndedWorker]:
     """Return the workers that ended last, the last first; `queues` are those that the caller may see."""
     found = rows(conn, "list_ended_workers", limit=limit, queues=_shown(queues))
-    return [EndedWorker(**{**row, "beat_at": utc(row["beat_at"]), "ended_at": utc(row["ended_at"])}) for row in found]
+    times = ("beat_at", "missed_at", "ended_at")
+    return [EndedWorker(**{**row, **{name: utc(row[name]) for name in times}}) for row in found]
 
 
 def ended_on_host(conn: Connection, host: str, *, queues: Sequence[str] | None = None) -> EndedOnHost:

@@ -71,7 +71,7 @@ def test_list_the_kinds_whose_isolated_processes_die() -> None:
 def test_say_once_that_no_worker_is_left_and_name_each_in_its_lines() -> None:
     at = NOW - timedelta(minutes=9)
     silent = [replace(worker(pid), state=WorkerState.SILENT, started_at=at) for pid in (7, 8)]
-    lost = [EndedWorker(uuid4(), "gone", 1, at, "buried", at, None)]
+    lost = [EndedWorker(uuid4(), "gone", 1, at, "buried", at, at, None)]
     due = Queue("mail", Live(5, 3, 0, 1.0), Figures(), NOW)
     lines = ["2 workers are silent: dock:7, dock:8", "Worker gone:1 stopped responding in the last hour"]
 
@@ -92,7 +92,7 @@ def test_say_once_that_no_worker_is_left_and_name_each_in_its_lines() -> None:
 
 def test_forget_lost_workers_once_others_have_come_in_their_places() -> None:
     at = NOW - timedelta(minutes=9)
-    lost = [EndedWorker(uuid4(), "gone", pid, at, "buried", at, None, 7) for pid in (1, 2, 3)]
+    lost = [EndedWorker(uuid4(), "gone", pid, at, "buried", at, at, None, 7) for pid in (1, 2, 3)]
     left = "Worker gone:2 stopped responding in the last hour"
     mail, before = worker(queues=("mail",)), replace(worker(), started_at=at - timedelta(minutes=1))
 
