@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar, cast
 
 from flask import current_app, g
 
-from haulier.domain.checks import Check
+from haulier.domain.checks import Check, CheckState
 from haulier.domain.errors import DatabaseUnavailable
 from haulier.postgres.statements import Connection
 from haulier.queue.failures import error_groups
@@ -48,6 +49,8 @@ ACKNOWLEDGED_SECONDS = 10.0
 USUAL_SECONDS = 300.0
 # A look reads fifty schedules by name, and the next look continues from there. So many looks per load.
 MOST_LOOKS = 4
+# Autovacuum looks at a database each minute by default, and needs some time for a large table.
+VACUUM_IS_DUE = timedelta(minutes=2)
 # The checks of the database page that stop jobs, or soon will. The others wait until somebody opens that page.
 CHECKS = {name: THRESHOLDS[name] for name in (*HOLDERS, "vacuum", "connections", "wraparound")}
 
@@ -160,6 +163,20 @@ def checks() -> Sequence[Check]:
     if late := [each.name.replace("_", " ") for each in found if each.is_late]:
         unread().append(f"the database took too long to check {', '.join(late)}")
     return found
+
+
+def vacuum_is_due(checks: Sequence[Check]) -> bool:
+    """Return whether dead rows are many only since shortly: a cancelled flood leaves them until autovacuum comes.
+
+    The server does not know since when they are many; each process remembers when it saw them first.
+    """
+    since = cast(dict[str, datetime], current_app.extensions.setdefault("haulier_dead_rows_since", {}))
+    state = next((check.state for check in checks if check.name == "vacuum"), CheckState.UNKNOWN)
+    if state is CheckState.OK:
+        since.clear()
+    if state in (CheckState.OK, CheckState.UNKNOWN):
+        return False
+    return viewer().now - since.setdefault("vacuum", viewer().now) < VACUUM_IS_DUE
 
 
 def _checked(conn: Connection) -> Sequence[Check]:

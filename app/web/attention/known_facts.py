@@ -27,7 +27,7 @@ class Facts:
     groups without jobs left: all were retried or deleted. `failing_schedules` maps a schedule to how many of its jobs
     failed in a row; `skipping` are schedules that skip ticks. `unread` are the reasons why some facts could not be
     loaded. `unserved` are queues with due jobs that no worker takes, found by reading the jobs. `usual` is the usual
-    share of failed jobs per queue.
+    share of failed jobs per queue. vacuum_is_due: many rows are dead, but autovacuum had no time to come yet.
     """
 
     now: datetime
@@ -45,6 +45,7 @@ class Facts:
     failing_schedules: Mapping[str, int] = field(default_factory=dict)
     skipping: Sequence[Skips] = ()
     checks: Sequence[Check] = ()
+    vacuum_is_due: bool = False
     unread: Sequence[str] = ()
     unserved: Collection[str] = ()
     usual: Mapping[str, float] = field(default_factory=dict)

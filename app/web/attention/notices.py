@@ -262,7 +262,10 @@ _LEVELS: Mapping[CheckState, Level] = {CheckState.BAD: Level.BAD, CheckState.WAR
 
 
 def database(facts: Facts) -> Iterator[Notice]:
-    """A check of the database warns. What holds vacuum back is named with the dead rows that it causes."""
+    """A check of the database warns. What holds vacuum back is named with the dead rows that it causes.
+
+    Dead rows that nothing holds are no trouble until autovacuum has had the time to come.
+    """
     warning = [check for check in facts.checks if check.state in _LEVELS]
     vacuum = next((check for check in warning if check.name == "vacuum"), None)
     holders = [check for check in warning if check.name in HOLDERS]
@@ -273,7 +276,7 @@ def database(facts: Facts) -> Iterator[Notice]:
             level = min(_LEVELS[check.state], _LEVELS[vacuum.state]) if vacuum else _LEVELS[check.state]
             about = {check.name: -level, **({vacuum.name: -level} if vacuum else {})}
             yield Notice(level, f"Database: {check.message}", f"{caused}{check.effect}", look, about=about)
-        elif check not in holders and not (check is vacuum and holders):
+        elif check not in holders and not (check is vacuum and (holders or facts.vacuum_is_due)):
             level = _LEVELS[check.state]
             yield Notice(level, f"Database: {check.message}", check.effect, look, about={check.name: -level})
 

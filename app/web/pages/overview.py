@@ -99,7 +99,7 @@ def _page(span: str, of: Of) -> Page:
     known = _known(found, queues, errors, workers, running)
     every = notices(known)
     needs, seen = split(every, acknowledged)
-    if not known.unread:
+    if not known.unread and not known.vacuum_is_due:
         facts.forget_over(every, acknowledged)
     rows = _rows(queues.value, known.known)
     has_workers = workers.value is not None and not filters
@@ -153,6 +153,7 @@ def _known(
 ) -> Facts:
     """Return the facts that notices go by."""
     groups = errors.value[0] if errors.value else []
+    checks = facts.checks()
     return Facts(
         now=viewer().now,
         queues=queues.value.queues if queues.value else None,
@@ -170,7 +171,8 @@ def _known(
         overdue=facts.overdue(),
         failing_schedules=facts.failing_schedules(),
         skipping=facts.skipping(),
-        checks=facts.checks(),
+        checks=checks,
+        vacuum_is_due=facts.vacuum_is_due(checks),
         unread=[
             *facts.unread(),
             *(each.late for each in (found, queues, errors, workers) if each.late),

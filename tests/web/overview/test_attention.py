@@ -280,6 +280,9 @@ def test_says_that_the_database_is_not_well() -> None:
     assert levels(idle_transactions=warn, vacuum=ok) == [Level.WARN]
     assert levels(idle_transactions=warn, vacuum=warn) == [Level.WARN]
     checks = [Check(name, warn, 1.0, Threshold("seconds"), f"the {name}", "Jobs wait.", None) for name in HELD]
+    # Autovacuum has not had the time to come yet, unless something holds it back.
+    soon = [notices(Facts(NOW, checks=of, vacuum_is_due=True)) for of in (checks, checks[1:])]
+    assert [len(each) for each in soon] == [1, 0]
     assert [each.more for each in notices(Facts(NOW, checks=checks))] == ["The vacuum. Jobs wait."]
 
 

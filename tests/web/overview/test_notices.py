@@ -161,6 +161,21 @@ def test_says_that_the_database_is_not_well_only_to_those_who_may_see_its_page(
     assert seen == [True, False, False]
 
 
+def test_waits_for_autovacuum_before_dead_rows_are_a_notice(browser: Browser, monkeypatch) -> None:
+    few, many = Threshold("dead rows", 2**60), Threshold("dead rows", 0)
+
+    def is_said(threshold: Threshold, soon: timedelta) -> bool:
+        monkeypatch.setitem(facts.CHECKS, "vacuum", threshold)
+        monkeypatch.setattr(facts, "VACUUM_IS_DUE", soon)
+        browser.forget()
+        return any("dead row" in text for text in headlines(browser.page("/ui")))
+
+    # The time begins when a look finds many, and again once they were few.
+    assert [is_said(many, timedelta(minutes=2)), is_said(many, timedelta())] == [False, True]
+    first = eventually(lambda: is_said(many, timedelta(seconds=1)))
+    assert (is_said(few, timedelta()), is_said(many, timedelta(minutes=2)), first) == (False, False, True)
+
+
 @pytest.mark.direct("behind a pool the use of connections is unknown")
 def test_says_which_check_came_too_late_and_makes_the_others(browser: Browser, monkeypatch) -> None:
     def late(conn: Connection) -> Found:
