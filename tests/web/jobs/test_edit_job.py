@@ -197,6 +197,23 @@ def test_calls_no_payload_the_original_that_was_changed_before(browser: Browser,
     assert "Show the original" not in page.text
 
 
+def test_shows_no_original_if_the_first_change_may_be_unread(
+    browser: Browser, conn: Connection, job: UUID, monkeypatch
+) -> None:
+    for subject in ("Second", "Third"):
+        change = f'{{"payload": {{"subject": "{subject}"}}}}', None, '{"old": {"subject": "Hi"}, "new": {}}'
+        jobs.retry(conn, job, Changes(*change), actor="ops-bert")
+        _, [fence] = claim(conn, "mail")
+        end(conn, fence, Outcome.fail_for_good("no luck"))
+
+    shown = []
+    for most in (3, 2):
+        monkeypatch.setattr("app.web.pages.jobs.job.MOST_EDITS", most)
+        shown.append("Show the original" in browser.page(f"/ui/jobs/{job}").text)
+
+    assert shown == [True, False]
+
+
 def test_forgets_the_original_payload_no_sooner_than_the_job(conn: Connection, sql, job: UUID) -> None:
     other = failed(conn)
     jobs.retry(conn, job, Changes('{"payload": {"to": "c@d.e"}}', None, '{"old": {}, "new": {}}'), actor="ops-bert")

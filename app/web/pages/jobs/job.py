@@ -97,7 +97,8 @@ def _page(job_id: UUID, fault: str = "", form: Form | None = None, status: int =
             replace(line, changes=edits.get(step.at, ())) if step.what in EDITED else line
             for step, line in zip(steps, shown_lines, strict=True)
         ],
-        original=original,
+        # The first change may be one that was not read.
+        original=original if len(acts.value or ()) < MOST_EDITS else None,
         acts=acts,
         summary=summary(steps, (job.finished_at - job.created_at).total_seconds()) if job.finished_at else "",
         strip=charts.strip([(each.look, each.seconds) for each in over], in_words(over)),
