@@ -50,6 +50,12 @@ def named(names: Sequence[str]) -> str:
     return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
+def few(lines: Sequence[Line]) -> tuple[Line, ...]:
+    """Return the first of the lines, and how many more there are."""
+    more = len(lines) - MOST_LINES
+    return (*lines[:MOST_LINES], *([Line(f"and {more} more", ())] if more > 0 else ()))
+
+
 def magnitude(amount: float) -> int:
     """Return how many digits a number has: a notice has changed when ten times as many jobs are due, not one more."""
     return len(str(int(amount)))

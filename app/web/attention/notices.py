@@ -16,7 +16,7 @@ from haulier.queue.numbers.stats import Queue
 from ..lists.fleet import Fleet
 from ..lists.queue_states import OLD, empty_in, is_fresh, is_unserved
 from .known_facts import Facts
-from .notice import MOST_LINES, MOST_NAMED, Action, Level, Line, Notice, magnitude, named
+from .notice import MOST_NAMED, Action, Level, Line, Notice, few, magnitude, named
 from .schedule_notices import schedules, skipping
 from .worker_notices import isolated_ends, memory_growth, not_replaced
 
@@ -199,10 +199,7 @@ def _new_errors(facts: Facts) -> list[ErrorGroup]:
 
 
 def _lines_of(errors: Sequence[ErrorGroup]) -> tuple[Line, ...]:
-    lines = [Line(f"{_said_of(each)}. {each.text}", (_page_of_error(each),)) for each in errors[:MOST_LINES]]
-    if len(errors) > MOST_LINES:
-        lines.append(Line(f"and {len(errors) - MOST_LINES} more", ()))
-    return tuple(lines)
+    return few([Line(f"{_said_of(each)}. {each.text}", (_page_of_error(each),)) for each in errors])
 
 
 def _page_of_error(group: ErrorGroup) -> Action:
@@ -339,8 +336,8 @@ def paused(facts: Facts) -> Iterator[Notice]:
         yield Notice(Level.NOTE, line.text, actions=(*line.actions, _jobs_of(name)), about=about)
     elif lines:
         what = f"{len(lines)} queues have been paused for over {duration(LONG_PAUSE.total_seconds())}"
-        few = tuple(line for _, line in lines[:MOST_LINES])
-        yield Notice(Level.NOTE, what, "", (Action("Queues", "queues.show"),), few, about)
+        look = (Action("Queues", "queues.show"),)
+        yield Notice(Level.NOTE, what, "", look, few([line for _, line in lines]), about)
 
 
 RULES: tuple[Callable[[Facts], Iterator[Notice]], ...] = (

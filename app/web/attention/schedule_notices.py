@@ -8,7 +8,7 @@ from haulier.domain.text import count, duration, number
 from haulier.queue.schedules.schedule_health import Skips
 
 from .known_facts import Facts
-from .notice import MOST_LINES, Action, Level, Line, Notice, magnitude, named
+from .notice import Action, Level, Line, Notice, few, magnitude, named
 
 # Replacing a worker stops schedules for less time than this. So many failures in a row are no accident.
 OVERDUE_SECONDS, FAILURES_IN_A_ROW = 60.0, 3
@@ -42,10 +42,9 @@ def skipping(facts: Facts) -> Iterator[Notice]:
         yield Notice(Level.WARN, what, more, _acts_on_schedule(only), about={only.name: 0})
     elif facts.skipping:
         what = f"{len(facts.skipping)} schedules skip ticks: their previous runs are still going"
-        few = facts.skipping[:MOST_LINES]
-        lines = tuple(Line(f"{each.name} {_skipped(each)}", _acts_on_schedule(each)) for each in few)
+        lines = [Line(f"{each.name} {_skipped(each)}", _acts_on_schedule(each)) for each in facts.skipping]
         about = {each.name: 0 for each in facts.skipping}
-        yield Notice(Level.WARN, what, "", (Action("Schedules", "schedules.show"),), lines, about)
+        yield Notice(Level.WARN, what, "", (Action("Schedules", "schedules.show"),), few(lines), about)
 
 
 def _skipped(schedule: Skips) -> str:

@@ -11,7 +11,7 @@ from haulier.queue.health.ended_workers import EndedWorker
 from haulier.queue.health.worker_list import Worker
 
 from .known_facts import Facts
-from .notice import MOST_LINES, Action, Level, Line, Notice, magnitude
+from .notice import Action, Level, Line, Notice, few, magnitude
 
 # So many isolated processes of a kind that die within an hour are no accident.
 LEAST_ENDS = 3
@@ -27,12 +27,10 @@ def memory_growth(facts: Facts) -> Iterator[Notice]:
         [worker] = growing
         yield Notice(Level.WARN, _said_of(worker), advice_on_memory(worker), (_page_of(worker),), about=about)
     elif growing:
-        lines = [Line(f"{_said_of(each)}. {_grew_with(each)}", (_page_of(each),)) for each in growing[:MOST_LINES]]
-        if len(growing) > MOST_LINES:
-            lines.append(Line(f"and {len(growing) - MOST_LINES} more", ()))
+        lines = few([Line(f"{_said_of(each)}. {_grew_with(each)}", (_page_of(each),)) for each in growing])
         more = "A handler keeps what it has used. Restart them before their memory is used up."
         look = (Action("Workers", "workers.show"),)
-        yield Notice(Level.WARN, f"The memory of {len(growing)} workers keeps growing", more, look, tuple(lines), about)
+        yield Notice(Level.WARN, f"The memory of {len(growing)} workers keeps growing", more, look, lines, about)
 
 
 def _living(facts: Facts) -> Sequence[Worker]:
@@ -95,12 +93,10 @@ def isolated_ends(facts: Facts) -> Iterator[Notice]:
         [kind] = kinds
         yield Notice(Level.WARN, _died(kind, often[kind]), _cause(often[kind]), _look_at(kind), about=about)
     elif kinds:
-        lines = [Line(_died(kind, often[kind]), _look_at(kind)) for kind in kinds[:MOST_LINES]]
-        if len(kinds) > MOST_LINES:
-            lines.append(Line(f"and {len(kinds) - MOST_LINES} more", ()))
+        lines = few([Line(_died(kind, often[kind]), _look_at(kind)) for kind in kinds])
         every = sum((often[kind] for kind in kinds), Counter[str]())
         what = f"Isolated processes of {len(kinds)} kinds died {count(every.total(), 'time')} in the last hour"
-        yield Notice(Level.WARN, what, _cause(every), (), tuple(lines), about)
+        yield Notice(Level.WARN, what, _cause(every), (), lines, about)
 
 
 def _died(kind: str, found: Mapping[str, int]) -> str:
