@@ -38,7 +38,7 @@ def busy_chart(workers: Sequence[Worker]) -> tuple[Chart, str] | None:
         return None
     threads, zone, now = sum(worker.threads for worker in workers), viewer().prefers.time_zone, viewer().now
     times = [clock(now - ago * MINUTE, zone)[:-3] for ago in range(len(minutes) - 1, -1, -1)]
-    text = f"Busy threads per minute, of {count(threads, 'thread')}. Use the arrow keys to read it."
+    text = f"Busy threads per minute, of {count(threads, 'thread')}."
     series = [Series("Busy", "running", minutes, "area")]
     chart = Chart("Busy threads", f"average per minute, of {threads}", series, times, text, is_partial=True)
     return chart, charts.figure(chart, threads_said)

@@ -145,7 +145,7 @@ def plot(chart: Chart, said: Say) -> Markup:
         drawn += f'<path class="now" d="M{width - STEP} 0h{STEP}V{HIGH}h-{STEP}z"/>'
     drawn += _marks(chart)
     written = short if said is number else said
-    keys = " Arrow keys read it; with Shift they select a time; Enter lists its jobs." if chart.span else ""
+    keys = " Arrow keys read it" + ("; with Shift they select a time; Enter lists its jobs." if chart.span else ".")
     labels = "".join(f"<span>{escape(written(value))}</span>" for value in (top, top / 2, 0))
     few = "".join(f"<span>{escape(time)}</span>" for time in _ticks(chart.times))
     return Markup(

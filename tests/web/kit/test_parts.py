@@ -78,7 +78,7 @@ def test_has_all_its_numbers_as_a_table_and_no_style() -> None:
 
     rows = [[cell.text for cell in row.below() if cell.tag in ("th", "td")] for row in page.all("tr")]
     assert rows == [["Time", "A"], ["12:00", "1"], ["12:01", "–"], ["12:02", "10,000"]]
-    assert page.all("div", class_="area")[0].attrs["aria-label"] == 'up "and" <down>'
+    assert page.all("div", class_="area")[0].attrs["aria-label"] == 'up "and" <down> Arrow keys read it.'
     assert [each for each in page.below() if "style" in each.attrs] == []
 
 
