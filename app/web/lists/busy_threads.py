@@ -51,9 +51,9 @@ def threads_said(value: float) -> str:
 
 def busy_spark(worker: Worker) -> str:
     """Return a small chart of a worker's busy threads; "" if they are unknown."""
-    if not worker.vitals or not worker.vitals.busy_minutes:
+    minutes = worker.vitals.busy_minutes if worker.vitals else ()
+    if all(value is None for value in minutes):
         return ""
-    minutes = worker.vitals.busy_minutes
     # Of a young worker the earlier minutes are empty, so that the charts of a list have the same scale.
     values = [0.0] * (MINUTES - len(minutes)) + [value or 0.0 for value in minutes]
     text = f"Busy threads in the last hour, at most {threads_said(max(values))} of {worker.threads}"

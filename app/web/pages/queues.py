@@ -101,6 +101,8 @@ def _rows(found: Queues, workers: Fleet) -> list[QueueRow]:
 
 def _sparks(names: Sequence[str]) -> Mapping[str, Markup]:
     """Return a small chart of the backlog of each queue in the last hour."""
+    # Their order changes often, and must not load them again.
+    names = sorted(names)
     if not names or not counting.is_on():
         return {}
     found = kept("backlogs", tuple(names), lambda: part(lambda conn: recent_backlogs(conn, names)), seconds=SECONDS)

@@ -31,7 +31,7 @@ def test_shows_what_the_last_heartbeat_said_and_dashes_for_what_is_unknown(brows
     known, unknown = UUID(register(conn)), UUID(register(conn))
     claims.introduce(conn, known, kinds=["mail"], release="shop 7")
     claims.beat(conn, known, vitals=VITALS)
-    claims.beat(conn, unknown, vitals=Vitals())
+    claims.beat(conn, unknown, vitals=Vitals(busy_minutes=[None]))
 
     rows, page = browser.page("/ui/workers").rows(), browser.page(f"/ui/workers/{known}").text
 
