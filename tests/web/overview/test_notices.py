@@ -84,7 +84,7 @@ def test_offers_no_retry_of_errors_without_jobs_and_lists_them_last(browser: Bro
     assert list(rows)[-2:] == ["too late", "no luck"]
     assert "Retry…" in rows["too late"].text
     assert "Retry" not in rows["no luck"].text
-    assert "all retried" in rows["no luck"].text
+    assert "no jobs left" in rows["no luck"].text
 
 
 def test_says_that_a_queue_fails_if_it_fails_more_than_usually(browser: Browser, conn: Connection, sql) -> None:
