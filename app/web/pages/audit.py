@@ -86,7 +86,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class EntryWords:
     """What an entry says: the act, what it was done to if that has a name other than its id, and details."""
 
     act: str
@@ -144,7 +144,7 @@ def _position() -> Position | None:
         return None
 
 
-def _list(asked: Asked) -> Part[tuple[Entries, Sequence[Said]]]:
+def _list(asked: Asked) -> Part[tuple[Entries, Sequence[EntryWords]]]:
     """Return entries without their details, which may have 32 KiB each, and words in place of these."""
     wanted = asked.filter(limit=LIMIT, after=asked.after)
     found = part(lambda conn: find_actions(conn, wanted), seconds=SECONDS)
@@ -154,7 +154,7 @@ def _list(asked: Asked) -> Part[tuple[Entries, Sequence[Said]]]:
     details = [_read(each.details) for each in actions]
     pairs = [*map(_target, actions), *(pair for each in details for pair in _filters(each))]
     words = filter_words(dict.fromkeys(pair for pair in pairs if pair))
-    said = [_said(action, read, words) for action, read in zip(actions, details, strict=True)]
+    said = [_in_words(action, read, words) for action, read in zip(actions, details, strict=True)]
     return Part((found.value._replace(actions=[replace(each, details=None) for each in actions]), said))
 
 
@@ -178,10 +178,10 @@ def _filters(details: Any) -> list[Pair]:
     return told_of(stored)[0] if isinstance(stored, dict) else []
 
 
-def _said(action: Action, details: Any, words: Mapping[Pair, str]) -> Said:
+def _in_words(action: Action, details: Any, words: Mapping[Pair, str]) -> EntryWords:
     pairs, target = _filters(details), _target(action)
     filters = ", ".join(f"{name} {words.get((name, text), text)}" for name, text in pairs) or "every job"
-    return Said(
+    return EntryWords(
         act_words(action.action, details),
         words.get(target, "") if target else "",
         detail_lines(action.action, details, filters),
