@@ -24,7 +24,9 @@ def actor_name(actor: str) -> str:
 
 def actor_of(text: str) -> str:
     """Return the actor of this name, as it is stored; the text itself if no actor, or more than one, has the name."""
-    named = [actor for actor, name in {**NAMES, **_key_names()}.items() if name == text]
+    names = {**NAMES, **_key_names()}
+    # A key may be called like the id of another.
+    named = [text] if text in names else [actor for actor, name in names.items() if name == text]
     return named[0] if len(named) == 1 else text
 
 

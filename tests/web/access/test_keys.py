@@ -232,6 +232,20 @@ def test_names_whoever_acted_by_the_key_unless_it_may_use_other_queues(
     assert names(mailer, "/ui/queues/mail") == {keys["ops-anna"]}
 
 
+def test_finds_the_acts_of_a_key_by_its_id_although_another_is_called_so(
+    browser: Browser, make_key: MakeKey, conn: Connection, sql
+) -> None:
+    assert browser.key
+    other, _ = make_key(Scope.OPERATE)
+    sql("UPDATE haulier.api_key SET name = %s WHERE id = %s", browser.key.id, other.id)
+    for queue, actor in (("mail", browser.key.id), ("bulk", other.id)):
+        pause(conn, queue, actor=actor)
+
+    paused = [row.text for row in browser.page(f"{AUDIT}?actor={browser.key.id}&action=pause").rows().values()]
+
+    assert [("mail" in text, "bulk" in text) for text in paused] == [(True, False)]
+
+
 def test_shows_and_writes_the_entries_that_match_a_filter(browser: Browser, conn: Connection) -> None:
     jobs = {actor: enqueue(conn) for actor in ("ops-anna", "ops-bert")}
     for actor, job in jobs.items():
