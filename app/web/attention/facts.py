@@ -191,7 +191,9 @@ def acknowledged() -> Sequence[Acknowledged]:
 
 
 def forget_over(notices: Sequence[Notice], known: Sequence[Acknowledged]) -> None:
-    """Forget what was acknowledged and has ended, so that it is shown if it comes back."""
+    """Forget what was acknowledged and has ended, so that it is shown if it comes back; not with DASHBOARD=read."""
+    if permissions().is_read_only:
+        return
     if gone := [key for key in over(notices, known) if key[0] != "database" or may_see_checks()]:
         # On a standby nothing can be forgotten.
         with suppress(DatabaseUnavailable):

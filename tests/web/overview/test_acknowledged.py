@@ -91,6 +91,24 @@ def test_shows_an_acknowledged_notice_again_if_it_ends_and_comes_back(browser: B
     assert told(browser) == (True, False)
 
 
+def test_forgets_no_acknowledgement_on_a_dashboard_that_changes_nothing(
+    signed_in: SignedIn, make_site: MakeSite, conn: Connection, sql
+) -> None:
+    register(conn)
+    acknowledge(signed_in(Scope.ADMIN), "Nothing has been counted yet")
+    sql(OLD, "2 minutes")
+    counted(conn)
+    fresh(sql)
+    known = "SELECT rule FROM haulier.acknowledged"
+
+    left = []
+    for dashboard in ("read", "on"):
+        signed_in(Scope.ADMIN, app=make_site(dashboard=dashboard)).page("/ui")
+        left.append(sql(known))
+
+    assert left == [[("old_numbers",)], []]
+
+
 def test_undoes_an_acknowledgement_and_records_both(browser: Browser, conn: Connection, sql) -> None:
     register(conn)
     path = acknowledge(browser, "Nothing has been counted yet")
