@@ -31,7 +31,8 @@ from ...kit.page import Page
 from ...kit.reading import read
 from ...kit.section import Section
 from ...kit.viewer import viewer
-from .job import ENDED_BADLY, NOT_ENDED, acted_or_page, visible
+from ...lists.job_totals import ENDED_BADLY
+from .job import NOT_ENDED, acted_or_page, visible
 
 NAMES = (*SETTINGS, "payload")
 CHANGED = "Somebody else has retried or changed the job meanwhile. The form shows its current values."

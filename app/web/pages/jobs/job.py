@@ -42,6 +42,7 @@ from ...kit.page import Page
 from ...kit.reading import Part, part, read
 from ...kit.section import Section
 from ...kit.viewer import viewer
+from ...lists.job_totals import ENDED_BADLY
 from ...words import charts
 from ...words.edits import edits_of
 from ...words.filters import exact, read_time, timeout_of, used
@@ -54,7 +55,6 @@ MOST_EDITS = 100
 EDITED = (Act.CHANGE, What.RETRIED)
 CHANGED_BOTH = "Somebody else changed the same fields. The form below shows the current values."
 NOT_ENDED = "Only failed or cancelled jobs can be retried."
-ENDED_BADLY = (JobStatus.FAILED_PERMANENT, JobStatus.CANCELLED)
 
 section = Section("job", __name__, within="jobs")
 
