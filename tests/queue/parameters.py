@@ -39,7 +39,7 @@ BY_TYPE: dict[str, Any] = {
     """: True,
     """
     action actor after_kind after_name after_queue before_key given_back host idempotency_key key_id kind
-    matched_is name only_name queue reason release scoped_key sight target team_release text version worker_name
+    matched_is name only_name queue reason release scoped_key sight target text version worker_name
     """: "mail",
     "changes details filter noted payload rule shown_filter vitals": "{}",
     "fingerprint hash key_hash seen": b"x" * 32,
@@ -70,7 +70,7 @@ OPTIONAL = """
     actor acts after_at after_entry after_error after_id at_after at_before attempts_min before_id before_key
     begun_at begun_id come_to come_to_id created_after created_before day_after details ended_from ended_to
     error_id finished_after finished_before first_day idempotency_key is_muted job kind kinds lifetime noted
-    only operation paths queue queues rate_limit reason seen statuses tags target team_release text until vitals
+    only operation paths queue queues rate_limit reason seen statuses tags target text until vitals
     worker worker_name workers
 """
 ABSENT = OPTIONAL.split()

@@ -25,17 +25,7 @@ def register(
 
 def introduce(conn: Connection, worker_id: UUID, *, kinds: Sequence[str], release: str | None = None) -> None:
     """Say which program the worker runs, of which release of the team's, and which kinds it knows."""
-    own = team_release(release)
-    rows(
-        conn,
-        "introduce",
-        worker=worker_id,
-        version=version(),
-        team_release=own,
-        kinds=list(kinds),
-        process="worker",
-        release=own or version(),
-    )
+    rows(conn, "introduce", worker=worker_id, version=version(), release=team_release(release), kinds=list(kinds))
 
 
 def say_stopping(conn: Connection, worker_id: UUID) -> None:

@@ -6,12 +6,9 @@ VALUES (%(host)s, %(pid)s, %(threads)s, %(queues)s::text[], make_interval(secs =
 RETURNING id;
 
 -- name: introduce
-WITH introduced AS (
-    UPDATE haulier.worker
-    SET version = %(version)s, release = %(team_release)s, kinds = %(kinds)s::text[]
-    WHERE id = %(worker)s
-), <<forgotten_deployments>>
-<<noted_deployment>>;
+UPDATE haulier.worker
+SET version = %(version)s, release = %(release)s, kinds = %(kinds)s::text[]
+WHERE id = %(worker)s;
 
 -- name: say_stopping
 UPDATE haulier.worker

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from haulier.postgres.statements import Connection, rows
 from haulier.postgres.values import utc
 from haulier.version import team_release, version
 
-# A request waits for it, once in a process.
+# A request or a heartbeat waits for it, once in a process.
 NOTE_SECONDS = 0.3
 # A chart with more marks cannot be read.
 MOST = 50
@@ -25,13 +26,13 @@ class Deployment:
     at: datetime
 
 
-def note_deployment(conn: Connection, release: str | None = None) -> None:
-    """Note that a web process of this release has started, unless the last one had it too. For workers: `introduce`.
+def note_deployment(conn: Connection, release: str | None = None, *, worker: UUID | None = None) -> None:
+    """Note that this worker, or else a web process, of this release has started, unless the last one had it too.
 
     The default is the commit that the platform has deployed, or else the version of this program.
     """
-    release = team_release(release) or version()
-    rows(conn, "note_deployment", seconds=NOTE_SECONDS, process="web", release=release, worker=None)
+    process, release = "web" if worker is None else "worker", team_release(release) or version()
+    rows(conn, "note_deployment", seconds=NOTE_SECONDS, process=process, release=release, worker=worker)
 
 
 def list_deployments(conn: Connection) -> Sequence[Deployment]:

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from haulier.kinds import StopReason
 from haulier.postgres.errors import translated
 from haulier.postgres.statements import Connection
 from haulier.queue import claims
+from haulier.queue.health.deployments import note_deployment
 from haulier.worker.lanes.marks import Marks
 from haulier.worker.link import Link
 from haulier.worker.steps.sparing_log import SparingLog
@@ -80,6 +82,9 @@ class Beat:
             )
         else:
             self.introduced.set()
+            # Charts mark it; without it they lack a mark.
+            with suppress(Refusal), translated():
+                note_deployment(conn, self.config.release, worker=worker_id)
 
     def beat(self, conn: Connection) -> None:
         """Renew the lease; if that is too late, give up the jobs held here, and register again."""

@@ -17,8 +17,10 @@ def start(conn: Connection, monkeypatch):
 
     def start(release: str) -> UUID:
         monkeypatch.setattr("haulier.queue.claims.workers.version", lambda: release)
+        monkeypatch.setattr("haulier.queue.health.deployments.version", lambda: release)
         worker = claims.register(conn, host="dock", pid=7, threads=4, queues=(), lease_seconds=60)
         claims.introduce(conn, worker, kinds=["mail"])
+        note_deployment(conn, worker=worker)
         return worker
 
     return start

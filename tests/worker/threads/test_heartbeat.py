@@ -11,6 +11,7 @@ import pytest
 
 from haulier.domain.job import JobStatus
 from haulier.domain.vitals import read_vitals
+from haulier.postgres.connection import connect
 from haulier.postgres.sql_files import SQL
 from haulier.queue import search
 from haulier.queue.queues.pauses import pause
@@ -154,6 +155,17 @@ def test_shows_gaps_instead_of_zeros_for_minutes_without_a_sample():
 
     signs.sample()
     assert signs.take().busy_minutes == [0.0, None, 0.0]
+
+
+def test_says_its_version_and_beats_in_time_if_no_deployment_can_be_noted(heartbeat, tick, sql, database):
+    with closing(connect(database)) as conn, conn.cursor() as cursor:
+        cursor.execute("BEGIN; LOCK TABLE haulier.deployment IN ACCESS EXCLUSIVE MODE")
+        began_at = time.monotonic()
+        tick()
+        took = time.monotonic() - began_at
+
+    assert sql("SELECT version, kinds FROM haulier.worker") == [(own_version(), [])]
+    assert took < 3
 
 
 def test_judges_the_growth_of_memory_no_more_often_than_it_has_to_beat(config):
