@@ -23,6 +23,7 @@ _LEFT_OUT = {
     "only behind a pool, or under a role that is not the owner's": "detach_partition",
     "only where a DETACH CONCURRENTLY was interrupted": "finish_detach",
     "/health asks for it": "history_days_ahead",
+    "pages ask for it; a worker only imports it, beside what notes its own deployment": "list_deployments",
     "only before there is a schema": "lock_empty_database holder_of_empty_database",
     "only where a detach is pending": "oldest_user_of_table",
     "only where a burial was refused: test_rows.py": "lapsed",
@@ -31,6 +32,7 @@ _LEFT_OUT = {
     "only for an operation that looks for tags: tests/queue/search/test_find_ids.py": "find_tagged",
     "a preview asks, which the API makes, and an operation whose preview could not count all: test_operations.py":
         "count_by_kind count_tagged_by_kind note_count",
+    "only before find_jobs in its message, if an operation wants live jobs: tests/queue/search": "find_by_index",
     "only where an operation's look for a rare kind is long: tests/queue/search/test_bounded_scan.py": "arrivals",
     "only while a process stops, and nobody waits for it: tests/worker/threads/test_operations.py": "leave_operations",
     "only where a chunk was refused: tests/queue/operations/test_operations.py": "delay_operation",
