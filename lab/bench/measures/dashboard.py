@@ -37,8 +37,9 @@ TITLE = "The dashboard, beside 1 M live and 10 M finished jobs"
 READS, POLLS, NEWS_ROUNDS = 40, 200, 30
 # So often a page is asked for the news that there are.
 POLL_SECONDS = 0.2
-# Something new on each of the pages that tabs are left open on.
+# Something new on each of the pages that tabs are left open on. While no worker beats, numbers of due jobs are unknown.
 NEWS = """
+    UPDATE haulier.worker SET beat_at = now();
     INSERT INTO haulier.job (kind, payload) VALUES ('kind-1', '{}');
     UPDATE haulier.depth SET jobs = jobs + 1
 """
@@ -123,7 +124,7 @@ def visiting(bench: Bench) -> Iterator[tuple[Visitor, Pages]]:
 def _jobs(url: str) -> list[str]:
     found: list[Any] = []
     with closing(own_connection(url)) as conn, conn.cursor() as cursor:
-        for source in ("haulier.job", "haulier.finished_job"):
+        for source in ("haulier.job", "haulier.finished_job WHERE status = 'failed_permanent'"):
             cursor.execute(f"SELECT id FROM {source} LIMIT 1")
             found += cursor.fetchall()
     return [f"{HOME}/jobs/{job}" for (job,) in found]
