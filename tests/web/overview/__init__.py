@@ -30,7 +30,7 @@ def word(page: Element, name: str) -> str:
 def figure(page: Element, name: str) -> str:
     """Return a figure of the overview, with what is said of it."""
     [found] = [each.all("dd") for each in page.all("div") if each.all("dt") and each.all("dt")[0].text == name]
-    return " ".join(each.text for each in found)
+    return " ".join(each.text for each in found if each.text)
 
 
 def due(page: Element) -> str:

@@ -128,8 +128,8 @@ def test_says_how_long_the_longest_has_run_of_the_queues_that_one_sees(
     all_, own = (figure(each.page("/ui"), "Running") for each in (browser, signed_in(Scope.READ, queues=["mail"])))
 
     assert idle == "– 0 workers"
-    assert all_ == "3 of 12 threads 3 workers, longest 4 min"
-    assert re.fullmatch(r"2 of 8 threads 2 workers, longest 4\d s", own)
+    assert all_ == "3 of 12 threads 3 workers longest 4 min"
+    assert re.fullmatch(r"2 of 8 threads 2 workers longest 4\d s", own)
 
 
 MAIL = "/ui/queues/mail"
