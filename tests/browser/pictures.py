@@ -20,7 +20,7 @@ CALLED = "h1, h2, h3, thead th, dt, label, nav a, main button, main summary:not(
 KEY = "Called"
 
 
-def check_picture(page: Page, name: str, *, also: str = "", most_bytes: int = 150_000) -> None:
+def check_picture(page: Page, name: str, *, also: str = "", most_bytes: int = 200_000) -> None:
     """Compare the page with its picture, by what both call things; `also` selects what else is compared.
 
     The docs' picture becomes the page's if it is missing or retaken.

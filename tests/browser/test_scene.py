@@ -69,4 +69,4 @@ def test_shows_a_bad_night_as_in_its_picture(night: Site, make_tab: MakeTab, nam
     tab.enter(night.url, night.cookies)
     tab.page.goto(f"{night.url}{HOME}")
 
-    check_picture(tab.page, f"dashboard-night-{name.partition(',')[0]}", also=SAYS, most_bytes=200_000)
+    check_picture(tab.page, f"dashboard-night-{name.partition(',')[0]}", also=SAYS)
