@@ -41,9 +41,9 @@ test-lowest: venv ## run the core tests with the lowest versions that setup.cfg 
 test-slow: venv ## run the slow tests, of which `make test` runs short forms
 	$(VENV) -m pytest -n $(TEST_PROCESSES) --dist worksteal -m slow
 
-test-browser: venv ## run the tests that drive Chromium
+test-browser: venv ## run the tests that drive Chromium (NIGHT=off: without the bad night, which takes 8 minutes)
 	tools/install-chromium
-	$(VENV) -m pytest -m browser
+	$(VENV) -m pytest -m browser $(if $(filter off,$(NIGHT)),--ignore tests/browser/test_night.py)
 
 screenshots: venv ## retake the screenshots of the dashboard and Swagger UI in Chromium
 	tools/install-chromium
