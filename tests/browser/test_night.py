@@ -310,7 +310,7 @@ def test_leads_from_a_bad_deploy_to_one_retry_of_all(night: Night) -> None:
         person.click(None)
         person.click(notice.get_by_role("link", name="Retry all"))
         person.click(page.get_by_role("button", name="Preview"))
-        person.click(page.get_by_role("button", name=re.compile("^Retry [0-9,]+$")))
+        person.click(page.get_by_role("button", name=re.compile("^Retry .*[0-9]")))
         expect(page.locator("main")).to_contain_text("It has ended")
     night.end(incident)
 
