@@ -3,14 +3,7 @@
 -- part: some_due_jobs
 -- The first due jobs of a queue, in the order in which claims take them, by the index of claims. The scan of its lanes ends
 -- after `most` lanes or `look` seconds.
-lane AS (
-    SELECT %(queue)s::text AS queue, 32767::smallint AS priority, NULL::timestamptz AS run_at, NULL::uuid AS id
-    UNION ALL
-    SELECT next.*
-    FROM lane
-    CROSS JOIN LATERAL (<<next_of_the_queue>>) AS next
-    WHERE clock_timestamp() < now() + make_interval(secs => %(look)s)
-), looked AS MATERIALIZED (
+<<lanes_of_one_queue>>, looked AS MATERIALIZED (
     SELECT job.*, row_number() OVER () AS place
     FROM (SELECT queue, priority FROM lane WHERE id IS NOT NULL LIMIT %(most)s) AS found
     CROSS JOIN LATERAL (

@@ -1,16 +1,20 @@
 -- The jobs of a queue that claims take next.
 
--- name: next_jobs
--- Due jobs in the order in which claims take them, then the others as they become due; and the first job of each lane. At
--- most `limit` jobs of a lane are read. The scan ends after `most` lanes or `look` seconds.
-WITH RECURSIVE lane AS (
+-- part: lanes_of_one_queue
+-- The lanes of a queue, by the index of claims. The scan ends after `look` seconds.
+lane AS (
     SELECT %(queue)s::text AS queue, 32767::smallint AS priority, NULL::timestamptz AS run_at, NULL::uuid AS id
     UNION ALL
     SELECT next.*
     FROM lane
     CROSS JOIN LATERAL (<<next_of_the_queue>>) AS next
     WHERE clock_timestamp() < now() + make_interval(secs => %(look)s)
-), found AS MATERIALIZED (
+)
+
+-- name: next_jobs
+-- Due jobs in the order in which claims take them, then the others as they become due; and the first job of each lane. At
+-- most `limit` jobs of a lane are read. The scan ends after `most` lanes or `look` seconds.
+WITH RECURSIVE <<lanes_of_one_queue>>, found AS MATERIALIZED (
     SELECT queue, priority
     FROM lane
     WHERE id IS NOT NULL
