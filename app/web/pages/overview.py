@@ -63,6 +63,8 @@ section = Section("overview", __name__, MenuEntry("Work", 10, "Overview", "overv
 # A chart and its figure. The most frequent errors of the last hour, and the attempts that failed in each of its steps.
 Drawn = tuple[Chart, Markup]
 Errors = tuple[Sequence[ErrorGroup], Sequence[ErrorStep]]
+# What notices and the page are made of.
+Loaded = tuple[Part[Stats], Part[Queues], Part[Errors], Part[Fleet], Sequence[RunningJob]]
 
 
 @section.page("", Scope.READ, every=5)
@@ -91,9 +93,8 @@ def _filters(span: str, of: Of) -> list[tuple[str, str, str]]:
 
 
 def _page(span: str, of: Of) -> Page:
-    found, running = kept("figures", (span, of.queue, of.kind), partial(_stats, span, of)), facts.running()
+    found, queues, errors, workers, running = _loaded(span, of)
     filters = _filters(span, of)
-    queues, errors, workers = kept("queues", (), _queues), kept("errors", (), _errors), kept("workers", (), _workers)
     groups, attempts = errors.value or ([], None)
     acknowledged = facts.acknowledged()
     known = _known(found, queues, errors, workers, running)
@@ -139,9 +140,12 @@ def _page(span: str, of: Of) -> Page:
 def current_notices() -> list[Notice]:
     """Return what needs the viewer's attention, acknowledged or not, as the overview shows it."""
     span, of = "1h", Of(None, None, caller().queues)
-    found = kept("figures", (span, None, None), partial(_stats, span, of))
-    queues, errors, workers = kept("queues", (), _queues), kept("errors", (), _errors), kept("workers", (), _workers)
-    return notices(_known(found, queues, errors, workers, facts.running()))
+    return notices(_known(*_loaded(span, of)))
+
+
+def _loaded(span: str, of: Of) -> Loaded:
+    found, running = kept("figures", (span, of.queue, of.kind), partial(_stats, span, of)), facts.running()
+    return found, kept("queues", (), _queues), kept("errors", (), _errors), kept("workers", (), _workers), running
 
 
 def _known(
