@@ -311,9 +311,9 @@ def spark(values: Sequence[float], state: str, summary: str, *, least: float = 1
     # One outline of whole numbers, because a list has many charts: a shape per column takes four times the bytes.
     highs = [max(1, round(HIGH * value / top)) if value else 0 for value in values]
     path = "".join(f"V{HIGH - high}h{len(list(alike))}" for high, alike in groupby(highs))
-    told = f'role="img" aria-label="{escape(summary)}"' if summary else 'aria-hidden="true"'
+    attributes = f'role="img" aria-label="{escape(summary)}"' if summary else 'aria-hidden="true"'
     return Markup(
-        f'<svg class="spark" viewBox="0 0 {len(values)} {HIGH}" preserveAspectRatio="none" {told}>'
+        f'<svg class="spark" viewBox="0 0 {len(values)} {HIGH}" preserveAspectRatio="none" {attributes}>'
         f'<path class="f-{state}" d="M0 {HIGH}{path}V{HIGH}z"/></svg>'
     )
 
