@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -34,7 +33,7 @@ from ..kit.section import Section
 from ..kit.templates import url
 from ..kit.viewer import viewer
 from ..lists.filter_words import filter_words
-from ..words.acts import act_words, detail_lines
+from ..words.acts import act_words, detail_lines, read_details
 from ..words.filters import read_duration, read_time
 
 WHY = "the audit covers every queue"
@@ -151,19 +150,11 @@ def _list(asked: Asked) -> Part[tuple[Entries, Sequence[EntryWords]]]:
     if found.value is None:
         return Part(None, found.late)
     actions = [details_as_shown(each) for each in found.value.actions]
-    details = [_read(each.details) for each in actions]
+    details = [read_details(each.details) for each in actions]
     pairs = [*map(_target, actions), *(pair for each in details for pair in _filters(each))]
     words = filter_words(dict.fromkeys(pair for pair in pairs if pair))
     said = [_in_words(action, read, words) for action, read in zip(actions, details, strict=True)]
     return Part((found.value._replace(actions=[replace(each, details=None) for each in actions]), said))
-
-
-def _read(details: bytes | None) -> Any:
-    try:
-        return json.loads(details or b"null")
-    except RecursionError:
-        # Somebody has inserted the job by SQL: no request may be nested so deep.
-        return (details or b"").decode()
 
 
 def _target(action: Action) -> Pair | None:

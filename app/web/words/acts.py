@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from haulier.domain.act import Act
 from haulier.domain.text import NOTHING, count, cut, duration
 
-MOST_VALUE, MOST_CHANGES = 120, 12
+MOST_VALUE, MOST_LINES = 120, 12
 # What the words of an act do not say stands in the column beside them: which job, queue, …
 WORDS: Mapping[str, str] = {
     Act.CANCEL: "cancelled a job",
@@ -73,8 +73,22 @@ def detail_lines(act: str, details: Any, filters: str = "") -> list[str]:
     change = _value if act == Act.PUT_SCHEDULE and _is_new(details) else _change
     lines = [change(name, each) for name, each in _object(details.get("changes")).items()]
     lines += [_named(name, each) for name, each in details.items() if name != "changes" or not lines]
-    more = len(lines) - MOST_CHANGES
-    return lines if more <= 0 else [*lines[:MOST_CHANGES], f"and {more} more"]
+    return first_lines(lines)
+
+
+def first_lines(lines: Sequence[str]) -> list[str]:
+    """Return the first of the lines, and how many more there are."""
+    more = len(lines) - MOST_LINES
+    return [*lines[:MOST_LINES], *([f"and {more} more"] if more > 0 else [])]
+
+
+def read_details(details: bytes | None) -> Any:
+    """Return the details of an entry of the audit; as text if they are nested too deep to be read."""
+    try:
+        return json.loads(details or b"null")
+    except RecursionError:
+        # Somebody has inserted the job by SQL: no request may be nested so deep.
+        return (details or b"").decode()
 
 
 def _lines_of_operation(details: Mapping[str, Any], filters: str) -> list[str]:

@@ -12,9 +12,10 @@ from haulier.domain.job import Json
 from haulier.domain.text import NOTHING, cut
 from haulier.queue.access.audit_log import Action
 
+from .acts import first_lines, read_details
 from .pretty_json import Printed, is_hidden, printed
 
-MOST_VALUE, MOST_LINES = 80, 12
+MOST_VALUE = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +43,7 @@ def edits_of(
     for action in actions:
         changes = _changes(action)
         found = [line for name, each in changes.items() for line in _lines(name, each, hides, may_name)]
-        lines[action.at] = found[:MOST_LINES] + (
-            [f"and {len(found) - MOST_LINES} more"] if len(found) > MOST_LINES else []
-        )
+        lines[action.at] = first_lines(found)
         if "payload" in changes:
             # If the first change was too long for the record, what a later one found is not the original.
             original = _original(action, changes["payload"], hides)
@@ -59,11 +58,7 @@ def _original(action: Action, change: Any, hides: Collection[str]) -> Original |
 
 
 def _changes(action: Action) -> Mapping[str, Any]:
-    try:
-        details = json.loads(action.details or b"null")
-    except RecursionError:
-        # Somebody has inserted the job by SQL: no request may be nested so deep.
-        return {}
+    details = read_details(action.details)
     changes = details.get("changes") if isinstance(details, dict) else None
     return changes if isinstance(changes, dict) else {}
 
