@@ -56,7 +56,9 @@ def _wrk(port: int, path: str, body: str, connections: int, seconds: float) -> d
         headers = 'wrk.headers["Content-Type"] = "application/json"'
         script.write(f'wrk.method = "POST"\nwrk.body = [==[{body}]==]\n{headers}\n')
         script.flush()
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", "-s", script.name]
+        # It takes whole seconds only.
+        lasting = max(1, round(seconds))
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{lasting}s", "--latency", "-s", script.name]
         done = subprocess.run(
             [*command, f"http://127.0.0.1:{port}{path}"], capture_output=True, text=True, check=True, env=environment()
         )
