@@ -315,7 +315,7 @@ def test_leads_from_a_bad_deploy_to_one_retry_of_all(night: Night) -> None:
     night.end(incident)
 
     assert night.faults(incident) == []
-    failed = "SELECT FROM haulier.finished_job WHERE status = 'failed_permanent' LIMIT 1"
+    failed = "SELECT FROM haulier.finished_job WHERE queue = 'shipping' AND status = 'failed_permanent' LIMIT 1"
     eventually(lambda: not night.sql(failed))
 
 
