@@ -41,9 +41,11 @@ def not_replaced(lost: Sequence[EndedWorker], facts: Facts) -> list[EndedWorker]
     """Return the workers in whose place no other has come: one with the same queues that started since.
 
     When a worker died is unknown: between its last heartbeat and the one that it missed. One that started in between
-    may have started beside it, as in a deploy, so it does not count.
+    may have started beside it, as in a deploy, so it does not count. One that came and was lost itself still counts:
+    else its own loss would bring back the notice of the worker before it.
     """
-    came, left = list(_living(facts)), []
+    came: list[Worker | EndedWorker] = [*(facts.fleet.workers if facts.fleet else ()), *lost]
+    left = []
     for each in sorted(lost, key=lambda each: each.beat_at):
         new = next((one for one in came if one.started_at > each.missed_at and one.queues == each.queues), None)
         if new is None:

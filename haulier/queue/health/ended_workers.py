@@ -24,6 +24,7 @@ class EndedWorker:
     id: UUID
     host: str
     pid: int
+    started_at: datetime
     ended_at: datetime
     ended_how: str
     beat_at: datetime
@@ -58,7 +59,7 @@ class TakenOver:
 def list_ended(conn: Connection, *, limit: int, queues: Sequence[str] | None = None) -> list[EndedWorker]:
     """Return the workers that ended last, the last first; `queues` are those that the caller may see."""
     found = rows(conn, "list_ended_workers", limit=limit, queues=_shown(queues))
-    times = ("beat_at", "missed_at", "ended_at")
+    times = ("started_at", "beat_at", "missed_at", "ended_at")
     return [EndedWorker(**{**row, **{name: utc(row[name]) for name in times}}) for row in found]
 
 

@@ -1,7 +1,8 @@
 -- The workers that have ended, and the jobs that others took over from them.
 
 -- name: list_ended_workers
-SELECT id, host, pid, <<queues_shown>> AS queues, beat_at, beat_at + (lease_ends - beat_at) / 3 AS missed_at, ended_at, ended_how,
+SELECT id, host, pid, <<queues_shown>> AS queues, started_at, beat_at, beat_at + (lease_ends - beat_at) / 3 AS missed_at,
+    ended_at, ended_how,
     CASE WHEN %(queues)s::text[] IS NULL THEN taken_over END AS taken_over
 FROM haulier.worker_past AS worker
 WHERE <<concerns_the_caller>>

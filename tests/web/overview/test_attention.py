@@ -64,7 +64,7 @@ def group(failed: int = 10, *, age: timedelta = timedelta(minutes=59), muted: ti
 
 def ended(how: str, minutes: int, times: int = 1) -> list[EndedWorker]:
     at = NOW - timedelta(minutes=minutes)
-    return [EndedWorker(uuid4(), "dock", 7, at, how, at, at, None)] * times
+    return [EndedWorker(uuid4(), "dock", 7, at, at, how, at, at, None)] * times
 
 
 def stats(age: float) -> Stats:

@@ -71,7 +71,7 @@ def test_list_the_kinds_whose_isolated_processes_die() -> None:
 def test_say_once_that_no_worker_is_left_and_name_each_in_its_lines() -> None:
     at = NOW - timedelta(minutes=9)
     silent = [replace(worker(pid), state=WorkerState.SILENT, started_at=at) for pid in (7, 8)]
-    lost = [EndedWorker(uuid4(), "gone", 1, at, "buried", at, at, None)]
+    lost = [EndedWorker(uuid4(), "gone", 1, at, at, "buried", at, at, None)]
     due = Queue("mail", Live(5, 3, 0, 1.0), Figures(), NOW)
     lines = ["2 workers are silent: dock:7, dock:8", "Worker gone:1 stopped responding in the last hour"]
 
@@ -92,7 +92,7 @@ def test_say_once_that_no_worker_is_left_and_name_each_in_its_lines() -> None:
 
 def test_forget_lost_workers_once_others_have_come_in_their_places() -> None:
     at = NOW - timedelta(minutes=9)
-    lost = [EndedWorker(uuid4(), "gone", pid, at, "buried", at, at, None, 7) for pid in (1, 2, 3)]
+    lost = [EndedWorker(uuid4(), "gone", pid, at, at, "buried", at, at, None, 7) for pid in (1, 2, 3)]
     left = "Worker gone:2 stopped responding in the last hour"
     mail, before = worker(queues=("mail",)), replace(worker(), started_at=at - timedelta(minutes=1))
 
@@ -102,5 +102,10 @@ def test_forget_lost_workers_once_others_have_come_in_their_places() -> None:
     assert one_of_two[0].more.endswith("Other workers took over 7 jobs.")
     assert [dict(action.given)["_anchor"] for action in one_of_two[0].actions] == ["taken-over"]
     assert said(worker(), worker(), ended=lost[:2]) == []
+    # The loss of the one that came is told, not that of the one before it.
+    silent = replace(worker(), state=WorkerState.SILENT)
+    assert [notice.what for notice in said(silent, before, ended=lost[:1])] == ["Worker dock:7 is silent"]
+    came = replace(lost[1], started_at=NOW, beat_at=NOW, missed_at=NOW + timedelta(seconds=10))
+    assert [notice.what for notice in said(before, ended=[lost[0], came])] == [left]
     # Three within the hour are no accident.
     assert [notice.what[:9] for notice in said(worker(), worker(), worker(), ended=lost)] == ["3 workers"]
