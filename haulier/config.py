@@ -64,6 +64,7 @@ class Config:
     database_direct_url: str | None = _setting(
         None, lambda reader, name: reader.optional(name, reader.postgres_url), is_shown=False
     )
+    cell: int | None = _integer(None, 1, 255)
     # From API_BIND_ADDR and PORT.
     host: str = "127.0.0.1"
     port: int = 8080

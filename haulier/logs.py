@@ -28,6 +28,9 @@ FIELDS = ("request_id", "api_key", "peer", "job_id", "kind", "attempt")
 Fields = dict[str, object]
 _bound: ContextVar[Fields | Callable[[], Fields] | None] = ContextVar("haulier_log_fields", default=None)
 
+# Of every record of this process.
+_of_process: dict[str, int] = {}
+
 # What no record of this thread may hold, and no text that it masks; the longest first.
 _hidden: ContextVar[tuple[str, ...]] = ContextVar("haulier_log_hidden", default=())
 MASK = "•••"
@@ -41,8 +44,9 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _PASSWORD = re.compile(r"(://[^:/?#\s]*:)[^\s\"']{1,256}@|((?<![a-z])password=)[^\s&\"']+", re.IGNORECASE)
 
 
-def setup(log_format: str, level: str, stream: TextIO | None = None) -> None:
+def setup(log_format: str, level: str, stream: TextIO | None = None, *, cell: int | None = None) -> None:
     """Send every record from this level on to stdout, as "text" or "json". Safe to call again."""
+    name_cell(cell)
     if stream is None:
         take_over()
         stream = sys.stdout
@@ -80,6 +84,17 @@ def let_go() -> None:
         except (AttributeError, OSError, ValueError):
             # As Python has it if there is none.
             setattr(sys, name, None)
+
+
+def name_cell(cell: int | None) -> None:
+    """Give every record of this process its cell, if the database is one."""
+    if cell:
+        _of_process["cell"] = cell
+
+
+def named_cell() -> int | None:
+    """Return the cell that every record of this process has."""
+    return _of_process.get("cell")
 
 
 class bound:
@@ -121,7 +136,8 @@ def fields_of(record: logging.LogRecord) -> dict[str, object]:
     """Return the fields of the record; those of the call itself take precedence over those that are bound."""
     bound_now = _bound.get() or {}
     around = bound_now() if callable(bound_now) else bound_now
-    return {name: value for name in FIELDS if (value := getattr(record, name, around.get(name))) is not None}
+    own = {name: value for name in FIELDS if (value := getattr(record, name, around.get(name))) is not None}
+    return {**own, **_of_process}
 
 
 class TextFormatter(logging.Formatter):

@@ -44,6 +44,18 @@ def test_text_is_one_line_with_what_it_belongs_to(written):
     assert line.endswith("WARNING haulier.test: failed twice request_id=r1 job_id=j1 kind=mail attempt=2")
 
 
+def test_each_record_of_a_cell_has_its_number(written, monkeypatch):
+    monkeypatch.setattr(logs, "_of_process", {})
+    text = written("text")
+    logs.name_cell(2)
+    log.info("next", extra={"job_id": "j1"})
+    as_json = written("json")
+    log.info("next")
+
+    assert text.getvalue().endswith("next job_id=j1 cell=2\n")
+    assert json.loads(as_json.getvalue())["cell"] == 2
+
+
 def test_json_is_one_object_a_line(written):
     stream = written("json")
 

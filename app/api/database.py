@@ -15,7 +15,7 @@ from haulier.queue.health.database_checks import check_database
 from haulier.queue.health.tables import LOOK_SECONDS, Table, list_tables
 
 from ..http.routes import needs
-from ..http.service import connection, service
+from ..http.service import connection, number_of_cell, service
 from .openapi.document import fails
 from .reading import Blueprint
 from .schemas.database_report import DatabaseResponse
@@ -44,7 +44,7 @@ class DatabaseView(MethodView):
         with connection() as conn:
             found = check_database(conn, retention_days=service().config.retention_days)
             tables, message = _tables(conn)
-        checked = {"at": found.at, "version": found.version, "checks": found.checks}
+        checked = {"at": found.at, "version": found.version, **number_of_cell(), "checks": found.checks}
         return {**checked, "tables": tables, "tables_message": message}
 
 

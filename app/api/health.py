@@ -19,7 +19,7 @@ from haulier.queue.health.overview import WorkerHealth
 from haulier.version import version
 
 from ..http.routes import Entry, needs
-from ..http.service import connection
+from ..http.service import connection, number_of_cell
 from .openapi.document import fails
 from .reading import Blueprint
 from .schemas.response_schemas import HealthResponse
@@ -113,7 +113,7 @@ class Health(MethodView):
         with connection() as conn:
             current_app.extensions["haulier_writes"].check(conn)
             warnings = list(_warnings(conn, overview.worker_health(conn)))
-        health: Json = {"status": "ok", "version": version()}
+        health: Json = {"status": "ok", "version": version(), **number_of_cell()}
         return health | {"warnings": warnings} if warnings else health
 
 

@@ -20,7 +20,7 @@ from prometheus_flask_exporter import PrometheusMetrics
 
 from haulier.domain.api_key import Scope
 from haulier.domain.errors import DatabaseUnavailable, SchemaMismatch
-from haulier.domain.scrape import accepted
+from haulier.domain.scrape import accepted, labelled
 from haulier.queue.health import overview
 from haulier.queue.health.overview import MOST_QUEUES, Overview
 from haulier.queue.numbers.stats import list_queues
@@ -29,7 +29,7 @@ from haulier.queue.schedules.schedule_health import FailureRounds
 from ..http.application import App
 from ..http.late_queues import with_lateness
 from ..http.routes import needs
-from ..http.service import connection
+from ..http.service import connection, service
 from .openapi.document import fails
 from .reading import Blueprint
 
@@ -268,6 +268,8 @@ class Exposition:
         began_at = time.monotonic()
         if began_at >= self._kept.until:
             families = list(self._registry().collect())
+            if cell := service().database.cell:
+                families = labelled(families, cell)
             now = time.monotonic()
             self._kept = _Kept(families, now + max(KEPT_SECONDS, (now - began_at) / KEPT_SHARE))
         texts = self._kept.texts

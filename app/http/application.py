@@ -102,7 +102,7 @@ def make(config: Config, *parts: Callable[[App, Service], None]) -> App:
     The application opens no connection before its first request, so that it may be forked.
     Raises: ConfigError for a kind that cannot be loaded.
     """
-    service = Service(config, load_kinds(config), CheckedDatabase(_pool(config), config.release), QueueNames(config))
+    service = Service(config, load_kinds(config), CheckedDatabase(_pool(config), config), QueueNames(config))
     app = App(__name__, static_folder=None)
     app.entrances = {}
     app.count = lambda *_: None

@@ -13,6 +13,7 @@ from flask import Request, current_app, g, request
 from haulier.config import Config
 from haulier.domain.errors import ReadOnly, Refusal, reason
 from haulier.kinds import Kind
+from haulier.logs import name_cell
 from haulier.postgres.errors import translated
 from haulier.postgres.pool import Pool
 from haulier.postgres.statements import Connection
@@ -27,9 +28,11 @@ log = logging.getLogger(__name__)
 class CheckedDatabase:
     """The database; its schema is checked before the first use."""
 
-    def __init__(self, pool: Pool, release: str | None = None) -> None:
-        self._pool, self._release = pool, release
+    def __init__(self, pool: Pool, config: Config) -> None:
+        self._pool, self._config = pool, config
         self._fits = False
+        # The number of the database, known from the first use on; None: it has none.
+        self.cell: int | None = None
 
     def connection(self) -> AbstractContextManager[Connection]:
         """Give a connection that only the block uses. Raises: DatabaseUnavailable; SchemaMismatch."""
@@ -39,8 +42,9 @@ class CheckedDatabase:
     def _checked(self) -> Iterator[Connection]:
         # gunicorn's on_starting has checked the schema already, unless the database was away then.
         with self._pool.connection() as conn:
-            check_schema(conn)
+            self.cell = check_schema(conn, cell=self._config.cell)
             self._fits = True
+            name_cell(self.cell)
             self._note_deployment(conn)
             yield conn
 
@@ -48,7 +52,7 @@ class CheckedDatabase:
         # Charts show it. If the database refuses it, as under old rights, the request is answered all the same.
         try:
             with translated():
-                note_deployment(conn, self._release)
+                note_deployment(conn, self._config.release)
         except (Refusal, ReadOnly) as error:
             log.warning("the database refuses to store which release runs: %s", reason(error))
 
@@ -76,6 +80,11 @@ def current_request() -> Request:
 def service() -> Service:
     """Return the shared objects of the current application."""
     return cast(Service, current_app.extensions["haulier"])
+
+
+def number_of_cell() -> dict[str, int]:
+    """Return the number of this cell as an answer has it, once the database was used; nothing if it has none."""
+    return {"cell": cell} if (cell := service().database.cell) else {}
 
 
 def connection() -> AbstractContextManager[Connection]:

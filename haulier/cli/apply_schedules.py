@@ -12,7 +12,7 @@ import click
 
 from haulier.cli.commands.schedule_rules import create, edit
 from haulier.cli.commands.schedules import COMMANDS
-from haulier.cli.connect import connected
+from haulier.cli.connect import on_database
 from haulier.cli.migrate import correct_times
 from haulier.cli.parts.invocation import ClientGroup, Invocation, pass_invocation
 from haulier.cli.server import ServerCommand, find_modules_here, server_command
@@ -63,7 +63,7 @@ def apply(invocation: Invocation, file: Path, dry_run: bool, as_json: bool) -> N
         invocation.given["as_json"] = True
     config = Config.from_env()
     wanted = _read(invocation, file, config)
-    connected("schedules apply", lambda conn, _: _apply(invocation, conn, config, wanted, dry_run=dry_run))
+    on_database("schedules apply", lambda conn: _apply(invocation, conn, config, wanted, dry_run=dry_run))
 
 
 def _read(invocation: Invocation, file: Path, config: Config) -> dict[str, Rule]:

@@ -16,7 +16,7 @@ def on_database(name: str, act: Callable[[Connection], None]) -> None:
     from haulier.queue.upkeep.migrate import check_schema
 
     def checked(conn: Connection, config: Config) -> None:
-        check_schema(conn)
+        check_schema(conn, cell=config.cell)
         act(conn)
 
     connected(name, checked)

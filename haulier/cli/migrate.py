@@ -28,14 +28,14 @@ def migrate(plan: bool) -> None:
 def _plan(conn: Connection, config: Config) -> None:
     from haulier.queue.upkeep.migrate import plan
 
-    print(plan(conn, retention_days=config.retention_days))
+    print(plan(conn, retention_days=config.retention_days, cell=config.cell))
     _warn_of_limits(conn, config)
 
 
 def _migrate(conn: Connection, config: Config) -> None:
     from haulier.queue.upkeep.migrate import migrate
 
-    print(migrate(conn, retention_days=config.retention_days))
+    print(migrate(conn, retention_days=config.retention_days, cell=config.cell))
     correct_times(conn, sys.stdout)
     _warn_of_limits(conn, config)
 

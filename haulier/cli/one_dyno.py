@@ -39,7 +39,7 @@ def all_in_one() -> NoReturn:
     """
     set_together()
     config = Config.from_env()
-    setup(config.log_format, config.log_level)
+    setup(config.log_format, config.log_level, cell=config.cell)
     leave(OneDyno(config, _listen(config.host, config.port)).run())
 
 

@@ -128,7 +128,7 @@ class Supervisor:
 
     def __enter__(self) -> Supervisor:
         with closing(connect(self.config.database_url, application_name="haulier migrate")) as conn, translated():
-            say(migrate(conn, retention_days=self.config.retention_days))
+            say(migrate(conn, retention_days=self.config.retention_days, cell=self.config.cell))
         try:
             for each in self._ours:
                 each.guarded.start()

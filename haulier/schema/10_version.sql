@@ -56,5 +56,6 @@ CREATE TABLE IF NOT EXISTS haulier.schema_version (
     version         integer NOT NULL,                       -- of the schema in this database
     compatible_from integer NOT NULL,                       -- the oldest program's schema version that still works
     fingerprint     text,                                   -- of the schema.sql that `migrate` had; null: psql ran it
+    cell            integer CHECK (cell BETWEEN 1 AND 255), -- with which ids end; null: this is the only database
     one_row         boolean PRIMARY KEY DEFAULT true CHECK (one_row)
 );

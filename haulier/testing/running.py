@@ -55,7 +55,7 @@ def running_worker(
         config = replace(config_of(settings, **SUITABLE), database_url=dsn, database_direct_url=None)
         kinds = load_kinds(config)
         with closing(connect(dsn, application_name="haulier testing")) as conn:
-            migrate(conn, retention_days=config.retention_days)
+            migrate(conn, retention_days=config.retention_days, cell=config.cell)
             with guest(config, kinds) as thread:
                 yield RunningWorker(dsn, kinds, conn, thread)
 

@@ -16,6 +16,7 @@ from types import FrameType
 from haulier.config import Config
 from haulier.domain.errors import DatabaseUnavailable
 from haulier.kinds import Kind, StopReason, warn_missing
+from haulier.logs import name_cell
 from haulier.postgres.connection import parse
 from haulier.postgres.limits import too_many
 from haulier.postgres.pool import Database
@@ -128,6 +129,7 @@ class Worker:
     # False for a guest, which neither hears signals nor ends the process, and leaves no thread behind.
     _owns_process: bool = field(default=False, init=False)
     _stop_metrics: Callable[[], None] | None = field(default=None, init=False)
+    _cell: int | None = field(default=None, init=False)
 
     def run(self) -> int:
         """Work until a signal says to stop, and return the exit code: 0, or 1 when the process must be replaced.
@@ -150,11 +152,12 @@ class Worker:
         if not self._wait_for_database():
             return 0
         if self._owns_process:
+            name_cell(self._cell)
             self._log_start()
         # Before the port opens: unset gauges are 0, which would mean a worker that listens and has just beaten.
         self.measures.take()
         if self.metrics_port is not None:
-            self._stop_metrics = self.metrics_port.serve()
+            self._stop_metrics = self.metrics_port.serve(self._cell)
         self.threads.start()
         broken = self._watch_threads()
         self._stop(in_time=not self.timeouts.stuck)
@@ -175,7 +178,7 @@ class Worker:
         while not self._signals.stop:
             try:
                 with self.database.connection() as conn:
-                    check_schema(conn)
+                    self._cell = check_schema(conn, cell=self.config.cell)
                     excess = too_many(conn, self.config.worker_connections)
                 self.database.close()
             except DatabaseUnavailable as error:

@@ -35,7 +35,7 @@ def main() -> int:
     share_heaps()
     try:
         config = Config.from_env()
-        setup(config.log_format, config.log_level)
+        setup(config.log_format, config.log_level, cell=config.cell)
         return run(config)
     except HaulierError as error:
         print(f"haulier worker: {error}", file=sys.stderr)  # noqa: T201

@@ -60,13 +60,14 @@ def metrics_in(expression: str) -> set[str]:
 def labels_in(expression: str) -> dict[str, set[str]]:
     """Return the labels by which the expression picks or groups each series that it reads, but for those of Prometheus.
 
-    An expression here groups by the same labels wherever it groups.
+    Nor `cell`, which only the series of a database with a number have. An expression here groups by the same labels
+    wherever it groups.
     """
     groups = {label for named in re.findall(r"\bby \(([^)]*)\)", expression) for label in re.findall(r"\w+", named)}
     found: dict[str, set[str]] = {}
     for metric, selector in re.findall(r"\b((?:haulier|worker|flask)_\w+)(\{[^}]*\})?", expression):
         picked = set(re.findall(r'(\w+)\s*[=!]~?"', selector))
-        found[metric] = (found.get(metric, set()) | picked | groups) - {"job", "instance"}
+        found[metric] = (found.get(metric, set()) | picked | groups) - {"job", "instance", "cell"}
     return found
 
 

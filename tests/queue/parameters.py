@@ -22,7 +22,7 @@ BY_TYPE: dict[str, Any] = {
     after_id before_id begun_id by_whom claim come_to_id counter first_id id job last_id only operation worker
     """: ID,
     """
-    after_entry after_error after_priority age apart asked attempt attempts_min before_schedule count days_ahead
+    after_entry after_error after_priority age apart asked attempt attempts_min before_schedule cell count days_ahead
     done drawn error_id failed free idempotency_days in_all kept_errors kept_ticks limit
     live_pause longer longer_seconds matched max_attempts max_snoozes most
     most_bytes most_depths most_pages most_pairs most_queues most_rows most_seconds most_sessions most_tagged newest

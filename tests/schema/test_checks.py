@@ -184,7 +184,10 @@ REFUSED: dict[str, dict[str, list[Values]]] = {
         "session_lasts_168_hours": [{"expires_at": "now() + interval '169 hours'"}],
         "session_times_in_the_calendar": [{"seen_at": "'infinity'"}, {"expires_at": "'0044-03-15 BC'"}],
     },
-    "schema_version": {"schema_version_one_row_check": [{"one_row": "false"}]},
+    "schema_version": {
+        "schema_version_one_row_check": [{"one_row": "false"}],
+        "schema_version_cell_check": [{"cell": "0"}, {"cell": "256"}],
+    },
     "api_key": {
         "id_is_of_letters_and_digits": [{"id": "'a b'"}, {"id": "''"}, {"id": "repeat('a', 33)"}],
         "name_from_1_to_100": [{"name": "''"}],

@@ -129,6 +129,8 @@ def test_refuses_to_start_in_one_line_that_quotes_no_password(spawn_worker, fres
         ("DATABASE_URL", unreadable, "DATABASE_URL is not a valid connection string"),
         ("DATABASE_DIRECT_URL", unreadable, "DATABASE_DIRECT_URL is not a valid connection string"),
         ("DATABASE_URL", "", "DATABASE_URL is not set"),
+        ("CELL", "3", "CELL=3, but the database has no number yet: run `python -m haulier migrate` with CELL=3"),
+        ("CELL", "256", "CELL='256': must be a whole number from 1 to 255"),
     ]
     workers = [spawn_worker(**{setting: url}, wait=False) for setting, url, _ in refusals]
 

@@ -191,7 +191,15 @@ def make_api(app: Flask, kinds: Mapping[str, Kind], create_job: CreateJobRequest
     plugin.converter.add_attribute_function(write_only)  # type: ignore[no-untyped-call]
     schemas = api.spec.components.schema
     schemas("AnyJson", ANY_JSON)
-    schemas("JobId", {"type": "string", "format": "uuid", "description": "A UUIDv7 that the database generates."})
+    schemas(
+        "JobId",
+        {
+            "type": "string",
+            "format": "uuid",
+            "description": "A UUID that the database generates, and that sorts by time: of version 7, or of version 8"
+            " if the database is a cell, whose number is the last byte.",
+        },
+    )
     schemas(
         "JobKind",
         {

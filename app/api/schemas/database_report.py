@@ -6,7 +6,7 @@ from marshmallow import fields
 
 from haulier.domain.checks import CheckState
 
-from .response_schemas import ResponseSchema, always, amount, instant
+from .response_schemas import CELL, ResponseSchema, always, amount, instant
 
 
 def _number(description: str) -> fields.Float:
@@ -57,6 +57,7 @@ class DatabaseResponse(ResponseSchema):
 
     at = instant("Time of the checks, by the database's clock.")
     version = fields.String(**always("Version of the PostgreSQL server."))
+    cell = fields.Integer(metadata=CELL)
     checks = fields.List(fields.Nested(DatabaseCheck), required=True)
     tables = fields.List(
         fields.Nested(DatabaseTable),

@@ -108,11 +108,16 @@ class KindResponse(ResponseSchema):
     retry = fields.Nested(RetryRule, required=True)
 
 
+# Of a service with a number.
+CELL = about("Number of this cell; absent if the database has none.", example=2)
+
+
 class HealthResponse(ResponseSchema):
     """The answer of a healthy service."""
 
     status = fields.String(required=True, validate=validate.Equal("ok"))
     version = fields.String(metadata=about("Version of the program. Absent from GET /health/live.", example="1.0.0"))
+    cell = fields.Integer(metadata=CELL)
     warnings = fields.List(
         fields.String(), metadata={"description": "Problems that an operator should look at; absent if there are none."}
     )

@@ -64,7 +64,7 @@ class logger_class(Logger):  # type: ignore[misc]  # the name of the setting; gu
     def setup(self, cfg: Any) -> None:
         """Send the records to the root logger."""
         self.cfg = cfg
-        logs.setup(settings.log_format, settings.log_level)
+        logs.setup(settings.log_format, settings.log_level, cell=settings.cell)
         self.error_log.handlers.clear()
         self.error_log.propagate = True
         self.error_log.setLevel(logging.NOTSET)
@@ -94,7 +94,7 @@ def on_starting(server: Any) -> None:
         conn = connect(settings.database_url, application_name="haulier web start")
         try:
             with translated():
-                check_schema(conn)
+                logs.name_cell(check_schema(conn, cell=settings.cell))
                 has_no_key = settings.haulier_api_key is None and not any_exist(conn)
                 excess = too_many(conn, settings.web_connections)
         finally:

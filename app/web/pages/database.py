@@ -67,6 +67,7 @@ def show() -> Page:
         "database.html",
         "Database",
         found=found,
+        cell=service().database.cell,
         checks=worst_first(checks),
         states=states_of(checks),
         title_of=title_of,

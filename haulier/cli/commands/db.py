@@ -27,7 +27,8 @@ def db(invocation: Invocation) -> None:
 
 
 def _people(terminal: Terminal, found: dict[str, Any]) -> None:
-    terminal.line(f"PostgreSQL {found['version']}, as of {found['at']}")
+    cell = f", cell {found['cell']}" if "cell" in found else ""
+    terminal.line(f"PostgreSQL {found['version']}{cell}, as of {found['at']}")
     checks = found["checks"]
     terminal.table(COLUMNS, [[each["name"], terminal.state(each["state"]), each["message"]] for each in checks])
     for each in checks:

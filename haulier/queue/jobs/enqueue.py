@@ -151,7 +151,7 @@ def enqueue_each(conn: Connection, drafts: Sequence[Draft], *, is_trial: bool = 
 def _store(conn: Connection, drafts: Sequence[Draft], *, first: int = 0) -> list[Stored]:
     # COPY returns nothing and computes nothing, so the ids are made, and the time is fetched, first.
     [times] = rows(conn, "times")
-    now, ids = times["now"], _new_ids(first, len(drafts), times["clock"])
+    now, ids = times["now"], _new_ids(first, len(drafts), times["clock"], times["cell"])
     wanted: dict[str, Holder] = {}
     for job_id, asked in zip(ids, drafts, strict=True):
         if (key := asked.scoped_key) is not None:
@@ -182,14 +182,16 @@ def _store(conn: Connection, drafts: Sequence[Draft], *, first: int = 0) -> list
     return [receipt(job_id, asked) for job_id, asked in zip(ids, drafts, strict=True)]
 
 
-def _new_ids(first: int, count: int, clock: datetime) -> list[str]:
+def _new_ids(first: int, count: int, clock: datetime, cell: int | None) -> list[str]:
     """Return ids as haulier.uuidv7 makes them, of which Postgres makes 10,000 in 30 ms.
 
     Args:
         first: Number of the first job in its batch: the jobs run in the order of their numbers.
+        cell: The last byte, and so version 8; None: version 7.
     """
     # 48 bits of milliseconds, the version and the variant.
-    base = int(clock.timestamp() * 1000) << 80 | 0x7 << 76 | 0x2 << 62
+    base = int(clock.timestamp() * 1000) << 80 | (0x8 if cell else 0x7) << 76 | 0x2 << 62
+    end, last = (30, f"{cell:02x}") if cell else (32, "")
     # Not by `random`: a module of kinds that seeds it would have all processes make the same ids.
     noise = os.urandom(8 * count)
     ids: list[str] = []
@@ -198,7 +200,7 @@ def _new_ids(first: int, count: int, clock: datetime) -> list[str]:
         high, low = divmod((first + place) % 2**14, 4)
         bits = int.from_bytes(noise[8 * place : 8 * place + 8], "big") >> 4
         digits = f"{base | high << 64 | low << 60 | bits:032x}"
-        ids.append(f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}")
+        ids.append(f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:end]}{last}")
     return ids
 
 

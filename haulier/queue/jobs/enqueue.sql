@@ -22,8 +22,8 @@ FROM taken
 RETURNING id, run_at, created_at;
 
 -- name: times
--- The time of the transaction, and the clock's, for the ids of its next jobs.
-SELECT now() AS now, clock_timestamp() AS clock;
+-- The time of the transaction, and the clock's and the cell for the ids of its next jobs.
+SELECT now() AS now, clock_timestamp() AS clock, (SELECT cell FROM haulier.schema_version) AS cell;
 
 -- name: copy_jobs
 -- Many jobs, in 0.6 of the time that an INSERT of arrays takes.

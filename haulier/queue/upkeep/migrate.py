@@ -35,24 +35,31 @@ def naming_rights() -> Iterator[None]:
 
 
 @naming_rights()
-def migrate(conn: Connection, *, retention_days: int, schema: Schema = SCHEMA) -> str:
+def migrate(conn: Connection, *, retention_days: int, cell: int | None = None, schema: Schema = SCHEMA) -> str:
     """Bring the schema up to this program's, make the history's partitions, and return what was done, in one line.
 
     Safe to run again, and by several processes at once. Each step is its own transaction, and what has been done
     stays done. A newer schema that this program can work with is left as it is.
 
+    Args:
+        cell: The number that a database without one gets and keeps. Its new ids end with it.
+
     Raises:
-        SchemaMismatch: The schema is too new, another development build made it, or the encoding is not UTF8.
+        SchemaMismatch: The schema is too new, another development build made it, the encoding is not UTF8, or the
+            database is another cell.
         Locked: Another process holds a lock.
         DatabaseUnavailable: The database cannot be reached.
     """
+    _check_cell(_stored(conn), cell)
     taken: list[Step] = []
     # In a loop: an older program may meanwhile have built its own version in the empty database.
     while steps := schema.steps_from(stored_version(conn)):
         taken += [step for step in steps if _take(conn, step, schema)]
-    check_schema(conn, schema)
+    if check_schema(conn, schema) is None and cell:
+        _set_cell(conn, cell, schema)
+    number = check_schema(conn, schema, cell=cell)
     made = ensure_partitions(conn, retention_days=retention_days)
-    version = f"schema version {stored_version(conn)}"
+    version = f"schema version {stored_version(conn)}" + (f" of cell {number}" if number else "")
     did = f"applied {version}" if taken else f"{version} is up to date"
     return f"{did}; {len(made)} history partitions made"
 
@@ -71,6 +78,19 @@ def _take(conn: Connection, step: Step, schema: Schema) -> bool:
             script(conn, step.text, seconds=MIGRATE_SECONDS)
             rows(conn, "set_fingerprint", schema_version=schema.version, fingerprint=schema.fingerprint)
     return is_due
+
+
+def _set_cell(conn: Connection, cell: int, schema: Schema) -> None:
+    try:
+        with transaction(conn, seconds=MIGRATE_SECONDS, lock_seconds=MIGRATE_LOCK_SECONDS):
+            rows(conn, "lock_schema", seconds=MIGRATE_SECONDS)
+            # Whoever had the lock before may have set it.
+            if check_schema(conn, schema) is None:
+                rows(conn, "set_cell", cell=cell)
+    except sqlstate.LockNotAvailable:
+        raise Locked(
+            f"the database has no number yet, since another process migrates or adds a partition: run `{COMMAND}` again"
+        ) from None
 
 
 def _take_turn(conn: Connection) -> None:
@@ -120,6 +140,7 @@ class _Stored(NamedTuple):
     compatible_from: int
     is_known: bool
     fingerprint: str | None
+    cell: int | None
 
     def is_of_another_build(self, schema: Schema) -> bool:
         """Return whether `migrate` has built this version from other statements: it changes until it is released."""
@@ -128,8 +149,11 @@ class _Stored(NamedTuple):
 
 
 @naming_rights()
-def check_schema(conn: Connection, schema: Schema = SCHEMA) -> None:
-    """Return if this program fits the database. Raises: SchemaMismatch, with what to do."""
+def check_schema(conn: Connection, schema: Schema = SCHEMA, *, cell: int | None = None) -> int | None:
+    """Return the cell of the database if this program fits it; None if the database has no number.
+
+    `cell` is the setting of this process. Raises: SchemaMismatch, with what to do.
+    """
     stored = _stored(conn)
     if stored is None:
         raise SchemaMismatch(f"the database has no Haulier schema: run `{COMMAND}`")
@@ -146,6 +170,18 @@ def check_schema(conn: Connection, schema: Schema = SCHEMA) -> None:
     if stored.is_of_another_build(schema):
         raise SchemaMismatch(
             f"the schema of the database was made by another development build and has changed since. {ANEW}"
+        )
+    if cell and not stored.cell:
+        raise SchemaMismatch(f"CELL={cell}, but the database has no number yet: run `{COMMAND}` with CELL={cell}")
+    _check_cell(stored, cell)
+    return stored.cell
+
+
+def _check_cell(stored: _Stored | None, cell: int | None) -> None:
+    """Return unless the database is another cell, which it stays."""
+    if stored and stored.cell and cell not in (None, stored.cell):
+        raise SchemaMismatch(
+            f"CELL={cell}, but the database is cell {stored.cell}, with which its ids end: correct CELL or DATABASE_URL"
         )
 
 
@@ -181,13 +217,14 @@ def _is_present(conn: Connection) -> bool:
     return bool(found["present"])
 
 
-def plan(conn: Connection, *, retention_days: int, schema: Schema = SCHEMA) -> str:
+def plan(conn: Connection, *, retention_days: int, cell: int | None = None, schema: Schema = SCHEMA) -> str:
     """Return, line by line, what `migrate` would do now; nothing is changed, and nobody has to wait.
 
     Raises:
         SchemaMismatch: `migrate` would refuse this schema.
     """
-    version = stored_version(conn)
+    _check_cell(stored := _stored(conn), cell)
+    version = stored.version if stored else None
     steps = schema.steps_from(version)
     if not steps:
         check_schema(conn, schema)
@@ -195,9 +232,10 @@ def plan(conn: Connection, *, retention_days: int, schema: Schema = SCHEMA) -> s
     lines = [
         f"found schema version {version}; this program has {schema.version}" if version else "found no Haulier schema",
         *(line for step in steps for line in _described(step)),
+        *([f"would make this database cell {cell}"] if cell and not (stored and stored.cell) else []),
         *(f"would make the history partition {name}" for name in partitions),
     ]
-    return "\n".join(lines if steps or partitions else [*lines, "nothing to do"])
+    return "\n".join(lines if len(lines) > 1 else [*lines, "nothing to do"])
 
 
 def _described(step: Step) -> Iterator[str]:

@@ -32,13 +32,17 @@ LIMIT 1;
 -- name: schema_version
 -- By way of JSON: the oldest development builds had no such column.
 SELECT version, compatible_from, to_jsonb(schema_version) ? 'fingerprint' AS is_known,
-    to_jsonb(schema_version) ->> 'fingerprint' AS fingerprint
+    to_jsonb(schema_version) ->> 'fingerprint' AS fingerprint,
+    (to_jsonb(schema_version) ->> 'cell')::integer AS cell
 FROM haulier.schema_version;
 
 -- name: set_fingerprint
 UPDATE haulier.schema_version
 SET fingerprint = %(fingerprint)s
 WHERE version = %(schema_version)s;
+
+-- name: set_cell
+SELECT haulier.set_cell(%(cell)s);
 
 -- name: find_schema
 -- Read from pg_class: to_regclass would answer from a cache, which a wait for an advisory lock does not refresh.

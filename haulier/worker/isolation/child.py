@@ -17,11 +17,13 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from haulier.config import Config, environment
 from haulier.domain.job import Job
 from haulier.kinds import Kind, StopReason
+from haulier.logs import named_cell
 from haulier.processes import how
 from haulier.worker.isolation.reaper import CANNOT_FORK, END
 from haulier.worker.isolation.run import LENGTH
@@ -93,7 +95,9 @@ class Child:
         finally:
             theirs.close()
             os.close(heard)
-        self._send((kind.module, kind.name, config.withheld((*kind.needs, *kind.reads))))
+        # Of the database, which only this process has asked, so that the child's log has it too.
+        known = replace(config.withheld((*kind.needs, *kind.reads)), cell=named_cell())
+        self._send((kind.module, kind.name, known))
 
     @property
     def pid(self) -> int:

@@ -52,7 +52,7 @@ def serve(reaper: int, jobs: int, control: int, turn: int) -> NoReturn:
         module, name, config = _read(sock)
         stops = _StopRequests(control)
         threading.Thread(target=stops.listen, name="control", daemon=True).start()
-        setup(config.log_format, config.log_level)
+        setup(config.log_format, config.log_level, cell=config.cell)
         turns.share(turn)
         _limit(config)
         try:

@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 from haulier.config import Config, is_loopback, keep_metrics_in
 from haulier.domain.api_key import bearer_in
 from haulier.domain.neighbour import is_local_host
-from haulier.domain.scrape import accepted
+from haulier.domain.scrape import accepted, labelled
 from haulier.worker.metrics.http_server import PortHandler, PortServer
 
 # A worker that has not claimed for this many polls, or for a lease if that is longer, is unavailable.
@@ -57,12 +57,15 @@ class MetricsPort:
         listening = _listen(config)
         return cls(listening, SharedCounts() if shared else None, config) if listening is not None else None
 
-    def serve(self) -> Callable[[], None]:
-        """Serve the metrics from a thread of this process, and return what stops that."""
+    def serve(self, cell: int | None = None) -> Callable[[], None]:
+        """Serve the metrics of this cell from a thread of this process, and return what stops that."""
         registry = REGISTRY
         if self.counts is not None:
             registry = CollectorRegistry()
             registry.register(self.counts)
+        if cell:
+            inner, registry = registry, CollectorRegistry(auto_describe=True)
+            registry.register(_OfCell(inner, cell))
         page = type("Page", (_Page,), {"registry": registry, "config": self._config})
         server = PortServer(self._listening, page)
         thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
@@ -148,6 +151,17 @@ class SharedCounts(Collector):
     def remove(self) -> None:
         """Remove the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class _OfCell(Collector):
+    """What a registry collects, with the label `cell` on each series."""
+
+    def __init__(self, registry: Collector, cell: int) -> None:
+        self._registry, self._cell = registry, cell
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the metrics."""
+        return labelled(self._registry.collect(), self._cell)
 
 
 def health(registry: Collector, config: Config) -> dict[str, str]:

@@ -47,6 +47,7 @@ def test_it_ends_with_one_line_if_it_cannot_serve(run_gunicorn: Run, database: s
         (None, {}, "haulier: DATABASE_URL is not set"),
         (database, {"HAULIER_KINDS": "no_such_module"}, "no_such_module"),
         (fresh_database, {}, "haulier: the database has no Haulier schema: run `python -m haulier migrate`"),
+        (database, {"CELL": "3"}, "haulier: CELL=3, but the database has no number yet: run"),
     ]
     for dsn, settings, reason in reasons:
         with run_gunicorn(dsn, wait=False, **settings) as server:

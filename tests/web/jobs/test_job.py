@@ -103,6 +103,16 @@ def test_says_the_same_of_no_job_and_of_one_that_the_key_may_not_see(signed_in: 
     assert KEPT in texts[0]
 
 
+def test_says_from_when_the_id_of_a_job_is_that_is_gone(browser: Browser) -> None:
+    start, never = "0193b1a2-7c5e", "ffffffff-7c5e"
+    ids = [f"{start}-7d41-9c3b-2f6a8e0d4b11", f"{start}-8d41-9c3b-2f6a8e0d4b02", f"{never}-8d41-9c3b-2f6a8e0d4b02"]
+
+    texts = [browser.get(f"/ui/jobs/{job}").text for job in ids]
+
+    assert [f"{KEPT}; this id dates from 10 Dec 2024 17:33:56" in text for text in texts] == [True, True, False]
+    assert f"{KEPT}." in texts[2]
+
+
 def test_says_of_an_ended_job_how_long_it_took_and_is_kept(browser: Browser, conn: Connection) -> None:
     job = enqueue(conn)
     live = browser.page(f"/ui/jobs/{job}").text

@@ -17,7 +17,7 @@ from tests.web.browsing import Browser, Element, SignedIn, check_each, faults, f
 from tests.web.jobs import claim, enqueue, in_all_states
 
 JOBS, SEARCH, HELP = "/ui/jobs", "/ui/search", "/ui/help"
-AN_ID = "0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11"
+AN_ID, OF_A_CELL = "0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11", "0193b1a2-7c5e-8d41-9c3b-2f6a8e0d4b02"
 KNOWN = "INSERT INTO haulier.queue (name) VALUES (%s) ON CONFLICT DO NOTHING"
 
 
@@ -49,6 +49,7 @@ def test_leads_to_what_was_typed(browser: Browser, conn: Connection, sql) -> Non
 
     by_both = [
         (AN_ID, f"{JOBS}/{AN_ID}"),
+        (OF_A_CELL, f"{JOBS}/{OF_A_CELL}"),
         ("kind:send_email status:failed,queued", f"{JOBS}?kind=send_email&status=failed&status=queued"),
         ("payload.order.id=4711", f"{JOBS}?payload.order.id=4711"),
         ("send_email", f"{JOBS}?kind=send_email"),

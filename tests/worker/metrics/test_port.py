@@ -27,13 +27,13 @@ def serve(free_port) -> Iterator[Callable[..., int]]:
     """Give a function that serves the metrics under these settings, and returns the port."""
     with ExitStack() as stack:
 
-        def serve(**settings: Any) -> int:
+        def serve(cell: int | None = None, **settings: Any) -> int:
             config = Config("postgres://nowhere", worker_metrics_port=free_port, **settings)
             port = MetricsPort.open(config, shared=False)
             assert port is not None
             stack.enter_context(suppress(OSError))
             stack.callback(port.close)
-            stack.callback(port.serve())
+            stack.callback(port.serve(cell))
             return free_port
 
         yield serve
@@ -52,6 +52,17 @@ def test_asks_for_the_token_if_there_is_one(serve, token):
     assert [answer.status_code for answer in answers] == ([401, 401, 401, 200, 200] if token else [200] * 4)
     assert all("# HELP" in answer.text for answer in answers if answer.ok)
     assert all(answer.headers["WWW-Authenticate"].startswith("Bearer") for answer in answers if not answer.ok)
+
+
+def test_each_series_of_a_cell_has_its_number(serve):
+    url = f"http://127.0.0.1:{serve(cell=2)}/metrics"
+
+    texts = [requests.get(url + query, timeout=5).text for query in ("", "?name[]=worker_claims_total")]
+
+    series = [[line for line in text.splitlines() if line and line[0] != "#"] for text in texts]
+    assert [line for each in series for line in each if 'cell="2"' not in line] == []
+    assert len(series[0]) > 50
+    assert [line.split("{")[0] for line in series[1]] == ["worker_claims_total"]
 
 
 @pytest.fixture

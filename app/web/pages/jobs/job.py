@@ -135,7 +135,7 @@ def _gone(job_id: UUID) -> str:
     message = f"No job has this id. Ended jobs are kept for {service().config.retention_days} days"
     by, seconds = viewer(), (job_id.int >> 80) / 1000
     # Ids of other versions hold no time, and Haulier makes no ids of the future.
-    if job_id.version != 7 or seconds > by.now.timestamp():
+    if job_id.version not in (7, 8) or seconds > by.now.timestamp():
         return f"{message}."
     return f"{message}; this id dates from {exact(datetime.fromtimestamp(seconds, UTC), by.prefers.time_zone, by.now)}."
 
