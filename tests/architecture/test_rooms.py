@@ -32,7 +32,7 @@ SHARED = {"worker.lanes", "worker.link", "worker.supply"}
 WORKER = {"worker", "worker.isolation", "worker.metrics", "worker.steps", "worker.threads", *SHARED}
 CLIENT = {"client", "cli.client", "cli.commands", "cli.parts", "cli.job_commands", "cli.terminal"}
 WEB = {"domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "requests", "app.http", "app.web.kit", "app.web.words"}
-PAGES = {*WEB, "app.web.attention", "app.web.forms", "app.web.lists", "app.web.pages"}
+PAGES = {*WEB, "cells", "app.web.attention", "app.web.forms", "app.web.lists", "app.web.pages"}
 MAY_IMPORT = {
     "domain": set(),
     "postgres": {"domain"},
@@ -83,6 +83,7 @@ MAY_IMPORT = {
     "worker.link": {"domain", "postgres", "queue.claims"},
     "worker.metrics": {"domain"},
     "worker.isolation": {"libc", "processes", "domain", "queue", "kinds", "kinds.sdk", "worker.steps"},
+    "cells": {"domain"},
     "local": {"domain", "postgres", "queue.upkeep", "version"},
     # Of the worker what runs a handler, and what puts all of it together.
     "testing": {"domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "worker", "worker.steps", "local"},
@@ -106,6 +107,7 @@ MAY_IMPORT = {
     "__main__": {"cli", "domain"},
     "cli": {
         *(
+            "cells",
             "domain",
             "postgres",
             *QUEUE,
