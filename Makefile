@@ -39,6 +39,7 @@ test-lowest: venv ## run the core tests with the lowest versions that setup.cfg 
 	.venv-lowest/bin/python -m pytest -n $(TEST_PROCESSES) --dist worksteal -m "not slow" $(LOWEST_TESTS)
 
 test-slow: venv ## run the slow tests, of which `make test` runs short forms
+	tools/install-nginx
 	$(VENV) -m pytest -n $(TEST_PROCESSES) --dist worksteal -m slow
 
 test-browser: venv ## run the tests that drive Chromium (NIGHT=off: without the bad night, which takes 8 minutes)

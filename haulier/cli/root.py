@@ -23,6 +23,7 @@ COMMANDS = {
     "web": ("haulier.cli.web:web", "Serve the API, by gunicorn."),
     "worker": ("haulier.cli.worker:worker", "Claim jobs and run them, until stopped."),
     "all": ("haulier.cli.one_dyno:all_in_one", "Run web and worker together, for one small machine."),
+    "cells": ("haulier.cli.cells:cells", "Write the configuration of the router of several cells."),
     "recount": ("haulier.cli.recount:recount", "Recount the live jobs and those of the last 24 hours."),
     "keys": ("haulier.cli.keys:keys", "Create, list, rotate and revoke API keys."),
     "audit": ("haulier.cli.show_audit:audit", "Show what operators did, newest first."),
@@ -49,7 +50,7 @@ COMMANDS = {
     "completion": ("haulier.cli.commands.completion:completion", "Print the completion script for your shell."),
     "version": ("haulier.cli.commands.version:version", "Print the version of this program."),
 }
-ON_SERVER = ("init", "run", "psql", "migrate", "web", "worker", "all", "recount")
+ON_SERVER = ("init", "run", "psql", "migrate", "web", "worker", "all", "cells", "recount")
 
 
 class Root(ClientGroup):
