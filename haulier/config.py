@@ -74,6 +74,7 @@ class Config:
     metrics_token: str | None = _secret(least=16)
     dashboard: str = _choice("on", "on", "read", "off")
     installation_name: str | None = _text()
+    cells_file: str | None = _text()
     time_zone: str = _setting("UTC", lambda reader, name: reader.zone(name, "UTC"))
     hide_fields: tuple[str, ...] = _setting(SECRET_NAMES, lambda reader, name: reader.fragments(name, SECRET_NAMES))
     session_hours: int = _integer(12, 1, 168)

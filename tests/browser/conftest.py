@@ -27,6 +27,7 @@ from tests.conftest import copied, sql_on
 from tests.mounted import shop
 from tests.web import Server, gunicorn
 from tests.web.browsing import faults, read
+from tests.web.forms import CELLS
 
 FLAGS = (
     "--disable-gpu",
@@ -123,21 +124,21 @@ def make_site(
 @pytest.fixture(scope="session")
 def filled(make_site: MakeSite) -> Iterator[Site]:
     """Give a dashboard of many jobs in all states, for tests that change none."""
-    with make_site(JOBS) as site:
+    with make_site(JOBS, CELLS_FILE=CELLS) as site:
         yield site
 
 
 @pytest.fixture(scope="session")
 def hostile(make_site: MakeSite) -> Iterator[Site]:
     """Give a dashboard of what others have written in order to break it."""
-    with make_site(400, HOSTILE) as site:
+    with make_site(400, HOSTILE, CELLS_FILE=CELLS) as site:
         yield site
 
 
 @pytest.fixture(scope="session")
 def empty(make_site: MakeSite) -> Iterator[Site]:
     """Give a dashboard on which there is nothing yet."""
-    with make_site(0) as site:
+    with make_site(0, CELLS_FILE=CELLS) as site:
         yield site
 
 

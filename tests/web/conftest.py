@@ -13,15 +13,16 @@ from haulier.config import Config
 from haulier.domain.api_key import Scope
 from tests.http.callers import MakeKey, make_key  # noqa: F401  # fixture
 from tests.web.browsing import Browser, MakeSite, SignedIn, new_key
+from tests.web.forms import CELLS
 
 
 @pytest.fixture
 def make_site(config: Config) -> Iterator[MakeSite]:
-    """Give a function that returns an application with pages, which others than this machine can reach."""
+    """Give a function that returns an application with every page, which others than this machine can reach."""
     made: list[Flask] = []
 
     def make(**settings: object) -> Flask:
-        made.append(build(replace(config, **{"host": "0.0.0.0", **settings})))
+        made.append(build(replace(config, **{"host": "0.0.0.0", "cells_file": CELLS, **settings})))
         return made[-1]
 
     yield make

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from haulier.domain.api_key import Scope
 from tests.web.browsing import Browser
 from tests.web.world import World
 
+# With this CELLS_FILE there is every page.
+CELLS = str(Path(__file__).with_name("cells.toml"))
 JOB = {"kind": "send_email", "as": "json", "payload": "{payload}"}
 TIMED = {"cron": "30 4 * * *", "time_zone": "UTC", "overlap": "allow", "missed": "last", **JOB}
 BULK = {"action": "retry", "queue": "{queue}", "as_of": "{as_of}"}
@@ -120,6 +123,7 @@ PAGES = {
     "/ui/operations/new": Seen(OPERATE, "/ui/operations/new", acts=True),
     "/ui/operations/<uuid:operation_id>": Seen(OPERATE, "/ui/operations/{waits}"),
     "/ui/database": Seen(OPERATE, "/ui/database", is_whole=True),
+    "/ui/cells": Seen(OPERATE, "/ui/cells", is_whole=True),
     "/ui/audit": Seen(OPERATE, "/ui/audit", is_whole=True),
     "/ui/audit.csv": Seen(OPERATE, "/ui/audit.csv", is_whole=True),
     "/ui/keys": Seen(ADMIN, "/ui/keys", is_whole=True),

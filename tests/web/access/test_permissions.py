@@ -24,7 +24,7 @@ from tests.conftest import sql_on
 from tests.http.callers import SECRET
 from tests.roles import Roles, apply_grants
 from tests.web.browsing import Browser, Element, MakeSite, SignedIn
-from tests.web.forms import ACTS, ADMIN, ENQUEUE, NO_ACTS, NO_PAGES, OPERATE, PAGES, READ, Act, Seen, do
+from tests.web.forms import ACTS, ADMIN, CELLS, ENQUEUE, NO_ACTS, NO_PAGES, OPERATE, PAGES, READ, Act, Seen, do
 from tests.web.jobs import counted
 from tests.web.world import World, changed, digests, make_world
 
@@ -243,7 +243,7 @@ def entered(roles: Roles) -> Iterator[tuple[Browser, World]]:
     """Give a browser that is signed in to an application under the role of the API, and one of everything."""
     with closing(connect(roles.owner)) as owner:
         world = make_world(owner, "mail")
-    app = build(Config(database_url=roles.web, haulier_api_key=SECRET))
+    app = build(Config(database_url=roles.web, haulier_api_key=SECRET, cells_file=CELLS))
     browser = Browser(app)
     browser.sign_in(SECRET)
     yield browser, world
