@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import select
+import socket
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, suppress
 from typing import Any, NamedTuple
@@ -19,6 +21,15 @@ from haulier.postgres.values import read_json
 
 Notify = psycopg2.extensions.Notify
 
+# How long a machine that does not answer at all holds up a connect before the next host is tried. TCP repeats its first
+# packet after 1 s, so that one may be lost. connect_timeout would not do: it also bounds TLS and the password, which a
+# busy server does slowly, and older libpqs make at least 2 s of it.
+SILENT_SECONDS = 1.2
+# Only Linux has it; elsewhere a silent host costs connect_timeout.
+_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
+# For each address with several hosts: the host and port that last took a connection of this process.
+_last_good: dict[str, tuple[str, str]] = {}
+
 
 def connect(url: str, *, application_name: str = "haulier") -> Connection:
     """Return a new connection in autocommit mode. Raises: DatabaseUnavailable; TooManyConnections; ConfigError."""
@@ -27,18 +38,51 @@ def connect(url: str, *, application_name: str = "haulier") -> Connection:
         "application_name": application_name,
         # A role or a database may default to an encoding that lacks some characters.
         "client_encoding": "UTF8",
-        "keepalives_idle": 30,
-        "keepalives_interval": 10,
+        # A vanished machine's idle connections break after 11 s, which is before Patroni promotes a standby.
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
         "keepalives_count": 3,
+        "tcp_user_timeout": int(SILENT_SECONDS * 1000),
     }
     given = parse(url)
+    hosts = _hosts(url, given)
+    options = {name: value for name, value in defaults.items() if name not in given}
+    if hosts:
+        options["host"], options["port"] = (",".join(column) for column in zip(*hosts, strict=True))
     with translated():
-        conn: Connection = psycopg2.connect(
-            url, **{name: value for name, value in defaults.items() if name not in given}
-        )
+        conn: Connection = psycopg2.connect(url, **options)
+    if hosts:
+        _last_good[url] = next((each for each in hosts if _is_of(conn, each)), hosts[0])
+    if "tcp_user_timeout" not in given:
+        _await_acknowledgements(conn)
     conn.autocommit = True
     psycopg2.extras.register_default_jsonb(conn, globally=False, loads=read_json)
     return conn
+
+
+def _hosts(url: str, given: dict[str, str]) -> list[tuple[str, str]]:
+    """Return the hosts and ports of an address that has several, the last good one first; else nothing.
+
+    A dead machine at the front of the list would otherwise cost each new connection SILENT_SECONDS, for days.
+    """
+    hosts, ports = given.get("host", "").split(","), given.get("port", "").split(",")
+    if len(hosts) == 1 or "hostaddr" in given or len(ports) not in (1, len(hosts)):
+        return []
+    pairs = list(zip(hosts, ports if len(ports) > 1 else ports * len(hosts), strict=True))
+    return sorted(pairs, key=lambda pair: pair != _last_good.get(url))
+
+
+def _is_of(conn: Connection, pair: tuple[str, str]) -> bool:
+    host, port = pair
+    return conn.info.host == host and port in ("", str(conn.info.port))
+
+
+def _await_acknowledgements(conn: Connection) -> None:
+    """Let a connection that is open wait for its packets' acknowledgement as long as TCP does, not SILENT_SECONDS."""
+    if _USER_TIMEOUT is not None:
+        # A Unix socket has no such option. A duplicate, because closing it must not close libpq's descriptor.
+        with suppress(OSError), socket.socket(fileno=os.dup(conn.fileno())) as duplicate:
+            duplicate.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, 0)
 
 
 def parse(url: str, name: str = "DATABASE_URL") -> dict[str, str]:

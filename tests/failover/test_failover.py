@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from functools import partial
-from pathlib import Path
-from uuid import uuid4
+from contextlib import ExitStack, closing
+from dataclasses import replace
 
 import pytest
-import requests
 
 from haulier.config import Config
 from haulier.domain.checks import Check, CheckState
@@ -27,66 +25,11 @@ from haulier.queue.health.database_checks import THRESHOLDS, check_database
 from tests import queueing
 from tests.conftest import eventually, sql_on
 from tests.failover.conftest import DATABASE, sql_of
-from tests.rivals import beside
-from tests.web import Server, gunicorn
-from tests.worker.conftest import Ledger
+from tests.failover.load import KINDS, begun_since, ends, load
+from tests.web import gunicorn
 
-CLIENTS = 6
-KINDS = {"HAULIER_KINDS": "kinds_of_tests", "PYTHONPATH": str(Path(__file__).parents[1] / "worker")}
 # From the loss to the promotion, as if somebody had to be sure first.
 DECISION_SECONDS = 1.0
-
-
-@dataclass
-class Book:
-    """What the clients were told, outside of Haulier. Units: when, by id, is of the monotonic clock."""
-
-    acknowledged: dict[str, float] = field(default_factory=dict)
-    statuses: set[int] = field(default_factory=set)
-    stopped: threading.Event = field(default_factory=threading.Event)
-
-    def since(self, moment: float) -> list[float]:
-        """Return when jobs were acknowledged after that moment, in order."""
-        return sorted(when for when in list(self.acknowledged.values()) if when > moment)
-
-    def post(self, url: str) -> None:
-        """Post job after job, each until it is acknowledged, as a client with idempotency keys does."""
-        with requests.Session() as session:
-            while not self.stopped.is_set():
-                key = str(uuid4())
-                while (found := self._try(session, url, key)) is None and not self.stopped.wait(0.05):
-                    pass
-                if found is not None:
-                    self.acknowledged[found] = time.monotonic()
-
-    def _try(self, session: requests.Session, url: str, key: str) -> str | None:
-        job, status = {"kind": "t.note", "payload": {}}, 0
-        with suppress(requests.ConnectionError):
-            answer = session.post(f"{url}/jobs", json=job, headers={"Idempotency-Key": key}, timeout=20)
-            status = answer.status_code
-        self.statuses.add(status)
-        return str(answer.json()["id"]) if status in (200, 201) else None
-
-
-@contextmanager
-def load(server: Server) -> Iterator[Book]:
-    """Post from several clients at once until it is left."""
-    book = Book()
-    with beside(*[partial(book.post, server.url)] * CLIENTS):
-        try:
-            yield book
-        finally:
-            book.stopped.set()
-
-
-def ends(dsn: str) -> dict[str, str]:
-    with closing(connect(dsn)) as conn:
-        return dict(sql_on(conn)("SELECT id::text, status FROM haulier.jobs"))
-
-
-def begun_since(ledger: Ledger, moment: float) -> float | None:
-    """Return when the first handler began after that moment, if any did."""
-    return min((entry.at for entry in ledger.entries("start") if entry.at > moment), default=None)
 
 
 def test_no_acknowledged_job_is_lost_and_api_and_workers_go_on(pair, spawn_worker, ledger):
@@ -122,7 +65,7 @@ def test_no_acknowledged_job_is_lost_and_api_and_workers_go_on(pair, spawn_worke
     )
     assert too_good == []
     assert book.acknowledged.keys() - found.keys() == set()
-    assert book.statuses <= {0, 200, 201, 503}
+    assert book.statuses.keys() <= {0, 200, 201, 503}
     assert api_back - decided_at < 5
     assert worker_back - decided_at < 5
 
@@ -188,3 +131,14 @@ def test_the_address_of_several_hosts_is_taken_and_logged_without_its_password()
         assert parse(url_of(url, "other")) == {**parsed, "dbname": "other"}
         assert "swordfish" not in redacted(f"cannot connect to {url}: no route")
         assert "swordfish" not in repr(settings)
+
+
+def test_every_program_takes_an_address_of_several_hosts(pair):
+    environ = {"PATH": os.environ["PATH"], "DATABASE_URL": pair.dsn}
+    words = ("migrate", "recount", "keys list", "audit", "psql -- -c VALUES(1)")
+    ended = [
+        subprocess.run([sys.executable, "-m", "haulier", *each.split()], env=environ, capture_output=True, text=True)
+        for each in words
+    ]
+
+    assert [each.stderr for each in ended if each.returncode] == []

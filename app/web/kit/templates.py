@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
-from urllib.parse import parse_qs, urlsplit
 
 from flask import g, url_for
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.environment import TemplateModule
 
+from haulier.postgres.connection import parse
 from haulier.version import version
 
 from ...http.own_path import own_path
@@ -164,5 +164,4 @@ def installation() -> str:
     config = service().config
     if config.installation_name:
         return config.installation_name
-    url = urlsplit(config.database_url)
-    return url.path.strip("/") or next(iter(parse_qs(url.query).get("dbname", [])), "Haulier")
+    return parse(config.database_url).get("dbname", "Haulier")

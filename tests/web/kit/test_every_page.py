@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 from psycopg2.extensions import connection as Connection
 
+from app.web.kit.templates import installation
 from app.web.pages.database import TITLES, fix_of, limits_of, states_of, worst_first
 from haulier.config import Config
 from haulier.domain.api_key import Scope
@@ -64,6 +65,10 @@ def test_has_a_home_a_name_and_a_page_for_what_is_missing(
     shop = signed_in(app=make_site(installation_name="shop-production", time_zone="Europe/Berlin")).page("/ui/help")
     off = make_site(dashboard="off", docs_public="1", auth="off").test_client()
 
+    with make_site(database_url="postgresql://u@[fd00::1],[fd00::2]/shop").test_request_context():
+        of_several_hosts = installation()
+
+    assert of_several_hosts == "shop"
     assert browser.client.get("/").headers["Location"] == "/ui"
     assert off.get("/").headers["Location"] == "/docs"
     assert off.get("/ui").status_code == 404
