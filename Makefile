@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 BENCH_PYTHON = $(if $(wildcard .venv-bench/bin/python),.venv-bench/bin/python,$(VENV))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run psql test test-lowest test-slow test-browser screenshots test-clients test-alerts test-pgbouncer race model isolation fuzz chaos soak bench bench-setup docs check audit lint format schema lock dist clean clean-data venv
+.PHONY: help demo run psql test test-lowest test-slow test-browser screenshots test-clients test-alerts test-pgbouncer failover race model isolation fuzz chaos soak bench bench-setup docs check audit lint format schema lock dist clean clean-data venv
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1:/p' Makefile | while IFS=: read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -38,9 +38,14 @@ test-lowest: venv ## run the core tests with the lowest versions that setup.cfg 
 	@tools/install-venv .venv-lowest tools/requirements-lowest.txt
 	.venv-lowest/bin/python -m pytest -n $(TEST_PROCESSES) --dist worksteal -m "not slow" $(LOWEST_TESTS)
 
+# By itself after the others: three servers, three etcd and a limit of 2 s need both processors.
+FAILOVER = tests/failover/test_patroni.py
+
 test-slow: venv ## run the slow tests, of which `make test` runs short forms
-	tools/install-nginx
-	$(VENV) -m pytest -n $(TEST_PROCESSES) --dist worksteal -m slow
+	@tools/install-nginx >/dev/null
+	@tools/install-patroni >/dev/null
+	$(VENV) -m pytest -n $(TEST_PROCESSES) --dist worksteal -m slow --ignore $(FAILOVER)
+	$(VENV) -m pytest $(FAILOVER)
 
 test-browser: venv ## run the tests that drive Chromium (NIGHT=off: without the bad night, which takes 8 minutes)
 	tools/install-chromium
@@ -61,6 +66,10 @@ test-alerts: venv ## check the alerts in ops/ with promtool, and that each fires
 test-pgbouncer: venv ## run the tests through a PgBouncer in transaction mode
 	tools/install-pgbouncer
 	$(VENV) -m pytest -n $(TEST_PROCESSES) -m "not browser and not clients and not alerts and not site" --pgbouncer
+
+failover: venv ## kill the machine of the primary under load, with Patroni and etcd (KILLS=5)
+	@FAILOVER_KILLS=$(or $(KILLS),5) $(VENV) -m pytest -q -s $(FAILOVER)
+	@$(VENV) -m tests.failover.losses
 
 race: venv ## run the races with 20,000 jobs
 	SIMULATED_JOBS=20000 $(VENV) -m pytest tests/worker/test_races.py --timeout 900

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,8 +21,8 @@ import requests
 from haulier.postgres.connection import connect
 from tests.conftest import eventually, sql_on
 from tests.rivals import beside
-from tests.web import Server
-from tests.worker.conftest import Ledger
+from tests.web import Server, gunicorn
+from tests.worker.conftest import Ledger, spawning
 
 CLIENTS = 6
 KINDS = {"HAULIER_KINDS": "kinds_of_tests", "PYTHONPATH": str(Path(__file__).parents[1] / "worker")}
@@ -37,6 +41,11 @@ class Book:
     def since(self, moment: float) -> list[float]:
         """Return when jobs were acknowledged after that moment, in order."""
         return sorted(when for when in list(self.acknowledged.values()) if when > moment)
+
+    def longest_wait(self, since: float) -> float:
+        """Return the longest time without an acknowledged job after that moment."""
+        moments = [since, *self.since(since)]
+        return max(later - earlier for earlier, later in pairwise(moments))
 
     def wait_for(self, jobs: int) -> None:
         """Wait until this many more jobs are acknowledged."""
@@ -72,6 +81,18 @@ def load(server: Server, *, pause: float = 0.0) -> Iterator[Book]:
             yield book
         finally:
             book.stopped.set()
+
+
+@contextmanager
+def service(url: str, ledger: Ledger, folder: Path) -> Iterator[Server]:
+    """Run an API and two workers on this database, which `haulier migrate` prepares."""
+    subprocess.run([sys.executable, "-m", "haulier", "migrate"], env={**os.environ, "DATABASE_URL": url}, check=True)
+    with ExitStack() as stack:
+        server = stack.enter_context(gunicorn(url, eventually, **KINDS))
+        spawn = stack.enter_context(spawning(url, url, ledger, folder))
+        for _ in range(2):
+            spawn(WORKER_THREADS=4, LEASE_SECONDS=30, LOG_LEVEL="INFO")
+        yield server
 
 
 def ends(dsn: str) -> dict[str, str]:
