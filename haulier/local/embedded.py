@@ -23,7 +23,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 from haulier.domain.errors import HaulierError
@@ -58,9 +58,11 @@ class Server:
         self.base = base.resolve()
         self.data, self.log = self.base / "data", self.base / "postgres.log"
         self.test = test
+        # An address for clients on other hosts; none: only the socket.
+        self.listens_on = ""
         self.postgres: Guarded | None = None
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         self._user = _account()
         try:
             self.base.mkdir(parents=True, exist_ok=True)
@@ -112,7 +114,8 @@ class Server:
         self._init(binaries)
         self.socket = _socket_folder(self.base, self._user)
         (self.data / "postmaster.pid").unlink(missing_ok=True)
-        settings = ["listen_addresses=", f"unix_socket_directories={self.socket}", *(VOLATILE if self.test else ())]
+        where = (f"listen_addresses={self.listens_on}", f"unix_socket_directories={self.socket}")
+        settings = [*where, *(VOLATILE if self.test else ())]
         # Removed, so that it is created again only for its owner, whatever the mode of the last one.
         self.log.unlink(missing_ok=True)
         self.postgres = Guarded(

@@ -32,10 +32,14 @@ def as_prepared(name: str) -> tuple[str, str]:
 
 
 class Prepared:
-    """The statements of these names, prepared on each connection of the process at its first use."""
+    """The statements of these names, prepared on each connection of the process at its first use.
 
-    def __init__(self, names: Sequence[str]) -> None:
+    `session` names a statement that sets something for as long as such a connection lasts.
+    """
+
+    def __init__(self, names: Sequence[str], *, session: str | None = None) -> None:
         self.names = names
+        self._session = session
         self._calls: WeakKeyDictionary[Connection, Mapping[str, str]] = WeakKeyDictionary()
         # False once a prepared statement was lost: there is a pool in between that `is_pooled` does not see.
         self.are_kept = True
@@ -81,7 +85,7 @@ class Prepared:
             calls = self._calls[conn] = {}
             try:
                 if not is_pooled(conn):
-                    calls = self._calls[conn] = _prepare_all(conn, self.names)
+                    calls = self._calls[conn] = _prepare_all(conn, self.names, self._session)
             except sqlstate.DuplicatePreparedStatement:
                 self.are_kept = False
         return calls or {}
@@ -103,8 +107,8 @@ class _Calls:
             self._prepared.are_kept = False
 
 
-def _prepare_all(conn: Connection, names: Sequence[str]) -> Mapping[str, str]:
+def _prepare_all(conn: Connection, names: Sequence[str], session: str | None) -> Mapping[str, str]:
     pairs = {name: as_prepared(name) for name in names}
     # In one round trip.
-    prepare(conn, "\n".join(to_prepare for to_prepare, _ in pairs.values()))
+    prepare(conn, "\n".join([*([SQL[session]] if session else []), *(to_prepare for to_prepare, _ in pairs.values())]))
     return {name: call for name, (_, call) in pairs.items()}

@@ -77,6 +77,11 @@ ATTACKS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         ("worker/steps/rescue.py::ends_a_job_without_its_payload_after_long_failure_to_move",),
     ),
     (
+        "a host is cut off while it receives the jobs of a claim",
+        "other workers have them after 5 s",
+        ("hosts/cut_off.py::are_not_locked_by_a_claim_whose_answer_finds_nobody",),
+    ),
+    (
         "the disk is full",
         "503, because it tries an insert",
         ("api/service/health.py::is_unwell_while_the_disk_is_full_as_every_enqueue_is",),

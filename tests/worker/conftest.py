@@ -11,7 +11,7 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -120,7 +120,7 @@ def spawning(database: str, direct: str, ledger: Ledger, folder: Path) -> Iterat
     """Give a function that starts a worker process with these settings and waits until it works."""
     spawned: list[Process] = []
 
-    def spawn(*, wait: bool = True, own_group: bool = False, **settings: object) -> Process:
+    def spawn(*, wait: bool = True, own_group: bool = False, before: Sequence[str] = (), **settings: object) -> Process:
         environ = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(Path(__file__).parent),
@@ -138,7 +138,7 @@ def spawning(database: str, direct: str, ledger: Ledger, folder: Path) -> Iterat
         log_file = folder / f"worker-{len(spawned)}.log"
         with log_file.open("w") as log:
             popen = subprocess.Popen(
-                [sys.executable, "worker.py"],
+                [*before, sys.executable, "worker.py"],
                 cwd=ROOT,
                 env=environ,
                 stdout=log,

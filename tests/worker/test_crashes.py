@@ -132,6 +132,21 @@ def test_a_long_suspect_does_not_look_like_a_worker_that_hangs(
     (tmp_path / "go").touch()
 
 
+def test_a_suspect_is_claimed_in_one_round_trip(config, enqueue, conn, sql, monkeypatch):
+    enqueue("t.note")
+    sql("UPDATE haulier.job SET crashes = 1")
+    process = Assembly(config, {})
+    process.link.lease.registered(a_worker(conn), time.monotonic())
+
+    # The search for a job that cannot be claimed takes four.
+    monkeypatch.setattr("haulier.queue.claims.claim_next", None)
+    claimed = process.suspects._claim()
+    process.place_database.close()
+
+    assert claimed is not None
+    assert claimed.job.kind == "t.note"
+
+
 def test_a_job_claimed_in_an_earlier_name_is_given_back_unrun(config, enqueue, conn):
     worker = Assembly(config, {})
     earlier, present = (a_worker(conn) for _ in range(2))

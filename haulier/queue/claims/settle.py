@@ -30,7 +30,7 @@ from haulier.postgres.values import array
 from haulier.queue.rows import fence_of
 from haulier.queue.upkeep.partitions import with_history
 
-prepared = Prepared(("claim_by_index", "claim", "settle", "settle_noting"))
+prepared = Prepared(("claim_by_index", "claim", "settle", "settle_noting"), session="answers_bounded")
 
 
 # The statements of a message that settle, in their own transaction.

@@ -18,6 +18,12 @@ CROSS JOIN LATERAL (
     FOR UPDATE
 ) AS job;
 
+-- name: answers_bounded
+-- For as long as a connection lasts that claims. The jobs of a claim are sent before it commits: if the worker's host is
+-- cut off, the server would wait, with locked rows, until TCP gives up after 15 minutes, and no other limit ends that
+-- wait. Not for each claim: a server without this limit, as on macOS, logs each SET.
+SET tcp_user_timeout = '5s';
+
 -- name: one_plan_by_index
 -- Goes before a settle, or an act of an operator, in the same message. A prepared statement has one plan for all calls, and
 -- a plan that was made while the table was small would read all of it.

@@ -231,6 +231,8 @@ class Buffer:
         Units: asked_at is when their claim was sent, of the monotonic clock.
         """
         with self._lock:
+            if asked_at > float("-inf"):
+                self._claim_size.answered(self._clock() - asked_at)
             fitting = self._claim_size.fitting([running.job for running in claimed], free=free)
             # A stopping process starts nothing: keep none, or each would go back in its own call.
             kept = 0 if self._stopping.is_set() else fitting
@@ -324,10 +326,13 @@ class Buffer:
         with self._lock:
             return self._is_overdue()
 
-    def stands_still(self, seconds: float) -> bool:
-        """Return whether jobs wait here to be started, and none has been started for this long."""
+    def stands_still(self) -> bool:
+        """Return whether jobs wait here to be started, and none has been started for twice the window.
+
+        Then the jobs before them have turned out slow.
+        """
         with self._lock:
-            return bool(self._ready) and self._clock() - self._taken_at > seconds
+            return bool(self._ready) and self._clock() - self._taken_at > 2 * self._claim_size.window
 
     @property
     def running(self) -> int:

@@ -13,8 +13,6 @@ from haulier.worker.supply.shutdown import Shutdown
 from haulier.worker.supply.sizes import WINDOW_SECONDS
 
 TICK_SECONDS = WINDOW_SECONDS / 2
-# Jobs claimed ahead go back if none of them has started for this long: the jobs before them have turned out slow.
-STANDSTILL_SECONDS = 2 * WINDOW_SECONDS
 IDLE_SECONDS = 0.25
 # After an unexpected error, which may well come again.
 BUG_PAUSE_SECONDS = 2.0
@@ -53,7 +51,7 @@ class Settler(threading.Thread):
     def _tidy(self) -> None:
         buffer, outage = self.calls.supply.buffer, self.calls.link.outage
         try:
-            if buffer.stands_still(STANDSTILL_SECONDS) and buffer.take_place():
+            if buffer.stands_still() and buffer.take_place():
                 self._make_round_trip(giving_back=True)
             elif buffer.is_overdue() and buffer.take_place():
                 self._make_round_trip(giving_back=False)

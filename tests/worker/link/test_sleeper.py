@@ -247,6 +247,22 @@ def test_wakes_others_now_and_then_while_it_has_more_than_it_can_take(sleeper, c
     assert 15 <= len(woken) <= 21
 
 
+def test_wakes_others_for_a_tenth_of_its_time_if_each_call_takes_long(lease, conn, clock, heard):
+    def later() -> float:
+        clock.now += 0.05
+        return clock.now
+
+    fall_asleep(conn, a_worker(conn))
+    # The clock goes on by 50 ms whenever the sleeper reads it: before each call, and after.
+    far = Sleeper(lease, poll_seconds=POLL_SECONDS, clock=later)
+    far.hears()
+
+    for _ in range(60):
+        far.share(conn)
+
+    assert 6 <= len(heard()) <= 7
+
+
 @pytest.fixture
 def bell() -> Bell:
     return Bell()

@@ -36,6 +36,27 @@ def test_holds_as_many_jobs_as_the_threads_run_in_the_window(pace, seconds, ahea
     assert pace.is_quick("mail") is (seconds < 0.001)
 
 
+def test_holds_also_what_runs_while_the_claims_of_a_far_database_are_under_way(pace):
+    learn(pace, "mail", 0.02)
+    pace.answered(0.001)
+    near = pace.ahead()
+
+    for _ in range(20):
+        pace.answered(0.05)
+    far = pace.ahead()
+    pace.answered(0.002)
+    # A single claim may be slow for any reason.
+    for _ in range(5):
+        pace.answered(3.0)
+
+    assert near == pytest.approx(40, abs=1)
+    assert far == pytest.approx(80, abs=1)
+    assert pace.ahead() == pytest.approx(41, abs=1)
+    for _ in range(20):
+        pace.answered(60.0)
+    assert pace.ahead() == pytest.approx(240, abs=1)
+
+
 def test_follows_a_kind_that_has_become_slow_but_not_one_slow_job(pace):
     learn(pace, "mail", 0.005)
 
