@@ -34,6 +34,7 @@ ENTRIES = {
     "insert": ("haulier-idle",),
     "latency": ("haulier",),
     "snapshot": ("haulier-held",),
+    "distance": ("haulier-10-ms",),
     "claim_flat": ("haulier-deferred",),
     "isolated": ("isolated-1",),
     "operation": ("retry",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -67,6 +67,8 @@ class Haulier:
     threads: int = 16
     settings: Mapping[str, str] = field(default_factory=dict)
     checkout: Path = ROOT
+    # The words before the command, such as those that run it on another host.
+    before: Sequence[str] = ()
 
     def missing(self) -> str | None:
         """Return None: Haulier itself is always there."""
@@ -106,7 +108,7 @@ class Haulier:
             "BENCH_NOTES": str(notes or "/dev/null"),
             **self.settings,
         }
-        with processes([[PYTHON, "worker.py"]], env, cwd=self.checkout, log=log) as started:
+        with processes([[*self.before, PYTHON, "worker.py"]], env, cwd=self.checkout, log=log) as started:
             yield started
 
     @contextmanager
