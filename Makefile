@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 BENCH_PYTHON = $(if $(wildcard .venv-bench/bin/python),.venv-bench/bin/python,$(VENV))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run psql test test-lowest test-slow test-browser screenshots test-clients test-alerts test-pgbouncer failover race model isolation fuzz chaos soak bench bench-setup docs check audit lint format schema lock dist clean clean-data venv
+.PHONY: help demo run psql test test-lowest test-slow test-browser screenshots test-clients test-alerts test-pgbouncer failover race model isolation fuzz chaos soak hosts bench bench-setup docs check audit lint format schema lock dist clean clean-data venv
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1:/p' Makefile | while IFS=: read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -91,6 +91,9 @@ chaos: venv ## inject planned faults and compare the tables with a ledger (MINUT
 
 soak: venv ## run 500 jobs a second and watch for growth (MINUTES=30; DYNO=1: under `haulier all`)
 	@exec $(BENCH_PYTHON) -m lab.chaos soak --minutes $(or $(MINUTES),30) $(if $(DYNO),--dyno)
+
+hosts: venv ## cut hosts off: 40 workers on ten hosts, 50 ms from the database, for 1.5 leases (LEASE=30; needs root)
+	@exec $(VENV) -m lab.chaos hosts $(if $(LEASE),--lease $(LEASE))
 
 bench: venv ## run the benchmarks, with peers and the limit of Postgres (ONLY="drain post" REPETITIONS=5 SCALE=1; DRAW=1: only redraw)
 	@exec $(BENCH_PYTHON) -m lab.bench $(ONLY) $(if $(REPETITIONS),--repetitions $(REPETITIONS)) $(if $(SCALE),--scale $(SCALE)) $(if $(CONTENDERS),--contenders $(CONTENDERS)) $(if $(DRAW),--draw)

@@ -1,4 +1,4 @@
-"""`python -m lab.chaos run|soak|draw`: breaks Haulier, or lets it run for long, and draws docs/reliability.md."""
+"""`python -m lab.chaos run|soak|hosts|draw`: breaks Haulier, or lets it run for long; draws docs/reliability.md."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from haulier.version import version
 from lab import result_files
-from lab.chaos import evidence, numbers, operators, plan, report, schedules, soak, verdict
+from lab.chaos import cut_off, evidence, numbers, operators, plan, report, schedules, soak, verdict
 from lab.chaos.faults import Faults
 from lab.chaos.load import Load, Mix
 from lab.chaos.stage import Stage, stage
@@ -183,7 +183,7 @@ def main() -> int:
             folder = Path(options.keep or made)
             # Under root, Postgres runs as another account, which must be able to enter the folder.
             folder.chmod(0o711)
-            good = _run(folder, options) if options.what == "run" else _soak(folder, options)
+            good = {"run": _run, "soak": _soak, "hosts": _hosts}[options.what](folder, options)
     if not options.no_draw:
         report.draw(results=options.results)
     return 0 if good else 1
@@ -196,7 +196,7 @@ def _run(folder: Path, options: argparse.Namespace) -> bool:
         minutes=options.minutes,
         every=options.every,
         rate=options.rate or RATE,
-        lease_seconds=options.lease,
+        lease_seconds=options.lease or 1,
     )
     kept = stored_run(result)
     print(report.runs_table([kept]), report.promise_list([kept]), sep="\n\n")
@@ -213,16 +213,23 @@ def _soak(folder: Path, options: argparse.Namespace) -> bool:
     return soak.is_good(result)
 
 
+def _hosts(folder: Path, options: argparse.Namespace) -> bool:
+    result = cut_off.run(folder, lease_seconds=options.lease or 30)
+    print(report.hosts_table(result))
+    print(save("hosts", result, options.results))
+    return bool(result["met"])
+
+
 def arguments() -> argparse.Namespace:
     """Return what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m lab.chaos", description=__doc__)
-    parser.add_argument("what", choices=["run", "soak", "draw"])
+    parser.add_argument("what", choices=["run", "soak", "hosts", "draw"])
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--every", type=float, default=EVERY, help="seconds from one fault to the next, on average")
     parser.add_argument("--rate", type=float, help=f"jobs a second: {RATE:g}, or {soak.RATE:g} for a soak")
     parser.add_argument("--dyno", action="store_true", help="soak `haulier all`, in the limits of one small dyno")
-    parser.add_argument("--lease", type=float, default=1, help="LEASE_SECONDS of the workers that are broken")
+    parser.add_argument("--lease", type=float, help="LEASE_SECONDS of the workers: 1, or 30 for hosts")
     parser.add_argument("--results", type=Path, default=report.RESULTS, help="the folder to write to, and to draw from")
     parser.add_argument("--no-draw", action="store_true", help="leave docs/reliability.md as it is")
     parser.add_argument("--keep", type=Path, help="an empty folder to leave logs and data in")

@@ -155,6 +155,9 @@ def draw(page: Path = PAGE, results: Path = RESULTS) -> None:
     one_dyno = results / "one-dyno.json"
     if one_dyno.exists():
         text = insert(text, "one dyno", soak_table(json.loads(one_dyno.read_text(encoding="utf-8"))))
+    cut_off = results / "hosts.json"
+    if cut_off.exists():
+        text = insert(text, "hosts", hosts_table(json.loads(cut_off.read_text(encoding="utf-8"))))
     write(page, text)
 
 
@@ -287,6 +290,34 @@ def _named(name: str) -> str:
 
 def _amount(name: str, value: float) -> str:
     return f"{value / 1e6:,.1f} MB" if name.endswith("_bytes") else f"{value:,.0f}"
+
+
+def hosts_table(result: Result) -> str:
+    """Return what became of the jobs while some hosts were cut off. Units: seconds."""
+    broken, restart = sum(result["verdicts"].values()), result["restart_seconds"]
+    figures = {
+        "cut off for": result["cut_seconds"],
+        "declared dead after, at most": result["declared_dead_seconds"],
+        "their running jobs ran elsewhere after, p50": restart and restart["p50"],
+        "at most": restart and restart["max"],
+        "after the heal all worked again within": result["back_seconds"],
+    }
+    told = result["machine"]
+    return "\n".join(
+        [
+            f"**{result['workers']} workers on {result['hosts']} hosts, {result['round_trip_ms']} ms away,"
+            f" {result['cut_workers']} of them cut off: {result['accepted_jobs']:,} jobs,"
+            f" {result['verdicts']['lost']} lost, {broken} promises broken.**"
+            f" {result['taken_over']:,} jobs were taken over; {result['late_results']:,} late results were refused.",
+            "",
+            "| | seconds |",
+            "|---|---:|",
+            *(f"| {name} | {'–' if seconds is None else f'{seconds:.1f}'} |" for name, seconds in figures.items()),
+            "",
+            f"<sub>{told['cores']} cores ({told['cpu']}), Python {told['python']},"
+            f" `LEASE_SECONDS={result['lease_seconds']:g}`, {result['at'].partition(' ')[0]}</sub>",
+        ]
+    )
 
 
 def draw_soak(result: Result, path: Path) -> None:

@@ -75,5 +75,6 @@ def test_shows_the_stored_results_on_the_page_of_reliability():
     drawn = [chaos_report.summary(runs), chaos_report.promise_list(runs), chaos_report.runs_table(runs)]
     drawn += [chaos_report.faults_table(runs), chaos_report.starts_table(runs)]
     drawn += [chaos_report.soak_table(CHAOS[name]) for name in ("soak", "one-dyno")]
+    drawn += [chaos_report.hosts_table(CHAOS["hosts"])]
 
     assert [section for section in drawn if section not in page] == []
