@@ -148,6 +148,7 @@ CREATE TABLE IF NOT EXISTS haulier.api_key (
     expires_at     timestamptz,                             -- null: never
     last_used_at   timestamptz,                             -- to the minute
     revoked_at     timestamptz,
+    moved_to       smallint,                                -- the cell that takes its new jobs; null: this one
 
     CONSTRAINT api_key_pkey PRIMARY KEY (id),
     CONSTRAINT id_is_of_letters_and_digits CHECK (id ~ '^[a-z0-9]{1,32}$'),
@@ -157,6 +158,7 @@ CREATE TABLE IF NOT EXISTS haulier.api_key (
     CONSTRAINT scopes_are_known CHECK (
         cardinality(scopes) > 0 AND scopes <@ '{enqueue,read,operate,admin}'::text[]),
     CONSTRAINT queues_are_some CHECK (cardinality(queues) > 0),
+    CONSTRAINT moved_to_a_cell CHECK (moved_to BETWEEN 1 AND 255),
     CONSTRAINT rate_limit_is_positive CHECK (rate_limit > 0 AND rate_limit <= 1000000),
     -- No program could read a key with a time outside these years.
     CONSTRAINT key_times_in_the_calendar CHECK (
@@ -213,13 +215,16 @@ CREATE INDEX IF NOT EXISTS session_expiry ON haulier.session (expires_at);
 -- Each API key has its own key space, and callers without an API key share another. All are in this one column: a
 -- client's key holds no space, so that the id of the API key and a space in front of it keep the key spaces apart.
 CREATE TABLE IF NOT EXISTS haulier.idempotency (
-    key         text        NOT NULL,                       -- 'order-7', or 'hx3k9 order-7' from the API key hx3k9
+    -- 'order-7', or 'hx3k9 order-7' from the API key hx3k9; in byte order, so that those of an API key are a range
+    key         text        NOT NULL COLLATE "C",
     fingerprint bytea       NOT NULL,                       -- of the request, without its key
     job_id      uuid        NOT NULL,
     created_at  timestamptz NOT NULL DEFAULT now(),
+    cell        smallint,                                   -- that has the job; null: this one
 
     CONSTRAINT idempotency_pkey PRIMARY KEY (key),
-    CONSTRAINT key_from_1_to_288 CHECK (length(key) BETWEEN 1 AND 288)
+    CONSTRAINT key_from_1_to_288 CHECK (length(key) BETWEEN 1 AND 288),
+    CONSTRAINT job_is_in_a_cell CHECK (cell BETWEEN 1 AND 255)
 );
 
 -- purge_idempotency: the oldest first
@@ -1130,10 +1135,10 @@ CREATE TABLE IF NOT EXISTS haulier.audit (
     CONSTRAINT audit_pkey PRIMARY KEY (id),
     CONSTRAINT action_is_known CHECK (
         action IN (
-            'cancel', 'retry', 'change', 'copy', 'delete', 'create_key', 'rotate_key', 'revoke_key', 'mute', 'unmute',
-            'quiet', 'unquiet', 'acknowledge', 'show_again', 'pause', 'resume', 'operate', 'cancel_operation',
-            'resume_operation', 'put_schedule', 'delete_schedule', 'pause_schedule', 'resume_schedule', 'run_schedule',
-            'sign_in', 'sign_out')),
+            'cancel', 'retry', 'change', 'copy', 'delete', 'create_key', 'rotate_key', 'revoke_key', 'assign_key',
+            'mute', 'unmute', 'quiet', 'unquiet', 'acknowledge', 'show_again', 'pause', 'resume', 'operate',
+            'cancel_operation', 'resume_operation', 'put_schedule', 'delete_schedule', 'pause_schedule',
+            'resume_schedule', 'run_schedule', 'sign_in', 'sign_out')),
     CONSTRAINT done_to_one_thing CHECK (num_nonnulls(job_id, key_id, target) = 1),
     CONSTRAINT target_up_to_200 CHECK (length(target) <= 200),
     CONSTRAINT details_is_an_object CHECK (jsonb_typeof(details) = 'object'),
@@ -1207,7 +1212,7 @@ END
 $$;
 
 -- Give a good key another secret, and record it. At most two are good at a time: a second rotation ends the oldest. No row
--- if there is no such key.
+-- if there is no such key, or another cell takes its new jobs: the secret would not be good there.
 CREATE OR REPLACE FUNCTION haulier.rotate_key(rotated text, hashed bytea, overlap interval, by_whom text)
 RETURNS SETOF haulier.api_key LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -1223,7 +1228,7 @@ BEGIN
     SET previous_hash = hash,
         previous_until = now() + overlap,
         hash = hashed
-    WHERE id = rotated AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
+    WHERE id = rotated AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) AND moved_to IS NULL
     RETURNING * INTO key;
     IF FOUND THEN
         INSERT INTO haulier.audit (actor, action, key_id, details)

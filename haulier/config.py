@@ -65,6 +65,9 @@ class Config:
         None, lambda reader, name: reader.optional(name, reader.postgres_url), is_shown=False
     )
     cell: int | None = _integer(None, 1, 255)
+    target_database_url: str | None = _setting(
+        None, lambda reader, name: reader.optional(name, reader.postgres_url), is_shown=False
+    )
     # From API_BIND_ADDR and PORT.
     host: str = "127.0.0.1"
     port: int = 8080

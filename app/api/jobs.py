@@ -61,7 +61,8 @@ class Jobs(MethodView):
         200,
         schema=JobResponse(),
         headers={**LOCATION, **REPLAYED},
-        description="The idempotency key is known: this is the job as it is now.",
+        description="The idempotency key is known: this is the job as it is now; if another cell has it, as it was when"
+        " it was accepted.",
     )
     @blp.response(201, JobResponse(), headers=LOCATION, description="The job is stored and will run.")
     def post(self) -> ViewResult:

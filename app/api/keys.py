@@ -23,7 +23,8 @@ from .schemas.api_key import KeyResponse, NewKeyResponse
 blp = Blueprint("keys", __name__, description="API keys.")
 
 # All but what has to be written otherwise.
-SHOWN = ("id", "name", "rate_limit", "created_at", "expires_at", "last_used_at", "revoked_at", "rotated_until")
+TIMES = ("created_at", "expires_at", "last_used_at", "revoked_at", "rotated_until")
+SHOWN = ("id", "name", "rate_limit", "moved_to", *TIMES)
 WHY = "an API key may be valid for every queue"
 
 
@@ -65,14 +66,14 @@ class Rotate(MethodView):
     """One key's rotation."""
 
     @needs(Scope.ADMIN, every_queue=WHY)
-    @fails(blp, 400, 404, 413, 415, 422, 503)
+    @fails(blp, 400, 404, 409, 413, 415, 422, 503)
     @blp.doc(operationId="rotate_key", requestBody=takes(RotateKey, required=False))
     @blp.response(200, NewKeyResponse(), description="The key with its new secret, which is shown only this once.")
     def post(self, key_id: str) -> dict[str, Any]:
         """Give a key a new secret.
 
         The body may be empty. The old secret stays valid for `hours`; any older secret ends now. 404 if the key is
-        revoked or expired.
+        revoked or expired, 409 if another cell takes its new jobs: rotate it there.
         """
         overlap = read_overlap(optional_body())
         with connection() as conn:

@@ -145,7 +145,7 @@ class OneSchedule(MethodView):
 class Run(MethodView):
     """A schedule, fired by hand."""
 
-    @needs(Scope.OPERATE)
+    @needs(Scope.OPERATE, enqueues=True)
     @fails(blp, 404, 409, 422, 503)
     @blp.doc(operationId="run_schedule")
     @blp.response(201, RunResponse(), description="The job is stored and will run.")

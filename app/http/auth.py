@@ -34,7 +34,7 @@ from .limits.fault_limit import Failures
 from .limits.request_limit import RequestLimit
 from .request_errors import Forbidden, ForeignPage, RateLimited, Unauthorized
 from .request_log import API_KEY
-from .routes import NO_ROUTE, ROUTE, RULE, UNSAID, Entry, Route, Routes
+from .routes import NO_ROUTE, ROUTE, RULE, SAFE_METHODS, UNSAID, Entry, Route, Routes, check_cell
 from .service import Service, current_request
 
 if TYPE_CHECKING:
@@ -44,8 +44,6 @@ MAKE_A_KEY = (
     "create an API key on that machine (`python -m haulier keys create`) or set HAULIER_API_KEY, then send it as"
     " Authorization: Bearer <key>"
 )
-# Methods by which nothing is changed.
-SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 
 # Cached: most requests come from a handful of addresses.
@@ -208,7 +206,7 @@ class Door:
     def admit(self) -> Any:
         """Return None if the request may be answered, or what its entrance answers instead.
 
-        Raises: EmptySegment; Unauthorized; Forbidden; RateLimited; TooLarge; TooBusy; DatabaseUnavailable.
+        Raises: EmptySegment; Unauthorized; Forbidden; RateLimited; TooLarge; KeyMoved; TooBusy; DatabaseUnavailable.
         """
         current = current_request()
         if isinstance(current.routing_exception, EmptySegment):
@@ -231,6 +229,7 @@ class Door:
         if route.is_slow if isinstance(route.is_slow, bool) else route.is_slow():
             self._take_place(key)
         if key is not None:
+            check_cell(key, route, current.method)
             self.keyring.touch(key)
         return None
 

@@ -28,7 +28,8 @@ TRIED_SECONDS = 0.2
 # Clients can make up ids, so failed look-ups are limited: of one address this many a second, and this many at once.
 # Beyond that the ids of all keys, read once in TRIED_SECONDS, show whether to look: guesses never keep a good key out.
 GUESSES_PER_SECOND, MOST_GUESSES = 50.0, 500.0
-# While the database is away known keys stay good, and the database is asked again after this.
+# While the database is away known keys stay good, and the database is asked again after this; and so it is about a key
+# whose new jobs another cell takes, which may be assigned back at any time.
 AGAIN_SECONDS = 1.0
 MOST_TRIED = 1000
 TOUCH_SECONDS = 60.0
@@ -132,7 +133,8 @@ class Keyring:
             return None
         ends = float("inf") if found.seconds is None else now + found.seconds
         touched_at = known.touched_at if known else float("-inf")
-        self._known[key_id] = _Known(found.key, min(now + KNOWN_SECONDS, ends), ends, touched_at)
+        known_seconds = KNOWN_SECONDS if found.key.moved_to is None else AGAIN_SECONDS
+        self._known[key_id] = _Known(found.key, min(now + known_seconds, ends), ends, touched_at)
         return found.key
 
     def touch(self, key: ApiKey) -> None:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, TypedDict, TypeVar, Unpack
 
-from haulier.domain.api_key import Scope
+from haulier.domain.api_key import ApiKey, Scope
+from haulier.domain.errors import KeyMoved
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -27,6 +28,8 @@ LARGE_BYTES = 64 * 1024
 ROUTE = "haulier.route"
 # The key of its rule there, such as `/jobs/<uuid:job_id>`; absent if it matches no route.
 RULE = "haulier.rule"
+# Methods by which nothing is changed.
+SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _SAID = "_haulier_route"
 
 
@@ -43,8 +46,9 @@ class Route:
     """The properties that a view states of its calls.
 
     `takes_metrics_token`: METRICS_TOKEN opens the route as well. every_queue: API keys that may use only some queues
-    are refused, for this reason; None admits them. also: a second scope that is needed. is_slow: a caller makes few
-    such calls at once (request_limit.py); or whether that holds for the current request.
+    are refused, for this reason; None admits them. also: a second scope that is needed. enqueues: it makes a job
+    although it needs no scope ENQUEUE. is_slow: a caller makes few such calls at once (request_limit.py); or whether
+    that holds for the current request.
     """
 
     needs: Scope | Entry
@@ -53,7 +57,13 @@ class Route:
     takes_metrics_token: bool = False
     every_queue: str | None = None
     also: Scope | None = None
+    enqueues: bool = False
     is_slow: bool | Callable[[], bool] = False
+
+    @property
+    def makes_jobs(self) -> bool:
+        """Return whether a call by which something is changed makes new jobs."""
+        return self.enqueues or Scope.ENQUEUE in self.scopes
 
     @property
     def scopes(self) -> tuple[Scope, ...]:
@@ -76,6 +86,7 @@ class Stated(TypedDict, total=False):
     takes_metrics_token: bool
     every_queue: str | None
     also: Scope | None
+    enqueues: bool
 
 
 def needs(
@@ -104,6 +115,12 @@ def said_by(app: Flask, rule: Rule, method: str) -> Route | None:
     return found
 
 
+def check_cell(key: ApiKey, route: Route, method: str) -> None:
+    """Return unless the call makes new jobs of a key that another cell takes. Raises: KeyMoved."""
+    if key.moved_to is not None and route.makes_jobs and method not in SAFE_METHODS:
+        raise KeyMoved(key.moved_to)
+
+
 def routes_of(app: Flask) -> Routes:
     """Return the route of each method and rule of the application, including the methods that Flask adds."""
     found: dict[tuple[str, str], Route] = {}
@@ -121,7 +138,7 @@ def routes_of(app: Flask) -> Routes:
 def _of_options(route: Route) -> Route:
     # Any key will do: the answer only lists the methods.
     who = route.needs if isinstance(route.needs, Entry) else Entry.ANY_KEY
-    return replace(route, needs=who, most_bytes=BODY_BYTES, every_queue=None, also=None, is_slow=False)
+    return replace(route, needs=who, most_bytes=BODY_BYTES, every_queue=None, also=None, enqueues=False, is_slow=False)
 
 
 def longer_bodies(routes: Routes) -> dict[tuple[str, str], int]:

@@ -184,6 +184,7 @@ def _state(key: ApiKey) -> str:
     if key.revoked_at is not None:
         return f"revoked {_shown(key.revoked_at)}"
     state = "good" if key.expires_at is None else f"until {_shown(key.expires_at)}"
+    state += f", moved to cell {key.moved_to}" if key.moved_to else ""
     return state if key.rotated_until is None else f"{state}, its old secret until {_shown(key.rotated_until)}"
 
 

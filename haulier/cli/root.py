@@ -25,6 +25,7 @@ COMMANDS = {
     "all": ("haulier.cli.one_dyno:all_in_one", "Run web and worker together, for one small machine."),
     "cells": ("haulier.cli.cells:cells", "Write the configuration of the router of several cells."),
     "recount": ("haulier.cli.recount:recount", "Recount the live jobs and those of the last 24 hours."),
+    "cell": ("haulier.cli.cell:cell", "Move a cell to another server, or a tenant to another cell."),
     "keys": ("haulier.cli.keys:keys", "Create, list, rotate and revoke API keys."),
     "audit": ("haulier.cli.show_audit:audit", "Show what operators did, newest first."),
     "enqueue": ("haulier.cli.job_commands.enqueue:enqueue", "Enqueue a job, or all jobs of a file."),
@@ -50,7 +51,7 @@ COMMANDS = {
     "completion": ("haulier.cli.commands.completion:completion", "Print the completion script for your shell."),
     "version": ("haulier.cli.commands.version:version", "Print the version of this program."),
 }
-ON_SERVER = ("init", "run", "psql", "migrate", "web", "worker", "all", "cells", "recount")
+ON_SERVER = ("init", "run", "psql", "migrate", "web", "worker", "all", "cells", "recount", "cell")
 
 
 class Root(ClientGroup):

@@ -16,6 +16,7 @@ class Act(StrEnum):
     CREATE_KEY = "create_key"
     ROTATE_KEY = "rotate_key"
     REVOKE_KEY = "revoke_key"
+    ASSIGN_KEY = "assign_key"
     MUTE = "mute"
     UNMUTE = "unmute"
     QUIET = "quiet"

@@ -40,6 +40,7 @@ class ApiKey:
     """A key as it is stored; of its secret only the SHA-256 of the whole token is stored.
 
     `queues` is None if every queue is allowed. A second hash is of the token before the last rotation.
+    `moved_to` is the cell that takes its new jobs; None: this one.
     Units: rate_limit is requests a second, and None without a limit.
     """
 
@@ -54,6 +55,7 @@ class ApiKey:
     last_used_at: datetime | None = None
     revoked_at: datetime | None = None
     rotated_until: datetime | None = None
+    moved_to: int | None = None
 
     @property
     def secret_mark(self) -> str:

@@ -170,6 +170,30 @@ class KeyRotated(HaulierError):
         )
 
 
+class KeyMoved(HaulierError):
+    """Another cell takes the new jobs of this API key."""
+
+    def __init__(self, cell: int) -> None:
+        super().__init__(
+            f"cell {cell} takes the new jobs of this API key: repeat the request; if this lasts, the router still"
+            " sends it here"
+        )
+
+
+class KeyElsewhere(HaulierError):
+    """Another cell takes the new jobs of this API key, and has its secret."""
+
+    def __init__(self, key_id: str, cell: int) -> None:
+        super().__init__(
+            f"cell {cell} takes the new jobs of the API key {key_id}: rotate it there, and run `haulier cell assign`"
+            " again, which brings the new secret here"
+        )
+
+
+class AssignmentRefused(HaulierError):
+    """The API key cannot be assigned to that cell."""
+
+
 class TooFewAttempts(HaulierError):
     """The job has already used this many attempts."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 # Without schema.sql, grants.sql and the migrations, which are run as whole files.
-FOLDERS = [Path(__file__).parent, Path(__file__).parents[1] / "queue"]
+FOLDERS = [Path(__file__).parent, *(Path(__file__).parents[1] / name for name in ("queue", "cells"))]
 FILES = [path for folder in FOLDERS for path in sorted(folder.rglob("*.sql")) if path.parent.name != "migrations"]
 
 

@@ -14,6 +14,7 @@ CREATE TABLE IF NOT EXISTS haulier.api_key (
     expires_at     timestamptz,                             -- null: never
     last_used_at   timestamptz,                             -- to the minute
     revoked_at     timestamptz,
+    moved_to       smallint,                                -- the cell that takes its new jobs; null: this one
 
     CONSTRAINT api_key_pkey PRIMARY KEY (id),
     CONSTRAINT id_is_of_letters_and_digits CHECK (id ~ '^[a-z0-9]{1,32}$'),
@@ -23,6 +24,7 @@ CREATE TABLE IF NOT EXISTS haulier.api_key (
     CONSTRAINT scopes_are_known CHECK (
         cardinality(scopes) > 0 AND scopes <@ '{enqueue,read,operate,admin}'::text[]),
     CONSTRAINT queues_are_some CHECK (cardinality(queues) > 0),
+    CONSTRAINT moved_to_a_cell CHECK (moved_to BETWEEN 1 AND 255),
     CONSTRAINT rate_limit_is_positive CHECK (rate_limit > 0 AND rate_limit <= 1000000),
     -- No program could read a key with a time outside these years.
     CONSTRAINT key_times_in_the_calendar CHECK (

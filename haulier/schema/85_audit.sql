@@ -15,10 +15,10 @@ CREATE TABLE IF NOT EXISTS haulier.audit (
     CONSTRAINT audit_pkey PRIMARY KEY (id),
     CONSTRAINT action_is_known CHECK (
         action IN (
-            'cancel', 'retry', 'change', 'copy', 'delete', 'create_key', 'rotate_key', 'revoke_key', 'mute', 'unmute',
-            'quiet', 'unquiet', 'acknowledge', 'show_again', 'pause', 'resume', 'operate', 'cancel_operation',
-            'resume_operation', 'put_schedule', 'delete_schedule', 'pause_schedule', 'resume_schedule', 'run_schedule',
-            'sign_in', 'sign_out')),
+            'cancel', 'retry', 'change', 'copy', 'delete', 'create_key', 'rotate_key', 'revoke_key', 'assign_key',
+            'mute', 'unmute', 'quiet', 'unquiet', 'acknowledge', 'show_again', 'pause', 'resume', 'operate',
+            'cancel_operation', 'resume_operation', 'put_schedule', 'delete_schedule', 'pause_schedule',
+            'resume_schedule', 'run_schedule', 'sign_in', 'sign_out')),
     CONSTRAINT done_to_one_thing CHECK (num_nonnulls(job_id, key_id, target) = 1),
     CONSTRAINT target_up_to_200 CHECK (length(target) <= 200),
     CONSTRAINT details_is_an_object CHECK (jsonb_typeof(details) = 'object'),

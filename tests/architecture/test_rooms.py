@@ -83,7 +83,7 @@ MAY_IMPORT = {
     "worker.link": {"domain", "postgres", "queue.claims"},
     "worker.metrics": {"domain"},
     "worker.isolation": {"libc", "processes", "domain", "queue", "kinds", "kinds.sdk", "worker.steps"},
-    "cells": {"domain"},
+    "cells": {"domain", "postgres", "queue.upkeep"},
     "local": {"domain", "postgres", "queue.upkeep", "version"},
     # Of the worker what runs a handler, and what puts all of it together.
     "testing": {"domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "worker", "worker.steps", "local"},

@@ -72,7 +72,7 @@ CALLS = {
     "POST /operations/{id}/advance": ApiCall(OPERATE, f"200 404 422 {OF_DATABASE}"),
     "GET /keys": ApiCall(ADMIN, f"200 422 {OF_DATABASE}", True),
     "POST /keys": ApiCall(ADMIN, f"201 {OF_BODY} {OF_DATABASE}", True),
-    "POST /keys/{id}/rotate": ApiCall(ADMIN, f"200 404 {OF_BODY} {OF_DATABASE}", True),
+    "POST /keys/{id}/rotate": ApiCall(ADMIN, f"200 404 409 {OF_BODY} {OF_DATABASE}", True),
     "POST /keys/{id}/revoke": ApiCall(ADMIN, f"200 404 422 {OF_DATABASE}", True),
     "GET /stats": ApiCall(READ, f"200 422 {OF_DATABASE}"),
     "GET /database": ApiCall(OPERATE, f"200 {OF_DATABASE}", True),

@@ -16,7 +16,7 @@ BY_TYPE: dict[str, Any] = {
     """
     after_at as_of at_after at_before before begun_at came_before come_to count_from count_to counts_from
     created_after created_before day_after ended_from ended_to finished_after finished_before first_day folded
-    look_at next_at recounted run_at span_from span_to through until upto
+    look_at next_at recounted run_at since span_from span_to through until upto
     """: NOW,
     """
     after_id before_id begun_id by_whom claim come_to_id counter first_id id job last_id only operation worker
@@ -25,9 +25,9 @@ BY_TYPE: dict[str, Any] = {
     after_entry after_error after_priority age apart asked attempt attempts_min before_schedule cell count days_ahead
     done drawn error_id failed free idempotency_days in_all kept_errors kept_ticks limit
     live_pause longer longer_seconds matched max_attempts max_snoozes most
-    most_bytes most_depths most_pages most_pairs most_queues most_rows most_seconds most_sessions most_tagged newest
-    per_key pid place preview_days priority retention_days rows sample schema_version series_seconds skipped source
-    span_seconds spread step_seconds threads timeout_seconds unmet unused
+    most_bytes most_depths most_pages most_pairs most_queues most_rows most_seconds most_sessions most_tagged moved_to
+    newest other_cell per_key pid place preview_days priority retention_days rows sample schema_version series_seconds
+    skipped source span_seconds spread step_seconds threads timeout_seconds unmet unused
     """: 7,
     """
     again asleep due_for idle late lately lease longest look measure patience rate rate_limit slot soon
@@ -38,10 +38,11 @@ BY_TYPE: dict[str, Any] = {
     only_whole scans_fail since_change suspect
     """: True,
     """
-    action actor after_kind after_name after_queue before_key given_back host idempotency_key key_id kind
-    matched_is name only_name queue reason release scoped_key sight target text version worker_name
+    action actor after_kind after_name after_queue after_record before_key before_record given_back host
+    idempotency_key key_id kind matched_is name only_name queue reason release scope scoped_key sight target text
+    version worker_name
     """: "mail",
-    "changes details filter noted payload rule shown_filter vitals": "{}",
+    "changes details filter noted payload rule shown_filter vitals whole": "{}",
     "fingerprint hash key_hash seen": b"x" * 32,
     "delay lifetime overlap": timedelta(days=1),
     "claims failed_jobs ids later mark_ids over_claims over_ids passed_over taken workers": [ID, uuid4()],
@@ -56,6 +57,7 @@ BY_TYPE: dict[str, Any] = {
 PARAMETERS: dict[str, Any] = {
     **{name: value for names, value in BY_TYPE.items() for name in names.split()},
     "alone": [True, False],
+    "cells": [7, None],
     "results": ["1", None],
     "fingerprints": [b"x", b"y"],
     **dict.fromkeys(("milliseconds", "lock_milliseconds", "idle_milliseconds"), 5000),
@@ -70,7 +72,7 @@ OPTIONAL = """
     actor acts after_at after_entry after_error after_id at_after at_before attempts_min before_id before_key
     begun_at begun_id come_to come_to_id created_after created_before day_after details ended_from ended_to
     error_id finished_after finished_before first_day idempotency_key is_muted job kind kinds lifetime noted
-    only operation paths queue queues rate_limit reason seen statuses tags target text until vitals
+    moved_to only operation paths queue queues rate_limit reason scope seen since statuses tags target text until vitals
     worker worker_name workers
 """
 ABSENT = OPTIONAL.split()

@@ -134,7 +134,10 @@ REFUSED: dict[str, dict[str, list[Values]]] = {
             {"status": "'failed_permanent'", "result": "'null'"},
         ],
     },
-    "idempotency": {"key_from_1_to_288": [{"key": "''"}, {"key": "repeat('k', 289)"}]},
+    "idempotency": {
+        "key_from_1_to_288": [{"key": "''"}, {"key": "repeat('k', 289)"}],
+        "job_is_in_a_cell": [{"cell": "0"}, {"cell": "256"}],
+    },
     "audit": {
         "action_is_known": [{"action": "'sigh'"}],
         "done_to_one_thing": [{"target": "NULL"}, {"key_id": "'abc'"}, {"job_id": A_WORKER, "key_id": "'abc'"}],
@@ -195,6 +198,7 @@ REFUSED: dict[str, dict[str, list[Values]]] = {
         "previous_hash_has_an_end": [{"previous_hash": "sha256('')"}],
         "scopes_are_known": [{"scopes": "'{}'"}, {"scopes": "'{read,root}'"}],
         "queues_are_some": [{"queues": "'{}'"}],
+        "moved_to_a_cell": [{"moved_to": "0"}, {"moved_to": "256"}],
         "rate_limit_is_positive": [{"rate_limit": rate} for rate in ("0", "'NaN'", "'Infinity'")],
         "key_times_in_the_calendar": [
             {"expires_at": "'infinity'"},

@@ -22,6 +22,7 @@ class KeyResponse(ResponseSchema):
         "When the key was revoked; web processes refuse it within 5 s. Null: it was not.", nullable=True
     )
     rotated_until = instant("Until when the old secret is valid, too; null: it is not.", nullable=True)
+    moved_to = fields.Integer(**always("Cell that takes the key's new jobs; null: this one.", nullable=True))
 
 
 class NewKeyResponse(KeyResponse):

@@ -6,13 +6,14 @@ import functools
 import pkgutil
 from collections.abc import Callable, Iterable
 from importlib import import_module
+from typing import Unpack
 
 from flask import Blueprint
 from werkzeug.wrappers import Response
 
 from haulier.domain.api_key import Scope
 
-from ...http.routes import Entry, needs
+from ...http.routes import Entry, Stated, needs
 from . import permissions
 from .menu import MENU, WITHIN, MenuEntry
 from .page import Page, answer
@@ -64,9 +65,8 @@ class Section(Blueprint):
         path: str,
         who: Scope | Entry,
         *,
-        also: Scope | None = None,
-        every_queue: str | None = None,
         slow: bool = False,
+        **more: Unpack[Stated],
     ) -> Callable[[Callable[..., Page | Response]], Callable[..., Response]]:
         """Add an act: a view of POST, which returns `flash.done`, or a page that says what is wrong.
 
@@ -78,7 +78,7 @@ class Section(Blueprint):
             def acted(*args: object, **kwargs: object) -> Response:
                 return answer(view(*args, **kwargs), None)
 
-            stated = needs(who, also=also, slow=slow, every_queue=every_queue)(acted)
+            stated = needs(who, slow=slow, **more)(acted)
             self.add_url_rule(path, view.__name__, stated, methods=["POST"])
             return stated
 

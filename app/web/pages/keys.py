@@ -9,7 +9,7 @@ from flask import request, url_for
 from werkzeug.wrappers import Response
 
 from haulier.domain.api_key import KEY_ID_PATTERN, ApiKey, Scope, id_of
-from haulier.domain.errors import KeyExists, KeyNotFound, KeyRotated, KeysNotAllowed
+from haulier.domain.errors import KeyElsewhere, KeyExists, KeyNotFound, KeyRotated, KeysNotAllowed
 from haulier.domain.job import Json
 from haulier.queue.access import api_keys, sessions
 from haulier.requests.invalid import Invalid
@@ -74,9 +74,9 @@ def show() -> Page:
 
 
 def state_of(key: ApiKey) -> str:
-    """Return whether a key is active, revoked or expired."""
+    """Return whether a key is active, revoked, expired, or active but with its new jobs in another cell."""
     is_old = key.expires_at is not None and key.expires_at <= viewer().now
-    return "revoked" if key.revoked_at else "expired" if is_old else "active"
+    return "revoked" if key.revoked_at else "expired" if is_old else "moved" if key.moved_to else "active"
 
 
 def scopes_of(key: ApiKey) -> str:
@@ -172,7 +172,7 @@ def rotate(key_id: str) -> Page:
             key, token = api_keys.rotated(conn, key_id, overlap=overlap, actor=caller().id, seen=seen)
     except Invalid as error:
         return _page(key_id, str(error), 422)
-    except KeyRotated as error:
+    except (KeyRotated, KeyElsewhere) as error:
         return _page(key_id, str(error), 409)
     except KeysNotAllowed as error:
         return _page(key_id, str(error), 403)

@@ -20,6 +20,7 @@ WORDS: Mapping[str, str] = {
     Act.CREATE_KEY: "created an API key",
     Act.ROTATE_KEY: "rotated an API key",
     Act.REVOKE_KEY: "revoked an API key",
+    Act.ASSIGN_KEY: "assigned an API key to a cell",
     Act.MUTE: "muted an error",
     Act.UNMUTE: "unmuted an error",
     Act.QUIET: "quieted a worker",

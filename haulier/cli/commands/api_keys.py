@@ -76,6 +76,8 @@ def _state(terminal: Terminal, key: dict[str, Any]) -> str:
     if expires is not None and expires <= datetime.now(expires.tzinfo):
         return f"expired {terminal.when(key['expires_at'])}"
     state = "good" if expires is None else f"until {terminal.when(key['expires_at'])}"
+    # An older service does not say it.
+    state += f", moved to cell {key['moved_to']}" if key.get("moved_to") else ""
     rotated = key["rotated_until"]
     return state if rotated is None else f"{state}, its old secret until {terminal.when(rotated)}"
 

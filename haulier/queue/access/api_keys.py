@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from haulier.domain.api_key import ApiKey, Scope, hash_of, new_id, new_token
-from haulier.domain.errors import KeyExists, KeyNotFound, KeyRotated, KeysNotAllowed
+from haulier.domain.errors import KeyElsewhere, KeyExists, KeyNotFound, KeyRotated, KeysNotAllowed
 from haulier.postgres.errors import sqlstate
 from haulier.postgres.statements import Connection, Row, rows, transaction
 from haulier.postgres.values import utc
@@ -111,7 +111,7 @@ def list_keys(conn: Connection) -> list[ApiKey]:
 def rotate(conn: Connection, key_id: str, *, overlap: timedelta, actor: str | None) -> str:
     """Return a new token for the key; the one before it stays good for the overlap.
 
-    Raises: KeyNotFound; KeysNotAllowed.
+    Raises: KeyNotFound; KeyElsewhere; KeysNotAllowed.
     """
     return rotated(conn, key_id, overlap=overlap, actor=actor)[1]
 
@@ -121,7 +121,7 @@ def rotated(
 ) -> tuple[ApiKey, str]:
     """Return the key with its new token, as `rotate` does; with `seen` only if its secret has that mark.
 
-    Raises: KeyRotated if it has not; and as `rotate`.
+    Raises: KeyRotated if it has not; KeyElsewhere if another cell takes its new jobs; and as `rotate`.
     """
     token = new_token(key_id)
     with _allowed(f"rotate {key_id}"), transaction(conn):
@@ -131,6 +131,8 @@ def rotated(
             raise KeyRotated(key_id)
         found = rows(conn, "rotate_key", key_id=key_id, hash=hash_of(token), overlap=overlap, actor=actor)
     if not found:
+        if (good := find(conn, key_id)) and good.key.moved_to is not None:
+            raise KeyElsewhere(key_id, good.key.moved_to)
         raise KeyNotFound(key_id)
     return _key_of(found[0]), token
 
@@ -178,5 +180,6 @@ def _key_of(row: Row) -> ApiKey:
         rate_limit=row["rate_limit"],
         hashes=tuple(bytes(each) for each in hashes if each is not None),
         rotated_until=None if until is None else utc(until),
+        moved_to=row["moved_to"],
         **{name: None if row[name] is None else utc(row[name]) for name in _TIMES},
     )

@@ -8,7 +8,7 @@ FROM haulier.create_key(
 
 -- part: key
 -- A key; the hash from before the last rotation only while that token is still good.
-id, name, scopes, queues, rate_limit, created_at, expires_at, last_used_at, revoked_at, hash,
+id, name, scopes, queues, rate_limit, created_at, expires_at, last_used_at, revoked_at, moved_to, hash,
 CASE WHEN previous_until > now() THEN previous_hash END AS previous_hash,
 CASE WHEN previous_until > now() THEN previous_until END AS previous_until
 

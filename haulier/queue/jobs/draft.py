@@ -25,7 +25,7 @@ class Receipt(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Enqueued:
-    """The answer to one NewJob. `job` is None on MISMATCH and GONE."""
+    """The answer to one NewJob. `job` is None on MISMATCH and GONE; of another cell, it is as it was accepted there."""
 
     receipt: Receipt
     job: StoredJob | None

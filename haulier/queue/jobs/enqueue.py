@@ -9,12 +9,12 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-from haulier.domain.errors import Refusal, RefusedForNow, RowRefused
+from haulier.domain.errors import KeyMoved, Refusal, RefusedForNow, RowRefused
 from haulier.domain.job import Job, JobStatus
 from haulier.postgres.errors import translated
 from haulier.postgres.halves import by_halves, is_slow
 from haulier.postgres.prepared import Prepared
-from haulier.postgres.statements import Connection, copy, rows, savepoint, transaction
+from haulier.postgres.statements import Connection, Row, copy, rows, savepoint, transaction
 from haulier.postgres.values import array, utc
 from haulier.queue.jobs.draft import COLUMNS, Draft, Enqueued, Receipt, Stored
 from haulier.queue.jobs.idempotency import Holder, take_idempotency
@@ -32,13 +32,20 @@ def enqueue_one(conn: Connection, asked: Draft) -> Enqueued:
     """Store one job and return what became of it, in one round trip unless its idempotency key is taken.
 
     Inside the caller's own transaction the job is stored when that transaction commits.
-    Raises: RowRefused if a trigger drops the job.
+    Raises: RowRefused if a trigger drops the job; KeyMoved if another cell takes the new jobs of its API key.
     """
-    values = {**asked.columns, "payload": asked.payload.decode(), "run_at": asked.run_at, "delay": asked.delay}
+    values = {
+        **asked.columns,
+        "payload": asked.payload.decode(),
+        "run_at": asked.run_at,
+        "delay": asked.delay,
+        "scope": asked.scope,
+    }
     scoped_key = asked.scoped_key
     if scoped_key is None:
         row = prepared.first_row(conn, "enqueue", **values)
         if row is None:
+            _check_moved(conn, asked.scope)
             raise RowRefused("a trigger drops the job")
         return Enqueued(Receipt.CREATED, _new_job(asked, row))
     # A key that is purged between the two statements is neither inserted nor found: by then it is free, so try again.
@@ -54,11 +61,19 @@ def enqueue_one(conn: Connection, asked: Draft) -> Enqueued:
             return Enqueued(Receipt.CREATED, _new_job(asked, created))
         if holders := rows(conn, "find_idempotency", keys=[scoped_key]):
             break
+        _check_moved(conn, asked.scope)
     [holder] = holders
     if bytes(holder["fingerprint"]) != asked.fingerprint:
         return Enqueued(Receipt.MISMATCH, None)
+    if holder["cell"] is not None:
+        return Enqueued(Receipt.REPLAYED, _as_accepted(asked, holder))
     found = get_jobs(conn, [holder["job_id"]])
     return Enqueued(Receipt.REPLAYED, found[0]) if found else Enqueued(Receipt.GONE, None)
+
+
+def _check_moved(conn: Connection, scope: str | None) -> None:
+    for row in rows(conn, "moved_to", scope=scope):
+        raise KeyMoved(row["moved_to"])
 
 
 # The defaults of schema.sql, which every new job has.
@@ -90,6 +105,13 @@ def _new_job(asked: Draft, row: tuple[Any, ...]) -> StoredJob:
     return StoredJob._make(values)
 
 
+def _as_accepted(asked: Draft, holder: Row) -> StoredJob:
+    """Return a job of another cell as it was accepted there: the same request, at the time of the record."""
+    accepted_at = holder["created_at"]
+    due = max(accepted_at + (asked.delay or timedelta()), asked.run_at or accepted_at)
+    return _new_job(asked, (holder["job_id"], due, accepted_at))
+
+
 def enqueue_all(conn: Connection, drafts: Sequence[Draft], *, atomic: bool = True) -> list[Stored]:
     """Store many jobs and return a receipt for each, in the order given.
 
@@ -97,6 +119,7 @@ def enqueue_all(conn: Connection, drafts: Sequence[Draft], *, atomic: bool = Tru
     exist. Without, the others are stored. If a key is given twice, the second receipt is REPLAYED or MISMATCH.
 
     Inside the caller's own transaction the jobs are stored when it commits, and atomic rolls nothing back.
+    All drafts have the same scope. Raises: KeyMoved if another cell takes the new jobs of that API key.
     """
     stored: list[Stored] = []
     try:
@@ -150,7 +173,7 @@ def enqueue_each(conn: Connection, drafts: Sequence[Draft], *, is_trial: bool = 
 
 def _store(conn: Connection, drafts: Sequence[Draft], *, first: int = 0) -> list[Stored]:
     # COPY returns nothing and computes nothing, so the ids are made, and the time is fetched, first.
-    [times] = rows(conn, "times")
+    times = _times(conn, drafts)
     now, ids = times["now"], _new_ids(first, len(drafts), times["clock"], times["cell"])
     wanted: dict[str, Holder] = {}
     for job_id, asked in zip(ids, drafts, strict=True):
@@ -167,9 +190,9 @@ def _store(conn: Connection, drafts: Sequence[Draft], *, first: int = 0) -> list
     new = ((job_id, asked) for job_id, asked in zip(ids, drafts, strict=True) if is_new(job_id, asked))
     copy(conn, "copy_jobs", _lines(new, now), seconds=BULK_SECONDS)
 
-    known = [holder.job_id for key, holder in holders.items() if holder != wanted[key]]
+    known = [holder.job_id for key, holder in holders.items() if holder != wanted[key] and holder.cell is None]
     kept = {row["id"] for row in rows(conn, "which_jobs", ids=array(known))} if known else set()
-    kept.update(holder.job_id for key, holder in holders.items() if holder == wanted[key])
+    kept.update(holder.job_id for key, holder in holders.items() if holder == wanted[key] or holder.cell is not None)
 
     def receipt(job_id: str, asked: Draft) -> Stored:
         if is_new(job_id, asked):
@@ -180,6 +203,14 @@ def _store(conn: Connection, drafts: Sequence[Draft], *, first: int = 0) -> list
         return Stored(Receipt.REPLAYED, holder.job_id) if holder.job_id in kept else Stored(Receipt.GONE, None)
 
     return [receipt(job_id, asked) for job_id, asked in zip(ids, drafts, strict=True)]
+
+
+def _times(conn: Connection, drafts: Sequence[Draft]) -> Row:
+    """Return the times for these jobs, of one API key. Raises: KeyMoved if another cell takes its new jobs."""
+    [times] = rows(conn, "times", scope=drafts[0].scope)
+    if times["moved_to"] is not None:
+        raise KeyMoved(times["moved_to"])
+    return times
 
 
 def _new_ids(first: int, count: int, clock: datetime, cell: int | None) -> list[str]:

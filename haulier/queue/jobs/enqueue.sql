@@ -1,17 +1,26 @@
 -- Enqueue one job, one job under an idempotency key, or many jobs.
 
+-- part: assigned_elsewhere
+-- Where another cell takes the new jobs of the API key. FOR KEY SHARE locks no row as long as there is none here, but it
+-- locks the table in a mode that readers do not use: whoever assigns a key waits for the transactions that have it.
+haulier.api_key
+WHERE id = %(scope)s AND moved_to IS NOT NULL
+FOR KEY SHARE
+
 -- name: enqueue
+-- Store the job, unless its API key has moved.
 INSERT INTO haulier.job (<<set_by_clients>>, run_at)
-VALUES (<<as_clients_set_them>>,
-    greatest(now(), %(run_at)s::timestamptz, now() + %(delay)s::interval))
+SELECT <<as_clients_set_them>>, greatest(now(), %(run_at)s::timestamptz, now() + %(delay)s::interval)
+WHERE NOT EXISTS (SELECT FROM <<assigned_elsewhere>>)
 RETURNING id, run_at, created_at;
 
 -- name: enqueue_keyed
--- Take the idempotency key and store the job, or do neither if the key is taken. If another transaction is taking the key,
--- this waits for it.
+-- Take the idempotency key and store the job, or do neither if the key is taken or the API key has moved. If another
+-- transaction is taking the key, this waits for it.
 WITH taken AS (
     INSERT INTO haulier.idempotency (key, fingerprint, job_id)
-    VALUES (%(scoped_key)s, %(fingerprint)s, haulier.uuidv7())
+    SELECT %(scoped_key)s, %(fingerprint)s, haulier.uuidv7()
+    WHERE NOT EXISTS (SELECT FROM <<assigned_elsewhere>>)
     ON CONFLICT (key) DO NOTHING
     RETURNING job_id
 )
@@ -22,8 +31,12 @@ FROM taken
 RETURNING id, run_at, created_at;
 
 -- name: times
--- The time of the transaction, and the clock's and the cell for the ids of its next jobs.
-SELECT now() AS now, clock_timestamp() AS clock, (SELECT cell FROM haulier.schema_version) AS cell;
+-- The time of the transaction; the clock's and the cell, for the ids of its next jobs; and where the API key has moved.
+SELECT now() AS now, clock_timestamp() AS clock, (SELECT cell FROM haulier.schema_version) AS cell,
+    (SELECT moved_to FROM <<assigned_elsewhere>>) AS moved_to;
+
+-- name: moved_to
+SELECT moved_to FROM <<assigned_elsewhere>>;
 
 -- name: copy_jobs
 -- Many jobs, in 0.6 of the time that an INSERT of arrays takes.

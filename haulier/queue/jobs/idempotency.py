@@ -11,10 +11,11 @@ from haulier.queue.jobs.draft import Draft
 
 
 class Holder(NamedTuple):
-    """The request that holds a key, by its fingerprint, and its job."""
+    """The request that holds a key, by its fingerprint, its job, and the cell of that; None: this one."""
 
     fingerprint: bytes | None
     job_id: str
+    cell: int | None = None
 
 
 def known_idempotency(conn: Connection, drafts: Sequence[Draft]) -> set[str]:
@@ -38,7 +39,7 @@ def take_idempotency(conn: Connection, wanted: Mapping[str, Holder]) -> dict[str
         holders.update((row["key"], wanted[row["key"]]) for row in taken)
         if others := [key for key in missing if key not in holders]:
             for row in rows(conn, "find_idempotency", keys=array(others)):
-                holders[row["key"]] = Holder(bytes(row["fingerprint"]), str(row["job_id"]))
+                holders[row["key"]] = Holder(bytes(row["fingerprint"]), str(row["job_id"]), row["cell"])
     return holders
 
 

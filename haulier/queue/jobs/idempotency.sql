@@ -15,6 +15,6 @@ RETURNING key;
 
 -- name: find_idempotency
 -- The holders of keys that were not free. Its own statement: only a new snapshot sees their rows.
-SELECT key, fingerprint, job_id
+SELECT key, fingerprint, job_id, cell, created_at
 FROM haulier.idempotency
 WHERE key = ANY(%(keys)s::text[]);

@@ -34,7 +34,7 @@ END
 $$;
 
 -- Give a good key another secret, and record it. At most two are good at a time: a second rotation ends the oldest. No row
--- if there is no such key.
+-- if there is no such key, or another cell takes its new jobs: the secret would not be good there.
 CREATE OR REPLACE FUNCTION haulier.rotate_key(rotated text, hashed bytea, overlap interval, by_whom text)
 RETURNS SETOF haulier.api_key LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -50,7 +50,7 @@ BEGIN
     SET previous_hash = hash,
         previous_until = now() + overlap,
         hash = hashed
-    WHERE id = rotated AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
+    WHERE id = rotated AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) AND moved_to IS NULL
     RETURNING * INTO key;
     IF FOUND THEN
         INSERT INTO haulier.audit (actor, action, key_id, details)

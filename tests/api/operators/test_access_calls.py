@@ -47,7 +47,7 @@ def test_makes_a_key_and_shows_it_this_once(admin: Admin, conn: Connection, sql:
     )  # fmt: skip
     at = {name: datetime.fromisoformat(key[name]) for name in ("created_at", "expires_at")}
     assert at["expires_at"] - at["created_at"] == timedelta(days=1)
-    assert (key["last_used_at"], key["revoked_at"], key["rotated_until"]) == (None, None, None)
+    assert {key[name] for name in ("last_used_at", "revoked_at", "rotated_until", "moved_to")} == {None}
     assert client.get("/jobs", headers=bearer(token)).status_code == 200
     listed, audit = client.get("/keys", headers=shown), client.get("/audit", headers=shown)
     assert {**listed.json[0], "last_used_at": None} == key

@@ -110,6 +110,30 @@ def test_answers_every_call_that_no_guard_refuses(enter: Enter, site: Flask, con
     assert (sign_in.rule, signed_in.headers["Location"]) == ("/ui/sign-in", "/ui")
 
 
+def test_a_moved_key_makes_no_new_jobs_by_any_entrance(enter: Enter, site: Flask, sql) -> None:
+    caller = enter(Scope.ADMIN)
+    sql("UPDATE haulier.api_key SET moved_to = 2 WHERE id = %s", caller.browser.key.id)
+    [[before]] = sql("SELECT count(*) FROM haulier.jobs")
+    *calls, _ = [call for call in calls_of(site) if call.changes]
+    deleting = [call for call in calls if call.method == "DELETE" or "delete" in call.path]
+
+    answers = {(call.method, call.rule): caller.make(call) for call in calls if call not in deleting}
+
+    refused = {at: answer for at, answer in answers.items() if answer.status_code == 503}
+    assert set(refused) == {
+        ("POST", "/jobs"),
+        ("POST", "/jobs/batch"),
+        ("POST", "/jobs/<uuid:job_id>/copy"),
+        ("POST", "/schedules/<name>/run"),
+        ("POST", "/ui/jobs/new"),
+        ("POST", "/ui/jobs/<uuid:job_id>/copy"),
+        ("POST", "/ui/schedules/<name>/run"),
+    }
+    assert {answer.headers["Retry-After"] for answer in refused.values()} == {"1"}
+    assert all("cell 2 takes the new jobs" in answer.text.lower() for answer in refused.values())
+    assert sql("SELECT count(*) FROM haulier.jobs") == [(before,)]
+
+
 def test_every_route_states_its_guards(site: Flask) -> None:
     calls = calls_of(site)
 

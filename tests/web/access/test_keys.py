@@ -87,6 +87,22 @@ def test_rotates_a_key_once_and_revokes_it_by_its_name(
     assert "Revoked" in browser.page(LIST).rows()[key.id].text
 
 
+def test_shows_where_the_new_jobs_of_a_key_go_and_does_not_rotate_it_here(
+    browser: Browser, make_key: MakeKey, sql
+) -> None:
+    key, _ = new_key(make_key, Scope.READ)
+    sql("UPDATE haulier.api_key SET moved_to = 2 WHERE id = %s", key.id)
+    path = f"{LIST}/{key.id}"
+
+    page = browser.page(path)
+    refused = browser.refused(page, f"{path}/rotate", 409, hours="24")
+
+    assert "Moved to cell 2" in browser.page(LIST).rows()[key.id].text
+    assert "New jobs" in page.text
+    assert "cell 2 takes the new jobs" in refused.text
+    assert sql("SELECT count(*) FROM haulier.audit WHERE action = 'rotate_key'") == [(0,)]
+
+
 def listed(page: Element) -> list[str]:
     [card] = [each for each in page.all("section") if each.attrs.get("aria-labelledby") == "sessions"]
     return [row.text for row in card.all("tr")[1:]]

@@ -213,7 +213,7 @@ def _acted(name: str, act: Callable[[Connection], Response]) -> Response | Page:
         return _page(name, fault=str(error), status=409)
 
 
-@section.act("/schedules/<name>/run", Scope.OPERATE)
+@section.act("/schedules/<name>/run", Scope.OPERATE, enqueues=True)
 def run(name: str) -> Response | Page:
     """Enqueue the schedule's job now; once, however often the form is sent."""
     by = caller()
