@@ -64,6 +64,9 @@ class Config:
     database_direct_url: str | None = _setting(
         None, lambda reader, name: reader.optional(name, reader.postgres_url), is_shown=False
     )
+    source_database_url: str | None = _setting(
+        None, lambda reader, name: reader.optional(name, reader.postgres_url), is_shown=False
+    )
     cell: int | None = _integer(None, 1, 255)
     target_database_url: str | None = _setting(
         None, lambda reader, name: reader.optional(name, reader.postgres_url), is_shown=False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from haulier.cli.cell_assign import assign
+from haulier.cli.cell_move import move
 from haulier.cli.parts.invocation import ClientGroup
 
 
@@ -14,3 +15,4 @@ def cell() -> None:
 
 
 cell.add_command(assign)
+cell.add_command(move)

@@ -101,6 +101,23 @@ def split_password(url: str) -> tuple[str, str | None]:
     return psycopg2.extensions.make_dsn(**given), password
 
 
+def to_primary(url: str) -> str:
+    """Return the address for sessions that are to reach the primary also if its database is closed to writers.
+
+    Of several hosts it leads to the one that is no standby, whether or not its sessions may write.
+    """
+    given = parse(url)
+    if "target_session_attrs" not in given and "," not in given.get("host", ""):
+        return url
+    return psycopg2.extensions.make_dsn(**{**given, "target_session_attrs": "primary"})
+
+
+def address_for_server(url: str) -> str:
+    """Return the address as another PostgreSQL server uses it to replicate: it notices within 25 s if it is cut off."""
+    limits = {"connect_timeout": "10", "keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3"}
+    return psycopg2.extensions.make_dsn(**{**limits, **parse(to_primary(url))})
+
+
 def server_process(conn: Connection) -> int:
     """Return the id of the server's process that answers now; behind a pool each transaction may have another."""
     [row] = rows(conn, "server_process")

@@ -84,6 +84,7 @@ MAY_IMPORT = {
     "worker.metrics": {"domain"},
     "worker.isolation": {"libc", "processes", "domain", "queue", "kinds", "kinds.sdk", "worker.steps"},
     "cells": {"domain", "postgres", "queue.upkeep"},
+    "cells.move": {"domain", "postgres", "queue.upkeep"},
     "local": {"domain", "postgres", "queue.upkeep", "version"},
     # Of the worker what runs a handler, and what puts all of it together.
     "testing": {"domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "worker", "worker.steps", "local"},
@@ -116,6 +117,7 @@ MAY_IMPORT = {
             "processes",
             "worker_state",
             "schedules_toml",
+            "cells.move",
             "local",
             *CLIENT,
         ),

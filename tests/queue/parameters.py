@@ -34,13 +34,13 @@ BY_TYPE: dict[str, Any] = {
     starts_in took
     """: 0.5,
     """
-    counts_jobs is_idle is_late is_muted is_new is_over is_part_enough is_quiet is_walked is_whole may_pass most_first
-    only_whole scans_fail since_change suspect
+    counts_jobs is_begun is_idle is_late is_muted is_new is_over is_part_enough is_quiet is_walked is_whole may_pass
+    most_first only_whole scans_fail since_change suspect
     """: True,
     """
-    action actor after_kind after_name after_queue after_record before_key before_record given_back host
-    idempotency_key key_id kind matched_is name only_name queue reason release scope scoped_key sight target text
-    version worker_name
+    action actor after_kind after_name after_queue after_record before_key before_record bound
+    confirmed_link given_back host idempotency_key key_id kind link matched_is name only_name queue
+    reason release scope scoped_key sight target text version worker_name
     """: "mail",
     "changes details filter noted payload rule shown_filter vitals whole": "{}",
     "fingerprint hash key_hash seen": b"x" * 32,
@@ -63,7 +63,10 @@ PARAMETERS: dict[str, Any] = {
     **dict.fromkeys(("milliseconds", "lock_milliseconds", "idle_milliseconds"), 5000),
     "least_id": UUID(int=0),
     "process": "web",
+    "last_values": [7, 8],
     "offset": 0,
+    "pids": [7],
+    "position": "0/0",
     "step": "day",
     "table": 1259,
     "tables": [1259, 1260],

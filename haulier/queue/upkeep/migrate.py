@@ -75,6 +75,7 @@ def _take(conn: Connection, step: Step, schema: Schema) -> bool:
         _take_turn(conn)
         is_due = step in schema.steps_from(stored_version(conn))
         if is_due:
+            _check_moves(conn)
             script(conn, step.text, seconds=MIGRATE_SECONDS)
             rows(conn, "set_fingerprint", schema_version=schema.version, fingerprint=schema.fingerprint)
     return is_due
@@ -86,11 +87,21 @@ def _set_cell(conn: Connection, cell: int, schema: Schema) -> None:
             rows(conn, "lock_schema", seconds=MIGRATE_SECONDS)
             # Whoever had the lock before may have set it.
             if check_schema(conn, schema) is None:
+                _check_moves(conn)
                 rows(conn, "set_cell", cell=cell)
     except sqlstate.LockNotAvailable:
         raise Locked(
             f"the database has no number yet, since another process migrates or adds a partition: run `{COMMAND}` again"
         ) from None
+
+
+def _check_moves(conn: Connection) -> None:
+    """Return unless the cell is being moved, which copies the tables as they are. Raises: SchemaMismatch."""
+    if rows(conn, "find_move"):
+        raise SchemaMismatch(
+            "the cell is being moved to another server, which copies no changes of the schema: run `haulier cell move"
+            " switch` or `haulier cell move abort` first"
+        )
 
 
 def _take_turn(conn: Connection) -> None:

@@ -44,6 +44,10 @@ WHERE version = %(schema_version)s;
 -- name: set_cell
 SELECT haulier.set_cell(%(cell)s);
 
+-- name: find_move
+-- A publication of haulier/cells/move, until the target is open.
+SELECT FROM pg_publication WHERE starts_with(pubname::text, 'haulier_move_');
+
 -- name: find_schema
 -- Read from pg_class: to_regclass would answer from a cache, which a wait for an advisory lock does not refresh.
 SELECT EXISTS (

@@ -1,0 +1,4 @@
+-- A move is given up.
+
+-- name: drop_schema
+DROP SCHEMA IF EXISTS {name} CASCADE;
