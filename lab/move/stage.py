@@ -173,6 +173,8 @@ def forget(server_url: str, url: str, name: str) -> None:
         )
         for (found,) in cursor.fetchall():
             cursor.execute(f"ALTER SUBSCRIPTION {found} DISABLE")
+            # On one server the DROP would wait for a copy that is about to begin, and that for the DROP.
+            cursor.execute("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active")
             cursor.execute(f"ALTER SUBSCRIPTION {found} SET (slot_name = NONE)")
             cursor.execute(f"DROP SUBSCRIPTION {found}")
     with closing(connect(server_url)) as conn, conn.cursor() as cursor:

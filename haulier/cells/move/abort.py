@@ -52,6 +52,10 @@ def _clean_target(move: Move, target: Side) -> None:
         raise MoveRefused(
             "the database of TARGET_DATABASE_URL is closed and holds another cell: name the target of the move"
         )
+    if move.link in target.subscriptions:
+        # A copy that is about to begin waits for all transactions on the source, and the DROP below would wait for it.
+        ddl(target.conn, "disable_subscription", identifier=move.link)
+        rows(move.source.conn, "end_receivers", link=move.link)
     with transaction(target.conn, seconds=60.0, lock_seconds=10.0):
         drop_subscription(target, move.link)
         ddl(target.conn, "drop_schema", identifier="haulier")

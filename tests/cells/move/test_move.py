@@ -8,6 +8,7 @@ import pytest
 from psycopg2.errors import ReadOnlySqlTransaction
 
 from haulier.cells.move import abort as abort_module
+from haulier.cells.move import prepare as prepare_module
 from haulier.cells.move.abort import abort
 from haulier.cells.move.prepare import prepare
 from haulier.cells.move.progress import progress
@@ -15,10 +16,11 @@ from haulier.cells.move.sides import Move, MoveRefused, move_of
 from haulier.cells.move.switch import switch
 from haulier.domain.errors import DatabaseUnavailable, SchemaMismatch
 from haulier.postgres.connection import connect
-from haulier.postgres.statements import rows
+from haulier.postgres.statements import ddl, rows
 from haulier.queue.upkeep.migrate import migrate
 from haulier.queue.upkeep.steps import SCHEMA, Schema
 from tests.cells.move.conftest import Cells, on
+from tests.conftest import eventually
 
 JOB = "INSERT INTO haulier.job (kind, payload) VALUES ('mail', '{}') RETURNING id"
 FILL = [
@@ -107,6 +109,23 @@ def test_abort_opens_the_source_and_empties_the_target(cells):
         assert sql("SELECT to_regnamespace('haulier')") == [(None,)]
     cells.prepare()
     assert contents(cells.target) == contents(cells.source)
+
+
+def test_abort_does_not_wait_for_what_a_copy_waits_for(cells, monkeypatch):
+    def begin_first(conn, name, /, **given):
+        if name == "enable_subscription":
+            busy("BEGIN; SELECT pg_current_xact_id()")
+        ddl(conn, name, **given)
+
+    monkeypatch.setattr(prepare_module, "ddl", begin_first)
+    with on(cells.source) as busy, on(cells.source) as sql, cells.move() as move:
+        prepare(move, cells.source)
+        eventually(lambda: sql("SELECT FROM pg_replication_slots WHERE slot_name LIKE 'pg_%_sync_%'"))
+
+        abort(move)
+
+        assert progress(move)["stage"] == "none"
+        assert sql("SELECT FROM pg_replication_slots WHERE database = current_database()") == []
 
 
 def test_opens_the_source_again_if_the_target_does_not_catch_up(cells):
