@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 
 from haulier.cells.move.sides import Move, MoveRefused, Side
-from haulier.cells.move.switch import TIDY_SECONDS, drop_slots, drop_subscription
+from haulier.cells.move.switch import TIDY_SECONDS, drop_slots, drop_subscription, end_receivers
 from haulier.domain.errors import DatabaseUnavailable, HaulierError
 from haulier.postgres.errors import PostgresError
 from haulier.postgres.statements import ddl, rows, transaction
@@ -55,7 +55,7 @@ def _clean_target(move: Move, target: Side) -> None:
     if move.link in target.subscriptions:
         # A copy that is about to begin waits for all transactions on the source, and the DROP below would wait for it.
         ddl(target.conn, "disable_subscription", identifier=move.link)
-        rows(move.source.conn, "end_receivers", link=move.link)
+        end_receivers(move)
     with transaction(target.conn, seconds=60.0, lock_seconds=10.0):
         drop_subscription(target, move.link)
         ddl(target.conn, "drop_schema", identifier="haulier")

@@ -60,6 +60,7 @@ class Side:
     is_closed: bool
     has_schema: bool
     publications: list[str]
+    slots: list[str]
     subscriptions: list[str]
 
     def reload(self) -> None:
@@ -107,7 +108,9 @@ class Move:
         """Return the name of the publication, its slot and its subscription, which names the target."""
         if self.target is not None:
             return f"haulier_move_{self.target.system}_{self.target.oid}"
-        return next((name.replace("_moved_", "_move_") for name in self.source.publications), "haulier_move_")
+        # An abort that was interrupted has dropped the publication, but not the slot, which keeps WAL.
+        names = [*self.source.publications, *self.source.slots]
+        return next((name.replace("_moved_", "_move_") for name in names), "haulier_move_")
 
     @property
     def confirmed_link(self) -> str:
@@ -148,10 +151,11 @@ class Move:
     def begin(self) -> None:
         """Read both sides, and return unless the source is, or was, moved to another target. Raises: MoveRefused."""
         self.reload()
-        if others := [name for name in self.source.publications if name not in (self.link, self.confirmed_link)]:
+        names = [*self.source.publications, *self.source.slots]
+        if others := [name for name in names if name not in (self.link, self.confirmed_link)]:
             raise MoveRefused(
-                f"the publication {others[0]} says that the cell is moved to another database: name that one in"
-                " TARGET_DATABASE_URL, or, if it is gone, drop the publication and the replication slot of this name"
+                f"a publication or replication slot {others[0]} says that the cell is moved to another database: name"
+                " that one in TARGET_DATABASE_URL, or, if it is gone, drop the publication and the slot of this name"
             )
 
 

@@ -40,6 +40,12 @@ SELECT system_identifier::text AS system,
         SELECT pubname::text FROM pg_publication WHERE starts_with(pubname::text, 'haulier_move') ORDER BY pubname
     ) AS publications,
     ARRAY(
+        SELECT slot_name::text
+        FROM pg_replication_slots
+        WHERE database = current_database() AND starts_with(slot_name::text, 'haulier_move')
+        ORDER BY slot_name
+    ) AS slots,
+    ARRAY(
         SELECT subname::text
         FROM pg_subscription
         WHERE subdbid = pg_database.oid AND starts_with(subname::text, 'haulier_move')

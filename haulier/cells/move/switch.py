@@ -20,7 +20,7 @@ from haulier.cells.move.progress import not_following, stage_of
 from haulier.cells.move.requirements import check_before_switch
 from haulier.cells.move.sides import LOOK_SECONDS, Move, MoveRefused, Side, Stage
 from haulier.domain.errors import DatabaseUnavailable, HaulierError, reason
-from haulier.postgres.errors import PostgresError
+from haulier.postgres.errors import PostgresError, sqlstate
 from haulier.postgres.statements import ddl, rows, transaction
 
 # The target is this close before the source closes, so that it has little to catch up with.
@@ -153,16 +153,23 @@ def _tidy(move: Move) -> None:
 
 
 def drop_slots(move: Move) -> None:
-    """Drop the slot of the move. Raises: MoveRefused."""
+    """Drop the slots of the move. Raises: MoveRefused."""
     deadline, pause = time.monotonic() + TIDY_SECONDS, threading.Event()
-    source, link = move.source, move.link
-    while move.slot():
-        rows(source.conn, "end_receivers", link=link)
-        rows(source.conn, "drop_slots", link=link)
+    while names := end_receivers(move):
+        # A receiver has just come back.
+        with suppress(sqlstate.ObjectInUse):
+            rows(move.source.conn, "drop_slots", names=names)
         if time.monotonic() > deadline:
             raise MoveRefused(
-                f"the replication slot {link} on the source is still in use and keeps its WAL: run this command again,"
-                f" or SELECT pg_drop_replication_slot('{link}')"
+                f"the replication slot {names[0]} on the source is still in use and keeps its WAL: run this command"
+                f" again, or SELECT pg_drop_replication_slot('{names[0]}')"
             )
         pause.wait(LOOK_SECONDS)
-    rows(source.conn, "drop_slots", link=link)
+
+
+def end_receivers(move: Move) -> list[str]:
+    """End whoever reads from the slots of the move, unless this role may not, and return the names of the slots."""
+    names = [found["name"] for found in rows(move.source.conn, "slots_of_move", link=move.link)]
+    with suppress(sqlstate.InsufficientPrivilege):
+        rows(move.source.conn, "end_receivers", names=names)
+    return names

@@ -40,14 +40,18 @@ ALTER SUBSCRIPTION {name} SET (slot_name = NONE);
 -- name: drop_subscription
 DROP SUBSCRIPTION {name};
 
--- part: slots_of_move
+-- name: slots_of_move
 -- Also those with which tables are copied, whose names end with the number of the subscribed server.
-database = current_database() AND (
-    slot_name = %(link)s OR slot_name ~ ('^pg_[0-9]+_sync_[0-9]+_' || split_part(%(link)s, '_', 3) || '$'))
+SELECT slot_name::text AS name
+FROM pg_replication_slots
+WHERE database = current_database() AND (
+    slot_name = %(link)s OR slot_name ~ ('^pg_[0-9]+_sync_[0-9]+_' || split_part(%(link)s, '_', 3) || '$'));
 
 -- name: end_receivers
 -- A target that did not hear of the end of the move would read on.
-SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active AND <<slots_of_move>>;
+SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = ANY(%(names)s) AND active;
 
 -- name: drop_slots
-SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active AND <<slots_of_move>>;
+SELECT pg_drop_replication_slot(slot_name)
+FROM pg_replication_slots
+WHERE slot_name = ANY(%(names)s) AND NOT active;

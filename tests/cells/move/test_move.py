@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, closing
 
+import psycopg2
 import pytest
 from psycopg2.errors import ReadOnlySqlTransaction
+from psycopg2.extras import LogicalReplicationConnection
 
 from haulier.cells.move import abort as abort_module
 from haulier.cells.move import prepare as prepare_module
@@ -51,6 +53,10 @@ def contents(url: str) -> dict[str, list[tuple[str]]]:
 def without_target(cells: Cells) -> AbstractContextManager[Move]:
     """Give the move if the target does not answer."""
     return move_of(cells.source, "postgresql://u@127.0.0.1:1/x", needs_target=False)
+
+
+def connect_to_replicate(url: str) -> LogicalReplicationConnection:
+    return psycopg2.connect(url, connection_factory=LogicalReplicationConnection)
 
 
 def can_write(url: str) -> bool:
@@ -142,6 +148,24 @@ def test_opens_the_source_again_if_the_target_does_not_catch_up(cells):
     with cells.move() as move:
         switch(move, within=60)
     assert contents(cells.target) == contents(cells.source)
+
+
+def test_abort_leaves_no_slot_even_if_it_was_interrupted_and_the_target_is_gone(cells):
+    cells.prepare()
+    with cells.move() as move:
+        # An abort was killed after it had dropped the publication.
+        ddl(move.source.conn, "drop_publication", identifier=move.link)
+        slot = f"pg_1_sync_2_{move.target.system}"
+    with on(cells.source) as sql, closing(connect_to_replicate(cells.source)) as copier, copier.cursor() as cursor:
+        # The target's server still copies a table.
+        sql("CREATE PUBLICATION copied")
+        sql(f"SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')")
+        cursor.start_replication(slot, options={"proto_version": "1", "publication_names": "copied"})
+        with without_target(cells) as move, pytest.raises(DatabaseUnavailable, match="the source is open"):
+            abort(move)
+
+        assert sql("SELECT slot_name FROM pg_replication_slots WHERE database = current_database()") == []
+    assert can_write(cells.source)
 
 
 def test_an_interrupted_abort_can_only_be_continued(cells):
