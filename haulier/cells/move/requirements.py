@@ -30,6 +30,12 @@ def check_move(move: Move, address: str) -> None:
 def check_before_switch(move: Move) -> None:
     """Return if the source may close now. Raises: MoveRefused; SchemaMismatch."""
     source, target = move.both()
+    target.reload()
+    if not target.is_closed:
+        raise MoveRefused(
+            "the target was opened by hand, and may have been written to: close it, by ALTER DATABASE"
+            f" {target.name}, with default_transaction_read_only = on, then abort and prepare"
+        )
     cell = check_schema(source.conn)
     try:
         check_schema(target.conn, cell=cell)

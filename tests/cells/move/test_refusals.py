@@ -148,6 +148,15 @@ def test_the_source_stays_open_if_something_stands_in_the_way_of_the_switch(cell
     assert cells.stage() == "ready"
 
 
+def test_the_source_stays_open_if_the_target_was_opened_by_hand(cells):
+    cells.prepare()
+    with cells.move() as move:
+        move.target.open()
+        with pytest.raises(MoveRefused, match="the target was opened by hand"):
+            switch(move, within=60)
+    assert cells.stage() == "ready"
+
+
 def test_commands_show_the_stage_and_name_the_missing_setting(cells):
     settings = {"DATABASE_URL": cells.source, "TARGET_DATABASE_URL": cells.target}
     runner = Runner(settings)
