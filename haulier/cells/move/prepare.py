@@ -48,6 +48,9 @@ def _build(source: Side, target: Side) -> None:
     """Close the target, and give it the schema with the partitions of the source."""
     target.close()
     target.end_sessions(time.monotonic() + CONNECT_SECONDS)
+    # Of an earlier move away from the target.
+    for name in target.publications:
+        ddl(target.conn, "drop_publication", identifier=name)
     migrate(target.conn, retention_days=1, cell=check_schema(source.conn))
     kept = {found["bound"] for found in rows(source.conn, "bounds_of_partitions")}
     with transaction(target.conn, seconds=60.0):

@@ -84,7 +84,7 @@ def _check_contents(move: Move) -> None:
     elif target.has_schema and (filled := rows(target.conn, "rows_of_target")):
         raise MoveRefused(
             f"the database of TARGET_DATABASE_URL has rows in haulier.{filled[0]['name']}: name an empty database, or"
-            " run DROP SCHEMA haulier CASCADE there"
+            " run BEGIN READ WRITE; DROP SCHEMA haulier CASCADE; COMMIT there"
         )
 
 

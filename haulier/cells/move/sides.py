@@ -151,6 +151,9 @@ class Move:
     def begin(self) -> None:
         """Read both sides, and return unless the source is, or was, moved to another target. Raises: MoveRefused."""
         self.reload()
+        # The target is closed as a source, which looks like a target that is still to open.
+        if self.is_confirmed and self.target and self.target.is_closed and self.target.publications:
+            raise MoveRefused("the cell was moved to the target, and from there on: the source stays closed")
         names = [*self.source.publications, *self.source.slots]
         if others := [name for name in names if name not in (self.link, self.confirmed_link)]:
             raise MoveRefused(

@@ -219,6 +219,36 @@ def test_a_source_that_may_have_been_replaced_stays_closed(cells, make_database)
     assert (can_write(cells.source), can_write(cells.target)) == (False, True)
 
 
+def move_cell(source: str, target: str) -> None:
+    with move_of(source, target) as move:
+        prepare(move, source)
+        eventually(lambda: progress(move)["stage"] == "ready")
+        switch(move, within=60)
+
+
+def test_a_source_stays_closed_after_its_cell_has_moved_twice(cells, make_database):
+    third = make_database()
+    move_cell(cells.source, cells.target)
+    move_cell(cells.target, third)
+
+    with cells.move() as move:
+        for act in (abort, lambda move: switch(move, within=1)):
+            with pytest.raises(MoveRefused, match="and from there on: the source stays closed"):
+                act(move)
+    assert [can_write(url) for url in (cells.source, cells.target, third)] == [False, False, True]
+
+
+def test_a_cell_moves_back_and_then_elsewhere(cells, make_database):
+    third = make_database()
+    move_cell(cells.source, cells.target)
+    with on(cells.source) as sql:
+        sql("BEGIN READ WRITE; DROP SCHEMA haulier CASCADE; COMMIT")
+    move_cell(cells.target, cells.source)
+    move_cell(cells.source, third)
+
+    assert can_write(third)
+
+
 def test_abort_opens_the_source_if_the_target_is_gone(cells):
     cells.prepare()
     with cells.move() as move:
