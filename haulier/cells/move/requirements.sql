@@ -102,7 +102,9 @@ FROM here
 JOIN pg_db_role_setting ON setdatabase IN (0, here.oid)
 JOIN pg_roles ON pg_roles.oid = setrole
 CROSS JOIN unnest(setconfig) AS setting
-WHERE starts_with(setting, 'default_transaction_read_only=')
+WHERE CASE
+    WHEN starts_with(setting, 'default_transaction_read_only=') THEN NOT split_part(setting, '=', 2)::boolean
+END
 UNION ALL
 SELECT 'a prepared transaction could still write: commit or roll back ' || quote_literal(gid)
 FROM pg_prepared_xacts

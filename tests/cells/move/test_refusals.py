@@ -104,6 +104,15 @@ def test_names_what_stands_in_the_way_and_changes_nothing(cells, logical_server)
     assert untouched(cells)
 
 
+def test_roles_that_only_read_are_not_in_the_way(cells):
+    with changed(
+        cells.source,
+        "ALTER ROLE cell_writer SET default_transaction_read_only = on",
+        "ALTER ROLE cell_writer RESET default_transaction_read_only",
+    ):
+        cells.prepare()
+
+
 def test_names_the_setting_of_a_server_that_does_not_replicate(cells, migrated_database, postgres):
     if os.environ.get("DATABASE_URL"):
         return
