@@ -96,10 +96,10 @@ def _make_slot(move: Move) -> None:
     try:
         rows(move.source.conn, "make_slot", seconds=SLOT_SECONDS, link=move.link)
     except sqlstate.QueryCanceled:
-        pids = [found["pid"] for found in rows(move.source.conn, "oldest_writer")]
+        [found] = rows(move.source.conn, "oldest_writer") or [{"pid": "of another role"}]
         raise MoveRefused(
             f"a transaction on the server of DATABASE_URL has not ended within {SLOT_SECONDS:.0f} s (server process"
-            f" {pids}): end it, and run prepare again"
+            f" {found['pid']}): end it, and run prepare again"
         ) from None
 
 

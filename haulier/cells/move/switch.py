@@ -40,7 +40,6 @@ def switch(move: Move, *, within: float) -> None:
         MoveRefused: It cannot be done now. The source is open, unless the message says that it is closed.
         DatabaseUnavailable: A server was lost; run switch again, or abort.
     """
-    source, target = move.both()
     move.begin()
     stage = stage_of(move)
     if stage is Stage.MOVED:
@@ -51,10 +50,12 @@ def switch(move: Move, *, within: float) -> None:
         _close_and_wait(move, time.monotonic() + within)
     # From here a mover that is interrupted leaves both closed.
     try:
+        if not move.is_confirmed:
+            rows(move.source.conn, "mark_confirmed", link=move.link, confirmed_link=move.confirmed_link)
         _open_target(move)
     except PostgresError as error:
         raise DatabaseUnavailable(
-            f"no side takes jobs, because a server was lost: run switch again, or abort ({reason(error)})"
+            f"a server was lost, and perhaps no side takes jobs: run switch again, or abort ({reason(error)})"
         ) from error
     _tidy(move)
 
@@ -91,7 +92,6 @@ def _close_and_wait(move: Move, deadline: float) -> None:
     except BaseException as error:
         _open_again(source, error)
         raise
-    rows(source.conn, "mark_confirmed", link=move.link, confirmed_link=move.confirmed_link)
 
 
 def _wait_until_confirmed(move: Move, deadline: float) -> None:
@@ -149,7 +149,13 @@ def _tidy(move: Move) -> None:
     _, target = move.both()
     with suppress(HaulierError, PostgresError):
         target.end_sessions(time.monotonic() + TIDY_SECONDS)
-    drop_slots(move)
+    try:
+        drop_slots(move)
+    except PostgresError as error:
+        raise DatabaseUnavailable(
+            "the cell has been moved, but the source was lost: run switch again when it answers, to drop its"
+            f" replication slot ({reason(error)})"
+        ) from error
 
 
 def drop_slots(move: Move) -> None:

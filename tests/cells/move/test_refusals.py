@@ -17,6 +17,7 @@ from haulier.domain.errors import ConfigError, DatabaseUnavailable, HaulierError
 from haulier.postgres.connection import connect
 from haulier.postgres.scratch import url_of
 from haulier.queue.upkeep.migrate import migrate
+from lab.proxy import proxy_to
 from tests.cells.move.conftest import Cells, on
 from tests.click_runner import Runner
 
@@ -155,6 +156,28 @@ def test_the_source_stays_open_if_something_stands_in_the_way_of_the_switch(cell
             sql(undo)
         assert sql("UPDATE haulier.schema_version SET version = version RETURNING version")
     assert cells.stage() == "ready"
+
+
+def test_says_who_serves_if_the_source_is_lost_during_the_switch(cells):
+    cells.prepare()
+    for words, said in (
+        (b"RENAME TO", "no side takes jobs"),
+        (b"_sync_", "the cell has been moved, but the source was lost"),
+    ):
+        with proxy_to(cells.source) as proxy:
+            proxy.cut_before = words
+            with move_of(proxy.url, cells.target) as move, pytest.raises(DatabaseUnavailable, match=said):
+                switch(move, within=60)
+    assert cells.stage() == "moved"
+
+
+def test_names_the_process_whose_transaction_holds_the_copy_up(cells, monkeypatch):
+    monkeypatch.setattr("haulier.cells.move.prepare.SLOT_SECONDS", 1.0)
+    with on(cells.source) as sql:
+        sql("BEGIN; INSERT INTO haulier.job (kind, payload) VALUES ('mail', '{}')")
+        [(pid,)] = sql("SELECT pg_backend_pid()")
+
+        assert f"(server process {pid}): end it" in refused(cells)
 
 
 def test_the_source_stays_open_if_the_target_was_opened_by_hand(cells):
