@@ -209,6 +209,8 @@ def _judge(both: Pair, acknowledged: list[str], probe: Probe, *, moved: bool) ->
         with closing(connect(server.dsn)) as conn:
             if ask(conn, "SELECT count(*) FROM pg_replication_slots"):
                 outcome.problems.append("a slot is left")
+            if ask(conn, "SELECT count(*) FROM pg_subscription"):
+                outcome.problems.append("a subscription is left")
     with closing(connect(both.b_url)) as conn:
         if not moved and ask(conn, "SELECT to_regnamespace('haulier')") is not None:
             outcome.problems.append("B was not cleaned up")

@@ -55,9 +55,8 @@ class Tripwire(Proxy):
         self.is_after, self.act, self.words = after, act, words.encode()
 
     def _is_cut_before(self, data: bytes) -> bool:
-        if not self.is_after:
-            self._trip(data)
-        return super()._is_cut_before(data)
+        # Not sent: otherwise the server would act on the message of a mover that was killed before it.
+        return (not self.is_after and self._trip(data)) or super()._is_cut_before(data)
 
     def _strand_after(self, data: bytes, client: Any) -> None:
         if self.is_after and self.words and self.words in data:
@@ -66,11 +65,13 @@ class Tripwire(Proxy):
             self._trip(data)
         super()._strand_after(data, client)
 
-    def _trip(self, data: bytes) -> None:
-        if self.words and self.words in data and self.act is not None:
-            self.words, act = b"", self.act
-            act()
-            self.has_tripped.set()
+    def _trip(self, data: bytes) -> bool:
+        if not self.words or self.words not in data or self.act is None:
+            return False
+        self.words, act = b"", self.act
+        act()
+        self.has_tripped.set()
+        return True
 
 
 @dataclass
