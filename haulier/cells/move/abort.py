@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from haulier.cells.move.sides import Move, MoveRefused, Side
 from haulier.cells.move.switch import TIDY_SECONDS, drop_slots, drop_subscription, end_receivers
-from haulier.domain.errors import DatabaseUnavailable, HaulierError
+from haulier.domain.errors import DatabaseUnavailable, HaulierError, reason
 from haulier.postgres.errors import PostgresError
 from haulier.postgres.statements import ddl, rows, transaction
 
@@ -25,16 +25,22 @@ def abort(move: Move) -> None:
     move.begin()
     if move.is_moved:
         raise MoveRefused("the cell has been moved: the target is open. To move it back, prepare a new move")
+    problem = move.why_no_target
     if move.target is not None:
-        _clean_target(move, move.target)
+        try:
+            _clean_target(move, move.target)
+        except PostgresError as error:
+            if move.is_confirmed:
+                raise
+            problem = f"the target is not cleaned up ({reason(error)})"
     elif move.is_confirmed:
         raise MoveRefused(
             f"{move.why_no_target}; it may have been opened, so that the source stays closed: run abort or switch again"
             " when it answers"
         )
     _release_source(move)
-    if move.target is None:
-        raise DatabaseUnavailable(f"{move.why_no_target}; the source is open. Run abort again to clean the target up")
+    if problem:
+        raise DatabaseUnavailable(f"{problem}; the source is open. Run abort again to clean the target up")
 
 
 def _clean_target(move: Move, target: Side) -> None:

@@ -21,6 +21,7 @@ from haulier.postgres.connection import connect
 from haulier.postgres.statements import ddl, rows
 from haulier.queue.upkeep.migrate import migrate
 from haulier.queue.upkeep.steps import SCHEMA, Schema
+from lab.proxy import proxy_to
 from tests.cells.move.conftest import Cells, on
 from tests.conftest import eventually
 
@@ -260,3 +261,19 @@ def test_abort_opens_the_source_if_the_target_is_gone(cells):
         abort(move)
 
     assert (can_write(cells.source), can_write(cells.target)) == (True, False)
+
+
+def test_abort_opens_the_source_if_the_target_is_lost_while_it_is_emptied(cells):
+    cells.prepare()
+    with proxy_to(cells.target) as proxy:
+        proxy.cut_before = b"DROP SCHEMA"
+        with move_of(cells.source, proxy.url) as move, pytest.raises(DatabaseUnavailable, match="the source is open"):
+            # As if a mover had been killed while it waited for the target.
+            move.source.close()
+            abort(move)
+
+    assert (can_write(cells.source), can_write(cells.target)) == (True, False)
+    with cells.move() as move:
+        abort(move)
+    with on(cells.target) as sql:
+        assert sql("SELECT to_regnamespace('haulier')") == [(None,)]
