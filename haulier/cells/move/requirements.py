@@ -7,7 +7,8 @@ from haulier.domain.errors import SchemaMismatch, reason
 from haulier.postgres.connection import address_for_server
 from haulier.postgres.errors import PostgresError, sqlstate
 from haulier.postgres.statements import ddl, rows, transaction
-from haulier.queue.upkeep.migrate import check_schema
+from haulier.queue.upkeep.migrate import check_schema, stored_version
+from haulier.queue.upkeep.steps import SCHEMA
 
 # Leases, schedules and pauses go by the database's clock.
 CLOCK_SECONDS = 2.0
@@ -22,6 +23,12 @@ def check_move(move: Move, address: str) -> None:
     """Return if everything is there that a move needs. Raises: MoveRefused, which names all that is missing."""
     source, target = move.both()
     check_schema(source.conn)
+    if (version := stored_version(source.conn)) != SCHEMA.version:
+        # It would make an older schema on the target than it works with here.
+        raise SchemaMismatch(
+            f"the database of DATABASE_URL has schema version {version}, but this program makes version"
+            f" {SCHEMA.version}: run this with the newer release"
+        )
     _refuse([*_problems(move), *_clocks(source, target)])
     _check_contents(move)
     _check_reach(target, address)

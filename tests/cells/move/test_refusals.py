@@ -43,6 +43,12 @@ IN_THE_WAY = [
         "run ALTER ROLE cell_writer RESET default_transaction_read_only",
     ),
     (
+        "source",
+        "UPDATE haulier.schema_version SET version = 2",
+        "UPDATE haulier.schema_version SET version = 1",
+        "but this program makes version 1",
+    ),
+    (
         "target",
         "DO $$ BEGIN EXECUTE format('ALTER ROLE cell_writer IN DATABASE %I SET default_transaction_read_only = off',"
         " current_database()); END $$",
