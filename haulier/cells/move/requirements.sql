@@ -115,7 +115,9 @@ SELECT 'its role may not end the sessions of ' || string_agg(DISTINCT quote_iden
 FROM pg_stat_activity
 JOIN pg_roles AS me ON me.rolname = current_user
 JOIN pg_roles AS them ON them.oid = usesysid
-WHERE datname = current_database() AND NOT me.rolsuper AND NOT pg_has_role(usesysid, 'USAGE') AND (
+WHERE datname = current_database() AND NOT me.rolsuper AND NOT pg_has_role(usesysid, 'USAGE')
+    -- The target's own connection, which may have another role, stays.
+    AND pid NOT IN (SELECT pid FROM pg_stat_replication) AND (
     them.rolsuper
     OR NOT pg_has_role((SELECT oid FROM pg_roles WHERE rolname = 'pg_signal_backend'), 'USAGE'))
 HAVING count(*) > 0;
