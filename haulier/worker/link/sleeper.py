@@ -26,8 +26,9 @@ LOOKS_AFTER = (0.005, 0.02, 0.08, 0.32)
 WORK_SECONDS = 1.0
 # A worker that has more work than it can take wakes others at most this often.
 SHARE_SECONDS = 0.05
-# And only for this share of its time: far from the database each call takes as long as a claim, which waits for it.
-SHARING_SHARE = 1 / 10
+# And for about this share of its time: far from the database each call takes as long as a claim, which waits for it.
+# The pause has a bound, because a single call may be slow for another reason, and the others would sleep for long.
+SHARING_SHARE, LONGEST_PAUSE_SECONDS = 1 / 10, 1.0
 # After MANY_KNOCKS notifications within MANY_SECONDS, for any worker, this one does not sleep for RESTLESS_SECONDS: it
 # looks for work every RESTLESS_PAUSE_SECONDS.
 MANY_KNOCKS = 25
@@ -132,7 +133,9 @@ class Sleeper:
                 return
             self._shares_at = now + SHARE_SECONDS
         wakeups.wake_another(conn, worker_id)
-        self._shares_at = max(self._shares_at, now + (self._clock() - now) / SHARING_SHARE)
+        ended_at = self._clock()
+        pause = min(LONGEST_PAUSE_SECONDS, (ended_at - now) / SHARING_SHARE)
+        self._shares_at = max(self._shares_at, ended_at + pause)
 
     def pass_on(self, conn: Connection) -> None:
         """Wake another worker instead of this one, whose threads are all busy.

@@ -12,6 +12,7 @@ import pytest
 
 from haulier.postgres.connection import connect
 from haulier.queue import claims
+from haulier.queue.claims import wakeups
 from haulier.queue.claims.wakeups import fall_asleep
 from haulier.worker.link.sleeper import Bell, Sleeper
 from tests.conftest import PATIENCE
@@ -261,6 +262,26 @@ def test_wakes_others_for_a_tenth_of_its_time_if_each_call_takes_long(lease, con
         far.share(conn)
 
     assert 6 <= len(heard()) <= 7
+
+
+def test_one_slow_call_keeps_others_asleep_for_a_second_at_most(sleeper, conn, clock, heard, monkeypatch):
+    fall_asleep(conn, a_worker(conn))
+    wake_another = wakeups.wake_another
+
+    def slowly(*arguments: object) -> None:
+        wake_another(*arguments)
+        clock.now += 5.0
+
+    with monkeypatch.context() as patch:
+        patch.setattr(wakeups, "wake_another", slowly)
+        sleeper.share(conn)
+    woken = [len(heard())]
+    for seconds in (0.9, 0.11):
+        clock.now += seconds
+        sleeper.share(conn)
+        woken.append(len(heard()))
+
+    assert woken == [1, 0, 1]
 
 
 @pytest.fixture
