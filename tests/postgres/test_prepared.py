@@ -59,6 +59,21 @@ def test_claims_and_settles_are_prepared_once_for_each_connection_and_planned_on
     assert used[call["claim"]] == used[call["settle"]] == (len(jobs), 0)
 
 
+def test_answers_are_bounded_on_connections_that_claim_and_on_no_others(conn, enqueue, claim):
+    def source() -> str:
+        """Return where the limit comes from: through a Unix socket its value reads as 0."""
+        with conn.cursor() as cursor:
+            cursor.execute("SELECT source FROM pg_settings WHERE name = 'tcp_user_timeout'")
+            return cursor.fetchone()[0]
+
+    search.get(conn, enqueue().id)
+    before = source()
+
+    claim()
+
+    assert (before, source()) == ("default", "session")
+
+
 def test_what_is_settled_by_the_plan_goes_where_it_would_without(plans, conn, running):
     outcomes = [Outcome.complete({"a": 1}), Outcome.fail("no", 1.0, 1.0), Outcome.fail_for_good("never"),
                 Outcome.release(1.0), Outcome.give_back(), Outcome.snooze(1.0)]  # fmt: skip

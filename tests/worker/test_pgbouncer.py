@@ -105,6 +105,7 @@ def test_keeps_no_prepared_statement_that_another_client_would_find(database, en
         jobs = queueing.claim(conn, worker_id=a_worker(conn), claim_id=uuid4(), queues=())
 
         assert sql_on(conn)("SELECT count(*) FROM pg_prepared_statements") == [(0,)]
+        assert sql_on(conn)("SHOW tcp_user_timeout") == [("0",)]
     assert len(jobs) == 1
 
 

@@ -12,7 +12,7 @@ from haulier.worker.link.sleeper import Bell
 from haulier.worker.supply.buffer import LEAST_WAIT_SECONDS, UNPAUSED_SECONDS, Buffer, Ended, RoundTrip
 from haulier.worker.supply.held import HeldJob
 from haulier.worker.supply.shutdown import Shutdown
-from haulier.worker.supply.sizes import MOST_AHEAD, MOST_AT_ONCE, CallSize, ClaimSize
+from haulier.worker.supply.sizes import MOST_AHEAD, MOST_AT_ONCE, WINDOW_SECONDS, CallSize, ClaimSize
 from tests.conftest import PATIENCE
 from tests.rivals import beside
 from tests.worker.jobs import a_job, held, learn
@@ -246,6 +246,18 @@ def test_settles_what_a_call_carries_and_claims_nothing_while_more_is_left(buffe
 def large() -> Ended:
     """Return a run with so large an outcome that a call carries less than 200 of them."""
     return Ended(a_run(), Outcome.complete("x" * 60_000))
+
+
+def test_says_that_jobs_stand_still_later_if_the_database_is_far(parts, clock):
+    for distance in (0.0, 0.05):
+        buffer = Buffer(ClaimSize(threads=4), *parts, clock=clock)
+        buffer.fill([a_run()], free=1, is_short=True, asked_at=clock.now - distance)
+        said = []
+        for seconds in (2 * (WINDOW_SECONDS + distance) - 0.01, 0.02):
+            clock.now += seconds
+            said.append(buffer.stands_still())
+
+        assert said == [False, True], distance
 
 
 def test_settles_at_once_when_the_outcomes_fill_a_call(buffer, pace, monkeypatch):
