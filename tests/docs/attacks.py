@@ -77,8 +77,8 @@ ATTACKS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         ("worker/steps/rescue.py::ends_a_job_without_its_payload_after_long_failure_to_move",),
     ),
     (
-        "a host is cut off while it receives the jobs of a claim",
-        "other workers have them after 5 s",
+        "a host is cut off while it receives a claim of some MB",
+        "other workers have the jobs after 5 s",
         ("hosts/cut_off.py::are_not_locked_by_a_claim_whose_answer_finds_nobody",),
     ),
     (
