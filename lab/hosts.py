@@ -245,6 +245,8 @@ class Reachable(Server):
         super()._init(binaries)
         if is_new:
             for name, line in (
+                # Other programs of this machine have this address here, and would become superuser.
+                ("pg_hba.conf", f"host all all {self.listens_on}/32 reject"),
                 ("pg_hba.conf", f"host all all {self.listens_on}/24 trust"),
                 ("postgresql.conf", "max_connections = 400"),
             ):
