@@ -108,6 +108,8 @@ class Wire(threading.Thread):
                 os.write(self.devices[target], packet)
 
     def _count(self, packet: bytes) -> None:
+        if packet[9] != socket.IPPROTO_TCP:
+            return
         begin = (packet[0] & 15) * 4
         if packet[begin + (packet[begin + 12] >> 4) * 4 :][:1] == b"Q":
             self.statements[packet[15]] += 1
