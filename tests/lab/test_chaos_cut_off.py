@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID, uuid4
 
-from lab.chaos.cut_off import judge
+from lab.chaos.cut_off import is_met, judge
 from lab.chaos.ledger import Event, Record
 
 
@@ -35,3 +35,12 @@ def test_that_breaks_a_promise_is_counted_under_it():
     assert broken([job], [end], set(), [start, start]) == {"started_twice_under_one_claim"}
     assert broken([job], [(job, first, first, "failed_permanent", 0)], set(), [start]) == {"ended_wrongly"}
     assert broken([job], [end], set(), [start, run(job, second, 2)]) == {"unexplained"}
+
+
+def test_that_nobody_had_to_rescue_shows_nothing():
+    dead = {"declared_dead_seconds": 34.9, "restarted_jobs": 1}
+
+    assert is_met({"lost": 0}, dead, 30)
+    assert not is_met({"lost": 1}, dead, 30)
+    assert not is_met({"lost": 0}, {**dead, "restarted_jobs": 0}, 30)
+    assert not is_met({"lost": 0}, {**dead, "declared_dead_seconds": 35.1}, 30)
