@@ -16,7 +16,7 @@ from tests.architecture.reading import OURS
 _LEFT_OUT = {
     "at the start, before there is anything to stop: the process leaves with one line of why":
         "find_schema schema_version",
-    "only migrate sends it": "lock_schema set_fingerprint oldest_user_of_tables partitions_to_make",
+    "only migrate sends it": "lock_schema set_cell find_move set_fingerprint oldest_user_of_tables partitions_to_make",
     "follows a failure, and its own has no effect but another connection": "rollback",
     "only where a statement has taken all of its time, and its own failure is passed over": "nothing",
     "only where no notification comes through": "unlisten",
