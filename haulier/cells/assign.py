@@ -111,9 +111,6 @@ class _Assignment(NamedTuple):
             raise AssignmentRefused(
                 f"cell {self.taking.cell} has another API key of the id {self.key_id}: create a new one"
             )
-        for side, key in ((self.giving, ours), (self.taking, theirs)):
-            if key is not None and not key["is_good"]:
-                raise AssignmentRefused(f"the API key {self.key_id} is revoked or expired in cell {side.cell}")
         if ours["moved_to"] not in (None, self.taking.cell):
             raise self._elsewhere(ours, self.giving)
         # One that has moved is open in the other cell, or closed in both if an earlier command was interrupted.
@@ -136,16 +133,24 @@ class _Assignment(NamedTuple):
                 raise AssignmentRefused(
                     f"another command has assigned {self.key_id} in the meantime: run this one again"
                 )
+            # It may have been rotated since it was copied.
+            rows(self.taking.conn, "put_key", whole=ours["whole"], moved_to=self.giving.cell)
             rows(side.conn, "assign_key", key_id=self.key_id, moved_to=moved_to, cell=self.taking.cell)
 
     @contextmanager
     def _locked(self) -> Iterator[tuple[Row, Row | None]]:
-        """Give the key as both sides have it, which nobody else assigns meanwhile: the lower cell is locked first."""
+        """Give the key as both sides have it, which nobody else changes meanwhile: the lower cell is locked first.
+
+        Raises: AssignmentRefused if it is not valid on both sides.
+        """
         lower, higher = sorted((self.giving, self.taking), key=lambda side: side.cell)
         with transaction(lower.conn), transaction(higher.conn):
             keys = {cell: rows(conn, "lock_key_row", key_id=self.key_id) for conn, cell, _ in (lower, higher)}
             if not keys[self.giving.cell]:
                 raise AssignmentRefused(f"cell {self.giving.cell} has no API key of the id {self.key_id}")
+            for cell, found in keys.items():
+                if any(not key["is_good"] for key in found):
+                    raise AssignmentRefused(f"the API key {self.key_id} is revoked or expired in cell {cell}")
             yield keys[self.giving.cell][0], next(iter(keys[self.taking.cell]), None)
 
     def _copy_records(self, since: datetime | None = None) -> int:

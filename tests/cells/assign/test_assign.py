@@ -124,6 +124,33 @@ def test_is_safe_to_repeat_and_brings_a_new_secret_back(cells):
     assert [cell.post(fresh).status_code for cell in cells] == [503, 201]
 
 
+def test_opens_the_key_with_a_secret_that_came_while_records_were_copied(cells):
+    one, two = cells
+    key, token = one.new_key()
+    run = assign(one.side, two.side, key.id)
+    list(islice(run, 2))
+    fresh = api_keys.rotate(one.conn, key.id, overlap=timedelta(), actor="cli")
+
+    list(run)
+
+    assert [two.client.get("/jobs", headers=bearer(each)).status_code for each in (token, fresh)] == [401, 200]
+
+
+def test_does_not_open_a_key_that_was_revoked_while_it_moved(cells):
+    one, two = cells
+    for done in range(1, STEPS):
+        key, token = one.new_key()
+        run = assign(one.side, two.side, key.id)
+        list(islice(run, done))
+        api_keys.revoke(one.conn, key.id, actor="cli")
+
+        with pytest.raises(AssignmentRefused, match=f"{key.id} is revoked or expired in cell 1"):
+            list(run)
+
+        assert two.moved_to(key.id) == [1]
+        assert [cell.post(token).status_code for cell in cells] == [401, 503], done
+
+
 def test_copies_the_records_of_this_key_only_and_in_pages(cells, monkeypatch):
     monkeypatch.setattr(module, "RECORDS_AT_ONCE", 3)
     one, two = cells
