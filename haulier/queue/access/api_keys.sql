@@ -66,10 +66,16 @@ SELECT * FROM haulier.rotate_key(%(key_id)s, %(hash)s, %(overlap)s, %(actor)s);
 SELECT * FROM haulier.revoke_key(%(key_id)s, %(actor)s);
 
 -- name: touch_key
--- Once a minute at most, by the process that comes first.
+-- Once a minute at most, by the process that comes first. A request does not wait for whoever changes the key, such as
+-- `haulier cell assign`, which keeps the lock while it asks another server.
 UPDATE haulier.api_key
 SET last_used_at = now()
-WHERE id = %(key_id)s AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute');
+WHERE id = (
+    SELECT id
+    FROM haulier.api_key
+    WHERE id = %(key_id)s AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
+    FOR NO KEY UPDATE SKIP LOCKED
+);
 
 -- name: borrow_requests
 -- Borrow requests from a key's rate, as many as are asked for if they are left, and give back the unused ones of the last

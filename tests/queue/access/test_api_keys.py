@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import re
+from contextlib import closing
 from datetime import timedelta
 from hashlib import sha256
 from uuid import UUID
@@ -13,6 +14,8 @@ import pytest
 from haulier.domain.act import Act
 from haulier.domain.api_key import ID_PATTERN, TOKEN, Scope, hash_of, id_of
 from haulier.domain.errors import KeyExists, KeyNotFound, KeyRotated
+from haulier.postgres.connection import connect
+from haulier.postgres.statements import rows, transaction
 from haulier.postgres.values import array
 from haulier.queue.access import api_keys, audit_log, sessions
 from haulier.queue.access.api_keys import NewKey
@@ -109,6 +112,18 @@ def test_notes_use_once_a_minute(make, conn, sql):
         seen += sql("SELECT last_used_at > now() - interval '30 s', xmin::text FROM haulier.api_key")
 
     assert [recent for recent, _ in seen] == [True, False, True]
+
+
+def test_to_note_use_waits_for_nobody_who_changes_the_key(make, database, conn, sql):
+    key, _ = make()
+    with closing(connect(database)) as other, transaction(other):
+        rows(other, "lock_key", key_id=key.id)
+
+        api_keys.touch(conn, key.id)
+
+        assert sql("SELECT last_used_at FROM haulier.api_key") == [(None,)]
+    api_keys.touch(conn, key.id)
+    assert sql("SELECT last_used_at IS NULL FROM haulier.api_key") == [(False,)]
 
 
 # Rates
