@@ -21,9 +21,9 @@ from haulier.postgres.values import read_json
 
 Notify = psycopg2.extensions.Notify
 
-# How long a machine that does not answer at all holds up a connect before the next host is tried. TCP repeats its first
-# packet after 1 s, so that one may be lost. connect_timeout would not do: it also bounds TLS and the password, which a
-# busy server does slowly, and older libpqs make at least 2 s of it.
+# How long a silent host holds up a connect before the next one is tried. TCP repeats its first packet after 1 s, so
+# that one may be lost. connect_timeout would not do: it also bounds TLS and the password, which a busy server does
+# slowly, and older libpqs make at least 2 s of it.
 SILENT_SECONDS = 1.2
 # Only Linux has it; elsewhere a silent host costs connect_timeout.
 _USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
@@ -42,9 +42,11 @@ def connect(url: str, *, application_name: str = "haulier") -> Connection:
         "keepalives_idle": 5,
         "keepalives_interval": 2,
         "keepalives_count": 3,
-        "tcp_user_timeout": int(SILENT_SECONDS * 1000),
     }
     given = parse(url)
+    if "," in given.get("host", "") + given.get("hostaddr", ""):
+        # The only host keeps connect_timeout: there is no other to try, and a slow link may lose two packets in a row.
+        defaults["tcp_user_timeout"] = int(SILENT_SECONDS * 1000)
     hosts = _hosts(url, given)
     options = {name: value for name, value in defaults.items() if name not in given}
     if hosts:
@@ -53,7 +55,7 @@ def connect(url: str, *, application_name: str = "haulier") -> Connection:
         conn: Connection = psycopg2.connect(url, **options)
     if hosts:
         _last_good[url] = next((each for each in hosts if _is_of(conn, each)), hosts[0])
-    if "tcp_user_timeout" not in given:
+    if "tcp_user_timeout" in options:
         _await_acknowledgements(conn)
     conn.autocommit = True
     psycopg2.extras.register_default_jsonb(conn, globally=False, loads=read_json)
@@ -63,8 +65,11 @@ def connect(url: str, *, application_name: str = "haulier") -> Connection:
 def _hosts(url: str, given: dict[str, str]) -> list[tuple[str, str]]:
     """Return the hosts and ports of an address that has several, the last good one first; else nothing.
 
-    A dead machine at the front of the list would otherwise cost each new connection SILENT_SECONDS, for days.
+    A dead machine at the front of the list would otherwise cost each new connection SILENT_SECONDS, for days. Without
+    target_session_attrs libpq takes any host, so one connection to a standby would lead all others there.
     """
+    if given.get("target_session_attrs", "any") == "any":
+        return []
     hosts, ports = given.get("host", "").split(","), given.get("port", "").split(",")
     if len(hosts) == 1 or "hostaddr" in given or len(ports) not in (1, len(hosts)):
         return []

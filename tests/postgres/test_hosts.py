@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 
 import pytest
 from psycopg2.extensions import make_dsn, parse_dsn
@@ -35,12 +35,12 @@ def silent() -> Iterator[tuple[str, int]]:
         yield listener.getsockname()
 
 
-def over(database: str, *hosts: tuple[str, int]) -> str:
+def over(database: str, *hosts: tuple[str, int], asks_for: str = "read-write") -> str:
     """Return the address of the database, with these hosts before its own."""
     own = parse_dsn(database)
     places = [*hosts, (own.get("host", "localhost"), own.get("port", "5432"))]
     names, ports = (",".join(str(each) for each in column) for column in zip(*places, strict=True))
-    return make_dsn(database, host=names, port=ports)
+    return make_dsn(database, host=names, port=ports, target_session_attrs=asks_for)
 
 
 def test_goes_first_to_the_host_that_last_took_a_connection(database):
@@ -56,6 +56,27 @@ def test_goes_first_to_the_host_that_last_took_a_connection(database):
             listener.accept()
 
 
+def test_keeps_the_order_of_hosts_if_any_may_be_a_standby(database):
+    address = closed()
+    url = make_dsn(over(database, address, asks_for="any"), connect_timeout=2)
+    connect(url).close()
+    with socket.create_server(address) as listener:
+        listener.settimeout(0)
+        with suppress(DatabaseUnavailable):
+            connect(url).close()
+
+        listener.accept()[0].close()
+
+
+def test_gives_the_only_host_all_of_connect_timeout():
+    with silent() as (host, port):
+        began = time.monotonic()
+        with pytest.raises(DatabaseUnavailable):
+            connect(f"postgresql://{host}:{port}/jobs?connect_timeout=3")
+
+    assert time.monotonic() - began > 2
+
+
 def test_gives_up_a_silent_host_soon_and_an_open_connection_as_late_as_tcp(database):
     with silent() as address, proxy_to(database) as proxy:
         began = time.monotonic()
@@ -69,4 +90,4 @@ def test_gives_up_a_silent_host_soon_and_an_open_connection_as_late_as_tcp(datab
 
 def test_fails_as_with_one_host_if_none_takes_writes(database):
     with pytest.raises(DatabaseUnavailable):
-        connect(make_dsn(over(database, closed(), closed()), target_session_attrs="standby"))
+        connect(over(database, closed(), closed(), asks_for="standby"))
