@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC
 from typing import Any
 
 from flask import Flask
@@ -19,7 +22,7 @@ from haulier.cells.cells_toml import Cell, Cells
 from haulier.config import Config
 from haulier.version import version
 from tests.cells.stub import stub
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, eventually
 from tests.web import free_address, make_app  # noqa: F401  # fixture
 from tests.web.jobs import counted, enqueue
 
@@ -91,6 +94,9 @@ def test_knows_no_number_of_a_cell_that_does_not_answer_as_it_should() -> None:
         "cut": (None, "does not answer"),
         "html": (None, "answers, but not like Haulier"),
         "a list": (None, "answers, but not like Haulier"),
+        "too deep": (None, "answers, but not like Haulier"),
+        "an infinite number": (None, "answers, but not like Haulier"),
+        "an infinite age": (None, "answers, but not like Haulier"),
         "endless": (None, "answers, but not like Haulier"),
         "down": (False, "the database cannot be reached"),
         "another cell": (False, "says that it is cell 2"),
@@ -104,6 +110,9 @@ def test_knows_no_number_of_a_cell_that_does_not_answer_as_it_should() -> None:
         "cut": report_of(None),
         "html": report_of(reply(b"<html>")),
         "a list": report_of(reply([1])),
+        "too deep": report_of(reply(b"[" * 200_000)),
+        "an infinite number": report_of(up, reply({**STATS, "due": math.inf})),
+        "an infinite age": report_of(up, reply({**STATS, "oldest_due_seconds": math.inf})),
         "endless": report_of(reply(b"9" * 2_000_000)),
         "down": report_of(
             reply({"error": "unavailable", "message": "the database cannot be reached"}, "503 Service Unavailable")
@@ -157,10 +166,59 @@ def test_asks_all_cells_at_once_and_waits_for_none_for_long() -> None:
     assert {(report.is_up, report.numbers, len(report.faults)) for report in reports} == {(None, None, 1)}
 
 
+@contextmanager
+def dripping() -> Iterator[str]:
+    """Run a server that begins an answer to each request, and never ends it."""
+    stopped = threading.Event()
+
+    def drip(conn: socket.socket) -> None:
+        with closing(conn), suppress(OSError):
+            while not stopped.wait(0.1):
+                conn.sendall(b"H")
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=drip, args=listener.accept()[:1]).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            stopped.set()
+            with suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+            thread.join(PATIENCE)
+
+
+def test_leaves_no_thread_behind_for_a_server_that_answers_without_end() -> None:
+    def threads() -> list[str]:
+        return [each.name for each in threading.enumerate() if each.name.startswith("haulier-cell")]
+
+    with dripping() as server:
+        report = ask(server, server)
+
+        assert report.faults == ("it has not answered within 2 s",)
+        eventually(lambda: threads() == [])
+
+
 def test_keeps_the_texts_of_another_program_short() -> None:
-    health = {"status": "ok", "version": "v" * 9000, "warnings": ["<b>" * 3000]}
+    health = {"status": "ok", "version": "v" * 9000, "warnings": ["<b>" * 3000] * 50}
 
     report = report_of(reply(health), reply(STATS))
+    other = report_of(reply({**health, "cell": "9" * 9000}))
 
     assert report.numbers is not None
-    assert [len(each) for each in (report.version or "", *report.faults)] == [300, 300]
+    assert [len(each) for each in (report.version or "", *report.faults)] == [300] * 11
+    assert len(other.faults[0]) < 300
+
+
+def test_gives_the_time_of_the_numbers_a_zone() -> None:
+    up = reply({"status": "ok", "cell": 1})
+
+    report = report_of(up, reply({**STATS, "counted_at": COUNTED.removesuffix("Z")}))
+
+    assert report.numbers is not None
+    assert report.numbers.counted_at.tzinfo is UTC
