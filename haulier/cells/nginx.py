@@ -53,8 +53,8 @@ server {
     proxy_read_timeout 60s;  # longer than the API's own deadlines
     proxy_buffer_size 16k;  # Link repeats the query
     proxy_buffers 8 16k;
-    # Another server of the cell gets a call that could not be sent, or a GET that was not answered. nginx never repeats
-    # a POST or PATCH that was sent. It would repeat PUT and DELETE, so these go to @once.
+    # Another server of the cell gets a call that could not be sent, or a GET whose server died, in the first 5 s. nginx
+    # never repeats a POST or PATCH that was sent. It would repeat PUT and DELETE, so these go to @once.
     proxy_next_upstream error timeout;
     proxy_next_upstream_timeout 5s;
 
