@@ -19,6 +19,7 @@ from haulier.requests.schedule_request import check_name, read_schedule
 
 from .auth import caller
 from .queue_names import QueueNames
+from .service import service
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Enqueuing:
 def _draft(job: NewJob, idempotency_key: str | None = None) -> Draft:
     by = caller()
     by.check_queue(job.queue)
-    draft = jobs.draft(job, idempotency_key=idempotency_key, scope=by.id)
+    draft = jobs.draft(job, idempotency_key=idempotency_key, scope=by.id, in_cell=service().database.cell is not None)
     check_payload_size(draft.payload)
     return draft
 

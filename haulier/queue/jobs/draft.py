@@ -49,7 +49,7 @@ class Draft(NamedTuple):
 
     Values are in the order of COLUMNS, the payload as JSON in UTF-8, and None for no tags; fingerprint is None without
     an idempotency key; scope is the id of the API key that sent the job, since each has its own space of idempotency
-    keys.
+    keys. in_cell: the database is a cell, so that another one may take the new jobs of that key.
     """
 
     values: tuple[Any, ...]
@@ -58,6 +58,7 @@ class Draft(NamedTuple):
     idempotency_key: str | None
     fingerprint: bytes | None
     scope: str | None = None
+    in_cell: bool = False
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -94,10 +95,10 @@ class Draft(NamedTuple):
 _write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-def draft(job: NewJob, *, idempotency_key: str | None = None, scope: str | None = None) -> Draft:
+def draft(job: NewJob, *, idempotency_key: str | None = None, scope: str | None = None, in_cell: bool = False) -> Draft:
     """Return the job as a Draft, under this idempotency key if one is given, else under the job's own."""
     key = idempotency_key or job.idempotency_key
     values = list(_values_of(job))
     values[_PAYLOAD] = _write(job.payload).encode()
     values[_TAGS] = list(job.tags) or None
-    return Draft(tuple(values), job.run_at, job.delay, key, None if key is None else job.fingerprint(), scope)
+    return Draft(tuple(values), job.run_at, job.delay, key, None if key is None else job.fingerprint(), scope, in_cell)

@@ -25,7 +25,7 @@ from haulier.queue.search.job_list import get_jobs
 BULK_SECONDS = 20.0
 
 # Parsed and planned each time, an INSERT takes a fifth longer.
-prepared = Prepared(("enqueue", "enqueue_keyed"))
+prepared = Prepared(("enqueue", "enqueue_in_cell", "enqueue_keyed", "enqueue_keyed_in_cell"))
 
 
 def enqueue_one(conn: Connection, asked: Draft) -> Enqueued:
@@ -34,16 +34,10 @@ def enqueue_one(conn: Connection, asked: Draft) -> Enqueued:
     Inside the caller's own transaction the job is stored when that transaction commits.
     Raises: RowRefused if a trigger drops the job; KeyMoved if another cell takes the new jobs of its API key.
     """
-    values = {
-        **asked.columns,
-        "payload": asked.payload.decode(),
-        "run_at": asked.run_at,
-        "delay": asked.delay,
-        "scope": asked.scope,
-    }
+    suffix, values = _sent(asked)
     scoped_key = asked.scoped_key
     if scoped_key is None:
-        row = prepared.first_row(conn, "enqueue", **values)
+        row = prepared.first_row(conn, f"enqueue{suffix}", **values)
         if row is None:
             _check_moved(conn, asked.scope)
             raise RowRefused("a trigger drops the job")
@@ -52,7 +46,7 @@ def enqueue_one(conn: Connection, asked: Draft) -> Enqueued:
     while True:
         if created := prepared.first_row(
             conn,
-            "enqueue_keyed",
+            f"enqueue_keyed{suffix}",
             **values,
             idempotency_key=asked.idempotency_key,
             fingerprint=asked.fingerprint,
@@ -69,6 +63,12 @@ def enqueue_one(conn: Connection, asked: Draft) -> Enqueued:
         return Enqueued(Receipt.REPLAYED, _as_accepted(asked, holder))
     found = get_jobs(conn, [holder["job_id"]])
     return Enqueued(Receipt.REPLAYED, found[0]) if found else Enqueued(Receipt.GONE, None)
+
+
+def _sent(asked: Draft) -> tuple[str, dict[str, Any]]:
+    """Return how the names of the statements end that store the job, and their parameters."""
+    values = {**asked.columns, "payload": asked.payload.decode(), "run_at": asked.run_at, "delay": asked.delay}
+    return ("_in_cell", {**values, "scope": asked.scope}) if asked.in_cell else ("", values)
 
 
 def _check_moved(conn: Connection, scope: str | None) -> None:

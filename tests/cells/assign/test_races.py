@@ -28,7 +28,9 @@ def test_the_database_refuses_jobs_of_a_process_that_has_not_heard_of_it(cells):
     one, two = cells
     key, _ = one.new_key()
     move(one, two, key.id)
-    plain, keyed = (jobs.draft(NewJob("mail", {}, idempotency_key=name), scope=key.id) for name in (None, "k"))
+    plain, keyed = (
+        jobs.draft(NewJob("mail", {}, idempotency_key=name), scope=key.id, in_cell=True) for name in (None, "k")
+    )
     [[before]] = one.sql("SELECT count(*) FROM haulier.jobs")
 
     for enqueue in (
@@ -91,7 +93,9 @@ def test_racing_enqueues_are_accepted_once_by_one_of_the_two(cells):
         with closing(connect(one.dsn)) as here, closing(connect(two.dsn)) as there:
             for number in count():
                 drafts = [
-                    jobs.draft(NewJob("mail", {}, idempotency_key=f"{prefix}-{number}-{each}"), scope=key.id)
+                    jobs.draft(
+                        NewJob("mail", {}, idempotency_key=f"{prefix}-{number}-{each}"), scope=key.id, in_cell=True
+                    )
                     for each in range(batch)
                 ]
                 for turn in islice(count(), 10_000):
