@@ -114,7 +114,7 @@ def make_site(
         typed = [] if words is FRIENDLY else [text[:200] for text in words.texts]
         folder = tmp_path_factory.mktemp(framework or "none")
         serve = partial(shop, framework, folder) if framework else gunicorn
-        with serve(dsn, eventually, INSTALLATION_NAME="shop", **settings) as server:
+        with serve(dsn, eventually, INSTALLATION_NAME="shop", CELLS_FILE=CELLS, **settings) as server:
             yield open_site(server, dsn, ids, words.name, typed)
         _drop_database(dsn)
 
@@ -124,21 +124,21 @@ def make_site(
 @pytest.fixture(scope="session")
 def filled(make_site: MakeSite) -> Iterator[Site]:
     """Give a dashboard of many jobs in all states, for tests that change none."""
-    with make_site(JOBS, CELLS_FILE=CELLS) as site:
+    with make_site(JOBS) as site:
         yield site
 
 
 @pytest.fixture(scope="session")
 def hostile(make_site: MakeSite) -> Iterator[Site]:
     """Give a dashboard of what others have written in order to break it."""
-    with make_site(400, HOSTILE, CELLS_FILE=CELLS) as site:
+    with make_site(400, HOSTILE) as site:
         yield site
 
 
 @pytest.fixture(scope="session")
 def empty(make_site: MakeSite) -> Iterator[Site]:
     """Give a dashboard on which there is nothing yet."""
-    with make_site(0, CELLS_FILE=CELLS) as site:
+    with make_site(0) as site:
         yield site
 
 
