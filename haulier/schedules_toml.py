@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import re
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from marshmallow import ValidationError
 
-from haulier.domain.errors import ConfigError, HaulierError
+from haulier.domain.errors import HaulierError
 from haulier.domain.job import LEAST_INTEGER, MAX_DEPTH, MAX_PAYLOAD_BYTES, MOST_EXACT, MOST_INTEGER, Json
 from haulier.domain.schedules.schedule import Rule
 from haulier.kinds import Kind
@@ -19,22 +17,8 @@ from haulier.kinds.sdk.payload import faults
 from haulier.requests.invalid import messages_of
 from haulier.requests.job_request import CreateJobRequest
 from haulier.requests.schedule_request import check_name, read_schedule
+from haulier.toml_file import read_toml
 
-MOST_BYTES = 4 * 1024 * 1024
-# The parser's time grows with the square of the parts of a key: a key of 100 KB took over a minute. A table that is
-# nested deeper than MAX_DEPTH, but by fewer than 16 levels, is refused with its schedule and its field.
-MOST_KEY_PARTS = MAX_DEPTH + 16
-_PART = r"""(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.)*+(?:"|$)|'[^'\n]*+(?:'|$))"""
-_NEXT_PART = rf"[ \t]*+\.[ \t]*+{_PART}"
-# A key with too many parts; or a string or a comment, which may hold text that looks like such a key.
-_LONG_KEY = re.compile(
-    rf"(?P<key>{_PART}(?:{_NEXT_PART}){{{MOST_KEY_PARTS}}})"
-    r'|"""(?:[^\\]|\\.)*?(?:"{3,5}|\Z)'
-    r"|'''.*?(?:'{3,5}|\Z)"
-    rf"|{_PART}(?:{_NEXT_PART})*+"
-    r"|#[^\n]*+",
-    re.DOTALL | re.MULTILINE,
-)
 NUL = "Must not contain a NUL character."
 # Fields that the API accepts, and why the file does not.
 ELSEWHERE = {
@@ -71,7 +55,7 @@ def read_schedules(path: Path, kinds: Mapping[str, Kind] | None) -> dict[str, Ru
 
 
 def _schedules(path: Path) -> dict[str, Json]:
-    document = _document(path)
+    document = read_toml(path)
     if unknown := sorted(document.keys() - {"schedules"}):
         raise FaultyFile(path, [f"{name}: Unknown. A schedule is a table [schedules.NAME]." for name in unknown])
     # If a file is empty, somebody has more often lost its content than wanted to remove all schedules.
@@ -79,29 +63,6 @@ def _schedules(path: Path) -> dict[str, Json]:
         raise FaultyFile(path, ["The table [schedules] is missing. To remove all schedules, leave it empty."])
     schedules: dict[str, Json] = document["schedules"]
     return schedules
-
-
-def _document(path: Path) -> dict[str, Json]:
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MOST_BYTES + 1)
-        if len(raw) > MOST_BYTES:
-            raise ConfigError(f"{path} is longer than {MOST_BYTES} bytes")
-        return tomllib.loads(_without_long_keys(raw.decode()))
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        # Among these are UnicodeDecodeError and TOMLDecodeError, which say where.
-        raise ConfigError(f"{path} is not TOML in UTF-8: {error}") from None
-
-
-def _without_long_keys(text: str) -> str:
-    """Return the text. Raises: ValueError, if a key in it has too many parts."""
-    for match in _LONG_KEY.finditer(text):
-        if match["key"]:
-            line = text.count("\n", 0, match.start()) + 1
-            raise ValueError(f"a key has more than {MOST_KEY_PARTS} parts (at line {line})")
-    return text
 
 
 # One schedule ----------------------------------------------------------------------------------------------------

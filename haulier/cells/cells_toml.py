@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,8 @@ from urllib.parse import urlsplit
 
 from haulier.domain.api_key import ID_PATTERN
 from haulier.domain.errors import ConfigError
+from haulier.toml_file import read_toml
 
-MOST_BYTES = 4 * 1024 * 1024
 MOST_CELL = 255
 # Programs write these into configuration files: no space, quote, semicolon, brace, $ or backslash may be in them.
 _SERVER = re.compile(
@@ -46,25 +45,11 @@ class Cells:
 
 def read_cells(path: Path) -> Cells:
     """Return the cells of the file. Raises: ConfigError, which names the first wrong field and quotes no key."""
-    document = _document(path)
+    document = read_toml(path)
     try:
         return _cells(document)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
-
-
-def _document(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MOST_BYTES + 1)
-        if len(raw) > MOST_BYTES:
-            raise ConfigError(f"{path} is longer than {MOST_BYTES} bytes")
-        return tomllib.loads(raw.decode())
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        # Among these are UnicodeDecodeError and TOMLDecodeError, which say where.
-        raise ConfigError(f"{path} is not TOML in UTF-8: {error}") from None
 
 
 def _cells(document: Mapping[str, Any]) -> Cells:

@@ -83,7 +83,7 @@ MAY_IMPORT = {
     "worker.link": {"domain", "postgres", "queue.claims"},
     "worker.metrics": {"domain"},
     "worker.isolation": {"libc", "processes", "domain", "queue", "kinds", "kinds.sdk", "worker.steps"},
-    "cells": {"domain", "postgres", "queue.upkeep"},
+    "cells": {"domain", "postgres", "queue.upkeep", "toml_file"},
     "cells.move": {"domain", "postgres", "queue.upkeep"},
     "local": {"domain", "postgres", "queue.upkeep", "version"},
     # Of the worker what runs a handler, and what puts all of it together.
@@ -101,7 +101,8 @@ MAY_IMPORT = {
     "worker_state": set(),
     # It names the application and does not import it: a team's web process loads it, and no worker does.
     "wsgi": set(),
-    "schedules_toml": {"domain", "kinds", "kinds.sdk", "requests"},
+    "toml_file": {"domain"},
+    "schedules_toml": {"domain", "kinds", "kinds.sdk", "requests", "toml_file"},
     "__init__": set(),
     # Of a team's own program, which has nothing of the server.
     "client": {"domain", "version"},

@@ -119,6 +119,8 @@ def test_refuses_a_file_that_cannot_be_read(tmp_path):
     with pytest.raises(ConfigError, match="cannot read .*: No such file"):
         read_cells(tmp_path / "absent.toml")
     assert "is longer than" in refusal(tmp_path, "#" * 5_000_000)
+    # Its reading takes a minute, and the page of all cells reads the file again and again.
+    assert "a key has more than 80 parts" in refusal(tmp_path, "a." * 50_000 + "a = 1")
     (tmp_path / "cells.toml").write_bytes(b"\xff")
     with pytest.raises(ConfigError, match="not TOML in UTF-8"):
         read_cells(tmp_path / "cells.toml")
