@@ -45,7 +45,8 @@ def test_are_rescued_within_a_lease_and_its_late_results_change_nothing(far, tmp
     assert sorted(starts) == sorted([(cut.pid, 1), (other.pid, 2)] * 2)
     [(dead_after,)] = far.sql("SELECT extract(epoch FROM ended_at - beat_at)::float FROM haulier.worker_past")
     print(f"declared dead {dead_after:.1f} s after its last beat")
-    assert dead_after < LEASE_SECONDS * 7 / 6 + 2
+    # The second of the promise, and time for a busy machine.
+    assert dead_after < LEASE_SECONDS + 1 + 2
 
     before = far.sql("SELECT * FROM haulier.finished_job ORDER BY id")
     far.network.heal()

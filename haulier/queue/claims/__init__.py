@@ -12,6 +12,7 @@ from haulier.queue.claims.rescue import (
     bury,
     end_without_payload,
     note_taken_over,
+    seconds_until_lapse,
     take_orphans,
 )
 from haulier.queue.claims.settle import settle, settle_each, settled_earlier
@@ -52,6 +53,7 @@ __all__ = [
     "paused",
     "register",
     "say_stopping",
+    "seconds_until_lapse",
     "settle",
     "settle_and_claim",
     "settle_each",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -59,6 +60,12 @@ class _Orphan(NamedTuple):
     bytes: int
     worker_id: UUID
     worker_name: str | None
+
+
+def seconds_until_lapse(conn: Connection) -> float:
+    """Return the seconds until the next lease of a worker runs out; infinite if none is left."""
+    [row] = rows(conn, "next_lapse")
+    return math.inf if row["seconds"] is None else float(row["seconds"])
 
 
 def bury(conn: Connection) -> list[Dead]:

@@ -6,6 +6,12 @@ FROM haulier.worker
 WHERE beat_at < now() - lease
 ORDER BY id;
 
+-- name: next_lapse
+-- The seconds until the next lease runs out; null if none is left.
+SELECT extract(epoch FROM min(beat_at + lease) - now())::double precision AS seconds
+FROM haulier.worker
+WHERE beat_at >= now() - lease;
+
 -- name: bury
 -- Declare dead the workers whose lease has run out, of these or of all. A beat that comes meanwhile waits for the lock,
 -- then finds no row.

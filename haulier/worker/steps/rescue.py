@@ -37,6 +37,8 @@ class Rescuer:
         self._refused = refused
         self._lease_seconds = lease_seconds
         self._swept_at = float("-inf")
+        # When the next lease runs out.
+        self._lapse_at = float("inf")
         self._asked_of_all_at = float("-inf")
         # How many orphans a statement takes: halved after a slow one, which a single orphan may have caused.
         self._most = claims.RESCUED_AT_ONCE
@@ -47,7 +49,15 @@ class Rescuer:
 
     def is_due(self) -> bool:
         """Return whether to sweep now; a process may only after it has beaten for a whole lease."""
-        return self._lease.may_rescue and time.monotonic() - self._swept_at >= self._lease_seconds / 6
+        now = time.monotonic()
+        is_time = now >= self._lapse_at or now - self._swept_at >= self._lease_seconds / 6
+        return is_time and self._lease.may_rescue
+
+    def look_ahead(self, conn: Connection) -> None:
+        """Find out when the next lease runs out, so that a sweep comes right then."""
+        # If the database refuses the statement, sweeps come as often as without it.
+        self._lapse_at = float("inf")
+        self._lapse_at = time.monotonic() + claims.seconds_until_lapse(conn)
 
     def sweep(self, conn: Connection) -> bool:
         """Declare workers dead whose lease has run out, and take their jobs; return whether there were any jobs."""

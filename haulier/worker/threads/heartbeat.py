@@ -127,8 +127,8 @@ class Heartbeat(threading.Thread):
             self._suspects_at = now
             self._try(self.suspects.look, conn)
         self._try(self._look_for_schedules, conn)
-        if to_sweep and lease.may_rescue and self._try(self.rescuer.sweep, conn):
-            self._suspects_at = float("-inf")
+        if to_sweep and lease.may_rescue:
+            self._sweep(conn)
 
     def _try(self, step: Callable[[Connection], T], conn: Connection) -> T | None:
         """Return what the step returns; None, logged, if the database refuses one of its statements.
@@ -144,6 +144,12 @@ class Heartbeat(threading.Thread):
             self._has_failed = True
             self.link.outage.failed(error)
             return None
+
+    def _sweep(self, conn: Connection) -> None:
+        # Look first: after the sweep, a lease that has run out meanwhile would be seen only by the next one.
+        self._try(self.rescuer.look_ahead, conn)
+        if self._try(self.rescuer.sweep, conn):
+            self._suspects_at = float("-inf")
 
     def _call_listener(self, conn: Connection) -> None:
         """Send the notification by which the listener finds out whether notifications come through."""

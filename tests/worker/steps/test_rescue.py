@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
@@ -18,6 +19,7 @@ from haulier.worker.lanes.refused import RefusalLog, Refused
 from haulier.worker.link.lease import Lease
 from haulier.worker.steps.rescue import GIVE_UP_SECONDS, Rescuer
 from lab.proxy import proxy_to
+from tests.conftest import eventually
 from tests.isolation.rows import refusing
 from tests.worker.conftest import Clock
 from tests.worker.jobs import a_worker
@@ -96,6 +98,27 @@ def test_names_the_job_that_cost_the_connection_and_takes_the_others(rescuer, da
 
     assert [str(search.get(conn, job).status) for job in (large, small)] == ["running", "failed_permanent"]
     assert f"refuses to rescue job {large}" in caplog.text
+
+
+def test_sweeps_as_soon_as_a_lease_runs_out(conn, sql):
+    worker = "INSERT INTO haulier.worker (host, pid, threads, lease) VALUES (%s, 1, 1, %s) RETURNING 1"
+    sql(worker, "a", "2 s")
+    sql(worker, "b", "1 hour")
+    lease = Lease(3600.0)
+    lease.registered(uuid4(), time.monotonic() - 3601.0)
+    lease.beaten(time.monotonic(), 1.0)
+    rescuer = Rescuer(lease, Refused("rescue", RefusalLog()), lease_seconds=3600.0)
+
+    rescuer.look_ahead(conn)
+    rescuer.sweep(conn)
+
+    # By itself the next sweep would come after ten minutes.
+    assert not rescuer.is_due()
+    eventually(rescuer.is_due)
+    rescuer.look_ahead(conn)
+    rescuer.sweep(conn)
+    assert sql("SELECT host FROM haulier.worker") == [("b",)]
+    assert not rescuer.is_due()
 
 
 def test_notes_on_a_dead_worker_how_many_jobs_were_taken_and_the_first(rescuer, conn, sql, monkeypatch):
