@@ -61,7 +61,7 @@ def program() -> str:
 
 def write(folder: Path, configuration: str, lines: Sequence[str], workers: int = 2) -> None:
     """Write the files of nginx into this folder; `lines` are those that the operator adds to the server."""
-    (folder / "haulier.d").mkdir(exist_ok=True)
+    (folder / "haulier.d").mkdir(parents=True, exist_ok=True)
     (folder / "haulier.d" / "own.conf").write_text("".join(f"{line};\n" for line in lines))
     (folder / "haulier.conf").write_text(configuration)
     temporary = " ".join(f"{name}_temp_path {folder}/{name};" for name in TEMPORARY)

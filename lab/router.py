@@ -35,6 +35,17 @@ from lab.waiting import pause, processes, until
 
 NUMBERS = (1, 2, 3)
 JOB = {"kind": "send_email", "payload": {"to": "a@b.c", "subject": "Hi", "body": "Hello."}}
+# The least that nginx can do with a call: pass it on to one server, on connections that stay open.
+BARE = """
+log_format haulier '$remote_addr $request_method $uri $status $upstream_addr $request_time $request_id';
+upstream api {{ server {address}; keepalive 32; }}
+server {{
+    include haulier.d/*.conf;
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
+    location / {{ proxy_pass http://api; }}
+}}
+"""
 # Of one repetition, directly and by way of the router: calls, and connections that stay open.
 PAIR_CALLS, CONNECTIONS = 2000, 4
 # The callers of the living cells, and of the one that dies: threads of each, and the pause between their calls.
@@ -194,26 +205,35 @@ def lone_calls(address: str, cell: LiveCell, calls: int) -> list[float]:
         return [line.call("POST", "/jobs", cell.headers, JOB)[3] for _ in range(calls)]
 
 
-def costs(router: Nginx, cells: Sequence[LiveCell], pids: dict[int, int], repetitions: int) -> None:
-    """Print what the router adds to a call, in time and in processor time; direct and routed in turn."""
-    cell, more, lone, shares = cells[0], list[float](), list[float](), list[float]()
+def routed(router: Nginx, cell: LiveCell, apis: Sequence[int]) -> tuple[float, float]:
+    """Return the median milliseconds of calls by way of this nginx, and its processor time in % of the API's."""
+    before = cpu_seconds(apis), cpu_seconds(router.workers)
+    took = median(post_and_get(router.address, [cell], PAIR_CALLS))
+    api, own = cpu_seconds(apis) - before[0], cpu_seconds(router.workers) - before[1]
+    return took, 100 * own / api
+
+
+def costs(router: Nginx, bare: Nginx, cells: Sequence[LiveCell], pids: dict[int, int], repetitions: int) -> None:
+    """Print what the router adds to a call, in time and in processor time: direct, routed and BARE in turn."""
+    cell, more, lone = cells[0], list[float](), list[float]()
+    shares, bare_shares = list[float](), list[float]()
     apis = [each for number in pids for each in (pids[number], *descendants(pids[number]))]
     for _ in range(repetitions):
         lone_direct, lone_routed = (median(lone_calls(at, cell, 300)) for at in (cell.address, router.address))
         direct = median(post_and_get(cell.address, [cell], PAIR_CALLS))
-        before = cpu_seconds(apis), cpu_seconds(router.workers)
-        routed = median(post_and_get(router.address, [cell], PAIR_CALLS))
-        api, own = cpu_seconds(apis) - before[0], cpu_seconds(router.workers) - before[1]
+        took, share = routed(router, cell, apis)
+        _, bare_share = routed(bare, cell, apis)
         lone.append(lone_routed - lone_direct)
-        more.append(routed - direct)
-        shares.append(100 * own / api)
+        more.append(took - direct)
+        shares.append(share)
+        bare_shares.append(bare_share)
         print(
             f"costs:      one at a time p50 {lone_direct:.2f} -> {lone_routed:.2f} ms; {CONNECTIONS} connections p50"
-            f" {direct:.2f} -> {routed:.2f} ms; nginx {own:.2f} s CPU, API {api:.2f} s ({shares[-1]:.1f} %)"
+            f" {direct:.2f} -> {took:.2f} ms; CPU {share:.1f} % of the API's, a bare nginx {bare_share:.1f} %"
         )
     print(
         f"costs:      medians of {repetitions}: p50 +{median(lone):.2f} ms one at a time, +{median(more):.2f} ms with"
-        f" {CONNECTIONS} connections; CPU {median(shares):.1f} % of the API's"
+        f" {CONNECTIONS} connections; CPU {median(shares):.1f} % of the API's, a bare nginx {median(bare_shares):.1f} %"
     )
 
 
@@ -301,10 +321,13 @@ def main() -> None:
         server = stack.enter_context(postgres())
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="haulier-router-"))
         cells, pids = stack.enter_context(live_cells(server))
-        address = f"127.0.0.1:{free_port()}"
-        router = stack.enter_context(nginx(Path(folder), configuration(file_of(*cells)), address))
+        texts = {"router": configuration(file_of(*cells)), "bare": BARE.format(address=cells[0].address)}
+        router, bare = (
+            stack.enter_context(nginx(Path(folder, name), text, f"127.0.0.1:{free_port()}"))
+            for name, text in texts.items()
+        )
         right_cells(router, cells, options.calls)
-        costs(router, cells, pids, options.repetitions)
+        costs(router, bare, cells, pids, options.repetitions)
         dead_cell(router, cells, options.repetitions)
 
 
