@@ -38,9 +38,9 @@ def test_that_breaks_a_promise_is_counted_under_it():
 
 
 def test_that_nobody_had_to_rescue_shows_nothing():
-    dead = {"declared_dead_seconds": 34.9, "restarted_jobs": 1}
+    dead = {"declared_dead_seconds": 30.9, "restarted_jobs": 1}
 
     assert is_met({"lost": 0}, dead, 30)
     assert not is_met({"lost": 1}, dead, 30)
     assert not is_met({"lost": 0}, {**dead, "restarted_jobs": 0}, 30)
-    assert not is_met({"lost": 0}, {**dead, "declared_dead_seconds": 35.1}, 30)
+    assert not is_met({"lost": 0}, {**dead, "declared_dead_seconds": 31.1}, 30)
