@@ -215,26 +215,29 @@ def routed(router: Nginx, cell: LiveCell, apis: Sequence[int]) -> tuple[float, f
 
 def costs(router: Nginx, bare: Nginx, cells: Sequence[LiveCell], pids: dict[int, int], repetitions: int) -> None:
     """Print what the router adds to a call, in time and in processor time: direct, routed and BARE in turn."""
-    cell, more, lone = cells[0], list[float](), list[float]()
-    shares, bare_shares = list[float](), list[float]()
+    cell, lone = cells[0], list[float]()
     apis = [each for number in pids for each in (pids[number], *descendants(pids[number]))]
+    more: dict[str, list[float]] = {"the router": [], "a bare nginx": []}
+    shares: dict[str, list[float]] = {name: [] for name in more}
     for _ in range(repetitions):
         lone_direct, lone_routed = (median(lone_calls(at, cell, 300)) for at in (cell.address, router.address))
-        direct = median(post_and_get(cell.address, [cell], PAIR_CALLS))
-        took, share = routed(router, cell, apis)
-        _, bare_share = routed(bare, cell, apis)
         lone.append(lone_routed - lone_direct)
-        more.append(took - direct)
-        shares.append(share)
-        bare_shares.append(bare_share)
+        direct = median(post_and_get(cell.address, [cell], PAIR_CALLS))
+        print(f"costs:      p50 one at a time {lone_direct:.2f} -> {lone_routed:.2f} ms")
+        for name, through in zip(more, (router, bare), strict=True):
+            took, share = routed(through, cell, apis)
+            more[name].append(took - direct)
+            shares[name].append(share)
+            print(
+                f"costs:      p50 with {CONNECTIONS} connections {direct:.2f} -> {took:.2f} ms, by way of {name}; its"
+                f" processor time is {share:.1f} % of the API's"
+            )
+    print(f"costs:      medians of {repetitions}: p50 +{median(lone):.2f} ms one at a time")
+    for name in more:
         print(
-            f"costs:      one at a time p50 {lone_direct:.2f} -> {lone_routed:.2f} ms; {CONNECTIONS} connections p50"
-            f" {direct:.2f} -> {took:.2f} ms; CPU {share:.1f} % of the API's, a bare nginx {bare_share:.1f} %"
+            f"costs:      medians of {repetitions}: p50 +{median(more[name]):.2f} ms with {CONNECTIONS} connections,"
+            f" processor time {median(shares[name]):.1f} % of the API's, by way of {name}"
         )
-    print(
-        f"costs:      medians of {repetitions}: p50 +{median(lone):.2f} ms one at a time, +{median(more):.2f} ms with"
-        f" {CONNECTIONS} connections; CPU {median(shares):.1f} % of the API's, a bare nginx {median(bare_shares):.1f} %"
-    )
 
 
 # A dead cell ----------------------------------------------------------------------------------------------------
