@@ -51,8 +51,8 @@ SLOWER = (
 _TIMING = re.compile(r"page;dur=([\d.]+)")
 
 
-# A file, a redirect, and the page of a key, of which there is none here.
-NOT_LED_TO = {"ui.audit.as_csv", "ui.search.show", "ui.keys.one"}
+# A file, a redirect, and the pages of a key and of cells, of which there are none here.
+NOT_LED_TO = {"ui.audit.as_csv", "ui.search.show", "ui.keys.one", "ui.cells.show"}
 
 
 def entries() -> list[Entry]:
