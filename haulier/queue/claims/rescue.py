@@ -68,23 +68,23 @@ def seconds_until_lapse(conn: Connection) -> float:
     return math.inf if row["seconds"] is None else float(row["seconds"])
 
 
-def bury(conn: Connection) -> list[Dead]:
+def bury(conn: Connection, caller: UUID | None = None) -> list[Dead]:
     """Declare dead every worker whose lease ran out, and return them; a row that the database will not delete is left.
 
     Only for a worker whose own beats have succeeded for a whole lease: after an outage every lease has run out, and no
-    worker is dead. Other statements take its jobs: if the database refuses one of these, the worker must still be
-    declared dead.
+    worker is dead. `caller` is that worker: if its own last beat looks old, the clock has jumped, and none is dead.
+    Other statements take the jobs of the dead: if the database refuses one of these, they must still be declared dead.
 
     Raises: Refusal if no worker could be declared dead; DatabaseUnavailable.
     """
     try:
         with translated():
-            return list(_bury(conn, None).values())
+            return list(_bury(conn, caller).values())
     except Refusal as error:
         lapsed = [row["id"] for row in rows(conn, "lapsed")]
 
         def bury_some(workers: Sequence[UUID]) -> list[Dead | None]:
-            buried = _bury(conn, workers)
+            buried = _bury(conn, caller, workers)
             return [buried.get(each) for each in workers]
 
         dead = [each for each in by_halves(lapsed, bury_some) if isinstance(each, Dead)]
@@ -93,8 +93,8 @@ def bury(conn: Connection) -> list[Dead]:
         return dead
 
 
-def _bury(conn: Connection, workers: Sequence[UUID] | None) -> dict[UUID, Dead]:
-    buried = rows(conn, "bury", workers=None if workers is None else array(workers))
+def _bury(conn: Connection, caller: UUID | None, workers: Sequence[UUID] | None = None) -> dict[UUID, Dead]:
+    buried = rows(conn, "bury", caller=caller, workers=None if workers is None else array(workers))
     return {row["id"]: Dead(row["id"], row["host"], row["pid"]) for row in buried}
 
 

@@ -90,7 +90,7 @@ class Rescuer:
     def _bury(self, conn: Connection) -> list[Dead]:
         try:
             with translated():
-                return claims.bury(conn)
+                return claims.bury(conn, self._lease.registered_as)
         except Refusal as error:
             # Take the orphans of other workers, which have no row any more, all the same.
             sparing.warning(

@@ -76,6 +76,18 @@ def test_goes_by_each_workers_own_lease_and_leaves_the_living_alone(running, reg
     assert (claims.beat(conn, patient) is not None, claims.beat(conn, hasty)) == (True, None)
 
 
+def test_declares_nobody_dead_if_the_callers_own_beat_looks_old(register, conn, sql):
+    caller, other = register(), register()
+    ages = "UPDATE haulier.worker SET beat_at = now() - %s::interval"
+
+    # As the clock jumps after the caller has beaten.
+    sql(ages, "1 hour")
+    assert claims.bury(conn, caller) == []
+
+    claims.beat(conn, caller)
+    assert [dead.id for dead in claims.bury(conn, caller)] == [other]
+
+
 def test_a_beat_renews_the_lease_and_returns_its_age(worker, let_lease_run_out, conn):
     let_lease_run_out(worker)
 
