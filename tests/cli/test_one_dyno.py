@@ -126,6 +126,9 @@ def test_answers_while_the_api_is_replaced_and_warns_of_a_missing_worker(start):
     os.kill(worker.pid, signal.SIGSTOP)
     silent = eventually(lambda: both.health().get("warnings"))
     os.kill(worker.pid, signal.SIGKILL)
+    # After ten seconds it is replaced at once, and its successor, which is younger, after a pause.
+    successor = eventually(lambda: (found := both.part("worker")) and found.pid != worker.pid and found)
+    os.kill(successor.pid, signal.SIGKILL)
     gone = eventually(lambda: (found := both.health().get("warnings")) != silent and found)
 
     assert silent == ["the worker of `haulier all` sends no heartbeat: see its log"]

@@ -94,7 +94,7 @@ def bury(conn: Connection, caller: UUID | None = None) -> list[Dead]:
 
 
 def _bury(conn: Connection, caller: UUID | None, workers: Sequence[UUID] | None = None) -> dict[UUID, Dead]:
-    buried = rows(conn, "bury", caller=caller, workers=None if workers is None else array(workers))
+    buried = rows(conn, "bury", worker=caller, workers=None if workers is None else array(workers))
     return {row["id"]: Dead(row["id"], row["host"], row["pid"]) for row in buried}
 
 

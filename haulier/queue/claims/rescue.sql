@@ -14,13 +14,13 @@ WHERE beat_at >= now() - lease;
 
 -- name: bury
 -- Declare dead the workers whose lease has run out, of these or of all. A beat that comes meanwhile waits for the lock,
--- then finds no row. Nobody is dead if the caller, who has just beaten, looks late as well: then the clock has jumped since.
+-- then finds no row. Nobody is dead if this worker, which has just beaten, looks late, too: the clock has jumped since.
 DELETE FROM haulier.worker
 WHERE id IN (
     SELECT id
     FROM haulier.worker
     WHERE beat_at < now() - lease AND (%(workers)s::uuid[] IS NULL OR id = ANY(%(workers)s::uuid[]))
-        AND NOT EXISTS (SELECT FROM haulier.worker AS me WHERE me.id = %(caller)s AND me.beat_at < now() - me.lease / 3)
+        AND NOT EXISTS (SELECT FROM haulier.worker AS me WHERE me.id = %(worker)s AND me.beat_at < now() - me.lease / 3)
     ORDER BY id
     FOR UPDATE SKIP LOCKED
 )
