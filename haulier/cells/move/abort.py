@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from contextlib import suppress
 
-from haulier.cells.move.sides import Move, MoveRefused, Side
+from haulier.cells.move.sides import LOOK_SECONDS, Move, MoveRefused, Side
 from haulier.cells.move.switch import TIDY_SECONDS, drop_slots, drop_subscription, end_receivers
 from haulier.domain.errors import DatabaseUnavailable, HaulierError, reason
 from haulier.postgres.errors import PostgresError
@@ -59,12 +60,24 @@ def _clean_target(move: Move, target: Side) -> None:
             "the database of TARGET_DATABASE_URL is closed and holds another cell: name the target of the move"
         )
     if move.link in target.subscriptions:
-        # A copy that is about to begin waits for all transactions on the source, and the DROP below would wait for it.
         ddl(target.conn, "disable_subscription", identifier=move.link)
-        end_receivers(move)
+        _end_copies(move, target)
     with transaction(target.conn, seconds=60.0, lock_seconds=10.0):
         drop_subscription(target, move.link)
         ddl(target.conn, "drop_schema", identifier="haulier")
+
+
+def _end_copies(move: Move, target: Side) -> None:
+    """End what still copies for the disabled subscription.
+
+    A copy that is about to begin waits for all transactions on the source, and the DROP of the subscription for it.
+    """
+    deadline, pause = time.monotonic() + TIDY_SECONDS, threading.Event()
+    end_receivers(move)
+    # Before PostgreSQL 16 the subscription takes up to a second to notice that it is disabled, and begins more copies.
+    while rows(target.conn, "subscribers", link=move.link) and time.monotonic() < deadline:
+        pause.wait(LOOK_SECONDS)
+        end_receivers(move)
 
 
 def _release_source(move: Move) -> None:
