@@ -11,8 +11,8 @@ from haulier.domain.errors import ConfigError
 from haulier.domain.job import MAX_DEPTH
 
 MOST_BYTES = 4 * 1024 * 1024
-# The parser's time grows with the square of the parts of a key: a key of 100 KB took over a minute. A table that is
-# nested deeper than MAX_DEPTH, but by fewer than 16 levels, is refused with its schedule and its field.
+# The parser's time grows with the square of the parts of a key: a key of 100 KB took over a minute. The bound is 16
+# above MAX_DEPTH, so that a table that is only a bit too deep can be refused with its schedule and its field.
 MOST_KEY_PARTS = MAX_DEPTH + 16
 _PART = r"""(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.)*+(?:"|$)|'[^'\n]*+(?:'|$))"""
 _NEXT_PART = rf"[ \t]*+\.[ \t]*+{_PART}"

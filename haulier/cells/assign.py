@@ -139,7 +139,7 @@ class _Assignment(NamedTuple):
 
     @contextmanager
     def _locked(self) -> Iterator[tuple[Row, Row | None]]:
-        """Give the key as both sides have it, which nobody else changes meanwhile: the lower cell is locked first.
+        """Lock the key on both sides, first in the lower cell, and give its row of each side.
 
         Raises: AssignmentRefused if it is not valid on both sides.
         """

@@ -14,7 +14,7 @@ WHERE beat_at >= now() - lease;
 
 -- name: bury
 -- Declare dead the workers whose lease has run out, of these or of all. A beat that comes meanwhile waits for the lock,
--- then finds no row. Nobody is dead if this worker, which has just beaten, looks late, too: the clock has jumped since.
+-- then finds no row. Declare nobody dead if this worker's own beat looks old: it has just beaten, so the clock jumped.
 DELETE FROM haulier.worker
 WHERE id IN (
     SELECT id

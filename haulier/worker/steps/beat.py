@@ -34,7 +34,7 @@ sparing = SparingLog(log)
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """Renews the lease of one process, three times a lease."""
+    """Renews the lease of one process, at least three times a lease."""
 
     link: Link
     held: HeldJobs

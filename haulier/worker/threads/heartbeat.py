@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class Heartbeat(threading.Thread):
-    """Beats three times a lease, on its own connection, until the last job has drained."""
+    """Beats at least three times a lease, on its own connection, until the last job has drained."""
 
     database: Database
     link: Link
