@@ -8,6 +8,7 @@ import re
 import sys
 import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -241,3 +242,25 @@ def test_setting_that_is_wrong_stops_the_process_and_shows_no_secret():
                 load_kinds(settings(**{"smtp_url": "smtp://host", name: value}))
 
             assert "MfKQ9r8G" not in str(caught.value)
+
+
+def test_refuses_a_handler_of_which_a_call_only_makes_an_object(own_kinds):
+    async def waits(context, payload):
+        pass
+
+    async def streams(context, payload):
+        yield 1
+
+    def yields(context, payload):
+        yield 1
+
+    class Waits:
+        async def __call__(self, context, payload):
+            pass
+
+    said = {waits: "async function", partial(waits): "async function", Waits(): "async function"}
+    said |= {streams: "async generator", yields: "is a generator"}
+    for handler, problem in said.items():
+        with pytest.raises(ConfigError, match=f"the handler of the kind 'never' .*{problem}"):
+            kind("never", schema=PayloadSchema)(handler)
+    assert "never" not in load_kinds(settings())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -63,7 +64,9 @@ def test_reports_the_delay_until_the_next_run_and_the_result_as_json():
     assert echoed == {"payload": [1, {"2": "two"}], "as_tuple": [1, 2], "type": "list"}
     assert perform(ways, {"way": "retries_soon"}).delay == 0.6
     assert perform(ways, {"way": "snoozes"}).delay == 0.6
-    assert perform(ways, {"way": "snoozes_oddly"}).delay == 0.0
+    assert perform(ways, {"way": "snoozes_oddly"}).error == (
+        "ValueError: the handler asked for a delay of nan s, and 31536000 is the longest"
+    )
     back_off = perform(ways, {"way": "raises"}).delay
     assert back_off is not None
     assert 0.5 <= back_off <= 1.5
@@ -248,3 +251,15 @@ def test_shows_how_it_ended_if_an_assertion_fails():
     assert repr(raised.exception) == "ValueError('no luck')"
     assert raised.exception.__traceback__ is not None
     assert perform(ways, {"way": "returns"}).exception is None
+
+
+def test_a_context_variable_that_a_handler_sets_does_not_reach_the_next_run(own_kinds):
+    tenant = ContextVar("tenant", default="nobody")
+
+    @kind("test.sets", schema=PayloadSchema)
+    def sets(context, payload):
+        before = tenant.get()
+        tenant.set("ann")
+        return before
+
+    assert [perform(sets, {}).result for _ in range(2)] == ["nobody", "nobody"]

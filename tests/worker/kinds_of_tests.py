@@ -89,6 +89,8 @@ RAISES = {
     "fatal": Fatal,
     "retry as an HTTP header has it": lambda: Retry("come back", after="60"),
     "snooze for no time": lambda: Snooze(None),
+    "snooze for nan": lambda: Snooze(float("nan")),
+    "retry in an age": lambda: Retry("come back", after=1e30),
 }
 RETURNS = {"not_json": {"when": object()}, "long": "x" * 70_000, "umlaut": "ä\n☃"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -138,12 +139,13 @@ def kind(  # noqa: PLR0913  # each is one thing that an author may say of a kind
             `"AWS_*"`.
 
     Raises:
-        ConfigError: The name is invalid, or another module registers it too.
+        ConfigError: The name is invalid, another module registers it too, or the handler is async or a generator.
     """
     if not re.fullmatch(NAME_PATTERN, name):
         raise ConfigError(f"{name!r} is not a valid name for a kind ({NAME_PATTERN})")
 
     def register(run: Handler) -> Handler:
+        _check_handler(name, run)
         if name in _kinds and _kinds[name].run.__module__ != run.__module__:
             raise ConfigError(
                 f"the kind {name!r} is defined twice, in {_kinds[name].run.__module__} and {run.__module__}"
@@ -153,6 +155,20 @@ def kind(  # noqa: PLR0913  # each is one thing that an author may say of a kind
         return run
 
     return register
+
+
+_NO_HANDLERS = (
+    (inspect.iscoroutinefunction, "is an async function: write a plain one that calls asyncio.run(…)"),
+    (inspect.isasyncgenfunction, "is an async generator: write a plain function that calls asyncio.run(…)"),
+    (inspect.isgeneratorfunction, "is a generator: return the result, do not yield it"),
+)
+
+
+def _check_handler(name: str, run: Handler) -> None:
+    """Refuse a handler of which a call would only make an object that does not run. Raises: ConfigError."""
+    for is_so, problem in _NO_HANDLERS:
+        if is_so(run) or is_so(type(run).__call__):
+            raise ConfigError(f"the handler of the kind {name!r} {problem}")
 
 
 def known() -> dict[str, Kind]:

@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextvars import copy_context
 from functools import partial
 
 from haulier.domain.job import Job, Json
@@ -63,7 +64,8 @@ def _run(kind: Kind, context: JobContext, elsewhere: Perform | None) -> Outcome:
 def _call(kind: Kind, context: JobContext) -> Outcome:
     job = context.job
     try:
-        return Outcome.complete(_perform(kind, context))
+        # In a copy of the thread's context variables: what the handler sets does not reach the next run.
+        return Outcome.complete(copy_context().run(_perform, kind, context))
     except JobCancelled:
         # A requested cancel is on the row and overrules this release; a shutdown or a lost lease charges nothing.
         if context.stop_reason is None:
@@ -144,9 +146,10 @@ def failed_attempt(kind: Kind, job: Job, error: str) -> Outcome:
 
 
 def delay_of(seconds: float) -> float:
-    """Return the delay as it can be stored, at most a year. Units: seconds."""
-    # A handler may ask for any delay, even NaN.
-    return min(max(0.0, seconds), MAX_DELAY_SECONDS) if seconds == seconds else 0.0
+    """Return the delay that a handler asks for; one in the past is 0. Units: seconds. Raises: ValueError."""
+    if not seconds <= MAX_DELAY_SECONDS:
+        raise ValueError(f"the handler asked for a delay of {seconds} s, and {MAX_DELAY_SECONDS:.0f} is the longest")
+    return max(0.0, seconds)
 
 
 def describe(error: BaseException) -> str:

@@ -59,6 +59,8 @@ MISBEHAVING = {
     "unspeakable": "Unspeakable",
     "retry as an HTTP header has it": "TypeError",
     "snooze for no time": "TypeError",
+    "snooze for nan": "ValueError: the handler asked for a delay of nan s",
+    "retry in an age": "ValueError: the handler asked for a delay of 1e+30 s, and 31536000 is the longest",
     "fatal": "Fatal",
 }
 
@@ -71,14 +73,14 @@ def test_survives_a_handler_that_misbehaves(spawn_worker, enqueue, finished, sql
     others = [enqueue("t.needs"), enqueue("t.ends", {"which": 7})]
     # A delay that makes no sense is one of 10 s.
     late = "SELECT count(*) FROM haulier.job WHERE run_at > now() + interval '5 s'"
-    eventually(lambda: sql(late) == [(2,)])
+    eventually(lambda: sql(late) == [(4,)])
     sql("UPDATE haulier.job SET run_at = now() WHERE status = 'retrying'")
 
     ended, others = {which: finished(job) for which, job in jobs.items()}, list(map(finished, others))
 
     assert {job.status for job in (*ended.values(), *others)} == {JobStatus.FAILED_PERMANENT}
     assert [job for which, job in ended.items() if MISBEHAVING[which] not in job.last_error] == []
-    assert [job.attempts for job in ended.values()] == [1, 1, 2, 2, 2, 2, 2]
+    assert [job.attempts for job in ended.values()] == [1, 1, 2, 2, 2, 2, 2, 2, 2]
     assert [job.attempts for job in others] == [1, 1]
     assert others[0].last_error == "t.needs needs SMTP_URL, which is not set"
     assert others[1].last_error.startswith("the payload is invalid for t.ends: ")
