@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, SessionTransactionOrigin
 
 if TYPE_CHECKING:
     from haulier.kinds import JobContext
@@ -54,7 +54,11 @@ class _OfThread(threading.local):
 _of_thread = _OfThread()
 
 
-@event.listens_for(Session, "after_begin")
+# Begun by a first statement, and not by a block.
+_IMPLICIT = SessionTransactionOrigin.AUTOBEGIN
+
+
+@event.listens_for(Session, "after_transaction_create")
 def _note(session: Session, *_: Any) -> None:
     if _of_thread.sessions is not None:
         _of_thread.sessions.add(session)
@@ -62,16 +66,35 @@ def _note(session: Session, *_: Any) -> None:
 
 @contextmanager
 def sessions(context: JobContext) -> Iterator[None]:
-    """Close, after the run, each session that it has used on its thread, scoped or not: the next run begins afresh."""
+    """Close, after the run, each session that it has used on its thread, scoped or not: the next run begins afresh.
+
+    Raises: RuntimeError: the handler has returned inside `with session.begin()`, which is rolled back.
+    """
     used = _of_thread.sessions = set()
     try:
         yield
     finally:
         _of_thread.sessions = None
-        for session in used:
-            # A connection that has just died has rolled back by itself, and has left the pool.
-            with suppress(SQLAlchemyError):
-                session.close()
+        left_open = [session for session in used if _close(session)]
+    # Not if the handler has raised: its own error says more.
+    if left_open:
+        raise RuntimeError("the handler left a transaction open: it returned inside `with session.begin()`")
+
+
+def _close(session: Session) -> bool:
+    """Close a session, and return whether it was inside a block that begins a transaction."""
+    left_open = False
+    # A connection that has just died has rolled back by itself, and has left the pool.
+    with suppress(SQLAlchemyError):
+        # A session that is closed inside a block refuses all further work until somebody leaves the block.
+        while (
+            block := session.get_nested_transaction() or session.get_transaction()
+        ) and block.origin is not _IMPLICIT:
+            left_open = True
+            block.__exit__(RuntimeError, RuntimeError(), None)
+    with suppress(SQLAlchemyError):
+        session.close()
+    return left_open
 
 
 def create_schema(engine: Engine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -83,6 +84,16 @@ class Shop:
             jobs,
         )
         return {row[0] for row in rows}
+
+    def enqueue(self, kind: str, payload: dict[str, object], *, max_attempts: int = 3) -> str:
+        """Enqueue a job by SQL, and return its id."""
+        [(job,)] = self.ask(
+            "INSERT INTO haulier.job (kind, payload, max_attempts) VALUES (%s, %s, %s) RETURNING id::text",
+            kind,
+            json.dumps(payload),
+            max_attempts,
+        )
+        return str(job)
 
     def ends(self, jobs: set[str]) -> Counter[tuple[str, int]]:
         """Return how these jobs have ended: status and attempts, and how many of each."""

@@ -33,3 +33,23 @@ def test_its_jobs_run_on_after_postgres_was_restarted(server, tmp_path: Path) ->
     assert 1 <= after[""] <= THREADS
     # Each session has ended with its run: no transaction is open in between.
     assert shop.ask("SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%%'") == [(0,)]
+
+
+def test_a_transaction_that_a_handler_leaves_open_takes_no_row_of_a_later_job(server, tmp_path: Path) -> None:
+    shop = shop_at(shop_of(server))
+    shop.run("-c", "from database import Base, engine; Base.metadata.create_all(engine)")
+
+    with shop.working(tmp_path / "log", HAULIER_KINDS="kinds,careless", WORKER_THREADS=1):
+        for way in ("session", "psycopg"):
+            shop.all_ended({shop.enqueue("hold", {"way": way}, max_attempts=1)})
+            later = shop.thank(10) | {shop.enqueue("order", {}) for _ in range(10)}
+            assert shop.all_ended(later) == {("succeeded", 1): 20}
+
+    # Nobody but the handler knows of a connection of its own.
+    errors = "SELECT payload ->> 'way', last_error LIKE %s FROM haulier.finished_job WHERE kind = 'hold' ORDER BY 1"
+    assert shop.ask(errors, "RuntimeError: the handler left a transaction open: %") == [
+        ("psycopg", None),
+        ("session", True),
+    ]
+    kept = "SELECT email, thanked, count(*) FROM shop_order WHERE email <> 'lost@example.com' GROUP BY 1, 2 ORDER BY 1"
+    assert shop.ask(kept) == [("ann@example.com", True, 20), ("kept@example.com", True, 20)]
