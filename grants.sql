@@ -36,7 +36,7 @@ GRANT SELECT ON haulier.schema_version, haulier.job, haulier.finished_job, hauli
     haulier.tick, haulier.progress, haulier.deployment TO :"web", :"worker";
 -- enqueue, copy and retry, without the right to write a job's state, worker and used attempts
 GRANT INSERT (kind, payload, queue, priority, max_attempts, timeout_seconds, tags, run_at, id, attempt, claim,
-    started_at, crashes, idempotency_key, last_error, errors, created_at, copy_of, schedule, scheduled_for,
+    started_at, crashes, idempotency_key, last_error, errors, created_at, copy_of, schedule, scheduled_for, suspect,
     operation_id) ON haulier.job TO :"web", :"worker";
 GRANT EXECUTE ON FUNCTION haulier.wake TO :"web", :"worker";
 -- move a job to history when it ends, and back when it is retried. To lock a row takes the right to update one of its
@@ -97,8 +97,8 @@ GRANT INSERT (as_of, action, filter, queues, unseen, doubted, cluster), UPDATE (
 -- The worker ---------------------------------------------------------------------------------------------------
 
 -- claim, settle and work operations off, without the right to change what a live job does
-GRANT UPDATE (status, worker_id, claim, attempt, attempts, started_at, updated_at, crashes, snoozes, backoff, run_at,
-    last_error, errors, error_id, queue, priority, cancel_requested, operation_id) ON haulier.job TO :"worker";
+GRANT UPDATE (status, worker_id, claim, attempt, attempts, started_at, updated_at, crashes, suspect, snoozes, backoff,
+    run_at, last_error, errors, error_id, queue, priority, cancel_requested, operation_id) ON haulier.job TO :"worker";
 GRANT SELECT ON haulier.lane TO :"worker";
 GRANT INSERT, UPDATE, DELETE ON haulier.worker TO :"worker";
 GRANT SELECT, INSERT, DELETE ON haulier.sleeper TO :"worker";

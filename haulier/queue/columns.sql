@@ -35,8 +35,8 @@ payload, <<changeable>>, run_at, cancel_requested, operation_id, updated_at
 
 -- part: updated_by_workers
 -- Nothing of what a live job does.
-status, worker_id, claim, attempt, attempts, started_at, updated_at, crashes, snoozes, backoff, run_at, last_error, errors,
-error_id, queue, priority, cancel_requested, operation_id
+status, worker_id, claim, attempt, attempts, started_at, updated_at, crashes, suspect, snoozes, backoff, run_at, last_error,
+errors, error_id, queue, priority, cancel_requested, operation_id
 
 -- part: claimed
 -- What a claim returns to the worker (rows.py).

@@ -33,7 +33,7 @@ GRANT SELECT ON haulier.schema_version, haulier.job, haulier.finished_job, hauli
     haulier.counting, haulier.error_group, haulier.error_count, haulier.operation, haulier.preview, haulier.schedule,
     haulier.tick, haulier.progress, haulier.deployment TO :"web", :"worker";
 -- enqueue, copy and retry, without the right to write a job's state, worker and used attempts
-GRANT INSERT (<<set_by_clients>>, run_at, <<kept_by_a_retry>>, operation_id) ON haulier.job TO :"web", :"worker";
+GRANT INSERT (<<set_by_clients>>, run_at, <<kept_by_a_retry>>, suspect, operation_id) ON haulier.job TO :"web", :"worker";
 GRANT EXECUTE ON FUNCTION haulier.wake TO :"web", :"worker";
 -- move a job to history when it ends, and back when it is retried. To lock a row takes the right to update one of its
 -- columns, here as below.

@@ -115,6 +115,7 @@ REFUSED: dict[str, dict[str, list[Values]]] = {
             for column in ("attempt", "attempts", "crashes", "snoozes")
             for count in ("-1", "2147483647")
         ],
+        "suspect_after_a_crash": [{"crashes": "1"}, {"suspect": "true"}],
         "payload_is_an_object": [{"payload": "'[]'"}, {"payload": "'null'"}],
         "errors_is_an_array": [{"errors": "'{}'"}],
         "idempotency_key_from_1_to_255": [{"idempotency_key": "''"}, {"idempotency_key": "repeat('k', 256)"}],

@@ -106,7 +106,7 @@ def test_three_poison_jobs_among_a_thousand_fail_alone_however_many_were_claimed
 
 def test_a_suspect_runs_with_nothing_else_in_its_process(spawn_worker, enqueue, finished, ledger, sql):
     suspects = [enqueue("t.note", {"seconds": 0.3}) for _ in range(3)]
-    sql("UPDATE haulier.job SET crashes = 1")
+    sql("UPDATE haulier.job SET crashes = 1, suspect = true")
     jobs = suspects + [enqueue("t.note", {"seconds": 0.1}) for _ in range(30)]
 
     spawn_worker(WORKER_THREADS=4)
@@ -122,7 +122,7 @@ def test_a_long_suspect_does_not_look_like_a_worker_that_hangs(
     spawn_worker, enqueue, ledger, sql, tmp_path, free_port, metric
 ):
     suspect = enqueue("t.deaf", {"file": str(tmp_path / "go")})
-    sql("UPDATE haulier.job SET crashes = 1")
+    sql("UPDATE haulier.job SET crashes = 1, suspect = true")
     spawn_worker(WORKER_METRICS_PORT=free_port)
     eventually(lambda: ledger.entries("start", suspect))
 
@@ -134,7 +134,7 @@ def test_a_long_suspect_does_not_look_like_a_worker_that_hangs(
 
 def test_a_suspect_is_claimed_in_one_round_trip(config, enqueue, conn, sql, monkeypatch):
     enqueue("t.note")
-    sql("UPDATE haulier.job SET crashes = 1")
+    sql("UPDATE haulier.job SET crashes = 1, suspect = true")
     process = Assembly(config, {})
     process.link.lease.registered(a_worker(conn), time.monotonic())
 

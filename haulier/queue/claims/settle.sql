@@ -116,6 +116,7 @@ status = held.status,
 worker_id = NULL,
 attempts = held.attempts,
 crashes = crashes + (held.verb = 'crash')::integer,
+suspect = suspect OR held.verb = 'crash',
 snoozes = snoozes + (held.verb = 'snooze')::integer,
 backoff = coalesce(held.backoff, job.backoff),
 -- Without a delay the job keeps its place in the queue: it has not been started.

@@ -22,8 +22,8 @@ finished_at BETWEEN coalesce(%(ended_from)s::timestamptz, '-infinity') AND coale
     FROM old
     CROSS JOIN given
 ), written AS (
-    INSERT INTO haulier.job (<<kept_by_a_retry>>, operation_id, <<set_by_clients>>, run_at)
-    SELECT <<kept_by_a_retry>>, operation_id, <<set_by_clients>>, run_at
+    INSERT INTO haulier.job (<<kept_by_a_retry>>, suspect, operation_id, <<set_by_clients>>, run_at)
+    SELECT <<kept_by_a_retry>>, crashes > 0, operation_id, <<set_by_clients>>, run_at
     FROM new
     RETURNING <<live>>
 )

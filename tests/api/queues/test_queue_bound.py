@@ -176,7 +176,12 @@ def test_who_is_refused_again_and_again_is_not_counted_each_time(
 def test_a_name_with_a_live_job_is_never_forgotten(client: FlaskClient, conn: Connection, sql: Sql) -> None:
     post(client, "a", "b")
     worker = claims.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
-    changes = ["", "run_at = now() + interval '1 day'", "run_at = now(), crashes = 1", "crashes = 0"]
+    changes = [
+        "",
+        "run_at = now() + interval '1 day'",
+        "run_at = now(), crashes = 1, suspect = true",
+        "crashes = 0, suspect = false",
+    ]
     for change in changes:
         if change:
             sql(f"UPDATE haulier.job SET {change} WHERE queue = 'a'")

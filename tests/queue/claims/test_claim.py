@@ -84,7 +84,7 @@ def test_gives_nothing_to_a_worker_that_was_declared_dead(claim, enqueue, worker
 
 def test_gives_a_job_that_has_crashed_only_to_claims_for_suspects(claim, enqueue, sql):
     suspect, good, urgent_suspect, _early = enqueue(), enqueue(), enqueue(priority=100), enqueue(delay=HOUR)
-    sql("UPDATE haulier.job SET crashes = 1 WHERE id = ANY(%s)", [suspect.id, urgent_suspect.id])
+    sql("UPDATE haulier.job SET crashes = 1, suspect = true WHERE id = ANY(%s)", [suspect.id, urgent_suspect.id])
 
     ordinary = [claim(), claim()]
     suspects = [claim(suspect=True) for _ in range(3)]

@@ -27,8 +27,8 @@ CROWDS = {
     "lower priorities": "INSERT INTO haulier.job (kind, payload, priority, run_at)"
     " SELECT 'mail', '{}', -1 - mod(n, 5), now() - interval '1 hour' FROM generate_series(1, 20000) AS n",
     "ready": "INSERT INTO haulier.job (kind, payload) SELECT 'mail', '{}' FROM generate_series(1, 20000)",
-    "suspects": "INSERT INTO haulier.job (kind, payload, crashes, run_at)"
-    " SELECT 'mail', '{}', 1, now() - interval '1 hour' FROM generate_series(1, 20000)",
+    "suspects": "INSERT INTO haulier.job (kind, payload, crashes, suspect, run_at)"
+    " SELECT 'mail', '{}', 1, true, now() - interval '1 hour' FROM generate_series(1, 20000)",
     # They end before the claims.
     "finished": "INSERT INTO haulier.job (kind, payload) SELECT 'mail', '{}' FROM generate_series(1, 20000)",
 }

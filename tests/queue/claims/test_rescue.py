@@ -179,7 +179,7 @@ def test_company_of_other_workers_is_no_company(running, register, dies):
 
 def test_takes_the_jobs_of_workers_that_left_and_blames_a_suspect(enqueue, sql, claim, running, conn, register):
     suspect, last, other = enqueue(max_attempts=1), register(), register()
-    sql("UPDATE haulier.job SET crashes = 1 WHERE id = %s", suspect.id)
+    sql("UPDATE haulier.job SET crashes = 1, suspect = true WHERE id = %s", suspect.id)
     claim(last, suspect=True)
     job = running(by=other)
     for worker in (last, other):

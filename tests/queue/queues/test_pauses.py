@@ -153,7 +153,7 @@ def test_a_claim_takes_nothing_of_it_and_everything_of_the_others(conn, sql, wor
     resume(conn, "bulk")
     assert claimed(conn, worker) == ["bulk", "bulk"]
     enqueue(conn, "bulk", "mail")
-    sql("UPDATE haulier.job SET crashes = 1 WHERE status = 'queued'")
+    sql("UPDATE haulier.job SET crashes = 1, suspect = true WHERE status = 'queued'")
     pause(conn, "bulk")
     assert claimed(conn, worker, suspect=True) == ["mail"]
 

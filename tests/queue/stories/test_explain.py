@@ -378,7 +378,7 @@ def test_ends_at_the_limit_and_keeps_the_first_of_each_lane(put, conn):
 
 def test_leaves_out_what_runs_alone_and_what_runs(put, conn, sql):
     crashed, ended = put(), put()
-    sql("UPDATE haulier.job SET crashes = 1 WHERE id = %s", crashed)
+    sql("UPDATE haulier.job SET crashes = 1, suspect = true WHERE id = %s", crashed)
     job_acts.cancel(conn, ended)
 
     assert upcoming(conn, "mail") == upcoming(conn, "nowhere")

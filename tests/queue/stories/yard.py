@@ -53,7 +53,7 @@ class Yard:
         [receipt] = queueing.enqueue(self.conn, [NewJob(kind, {}, **options)])
         assert receipt.job is not None
         if crashed:
-            self.sql("UPDATE haulier.job SET crashes = 1 WHERE id = %s", receipt.job.id)
+            self.sql("UPDATE haulier.job SET crashes = 1, suspect = true WHERE id = %s", receipt.job.id)
         return receipt.job
 
     def reasons(self, job: Job) -> list[Reason]:

@@ -26,8 +26,8 @@ from tests.worker.jobs import a_worker
 
 ORPHAN = (
     "INSERT INTO haulier.job (kind, queue, payload, status, worker_id, claim, started_at, attempt, attempts,"
-    " max_attempts, crashes) VALUES ('t.note', %s, jsonb_build_object('text', repeat('a', %s)), 'running', %s,"
-    " gen_random_uuid(), now(), 1, 1, 1, 1) RETURNING id"
+    " max_attempts, crashes, suspect) VALUES ('t.note', %s, jsonb_build_object('text', repeat('a', %s)), 'running', %s,"
+    " gen_random_uuid(), now(), 1, 1, 1, 1, true) RETURNING id"
 )
 
 
