@@ -75,6 +75,7 @@ class Config:
     host: str = "127.0.0.1"
     port: int = 8080
     auth: str = _choice("", "", "off")
+    haulier_hosts: tuple[str, ...] = _words()
     haulier_api_key: str | None = _secret(least=32)
     docs_public: str = _choice("1", "1", "0")
     metrics_token: str | None = _secret(least=16)

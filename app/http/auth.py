@@ -16,7 +16,7 @@ import hmac
 import io
 import ipaddress
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -72,13 +72,14 @@ def _first_added(keys: tuple[str, ...]) -> str | None:
     return next((key for key in keys if key.startswith("HTTP_") and is_of_proxy(key[5:].replace("_", "-"))), None)
 
 
-def check_neighbour(environ: WSGIEnvironment, bound: str) -> None:
+def check_neighbour(environ: WSGIEnvironment, own_hosts: Collection[str]) -> None:
     """Return if the request comes from a program of this machine and not from a web page. Raises: Forbidden."""
     host = environ.get("HTTP_HOST", "")
     # Under its own name that resolves to this machine, a stranger's page would count as the same origin.
-    if not is_local_host(host, bound):
+    if not is_local_host(host, own_hosts):
         raise Forbidden(
-            f"without API keys the service answers only localhost, and the header Host names another host: {MAKE_A_KEY}"
+            "without API keys the service answers its own machine only as localhost, and the header Host names another"
+            f" host: add it to HAULIER_HOSTS, or {MAKE_A_KEY}"
         )
     origin = environ.get("HTTP_ORIGIN")
     if origin is not None and not _is_own(origin, host):
@@ -195,6 +196,7 @@ class Door:
 
     def __init__(self, config: Config, keyring: Keyring, routes: Routes, entrances: Mapping[str, Entrance]) -> None:
         self._config, self.keyring, self._routes, self._entrances = config, keyring, routes, entrances
+        self._own_hosts = (config.host, *config.haulier_hosts)
         self.slow_requests = RequestLimit(config.web_threads)
         self._failed_sign_ins = Failures(SIGN_INS_PER_SECOND, SIGN_INS_PER_SECOND)
         self._api = _Api(config)
@@ -266,13 +268,14 @@ class Door:
     def is_open(self, environ: WSGIEnvironment) -> bool:
         """Return whether the caller needs no key. Raises: Unauthorized; Forbidden for another site's page."""
         if self._config.auth == "off":
-            # It opens the service to all but web pages in a browser of this machine, which no operator intends.
-            may_be_page = self._config.is_loopback or (self._config.is_mounted and sign_of_proxy(environ) is None)
+            # It opens the service to all but web pages in a browser of this machine, which no operator intends. No
+            # header shows that a request is none of theirs: after DNS rebinding a page sends what a proxy would.
+            may_be_page = self._config.is_loopback or self._config.is_mounted
             if may_be_page and is_of_this_machine(environ.get("REMOTE_ADDR", "")):
-                check_neighbour(environ, self._config.host)
+                check_neighbour(environ, self._own_hosts)
             return True
         if self._is_open(environ):
-            check_neighbour(environ, self._config.host)
+            check_neighbour(environ, self._own_hosts)
             return True
         return False
 
@@ -370,9 +373,8 @@ class _Api:
 def _check_length(current: Request, most: int) -> None:
     """Return unless the body is longer than this, whether or not the view reads it. Raises: TooLarge; Malformed."""
     environ = current.environ
-    if environ.get("CONTENT_LENGTH"):
-        length = current.content_length or 0
-    elif "HTTP_TRANSFER_ENCODING" in environ and isinstance(environ["wsgi.input"], io.BytesIO):
+    # First, because werkzeug ignores a length beside chunks.
+    if "HTTP_TRANSFER_ENCODING" in environ and isinstance(environ["wsgi.input"], io.BytesIO):
         # Our gunicorn worker has received the chunks, and one byte too many of a body that is too long. Under another
         # server, the view that reads the body finds out.
         length = environ["wsgi.input"].seek(0, 2)
@@ -381,7 +383,7 @@ def _check_length(current: Request, most: int) -> None:
         # It would look empty, and a call whose body is optional would do something else than was asked for.
         raise Malformed("this server does not read bodies in chunks: send Content-Length")
     else:
-        return
+        length = current.content_length or 0
     if length > most:
         raise TooLarge(f"the body is too long: at most {most} bytes are allowed")
 

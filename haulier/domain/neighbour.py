@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 LOCAL_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
 
@@ -27,9 +28,10 @@ PROXY_PREFIXES = tuple(f"{_PROXIES}{_CONTENT_NETWORKS}{_PLATFORMS}{_GATEWAYS}".s
 _ADDED = re.compile("|".join(map(re.escape, PROXY_PREFIXES)), re.IGNORECASE)
 
 
-def is_local_host(host: str, bound: str) -> bool:
-    """Return whether a header Host names this machine, or the address `bound` that we were asked to listen on."""
-    return LOCAL_HOST.fullmatch(host) is not None or host.rpartition(":")[0] == bound
+def is_local_host(host: str, own: Collection[str]) -> bool:
+    """Return whether a header Host names this machine, by a name that every machine has or by one of its `own`."""
+    name = re.sub(r":[0-9]{1,5}$", "", host).lower()
+    return LOCAL_HOST.fullmatch(host) is not None or name in {each.lower() for each in own}
 
 
 def is_of_proxy(name: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import requests
-from werkzeug.test import Client
+from werkzeug.test import Client, create_environ, run_wsgi_app
 
 from haulier.domain.api_key import Scope
 from lab.dashboard import sign_in
@@ -47,10 +47,26 @@ def test_opens_to_programs_and_not_to_strangers_pages_if_auth_is_off(make_site: 
     pages = ({"Host": "evil.example"}, {"Origin": "http://evil.example"})
 
     assert client.get("/jobs", **HERE).status_code == 200
-    assert [client.get("/jobs", headers=headers).status_code for headers in pages] == [403, 403]
-    # A proxy in front, whose own access control the team trusts.
-    forwarded = {"Host": "shop.example", "X-Forwarded-For": "192.0.2.7"}
-    assert client.get("/jobs", headers=forwarded).status_code == 200
+    refused = [client.get("/jobs", headers=headers) for headers in pages]
+    assert [answer.status_code for answer in refused] == [403, 403]
+    assert "HAULIER_HOSTS" in refused[0].json["message"]
+
+
+def test_opens_under_the_names_of_haulier_hosts_if_auth_is_off(make_site: MakeSite) -> None:
+    # A proxy of this machine in front, whose own access control the team trusts.
+    site = make_site(is_mounted=True, auth="off", haulier_hosts=("shop.example", "SHOP.test"))
+    named = ["shop.example", "Shop.Example:8443", "shop.test"]
+    others = ["evil.example", "shop.example.evil.example", "evil.shop.example", "shop.example:80@evil.example", ""]
+
+    def status(host: str) -> str:
+        environ = create_environ("/jobs", headers={"Host": host}, environ_base={"REMOTE_ADDR": "127.0.0.1"})
+        return run_wsgi_app(site, environ, buffered=True)[1][:3]
+
+    found = {host: status(host) for host in (*named, *others)}
+    act = {"Host": "shop.example", "Origin": "https://shop.example"}
+
+    assert found == {**dict.fromkeys(named, "200"), **dict.fromkeys(others, "403")}
+    assert site.test_client().post("/queues/mail/pause", headers=act).status_code == 200
 
 
 def test_takes_at_most_web_threads_connections_whatever_runs_it(make_site: MakeSite, make_key: MakeKey) -> None:

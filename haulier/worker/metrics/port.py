@@ -209,7 +209,7 @@ class _Page(PortHandler):
         if self.config.metrics_token is not None or not is_loopback(self.config.worker_metrics_host):
             return True
         hosts = self.headers.get_all("Host", [])
-        return len(hosts) == 1 and is_local_host(hosts[0], self.config.worker_metrics_host)
+        return len(hosts) == 1 and is_local_host(hosts[0], [self.config.worker_metrics_host])
 
     def _may_scrape(self) -> bool:
         token, given = self.config.metrics_token, bearer_in(self.headers.get("Authorization", ""))
