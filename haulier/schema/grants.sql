@@ -99,7 +99,6 @@ GRANT SELECT, INSERT, DELETE ON haulier.sleeper TO :"worker";
 GRANT INSERT, UPDATE, DELETE ON haulier.progress TO :"worker";
 -- housekeeping
 GRANT DELETE, UPDATE (created_at) ON haulier.idempotency TO :"worker";
-GRANT DELETE, UPDATE (at) ON haulier.audit TO :"worker";
 GRANT DELETE, UPDATE (ended_at, taken_over, taken_over_jobs) ON haulier.worker_past TO :"worker";
 GRANT DELETE, UPDATE (decided_at) ON haulier.tick TO :"worker";
 GRANT DELETE, UPDATE (used_at) ON haulier.queue TO :"worker";
@@ -113,7 +112,7 @@ GRANT INSERT, DELETE ON haulier.error_group TO :"worker";
 -- Only the owner of the history can make and drop its partitions. These functions run with the owner's rights, and decide
 -- by themselves what is due.
 GRANT EXECUTE ON FUNCTION haulier.add_partition, haulier.finish_detach, haulier.detach_partition, haulier.drop_partition,
-    haulier.summarize_history TO :"worker";
+    haulier.summarize_history, haulier.purge_audit TO :"worker";
 
 -- Neither program may be a member of the owner: members can take the owner's role.
 SELECT set_config('haulier.programs', json_build_array(:'web', :'worker')::text, true);

@@ -55,6 +55,9 @@ CROSS JOIN (VALUES ('{OPERATION}', 'cancel', 'running', '{WORKER}'), ('{CHANGE}'
     ('{ENDED}', 'cancel', 'cancelled', NULL)) AS begun (id, action, status, worked_by);
 """
 
+# An entry of the record that has expired.
+EXPIRED = "INSERT INTO haulier.audit (at, action, target) VALUES (now() - interval '99 days', 'pause', 'old')"
+
 _TICK = "(SELECT counts_from + interval '60 s' FROM haulier.schedule WHERE name = 'due')"
 _PARTITION = "(SELECT max(inhrelid)::oid FROM pg_inherits WHERE inhparent = 'haulier.finished_job'::regclass)"
 # How a program calls each function, in the order of the arguments. Arguments that are not here are null.
@@ -102,6 +105,7 @@ USUAL: dict[str, dict[str, str]] = {
     "finish_detach": {"partition": _PARTITION},
     "drop_partition": {"detached": _PARTITION},
     "summarize_history": {},
+    "purge_audit": {"retention_days": "30", "most": "10", "skipped": "0"},
     "are_tags": {"tags": "'{a}'"},
     "tagged": {"wanted": "'{a}'", "most": "10"},
     "partition_to_add": {"step": "'day'", "days_ahead": "7"},

@@ -11,6 +11,7 @@ from psycopg2 import errors
 from psycopg2.extensions import connection as Connection
 
 from haulier.postgres.connection import connect
+from haulier.queue.upkeep.purge import purge_audit
 from tests.conftest import Sql, sql_on
 from tests.roles import Roles
 from tests.schema.hostile import ENDED_KEY, KEY, OPERATION, WAITING, WORKER, WORLD
@@ -122,6 +123,27 @@ def test_lets_no_role_move_a_schedule_as_no_rule_would(sql, web, worker):
             sql_on(conn)(f"UPDATE haulier.schedule SET {column} = {value}")
 
     assert sql("SELECT * FROM haulier.schedule ORDER BY name") == before
+
+
+# --- The record
+
+
+def test_lets_a_worker_remove_no_entry_of_the_last_day(sql, worker):
+    hours = [1, 23, 25, 24 * 29, 24 * 31]
+    sql("INSERT INTO haulier.audit (at, action, target) SELECT now() - make_interval(hours => age), 'pause', age::text"
+        " FROM unnest(%s) AS age", hours)  # fmt: skip
+    kept = "SELECT array_agg(target::int ORDER BY id) FROM haulier.audit"
+
+    for statement in ("DELETE FROM haulier.audit", "UPDATE haulier.audit SET at = '2000-01-01'"):
+        with pytest.raises(errors.InsufficientPrivilege):
+            sql_on(worker)(statement)
+    purge_audit(worker, retention_days=30)
+    [[after_purge]] = sql(kept)
+    for days in ("0", "-1000", "NULL"):
+        sql_on(worker)(f"SELECT haulier.purge_audit({days}, NULL, NULL)")
+
+    assert after_purge == hours[:4]
+    assert sql(kept) == [(hours[:2],)]
 
 
 # --- Sessions

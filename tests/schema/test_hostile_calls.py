@@ -12,7 +12,7 @@ from psycopg2.extensions import parse_dsn
 
 from tests.roles import apply_grants
 from tests.schema import rights_page
-from tests.schema.hostile import WORLD, functions_of
+from tests.schema.hostile import EXPIRED, WORLD, functions_of
 from tests.schema.permitted import ask, quoted
 
 pytestmark = pytest.mark.direct("is about roles and their own connections; a pool has one role for all")
@@ -103,7 +103,7 @@ def run_as(conn: Connection, role: str, statement: str) -> str | None:
 @pytest.mark.parametrize("part", rights_page.ROLES)
 def test_does_what_its_caller_could_not_do_by_the_page(roles, urls, super_conn, part):
     apply_grants(super_conn, roles.names["web"], roles.names["worker"], web_makes_keys="yes")
-    ask(super_conn, WORLD)
+    ask(super_conn, f"{WORLD}; {EXPIRED}")
     content, listed = Content(super_conn), rights_page.functions()
     mine = rights_page.functions_of(part, web_makes_keys=True)
     role = parse_dsn(urls[part])["user"]
