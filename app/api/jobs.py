@@ -148,8 +148,8 @@ class JobCount(MethodView):
     def get(self, asked: dict[str, Any]) -> ViewResult:
         """Count jobs.
 
-        For waiting and running jobs of a queue or kind, this is the last count of a worker, at most a minute old.
-        Other jobs are counted now, newest first. If that takes too long, counting stops: `is_exact` is false and
+        For waiting and running jobs of a queue or kind, this is the last count of a worker, of the time `at`. Other
+        jobs are counted now, newest first. If that takes too long, counting stops: `is_exact` is false and
         `Looked-Back-To` says how far it got.
         """
         with connection() as conn:

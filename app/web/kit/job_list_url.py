@@ -95,10 +95,10 @@ class Look:
     def in_order(self, sort: str) -> list[Pair] | None:
         """Return the query of this page in another order; None if its filters do not allow that order.
 
-        The next jobs of a queue may be queued or retrying, so that order asks for both.
+        The next jobs of a queue may be queued or retrying, so that order asks for both, and only for these.
         """
         look, order = self, JobOrder(sort)
-        if order is JobOrder.DUE and self.statuses and self.statuses <= set(WAITING_STATUSES):
+        if order is JobOrder.DUE and self.statuses <= set(WAITING_STATUSES):
             both = [("status", str(each)) for each in WAITING_STATUSES]
             look = Look((*both, *(pair for pair in self.pairs if pair[0] != "status")), (), self.limit)
         names = {name for name, _ in look.pairs}

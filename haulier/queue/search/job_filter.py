@@ -71,16 +71,15 @@ class JobFilter:
         return bool(self.payload) or any(getattr(self, name) is not None for name in NAMES if name not in _OUTSIDE)
 
     @property
+    def is_by_depth(self) -> bool:
+        """Return whether the count of the live jobs by queue, kind and status has the live jobs of this filter."""
+        outside = (self.error_id, self.created_after, self.created_before)
+        return not self.looks_inside and all(each is None for each in outside)
+
+    @property
     def is_answered_by_depths(self) -> bool:
-        """Return whether the count of the live jobs by queue, kind and status says how many there are."""
-        return (
-            self.statuses is not None
-            and set(self.statuses) <= set(LIVE_STATUSES)
-            and not self.looks_inside
-            and self.error_id is None
-            and self.created_after is None
-            and self.created_before is None
-        )
+        """Return whether that count has all jobs of this filter."""
+        return self.is_by_depth and self.statuses is not None and set(self.statuses) <= set(LIVE_STATUSES)
 
     @property
     def possible_statuses(self) -> Sequence[JobStatus] | None:

@@ -102,13 +102,14 @@ def count_jobs(conn: Connection, wanted: JobFilter) -> Count:
     """Return how many jobs there are; `limit`, `offset` and `after` do not matter.
 
     Waiting and running jobs are those that a worker has counted recently, if it has. All others are counted one by
-    one, in a look that ends like the look of a list.
+    one, in a look that ends like the look of a list; then there are at least as many as live.
     """
     if wanted.is_answered_by_depths and (counted := count_by_depths(conn, wanted)):
         return counted
     counter = _Counter(conn, replace(wanted, after=None))
     ended = look_back(counter, first_rows(wanted))
-    return Count(counter.jobs, counter.at, ended[0] if ended else None)
+    live = count_by_depths(conn, wanted) if ended and wanted.is_by_depth else None
+    return Count(max(counter.jobs, live.jobs if live else 0), counter.at, ended[0] if ended else None)
 
 
 def count_by_depths(conn: Connection, wanted: JobFilter) -> Count | None:

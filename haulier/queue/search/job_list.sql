@@ -268,12 +268,13 @@ FROM tagged
 WHERE <<tagged_and_wanted>>;
 
 -- name: count_counted
--- The live jobs by status, as a worker has counted them in the last minute; no row if none has, or if it has summed queues
--- or kinds that the filter names.
+-- The live jobs by status, as a worker has counted them in the last minute, or later if counting takes long, as of a million
+-- jobs: the pause after it is LIVE_PAUSE times as long. No row if none has, or if it has summed queues or kinds that the
+-- filter names.
 SELECT depth_at AS at, status, coalesce(sum(jobs) FILTER (WHERE <<of_any>>), 0)::bigint AS jobs
 FROM haulier.counting
 LEFT JOIN haulier.depth ON true
-WHERE depth_at > now() - interval '60 seconds'
+WHERE depth_at > now() - make_interval(secs => 60 + 100 * coalesce(depth_took, 0))
     AND (
         %(kinds)s::text[] IS NULL AND %(queues)s::text[] IS NULL
         OR NOT EXISTS (SELECT FROM haulier.depth WHERE queue = '*'))

@@ -11,11 +11,12 @@ from uuid import UUID
 
 import pytest
 
-from haulier.domain.job import Job, JobStatus, NewJob
+from haulier.domain.job import WAITING_STATUSES, Job, JobStatus, NewJob
 from haulier.postgres.statements import transaction
 from haulier.queue import search
 from haulier.queue.jobs.draft import Receipt
 from haulier.queue.numbers import depths
+from haulier.queue.numbers.counts import LIVE_PAUSE
 from haulier.queue.search import arrivals, bounded_scan, job_list
 from haulier.queue.search.arrivals import ALWAYS, NEVER
 from haulier.queue.search.job_filter import JobFilter
@@ -183,7 +184,7 @@ def test_counts_down_to_where_it_ended(crowd, monkeypatch):
     assert 0 < len(newer) <= count.jobs <= len(at_least) < len(mails)
 
 
-LATELY = "UPDATE haulier.counting SET depth_at = now() - %s::interval RETURNING depth_at"
+LATELY = "UPDATE haulier.counting SET depth_at = now() - %s::interval, depth_took = %s RETURNING depth_at"
 
 
 def test_takes_live_jobs_as_they_were_counted_lately(conn, many, sql, enqueue):
@@ -193,13 +194,36 @@ def test_takes_live_jobs_as_they_were_counted_lately(conn, many, sql, enqueue):
     wanted = {"statuses": [JobStatus.QUEUED], "kinds": ["mail"]}
     before = len(matching(many, wanted))
 
-    for ago, expected in (("50 s", before), ("70 s", before + 1)):
-        [[counted_at]] = sql(LATELY, ago)
+    # The next count comes after a pause that is as many times as long.
+    pause = 2.0 * LIVE_PAUSE
+    for ago, took, expected in (
+        (50, 0.0, before),
+        (70, 0.0, before + 1),
+        (50 + pause, 2.0, before),
+        (70 + pause, 2.0, before + 1),
+    ):
+        [[counted_at]] = sql(LATELY, f"{ago} s", took)
 
         count = search.count_jobs(conn, JobFilter(**wanted))
 
         assert (count.jobs, count.is_exact) == (expected, True)
         assert (count.at == counted_at) is (expected == before)
+
+
+def test_counts_at_least_the_live_jobs_behind_newer_ones_of_other_queues(conn, sql, monkeypatch):
+    begin(conn)
+    sql(WAITING, ["mail"] * 300 + ["other"] * 60, ["mail"] * 360, ["queued"] * 360, [9.0] * 300 + [1.0] * 60)
+    depths.count_live(conn)
+    set_look(monkeypatch, 10, -1.0, 1000)
+
+    of_the_queue, waiting, older = (
+        search.count_jobs(conn, JobFilter(queues=["mail"], **more))
+        for more in ({}, {"statuses": WAITING_STATUSES}, {"created_before": datetime.now(UTC)})
+    )
+
+    assert (of_the_queue.jobs, of_the_queue.is_exact) == (300, False)
+    assert (waiting.jobs, waiting.is_exact) == (300, True)
+    assert (older.jobs, older.is_exact) == (0, False)
 
 
 def test_counts_itself_if_some_were_counted_together(conn, sql, enqueue):

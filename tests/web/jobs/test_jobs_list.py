@@ -179,6 +179,33 @@ def test_shows_the_next_jobs_of_a_queue_first(browser: Browser, conn: Connection
     assert page.all("a", rel="next") == []
 
 
+def test_shows_the_next_jobs_of_a_queue_if_newer_ones_of_others_hide_them(
+    browser: Browser, conn: Connection, monkeypatch
+) -> None:
+    jobs = [str(enqueue(conn, queue="mail")) for _ in range(3)]
+    for _ in range(60):
+        enqueue(conn, queue="other")
+    for name, value in (("FIRST_ROWS", 5), ("LOOK_SECONDS", -1.0)):
+        monkeypatch.setattr(f"haulier.queue.search.bounded_scan.{name}", value)
+    counted(conn)
+
+    check_each(
+        lambda query: ids(browser.page(f"{LIST}?{query}&limit=25")),
+        (f"queue=mail&{WAITING}", jobs),
+        ("queue=mail&status=queued", jobs),
+        ("queue=mail", jobs),
+        ("queue=mail&tag=x", []),
+        ("queue=absent", []),
+    )
+    page = browser.page(f"{LIST}?queue=mail&{WAITING}&limit=25")
+    assert "newer jobs of other queues" in page.text
+    assert "No match" not in page.text
+    assert foot(page).startswith("3 shown Newer")
+    # Who wants the newest can search on.
+    [older] = page.links("search further back")
+    assert ids(browser.page(older)) == []
+
+
 def test_says_how_many_live_jobs_have_each_status(browser: Browser, signed_in: SignedIn, conn: Connection) -> None:
     in_all_states(conn)
     own = signed_in(Scope.READ, queues=["running"])

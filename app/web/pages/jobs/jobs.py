@@ -62,8 +62,11 @@ def show() -> Page | Response:
         return _search(request.args["q"])
     look = _asked()
     after = None if look.sort else _position(request.args.get("older", ""))
-    found = kept("jobs", (look, after, viewer().prefers.zone), partial(_list, look, after))
+    found = _found(look, after)
     newer, older = _around(look, found.value.after if found.value else None)
+    hidden = _hidden(look, found.value) if after is None else None
+    if hidden:
+        [look, found], behind, older = hidden, older, None
     odd_names = unused(look) if after is None and _is_empty(found.value) else {}
     counts, total_jobs = _counts(look, None if odd_names else found.value, is_first=after is None)
     return Page(
@@ -82,11 +85,26 @@ def show() -> Page | Response:
         counts=counts,
         total=total_jobs,
         orders=_orders(look),
+        behind=behind if hidden else None,
         columns=columns_of(look),
         deadline_of=deadline_of,
         took_seconds=took_seconds,
         workers=_workers(found.value),
     )
+
+
+def _found(look: Look, after: Position | None) -> Part[Listed]:
+    return kept("jobs", (look, after, viewer().prefers.zone), partial(_list, look, after))
+
+
+def _hidden(look: Look, newest: Listed | None) -> tuple[Look, Part[Listed]] | None:
+    """Return the next jobs of a queue to run if a look at the newest of all queues did not come to them."""
+    query = look.in_order(JobOrder.DUE)
+    if query is None or newest is None or not newest.looked_back_to or (newest.jobs and not look.statuses):
+        return None
+    due = read_look((name, [text]) for name, text in query)
+    found = _found(due, None)
+    return (due, found) if found.value and found.value.jobs else None
 
 
 def _asked() -> Look:
