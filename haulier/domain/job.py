@@ -101,15 +101,13 @@ class NewJob:
 
     def fingerprint(self) -> bytes:
         """Return what two requests under one idempotency key must share: all but the key itself."""
-        asked: dict[str, Json] = {
-            "kind": self.kind,
-            "payload": self.payload if self.parsed_payload is None else self.parsed_payload,
-            "queue": self.queue,
-            "priority": self.priority,
-            "max_attempts": self.max_attempts,
+        # The slots are the fields: a new one is compared without a line here.
+        asked: dict[str, Json] = {name: getattr(self, name) for name in self.__slots__ if name != "idempotency_key"}
+        parsed = asked.pop("parsed_payload")
+        asked |= {
+            "payload": self.payload if parsed is None else parsed,
             "run_at": self.run_at and self.run_at.timestamp(),
             "delay": None if self.delay is None else self.delay.total_seconds(),
-            "timeout_seconds": self.timeout_seconds,
             # Their order says nothing.
             "tags": sorted(self.tags),
         }

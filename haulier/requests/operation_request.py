@@ -18,18 +18,13 @@ DEFAULT_WAIT_SECONDS, MAX_WAIT_SECONDS = 10, 86_400
 MAX_SPREAD_SECONDS = 604_800
 
 
-# A waiting job has used some of its attempts, and its budget may be too small for others: only a retry starts again.
-OF_A_RETRY = ("max_attempts", "timeout_seconds", "tags")
-
-
-class OperationChanges(Schema):
+class OperationChanges(JobChanges):
     """What a change or a retry sets in each job."""
 
-    class Meta:
-        unknown = RAISE
+    class Meta(JobChanges.Meta):
+        exclude = ("payload",)
 
     queue = name(metadata=about("New queue of the jobs."))
-    priority = JobChanges._declared_fields["priority"]
     run_at = moment("When the jobs become due. A past time counts as now. Cannot be combined with `delay_seconds`.")
     delay_seconds = Number(
         validate=validate.Range(0, MAX_DELAY_SECONDS),
@@ -38,9 +33,10 @@ class OperationChanges(Schema):
             " Cannot be combined with `run_at`."
         ),
     )
-    max_attempts = JobChanges._declared_fields["max_attempts"]
-    timeout_seconds = JobChanges._declared_fields["timeout_seconds"]
-    tags = JobChanges._declared_fields["tags"]
+
+
+# A waiting job has used some of its attempts, and its budget may be too small for others: only a retry starts again.
+OF_A_RETRY = sorted(OperationChanges().fields.keys() - {"queue", "priority", "run_at", "delay_seconds"})
 
 
 class StartOperation(Schema):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Unpack
 from uuid import UUID
 
 from haulier.domain.errors import HaulierError
-from haulier.domain.job import DEFAULT_MAX_ATTEMPTS, DEFAULT_QUEUE, Job, NewJob
+from haulier.domain.job import Job, NewJob
 from haulier.kinds import Handler, Kind, load_kinds
 from haulier.local.throwaway import throwaway_database
 from haulier.postgres.connection import connect
@@ -22,6 +23,9 @@ from haulier.queue.search.job_filter import JobFilter
 from haulier.queue.upkeep.migrate import migrate
 from haulier.testing.asked import as_stored, config_of, find_kind
 from haulier.worker.start import guest
+
+if TYPE_CHECKING:
+    from haulier.client.job_types import JobOptions
 
 LOOK_SECONDS = 0.01
 WITHIN_SECONDS = 10.0
@@ -79,52 +83,42 @@ class RunningWorker:
         kind: str | Handler,
         payload: Mapping[str, object] | None = None,
         *,
-        max_attempts: int = DEFAULT_MAX_ATTEMPTS,
         within: float = WITHIN_SECONDS,
+        **options: Unpack[JobOptions],
     ) -> Job:
         """Enqueue a job, wait until it has finished, and return it.
 
         Args:
             kind: The kind's name, or its handler.
             payload: The payload.
-            max_attempts: How many attempts the job has.
             within: How many seconds to wait.
+            options: As for `enqueue`.
 
         Raises:
             NotEnded: The job has not finished in time, or the worker stopped.
             PayloadRefused: The payload does not match the schema.
         """
-        return self.wait(self.enqueue(kind, payload, max_attempts=max_attempts), within=within)
+        return self.wait(self.enqueue(kind, payload, **options), within=within)
 
-    def enqueue(  # noqa: PLR0913  # as POST /jobs takes them
-        self,
-        kind: str | Handler,
-        payload: Mapping[str, object] | None = None,
-        *,
-        queue: str = DEFAULT_QUEUE,
-        priority: int = 0,
-        max_attempts: int = DEFAULT_MAX_ATTEMPTS,
-        delay_seconds: float = 0.0,
-        timeout_seconds: int | None = None,
-        tags: Sequence[str] = (),
+    def enqueue(
+        self, kind: str | Handler, payload: Mapping[str, object] | None = None, **options: Unpack[JobOptions]
     ) -> Job:
         """Enqueue a job and return it. It takes the fields of `POST /jobs`.
+
+        Args:
+            kind: The kind's name, or its handler.
+            payload: The payload.
+            options: `queue`, `priority`, `run_at`, `delay_seconds`, `max_attempts`, `timeout_seconds`, `tags`.
 
         Raises:
             PayloadRefused: The payload does not match the schema. The message names the field.
             UnknownKind: No registered kind has this name or this handler.
         """
         found = find_kind(kind, self.kinds)
-        job = NewJob(
-            found.name,
-            as_stored(found, payload),
-            queue=queue,
-            priority=priority,
-            max_attempts=max_attempts,
-            delay=timedelta(seconds=delay_seconds),
-            timeout_seconds=timeout_seconds,
-            tags=tags,
-        )
+        given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+        if "delay_seconds" in given:
+            given["delay"] = timedelta(seconds=given.pop("delay_seconds"))
+        job = NewJob(found.name, as_stored(found, payload), **given)
         enqueued = job_acts.enqueue_one(self._conn, job_acts.draft(job))
         assert enqueued.job is not None, "only an idempotency key keeps a job from being stored"
         return enqueued.job.read()

@@ -86,8 +86,8 @@ MAY_IMPORT = {
     "cells": {"domain", "postgres", "queue.upkeep", "toml_file"},
     "cells.move": {"domain", "postgres", "queue.upkeep"},
     "local": {"domain", "postgres", "queue.upkeep", "version"},
-    # Of the worker what runs a handler, and what puts all of it together.
-    "testing": {"domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "worker", "worker.steps", "local"},
+    # Of the worker what runs a handler, and what puts all of it together; of the client the types of a job's options.
+    "testing": {"domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "worker", "worker.steps", "local", "client"},
     # Named by a team's own settings, and imported by nobody.
     "contrib": {"kinds", "postgres", "queue.upkeep"},
     "contrib.django": {"kinds", "contrib"},

@@ -114,6 +114,9 @@ def test_takes_what_a_job_may_have_and_refuses_what_it_may_not(worker):
     assert job.tags == ["a"]
     assert (job.queue, job.priority, job.timeout_seconds, job.max_attempts) == ("slow", 7, 5, 9)
     assert (job.run_at - job.created_at).total_seconds() == 3600
+    same = worker.enqueue(naps, run_at=job.run_at, tags=None)
+    assert (same.run_at, same.tags) == (job.run_at, ())
+    worker.cancel(same)
     worker.cancel(job)
     assert worker.get(job).status is JobStatus.CANCELLED
     # As the API does.

@@ -109,7 +109,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"action": "change", "changes": {"queue": "bulk"}, "filter": {"worker": JOB.split("/")[2]}}, "filter"),
     ({"action": "cancel", "filter": {"finished_after": "2026-11-27T00:00:00Z"}}, "filter"),
     *(({"action": value}, "action") for value in ("fail", None)),
-    *(({"action": "change", **more}, "changes") for more in ({}, {"changes": {}})),
+    *(({"action": "change", **more}, "changes") for more in ({}, {"changes": {}}, {"changes": {"priority": None}})),
     *(({"action": action, "changes": {"queue": "bulk"}}, "changes") for action in ("cancel", "delete")),
     ({"action": "change", "changes": {"queue": "bulk", "max_attempts": 5}}, "changes.max_attempts"),
     ({"changes": {"payload": {}}}, "changes.payload"),
@@ -182,7 +182,9 @@ def test_retries_with_changes(client: FlaskClient, fail: Fail, sql: Sql) -> None
     jobs = {str(fail("no luck", payload={"n": n}).id) for n in range(3)}
 
     changes = {"queue": "bulk", "priority": 5, "max_attempts": 7, "timeout_seconds": 30, "tags": ["again"]}
-    started = asked(client, "retry", changes={**changes, "delay_seconds": 600}, spread_seconds=60, **AT_ONCE).json
+    # Null counts as absent.
+    asked_for = {**changes, "delay_seconds": 600, "run_at": None}
+    started = asked(client, "retry", changes=asked_for, spread_seconds=60, **AT_ONCE).json
     done = advanced(client, started)
 
     assert (done["done"], done["changes"]) == (3, {**changes, "delay_seconds": 600})
