@@ -113,12 +113,13 @@ def test_a_zone_that_is_not_known_fails_alone(conn, sql):
     ) == [("bad", 1)]
 
 
-def test_says_what_became_of_ticks_and_how_late_they_fired(conn, sql, time):
+def test_says_what_became_of_ticks_and_how_late_they_fired(conn, sql, at):
+    at("01 12:00")
     plant(sql, "plain", every_seconds=20)
     plant(sql, "pending", every_seconds=20, overlap="queue_one")
     plant(sql, "passes", every_seconds=20)
     sql("UPDATE haulier.schedule SET paused_since = counts_from WHERE name = 'passes'")
-    time("(SELECT min(counts_from) + interval '40.5 seconds' FROM haulier.schedule)")
+    at("01 12:00:40.5")
 
     found = fire(conn)
     sql("DELETE FROM haulier.job WHERE schedule = 'pending'")
@@ -184,7 +185,9 @@ def test_counts_the_ticks_that_fire_and_looks_on_until_no_schedule_is_left(step,
 # --- Turns
 
 
-def test_decides_equal_schedules_once_and_each_other_one_by_itself(conn, sql, monkeypatch):
+def test_decides_equal_schedules_once_and_each_other_one_by_itself(conn, sql, monkeypatch, at):
+    # Schedules that are made in two seconds are not alike.
+    at("10 12:34:56")
     alike = {"seconds_ago": 300, "every_seconds": 20}
     hourly = {"seconds_ago": 7300, "cron": "0 * * * *"}
     plant(sql, "a0", **alike)
