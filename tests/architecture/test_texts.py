@@ -47,6 +47,19 @@ def test_sql_is_in_sql_files_alone():
     assert offenders(NAMES, statements) == {}
 
 
+def test_rows_skipped_by_their_number_are_in_an_order():
+    def unordered(name: str) -> list[str]:
+        statements = (ROOT / name).read_text().split("\n-- name: ")[1:]
+        return [
+            text.partition("\n")[0]
+            for text in statements
+            if re.search(r"LIMIT .*%\(offset\)s|<<a_bounded_number>>", text)
+            and not re.search(r"ORDER BY .+\n *(LIMIT %\(limit\)s|<<a_bounded_number>>)", text)
+        ]
+
+    assert offenders([str(path.relative_to(ROOT)) for path in ROOT.glob("haulier/**/*.sql")], unordered) == {}
+
+
 ENVIRONMENT = {"environ", "environb", "getenv", "putenv"}
 
 

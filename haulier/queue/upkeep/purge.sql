@@ -85,6 +85,7 @@ WHERE ctid = ANY (ARRAY(
     ) AS waiting ON true
     WHERE used_at < now() - make_interval(secs => %(idle)s) AND name <> 'default'
         AND waiting.is_there IS NULL AND name NOT IN (SELECT queue FROM haulier.running())
+    ORDER BY name
     LIMIT %(limit)s OFFSET %(offset)s
     FOR UPDATE OF queue SKIP LOCKED
 ))
@@ -99,6 +100,7 @@ WHERE ctid = ANY (ARRAY(
     WHERE NOT EXISTS (
         SELECT FROM haulier.job
         WHERE job.id = progress.job_id AND job.claim = progress.claim AND worker_id IS NOT NULL)
+    ORDER BY job_id, claim
     <<a_bounded_number>>
 ))
 RETURNING job_id;
