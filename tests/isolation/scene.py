@@ -63,7 +63,7 @@ class Scene:
         if "fall_asleep" in seen and "get_up" not in seen:
             self._run("SELECT pg_notify('haulier_job', gen_random_uuid()::text) FROM generate_series(1, 30)")
         # The orphan is settled by the second, while the long jobs still run.
-        if {"settle", "settle_noting"} & set(seen) and "lock_held" not in seen:
+        if {"settle", "settle_completed"} & set(seen) and "lock_held" not in seen:
             self._lock_one()
         else:
             self.let_go()

@@ -29,11 +29,11 @@ BEAT_NEEDS = {"bounded", "register", "beat", "listen"}
 AFTER_A_LOST_REPLY = ("settled_earlier", "held")
 AT_THE_END = ("deregister", "leave_counting")
 HOT = (
-    "lanes", "claim", "settle", "commit", "cancelled", "introduce", "write_progress", "strays", "bury", "orphans",
-    "prepare",
+    "lanes", "claim", "settle_completed", "commit", "cancelled", "introduce", "write_progress", "strays", "bury",
+    "orphans", "prepare",
 )  # fmt: skip
 SEED, OTHERS = 10, 4
-OFTEN, OFTEN_OTHERS = {"claim", "settle", "commit", "bury", "prepare"}, 1
+OFTEN, OFTEN_OTHERS = {"claim", "settle_completed", "commit", "bury", "prepare"}, 1
 
 
 def cases() -> list[Any]:
@@ -57,7 +57,7 @@ def test_the_scene_brings_about_every_statement_that_can_be_made_to_fail(worker,
 
     def all_seen() -> bool:
         if not all(wire.seen[name] for name in AFTER_A_LOST_REPLY):
-            wire.lose_reply_to = {"settle", "claim"}
+            wire.lose_reply_to = {"settle_completed", "claim"}
         scene.go_on(wire.seen.keys())
         return all_seen_but(wire, {*AT_THE_END}) == []
 
@@ -89,7 +89,7 @@ def test_a_statement_that_is_refused_stops_nothing_else(name, refusal, worker, w
 
             def refused() -> bool:
                 if name in AFTER_A_LOST_REPLY:
-                    wire.lose_reply_to = {"settle", "claim"}
+                    wire.lose_reply_to = {"settle_completed", "claim"}
                 scene.go_on(wire.seen.keys() - {name})
                 return watched.look() and wire.refused > 0
 

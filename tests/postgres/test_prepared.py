@@ -56,7 +56,7 @@ def test_claims_and_settles_are_prepared_once_for_each_connection_and_planned_on
     used = plans_used(conn)
     call = {name: as_prepared(name)[1].split("(")[0] for name in prepared.names}
     assert used.keys() >= set(call.values())
-    assert used[call["claim"]] == used[call["settle"]] == (len(jobs), 0)
+    assert used[call["claim"]] == used[call["settle_completed"]] == (len(jobs), 0)
 
 
 def test_answers_are_bounded_on_connections_that_claim_and_on_no_others(conn, enqueue, claim):

@@ -62,7 +62,7 @@ def explain(
             cursor.execute(SQL["find_by_index"])
         elif name == "count_span":
             cursor.execute(SQL["count_by_index"])
-        elif name == "settle" and statement is not None:
+        elif name in ("settle", "settle_completed") and statement is not None:
             cursor.execute(SQL["one_plan_by_index"])
         cursor.execute("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + (statement or SQL[name]), parameters)
         [[[plan]]] = cursor.fetchall()

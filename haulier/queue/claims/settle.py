@@ -14,6 +14,7 @@ from uuid import UUID
 from haulier.domain.claim import Fence, Settlement
 from haulier.domain.errors import Refusal
 from haulier.domain.job import KEPT_ERRORS, MAX_SNOOZES, JobStatus
+from haulier.domain.outcome import Verb
 from haulier.postgres.errors import translated
 from haulier.postgres.halves import by_halves
 from haulier.postgres.prepared import Prepared
@@ -30,13 +31,15 @@ from haulier.postgres.values import array
 from haulier.queue.rows import fence_of
 from haulier.queue.upkeep.partitions import with_history
 
-prepared = Prepared(("claim_by_index", "claim", "settle", "settle_noting"), session="answers_bounded")
+prepared = Prepared(("claim_by_index", "claim", "settle", "settle_completed"), session="answers_bounded")
 
 
 # The statements of a message that settle, in their own transaction.
 SETTLE = ("begin", "one_plan_by_index", "settle", "commit")
+# The same if all runs were completed.
+SETTLE_COMPLETED = ("begin", "one_plan_by_index", "settle_completed", "commit")
 # The same if an attempt has failed.
-SETTLE_AND_NOTE = ("begin", "one_plan_by_index", "settle_noting", "note_soon", "note_errors", "commit")
+SETTLE_AND_NOTE = ("begin", "one_plan_by_index", "settle", "note_soon", "note_errors", "commit")
 
 
 def settle(
@@ -146,6 +149,8 @@ def message_limits(seconds: float = STATEMENT_SECONDS) -> dict[str, Any]:
 
 def settling(settlements: Sequence[Settlement], worker_name: str | None = None) -> tuple[Sequence[str], dict[str, Any]]:
     """Return the statements of a message that settles these jobs of one worker, and their parameters."""
+    if all([each.outcome.verb is Verb.COMPLETE for each in settlements]):
+        return SETTLE_COMPLETED, completed_parameters(settlements)
     parameters = settle_parameters(settlements, worker_name)
     if not any([each.failure for each in settlements]):
         return SETTLE, parameters
@@ -153,11 +158,10 @@ def settling(settlements: Sequence[Settlement], worker_name: str | None = None) 
 
 
 def _failures_told(settlements: Sequence[Settlement]) -> dict[str, Any]:
-    """Return the parameters that `settle_noting` takes beside those of `settle`, and those of `note_errors`."""
+    """Return the parameters of `note_errors`."""
     failed = [(place, each.fence.id, each.failure) for place, each in enumerate(settlements, 1) if each.failure]
     first = {failure.group: (place, failure) for place, _, failure in reversed(failed)}
     return {
-        "error_ids": array([each.failure and each.failure.group.id for each in settlements]),
         "places": array([place for place, _, _ in failed]),
         "failed_ids": array([failure.group.id for _, _, failure in failed]),
         "failed_queues": array([failure.queue for _, _, failure in failed]),
@@ -170,22 +174,30 @@ def _failures_told(settlements: Sequence[Settlement]) -> dict[str, Any]:
     }
 
 
-def settle_parameters(settlements: Sequence[Settlement], worker_name: str | None = None) -> dict[str, Any]:
-    """Return the parameters of the statement `settle`."""
+def completed_parameters(settlements: Sequence[Settlement]) -> dict[str, Any]:
+    """Return the parameters of the statement `settle_completed`."""
     fences = [settlement.fence for settlement in settlements]
-    outcomes = [settlement.outcome for settlement in settlements]
     return {
         # Not by `array`, which is made for values that repeat: no two ids are alike.
         "ids": "{" + ",".join([fence.id.hex for fence in fences]) + "}",
         "attempts": array([fence.attempt for fence in fences]),
         "claims": array([fence.claim for fence in fences]),
+        "results": array([settlement.outcome.result for settlement in settlements]),
+    }
+
+
+def settle_parameters(settlements: Sequence[Settlement], worker_name: str | None = None) -> dict[str, Any]:
+    """Return the parameters of the statement `settle`."""
+    outcomes = [settlement.outcome for settlement in settlements]
+    return {
+        **completed_parameters(settlements),
         "verbs": array([outcome.verb for outcome in outcomes]),
-        "results": array([outcome.result for outcome in outcomes]),
         "errors": array([outcome.error for outcome in outcomes]),
         "delays": array([outcome.delay for outcome in outcomes]),
         "backoffs": array([outcome.backoff for outcome in outcomes]),
         "worker_name": worker_name,
         "alone": array([settlement.alone for settlement in settlements]),
+        "error_ids": array([each.failure and each.failure.group.id for each in settlements]),
         "max_snoozes": MAX_SNOOZES,
         "kept_errors": KEPT_ERRORS,
     }

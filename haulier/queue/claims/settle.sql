@@ -76,57 +76,71 @@ CASE WHEN said.error IS NULL OR outcome.verb = 'release' THEN job.errors
             'error', said.error)
 END
 
--- part: outcomes_told
-%(ids)s::uuid[], %(attempts)s::integer[], %(claims)s::uuid[], %(verbs)s::text[], %(results)s::jsonb[],
-%(errors)s::text[], %(delays)s::double precision[], %(backoffs)s::double precision[], %(alone)s::boolean[]
-
--- part: what_becomes
-job.version, outcome.place, outcome.verb, outcome.result, outcome.delay, outcome.backoff, said.error,
-<<attempts_charged>> AS attempts,
-<<status_it_leads_to>> AS status,
-<<errors_kept>> AS errors
-
--- part: outcomes_and_rows
+-- name: settle
+-- Let each job leave `running` as its outcome says, if the fence still matches; a job that ends moves to history. `alone`
+-- marks a crash for which no other job can be blamed; `error_id` is the group of a failed attempt's error.
+-- A locked row is skipped, not waited for, so no order of locking is needed. The result is kept in a setting, for a later
+-- statement of the message: for each outcome, in their order, the first letter of the new status, or - if it was skipped.
+-- `version` is the place of the locked row, by which it is found again without an index.
 -- Each row is looked up by its id. Filter on `worker_id`, not `status`: for `status` the planner may pick
 -- `job_claimed`, which is full of dead entries while somebody holds a snapshot.
-FROM outcome
-CROSS JOIN LATERAL (
-    SELECT ctid AS version, started_at, attempts, max_attempts, snoozes, cancel_requested, errors
-    FROM haulier.job
-    WHERE id = outcome.id AND attempt = outcome.attempt AND claim = outcome.claim AND worker_id IS NOT NULL
-    FOR UPDATE SKIP LOCKED
-) AS job
-CROSS JOIN LATERAL (
-    SELECT <<error_told>> AS error
-) AS said
-
--- part: taken_out
-DELETE FROM haulier.job
-USING held
-WHERE job.ctid = held.version AND held.status IN ('succeeded', 'failed_permanent', 'cancelled')
-RETURNING held.*
-
--- part: values_that_end
-<<kept>>,
-gone.status, gone.attempts, crashes + (gone.verb = 'crash')::integer, cancel_requested, operation_id,
-coalesce(gone.error, last_error), gone.errors, now(), now(), CASE WHEN gone.status = 'succeeded' THEN gone.result END
-
--- part: changes_of_kept
-status = held.status,
-worker_id = NULL,
-attempts = held.attempts,
-crashes = crashes + (held.verb = 'crash')::integer,
-suspect = suspect OR held.verb = 'crash',
-snoozes = snoozes + (held.verb = 'snooze')::integer,
-backoff = coalesce(held.backoff, job.backoff),
--- Without a delay the job keeps its place in the queue: it has not been started.
-run_at = CASE WHEN held.delay IS NULL THEN job.run_at ELSE now() + make_interval(secs => held.delay) END,
-last_error = coalesce(held.error, job.last_error),
-errors = held.errors,
-updated_at = now()
-
--- part: letters
-done AS (
+WITH outcome AS MATERIALIZED (
+    SELECT *
+    FROM unnest(
+        %(ids)s::uuid[], %(attempts)s::integer[], %(claims)s::uuid[], %(verbs)s::text[], %(results)s::jsonb[],
+        %(errors)s::text[], %(delays)s::double precision[], %(backoffs)s::double precision[], %(alone)s::boolean[],
+        %(error_ids)s::bigint[]
+    ) WITH ORDINALITY AS outcome (id, attempt, claim, verb, result, error, delay, backoff, alone, error_id, place)
+), held AS MATERIALIZED (
+    SELECT job.version, outcome.place, outcome.verb, outcome.result, outcome.delay, outcome.backoff, outcome.error_id,
+        said.error,
+        <<attempts_charged>> AS attempts,
+        <<status_it_leads_to>> AS status,
+        <<errors_kept>> AS errors
+    FROM outcome
+    CROSS JOIN LATERAL (
+        SELECT ctid AS version, started_at, attempts, max_attempts, snoozes, cancel_requested, errors
+        FROM haulier.job
+        WHERE id = outcome.id AND attempt = outcome.attempt AND claim = outcome.claim AND worker_id IS NOT NULL
+        FOR UPDATE SKIP LOCKED
+    ) AS job
+    CROSS JOIN LATERAL (
+        SELECT <<error_told>> AS error
+    ) AS said
+), gone AS (
+    DELETE FROM haulier.job
+    USING held
+    WHERE job.ctid = held.version AND held.status IN ('succeeded', 'failed_permanent', 'cancelled')
+    RETURNING held.*
+), finished AS (
+    INSERT INTO haulier.finished_job (<<into_history>>, error_id)
+    SELECT <<kept>>,
+        gone.status, gone.attempts, crashes + (gone.verb = 'crash')::integer, cancel_requested, operation_id,
+        coalesce(gone.error, last_error), gone.errors, now(), now(),
+        CASE WHEN gone.status = 'succeeded' THEN gone.result END,
+        CASE WHEN gone.status = 'failed_permanent' THEN gone.error_id END
+    FROM gone
+    -- The row as it was: in this statement's snapshot it is not deleted yet.
+    JOIN haulier.job ON job.ctid = gone.version
+), kept AS (
+    UPDATE haulier.job
+    SET status = held.status,
+        worker_id = NULL,
+        attempts = held.attempts,
+        crashes = crashes + (held.verb = 'crash')::integer,
+        suspect = suspect OR held.verb = 'crash',
+        snoozes = snoozes + (held.verb = 'snooze')::integer,
+        backoff = coalesce(held.backoff, job.backoff),
+        -- Without a delay the job keeps its place in the queue: it has not been started.
+        run_at = CASE WHEN held.delay IS NULL THEN job.run_at ELSE now() + make_interval(secs => held.delay) END,
+        last_error = coalesce(held.error, job.last_error),
+        errors = held.errors,
+        error_id = coalesce(held.error_id, job.error_id),
+        updated_at = now()
+    FROM held
+    WHERE job.ctid = held.version AND held.status IN ('queued', 'retrying')
+    RETURNING held.place, held.status
+), done AS (
     SELECT place, status FROM gone
     UNION ALL
     SELECT place, status FROM kept
@@ -134,65 +148,45 @@ done AS (
 SELECT set_config('haulier.settled', coalesce(string_agg(coalesce(left(done.status, 1), '-'), '' ORDER BY place), ''), false)
     AS settled
 FROM outcome
-LEFT JOIN done USING (place)
+LEFT JOIN done USING (place);
 
--- name: settle
--- Let each job leave `running` as its outcome says, if the fence still matches; a job that ends moves to history. `alone`
--- marks a crash for which no other job can be blamed.
--- A locked row is skipped, not waited for, so no order of locking is needed. The result is kept in a setting, for a later
--- statement of the message: for each outcome, in their order, the first letter of the new status, or - if it was skipped.
--- `version` is the place of the locked row, by which it is found again without an index.
+-- name: settle_completed
+-- As `settle`, if all outcomes are `complete`, as most are. None leads to another attempt, so nothing else is sent, and each
+-- row is read once less. The letters are put in order only if they differ.
 WITH outcome AS MATERIALIZED (
     SELECT *
-    FROM unnest(
-        <<outcomes_told>>
-    ) WITH ORDINALITY AS outcome (id, attempt, claim, verb, result, error, delay, backoff, alone, place)
+    FROM unnest(%(ids)s::uuid[], %(attempts)s::integer[], %(claims)s::uuid[], %(results)s::jsonb[])
+        WITH ORDINALITY AS outcome (id, attempt, claim, result, place)
 ), held AS MATERIALIZED (
-    SELECT <<what_becomes>>
-    <<outcomes_and_rows>>
+    SELECT job.version, outcome.place, outcome.result
+    FROM outcome
+    CROSS JOIN LATERAL (
+        SELECT ctid AS version
+        FROM haulier.job
+        WHERE id = outcome.id AND attempt = outcome.attempt AND claim = outcome.claim AND worker_id IS NOT NULL
+        FOR UPDATE SKIP LOCKED
+    ) AS job
 ), gone AS (
-    <<taken_out>>
+    DELETE FROM haulier.job
+    USING held
+    WHERE job.ctid = held.version
+    RETURNING place, result, <<kept>>,
+        CASE WHEN cancel_requested THEN 'cancelled' ELSE 'succeeded' END AS status,
+        attempts, crashes, cancel_requested, operation_id, last_error, errors
 ), finished AS (
     INSERT INTO haulier.finished_job (<<into_history>>)
-    SELECT <<values_that_end>>
+    SELECT <<kept>>, status, attempts, crashes, cancel_requested, operation_id, last_error, errors, now(), now(),
+        CASE WHEN NOT cancel_requested THEN result END
     FROM gone
-    -- The row as it was: in this statement's snapshot it is not deleted yet.
-    JOIN haulier.job ON job.ctid = gone.version
-), kept AS (
-    UPDATE haulier.job
-    SET <<changes_of_kept>>
-    FROM held
-    WHERE job.ctid = held.version AND held.status IN ('queued', 'retrying')
-    RETURNING held.place, held.status
-), <<letters>>;
-
--- name: settle_noting
--- As `settle`, if some outcomes are failed attempts: their jobs get the group of the error. Its own statement, so that
--- nothing is sent or written for it if none has failed.
-WITH outcome AS MATERIALIZED (
-    SELECT outcome.*
-    FROM unnest(
-        <<outcomes_told>>, %(error_ids)s::bigint[]
-    ) WITH ORDINALITY AS outcome (id, attempt, claim, verb, result, error, delay, backoff, alone, error_id, place)
-), held AS MATERIALIZED (
-    SELECT outcome.error_id, <<what_becomes>>
-    <<outcomes_and_rows>>
-), gone AS (
-    <<taken_out>>
-), finished AS (
-    INSERT INTO haulier.finished_job (<<into_history>>, error_id)
-    SELECT <<values_that_end>>, CASE WHEN gone.status = 'failed_permanent' THEN gone.error_id END
-    FROM gone
-    -- The row as it was: in this statement's snapshot it is not deleted yet.
-    JOIN haulier.job ON job.ctid = gone.version
-), kept AS (
-    UPDATE haulier.job
-    SET <<changes_of_kept>>,
-        error_id = coalesce(held.error_id, job.error_id)
-    FROM held
-    WHERE job.ctid = held.version AND held.status IN ('queued', 'retrying')
-    RETURNING held.place, held.status
-), <<letters>>;
+)
+SELECT set_config('haulier.settled', CASE
+    WHEN (SELECT count(*) FROM gone WHERE NOT cancel_requested) = cardinality(%(ids)s::uuid[])
+        THEN repeat('s', cardinality(%(ids)s::uuid[]))
+    ELSE (
+        SELECT string_agg(coalesce(left(gone.status, 1), '-'), '' ORDER BY place)
+        FROM outcome
+        LEFT JOIN gone USING (place))
+    END, false) AS settled;
 
 -- name: note_soon
 -- Goes before note_errors: counting a failure must not wait long.

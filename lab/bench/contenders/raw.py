@@ -13,7 +13,6 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from haulier.domain.job import KEPT_ERRORS, MAX_SNOOZES
 from haulier.postgres.sql_files import SQL
 from haulier.queue.claims.claim import MEASURE_SECONDS, MOST_BYTES
 from lab.bench.contenders import haulier
@@ -27,9 +26,7 @@ REMEMBERED = {
     "ids": ("array_agg(id)", "{}"),
     "attempts": ("array_agg(attempt)", "{}"),
     "claims": ("array_agg(claim)", "{}"),
-    "verbs": ("array_agg('complete'::text)", "{}"),
     "nothing": ("array_agg(NULL::text)", "{}"),
-    "alone": ("array_agg(true)", "{}"),
     "mark": ("array_agg(run_at) FILTER (WHERE number = 1)", "{2000-01-01}"),
     "mark_id": ("array_agg(id) FILTER (WHERE number = 1)", f"{{{uuid.UUID(int=0)}}}"),
 }
@@ -118,15 +115,7 @@ def script(worker: str, batch: int) -> str:
         "ids": "':ids'",
         "attempts": "':attempts'",
         "claims": "':claims'",
-        "verbs": "':verbs'",
         "results": "':nothing'",
-        "errors": "':nothing'",
-        "delays": "':nothing'",
-        "backoffs": "':nothing'",
-        "alone": "':alone'",
-        "max_snoozes": str(MAX_SNOOZES),
-        "kept_errors": str(KEPT_ERRORS),
-        "worker_name": "'raw'",
     }
     claim = {
         "worker": f"'{worker}'::uuid",
@@ -145,7 +134,7 @@ def script(worker: str, batch: int) -> str:
     message = [
         _filled("begin", EVERY_MILLISECONDS),
         _filled("one_plan_by_index", {}),
-        _filled("settle", settle),
+        _filled("settle_completed", settle),
         _filled("commit", {}),
         _filled("read_committed", {}),
         _filled("claim_by_index", EVERY_MILLISECONDS),

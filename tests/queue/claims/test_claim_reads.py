@@ -14,7 +14,7 @@ from haulier.postgres.prepared import as_prepared
 from haulier.postgres.sql_files import SQL
 from haulier.queue import claims
 from haulier.queue.claims.claim import claim_parameters
-from haulier.queue.claims.settle import settle_parameters
+from haulier.queue.claims.settle import completed_parameters, settle_parameters
 from tests import queueing
 from tests.queue.plans import buffers, copy_to_history, explain, parameters_of_claim, seen_by_an_old_snapshot
 
@@ -83,20 +83,24 @@ def test_a_claim_is_neither_planned_nor_compiled_anew_each_time(conn):
             assert value == expected
 
 
+SETTLES = {"settle": settle_parameters, "settle_completed": completed_parameters}
+
+
 @pytest.mark.direct("a pool's connections keep nothing that is prepared")
-def test_a_settle_planned_for_a_small_table_reads_only_what_it_settles(conn, sql):
+@pytest.mark.parametrize("name", SETTLES)
+def test_a_settle_planned_for_a_small_table_reads_only_what_it_settles(conn, sql, name):
     sql("INSERT INTO haulier.job (kind, payload) SELECT 'mail', '{}' FROM generate_series(1, 10) RETURNING 1")
     sql("ANALYZE haulier.job")
-    to_prepare, call = as_prepared("settle")
+    to_prepare, call = as_prepared(name)
     with conn.cursor() as cursor:
         cursor.execute(to_prepare)
-    explain_settle(conn, [], call)
+    explain_settle(conn, [], name, call)
     sql("INSERT INTO haulier.job (kind, payload) SELECT 'mail', '{}' FROM generate_series(1, 20000) RETURNING 1")
     worker = claims.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
     jobs = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=100)
 
     for count in (1, 100):
-        nodes = explain_settle(conn, jobs[:count], call)
+        nodes = explain_settle(conn, jobs[:count], name, call)
         [locking, *_] = [node for node in nodes if node["Node Type"] == "LockRows"]
         assert locking["Actual Rows"] * locking["Actual Loops"] == count
         scans = [node for node in nodes if node.get("Relation Name") == "job" and node["Actual Loops"]]
@@ -105,10 +109,10 @@ def test_a_settle_planned_for_a_small_table_reads_only_what_it_settles(conn, sql
         assert buffers(nodes) <= 16 * count + 100
 
 
-def explain_settle(conn, jobs: list[Job], call: str) -> list[dict[str, Any]]:
+def explain_settle(conn, jobs: list[Job], name: str, call: str | None = None) -> list[dict[str, Any]]:
     """Settle these jobs by the call, with what goes before it in a message, and return the nodes of its plan."""
     settlements = [Settlement(Fence.of(job), Outcome.complete()) for job in jobs]
-    return explain(conn, "settle", settle_parameters(settlements), call)[1]
+    return explain(conn, name, SETTLES[name](settlements), call)[1]
 
 
 def planned(conn) -> str:
@@ -132,8 +136,7 @@ def test_neither_claim_nor_settle_walks_over_dead_rows_of_a_held_snapshot(conn, 
         _, short_way = explain(conn, "claim", from_mark)
         _, long_way = explain(conn, "claim", parameters_of_claim(worker, [lane], 10))
         last = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=10)
-        outcomes = [Settlement(Fence.of(job), Outcome.complete()) for job in last]
-        _, settling = explain(conn, "settle", settle_parameters(outcomes))
+        settling = explain_settle(conn, last, "settle_completed")
 
     # Without this the test would prove nothing: the dead rows are there.
     assert buffers(long_way) > 2 * buffers(short_way)

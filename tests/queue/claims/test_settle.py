@@ -181,6 +181,20 @@ def test_settles_many_at_once_each_as_its_outcome_says(running, conn):
     assert search.get(conn, jobs[2].id).last_error == "c"
 
 
+def test_completed_jobs_end_beside_locked_lost_and_cancelled_ones(running, conn, open_conn):
+    done, cancelled, locked, lost, last = jobs = [running() for _ in range(5)]
+    job_acts.cancel(conn, cancelled.id)
+    rival = open_conn(autocommit=False)
+    sql_on(rival)("SELECT FROM haulier.job WHERE id = %s FOR UPDATE", locked.id)
+    fences = [Fence.of(job)._replace(**({"claim": uuid4()} if job is lost else {})) for job in jobs]
+
+    became = claims.settle_each(conn, [Settlement(fence, Outcome.complete({"n": 7})) for fence in fences])
+
+    assert became == [JobStatus.SUCCEEDED, JobStatus.CANCELLED, None, None, JobStatus.SUCCEEDED]
+    assert [search.get(conn, job.id).result for job in (done, cancelled, last)] == [{"n": 7}, None, {"n": 7}]
+    assert [search.get(conn, job.id).read() for job in (locked, lost)] == [locked, lost]
+
+
 def test_settles_the_others_if_the_database_refuses_one_outcome(running, conn):
     jobs = [running() for _ in range(9)]
     outcomes = [Outcome.complete(), Outcome(Verb.COMPLETE, result="{not json"), *[Outcome.complete()] * 7]
