@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from haulier.config import Config
 from haulier.kinds import Kind
@@ -109,7 +110,13 @@ class Assembly:
             report=self.report,
             stopping=self.shutdown.stopping,
         )
-        return Settler(calls=self.calls, doubtful=doubtful, database=self.database, shutdown=self.shutdown)
+        return Settler(
+            calls=self.calls,
+            beside=replace(self.calls, database=self.database),
+            doubtful=doubtful,
+            database=self.database,
+            shutdown=self.shutdown,
+        )
 
     def heartbeat(self, running: Callable[[], Iterable[HeldJob | None]]) -> Heartbeat:
         """Return the thread that beats."""

@@ -43,6 +43,8 @@ class Hold(RuleBasedStateMachine):
         # Each of these is settled once: in the order in which it ended.
         self.ended: list[tuple[HeldJob, Verb]] = []
         self.doubtful: list[tuple[HeldJob, Verb]] = []
+        # What the settler settles beside whoever has the place.
+        self.beside: list[Ended] = []
         self.settled: list[HeldJob] = []
         # Threads that the settler has settled for: they are never done.
         self.stuck = 0
@@ -51,7 +53,7 @@ class Hold(RuleBasedStateMachine):
         """Return whether a thread that asks for its next job would wait for what another brings."""
         if self.ready or (self.stopping.is_set() and (self.closing.is_set() or not self.ended)):
             return False
-        return self.has_place
+        return self.has_place or (self.stopping.is_set() and bool(self.beside))
 
     # Runners
 
@@ -84,7 +86,12 @@ class Hold(RuleBasedStateMachine):
     # Whoever has the place
 
     def _take_in_hand(self, round_trip: RoundTrip) -> None:
-        assert [(each.running, each.outcome.verb) for each in round_trip.ended] == self.ended[:MOST_AT_ONCE]
+        if round_trip.ended:
+            assert not self.beside, "two settle at the same time"
+            assert [(each.running, each.outcome.verb) for each in round_trip.ended] == self.ended[:MOST_AT_ONCE]
+        elif self.ended and not self.beside:
+            self.begin_beside()
+            assert self.beside, "nobody settles"
         assert 1 <= round_trip.free <= THREADS
         assert 0 <= round_trip.limit <= MOST_AT_ONCE
         assert round_trip.limit or self.ready, "nothing to start, and nothing is claimed"
@@ -163,6 +170,26 @@ class Hold(RuleBasedStateMachine):
         self.running.remove(running)
         self.stuck += 1
 
+    @has(lambda self: not self.beside)
+    @rule()
+    def begin_beside(self) -> None:
+        """Settle beside whoever has the place, if many quick jobs wait."""
+        self.beside = self.buffer.begin_beside()
+        taken = [(each.running, each.outcome.verb) for each in self.beside]
+        assert taken == self.ended[: len(taken)]
+        self.ended = self.ended[len(taken) :]
+
+    @has(lambda self: self.beside)
+    @rule(is_unsure=st.booleans())
+    def end_beside(self, is_unsure: bool) -> None:
+        batch, self.beside = self.beside, []
+        if is_unsure:
+            self.buffer.put_back(batch)
+            self.ended[:0] = [(each.running, each.outcome.verb) for each in batch]
+        else:
+            self.settled += [each.running for each in batch]
+        self.buffer.end_beside()
+
     @rule()
     def see_to_the_doubtful(self) -> None:
         batch = self.buffer.collect_doubtful()
@@ -196,9 +223,11 @@ class Hold(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Settle whatever is left: each job comes out once."""
         self.empty()
-        while self.hand or self.ended:
+        while self.hand or self.ended or self.beside:
             if self.hand:
                 self.settle("settled")
+            elif self.beside:
+                self.end_beside(is_unsure=False)
             else:
                 self._take_in_hand(self.buffer.round_trip())
         self.see_to_the_doubtful()
@@ -207,7 +236,9 @@ class Hold(RuleBasedStateMachine):
         assert not self.buffer.has_any()
 
 
-def test_hands_out_each_job_once_and_each_outcome_once() -> None:
+def test_hands_out_each_job_once_and_each_outcome_once(monkeypatch) -> None:
+    # As many quick jobs as a short run of the model has.
+    monkeypatch.setattr("haulier.worker.supply.buffer.BESIDE", 5)
     machine = seed(SEED)(lambda: Hold())
 
     run_state_machine_as_test(machine, settings=settings(settings.get_profile("model"), max_examples=2 * EXAMPLES))

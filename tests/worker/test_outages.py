@@ -14,6 +14,7 @@ from psycopg2.extensions import connection as Connection
 from haulier.domain.job import Job, JobStatus
 from haulier.postgres.connection import connect, server_process
 from haulier.queue import search
+from haulier.worker.supply.sizes import MOST_AHEAD
 from tests.conftest import eventually, sql_on
 from tests.worker.waiting import AT_ONCE, LEASE, let_pass
 
@@ -252,3 +253,29 @@ def test_settles_the_others_while_one_row_is_locked(
     assert len(ledger.entries("start")) == 4
     assert "database is away" not in worker.log
     worker.kill()
+
+
+def test_quick_jobs_are_claimed_while_a_settle_waits(spawn_worker, sql, database, waiting_for, ledger):
+    spawn_worker(WORKER_THREADS=16, LEASE_SECONDS=30)
+
+    def enqueue(jobs: int) -> None:
+        sql(f"INSERT INTO haulier.job (kind, payload) SELECT 't.note', '{{}}' FROM generate_series(1, {jobs})")
+
+    # So that the kind is known as quick.
+    enqueue(1000)
+    eventually(lambda: not sql("SELECT FROM haulier.job LIMIT 1"))
+    with closing(connect(database)) as rival:
+        sql_on(rival)("BEGIN; LOCK haulier.finished_job IN SHARE MODE")
+        enqueue(4 * MOST_AHEAD)
+
+        ended: dict[object, int] = {}
+
+        def claimed_meanwhile() -> bool:
+            """Return whether more have ended, while one settle waited, than had been claimed before."""
+            now = len(ledger.entries("end"))
+            return any(now - ended.setdefault(settle, now) > MOST_AHEAD + 100 for settle in waiting_for(rival))
+
+        eventually(claimed_meanwhile)
+
+    eventually(lambda: not sql("SELECT FROM haulier.job LIMIT 1"))
+    assert set(ledger.counts("start").values()) == {1}

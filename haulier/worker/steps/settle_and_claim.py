@@ -77,7 +77,7 @@ class SettleAndClaim:
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """Settles, or settles and claims, and acts on the answers. Only the thread that has the place may call it."""
+    """Settles, or settles and claims, and acts on the answers: for the place, and one for the settler beside it."""
 
     database: Database
     supply: Supply

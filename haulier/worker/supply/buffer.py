@@ -15,7 +15,7 @@ from haulier.queue.claims.claim import MOST_BYTES
 from haulier.worker.link.sleeper import Bell
 from haulier.worker.supply.held import HeldJob
 from haulier.worker.supply.shutdown import Shutdown
-from haulier.worker.supply.sizes import MOST_AT_ONCE, WINDOW_SECONDS, CallSize, ClaimSize
+from haulier.worker.supply.sizes import MOST_AHEAD, MOST_AT_ONCE, WINDOW_SECONDS, CallSize, ClaimSize
 
 # A job is given back instead of started if the database has not said for this long, by its claim or later, that the
 # queue is not paused: a second after a pause no job of the queue may start, whether or not a notification comes. While
@@ -25,6 +25,11 @@ UNPAUSED_SECONDS = 0.9
 LEAST_WAIT_SECONDS = 0.5
 # How often a waiting thread looks whether the process stops.
 STOP_CHECK_SECONDS = 0.25
+# While at least this many quick jobs are held ahead, the settler settles beside the claims: two calls at the same time
+# are answered sooner than one for both. If fewer are, one round trip for both costs less.
+BESIDE = MOST_AT_ONCE // 2
+# With more outcomes than this to settle, nothing is claimed: settles are slower than runs, and memory would fill.
+MOST_ENDED = 2 * MOST_AHEAD
 
 
 class Ended(NamedTuple):
@@ -55,7 +60,8 @@ class Buffer:
 
     The place is the right to call the database for all threads; one thread at a time has it. In one round trip it
     settles the runs that have ended and claims jobs to start. Meanwhile the other threads run jobs from the buffer, and
-    the runs that they end make the next batch.
+    the runs that they end make the next batch. While many quick jobs wait the settler takes that batch instead, and
+    the place only claims.
     """
 
     def __init__(
@@ -82,6 +88,8 @@ class Buffer:
         self._running = 0
         # True while a thread has the place.
         self._is_taken = False
+        # True while the settler settles beside the place.
+        self._is_settling = False
         # True while a thread waits to run a suspect by itself, or runs one: no thread is free for other jobs.
         self.is_reserved = False
         self._refill_at = 0
@@ -133,12 +141,25 @@ class Buffer:
             self._give_back(late)
 
     def _is_due(self) -> bool:
+        if self._is_settling:
+            return self._is_low() and self._may_claim() and not self._stopping.is_set()
         if self._stopping.is_set():
             return bool(self._ended) and not self._closing.is_set()
         if self._is_low() or self._ended_bytes > MOST_BYTES:
             return True
         # Settle before a long run starts: otherwise the outcomes so far would wait for the settler.
-        return bool(self._ended) and (not self._claim_size.is_quick(self._ready[0].job.kind) or self._is_overdue())
+        return bool(self._ended) and (
+            self._is_overdue() or not (self._claim_size.is_quick(self._ready[0].job.kind) or self._is_apart())
+        )
+
+    def _is_apart(self) -> bool:
+        """Return whether the settler is to settle, and the place is for claims."""
+        return self._refill_at >= BESIDE and self._may_claim()
+
+    def _may_claim(self) -> bool:
+        return not self._ended or (
+            len(self._ended) <= MOST_ENDED and self._ended_bytes <= MOST_BYTES and self._call_size.jobs == MOST_AT_ONCE
+        )
 
     def _is_low(self) -> bool:
         ready = len(self._ready)
@@ -179,13 +200,13 @@ class Buffer:
 
     def _round_trip(self) -> RoundTrip:
         most = self._call_size.jobs
-        batch = self._take_ended(most)
+        is_apart = self._is_settling or (self._is_apart() and not self._is_overdue())
+        batch = [] if is_apart else self._take_ended(most)
         room = self._idle + 1 - len(self._ready)
         # At least 1: the caller is free right after the call, and starts a last attempt before the waiting jobs.
         free = max(1, room)
         limit = min(most, free if self._only_lasts else max(0, room + self._ahead()))
-        # If runs end faster than they can be settled, claim nothing: the outcomes would fill the memory.
-        if self._ended and (most < MOST_AT_ONCE or self._ended_bytes > MOST_BYTES):
+        if not self._may_claim():
             limit = 0
         return RoundTrip(batch, limit, free)
 
@@ -299,6 +320,25 @@ class Buffer:
                 return False
             self._is_taken = True
             return True
+
+    def is_piled(self) -> bool:
+        """Return whether there is enough for a settle beside the claims at once."""
+        return len(self._ended) >= BESIDE and self._is_apart()
+
+    def begin_beside(self) -> list[Ended]:
+        """Take the runs to settle beside the place until `end_beside`; none if the place is to settle them."""
+        with self._lock:
+            if not self._ended or not self._is_apart():
+                return []
+            self._is_settling = True
+            batch, self._ended_at = self._take_ended(MOST_AT_ONCE), self._clock()
+            return batch
+
+    def end_beside(self) -> None:
+        """Let the place settle again, and wake a thread for what had to wait for that."""
+        with self._lock:
+            self._is_settling = False
+            self._changed.notify()
 
     def add(self, ended: Ended) -> None:
         """Hand in an outcome from a thread that runs no jobs."""

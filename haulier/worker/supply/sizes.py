@@ -96,10 +96,10 @@ class ClaimSize:
 
 
 class CallSize:
-    """How many jobs to claim, and to settle, at once. One thread at a time.
+    """How many jobs to claim, and to settle, at once.
 
     The number follows the size of recent jobs; it is halved when a call is refused or does not end in time, and doubled
-    again call by call.
+    again call by call. Two threads may call it: a number lost between them is noted again by the next call.
     """
 
     def __init__(self) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from haulier.domain.errors import DatabaseUnavailable, Refusal
 from haulier.postgres.pool import Database
 from haulier.worker.steps.settle_and_claim import Calls, SettleDoubtful
+from haulier.worker.supply.buffer import Ended
 from haulier.worker.supply.shutdown import Shutdown
 from haulier.worker.supply.sizes import WINDOW_SECONDS
 
@@ -22,9 +24,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class Settler(threading.Thread):
-    """Ensures that no outcome waits here for longer than WINDOW_SECONDS, if it can be settled at all."""
+    """Ensures that no outcome waits here for longer than WINDOW_SECONDS, if it can be settled at all.
+
+    `calls` are for the place; `beside` are over this thread's own connection.
+    """
 
     calls: Calls
+    beside: Calls
     doubtful: SettleDoubtful
     database: Database
     shutdown: Shutdown
@@ -34,13 +40,13 @@ class Settler(threading.Thread):
 
     def run(self) -> None:
         """Settle and give back whenever there is something, until the process closes."""
-        stirred, closing = self.calls.supply.buffer.stirred, self.shutdown.closing
+        buffer, closing = self.calls.supply.buffer, self.shutdown.closing
         try:
             while not closing.is_set():
-                if not (stirred.wait(IDLE_SECONDS) or self.doubtful.has_held_back):
+                if not (buffer.stirred.wait(IDLE_SECONDS) or self.doubtful.has_held_back):
                     continue
-                stirred.clear()
-                while self._has_any() and not closing.wait(TICK_SECONDS):
+                buffer.stirred.clear()
+                while self._has_any() and not closing.wait(0 if buffer.is_piled() else TICK_SECONDS):
                     self._tidy()
         finally:
             self.database.close()
@@ -51,7 +57,9 @@ class Settler(threading.Thread):
     def _tidy(self) -> None:
         buffer, outage = self.calls.supply.buffer, self.calls.link.outage
         try:
-            if buffer.stands_still() and buffer.take_place():
+            if ended := buffer.begin_beside():
+                self._settle_beside(ended)
+            elif buffer.stands_still() and buffer.take_place():
                 self._make_round_trip(giving_back=True)
             elif buffer.is_overdue() and buffer.take_place():
                 self._make_round_trip(giving_back=False)
@@ -62,6 +70,13 @@ class Settler(threading.Thread):
         except Exception:
             log.exception("settling failed; trying again in %.0f s", BUG_PAUSE_SECONDS)
             self.shutdown.closing.wait(BUG_PAUSE_SECONDS)
+
+    def _settle_beside(self, ended: Sequence[Ended]) -> None:
+        try:
+            if self.beside.settle(ended) is None:
+                self.beside.link.outage.pause()
+        finally:
+            self.beside.supply.buffer.end_beside()
 
     def _make_round_trip(self, *, giving_back: bool) -> None:
         calls, buffer = self.calls, self.calls.supply.buffer

@@ -9,7 +9,7 @@ import pytest
 from haulier.domain.outcome import Outcome, Verb
 from haulier.queue.claims.claim import MOST_BYTES
 from haulier.worker.link.sleeper import Bell
-from haulier.worker.supply.buffer import LEAST_WAIT_SECONDS, UNPAUSED_SECONDS, Buffer, Ended, RoundTrip
+from haulier.worker.supply.buffer import LEAST_WAIT_SECONDS, MOST_ENDED, UNPAUSED_SECONDS, Buffer, Ended, RoundTrip
 from haulier.worker.supply.held import HeldJob
 from haulier.worker.supply.shutdown import Shutdown
 from haulier.worker.supply.sizes import MOST_AHEAD, MOST_AT_ONCE, WINDOW_SECONDS, CallSize, ClaimSize
@@ -102,11 +102,53 @@ def test_lets_quick_jobs_run_on_and_settles_them_together(pace, parts):
     while isinstance(task, HeldJob):
         task, run = buffer.next(Ended(task, Outcome.complete()), seconds=0.00002), run + 1
 
-    # Half of what is held ahead is left when the next is claimed.
+    # Half of what is held ahead is left when the next is claimed, and the settler settles beside that.
     assert run == MOST_AHEAD - 100 - MOST_AHEAD // 2
-    assert isinstance(task, RoundTrip)
-    assert len(task.ended) == run
-    assert task.limit == MOST_AT_ONCE
+    assert (task, buffer.is_piled()) == (RoundTrip([], MOST_AT_ONCE, 1), True)
+    assert len(buffer.begin_beside()) == run
+
+
+def test_settles_beside_the_claims_while_many_quick_jobs_wait(pace, parts, clock):
+    buffer = Buffer(pace, *parts, clock=clock)
+    learn(pace, "quick", 0.00002)
+    fill(buffer, [a_run("quick") for _ in range(MOST_AT_ONCE)])
+    first, second, third = (Ended(a_run("quick"), Outcome.complete()) for _ in range(3))
+    seen = []
+
+    def look() -> None:
+        seen.append(buffer.round_trip().ended)
+
+    buffer.add(first)
+    look()
+    assert buffer.begin_beside() == [first]
+    buffer.add(second)
+    look()
+    # The settler is held up: one settle at a time, but the next is the place's.
+    clock.now += 2 * WINDOW_SECONDS
+    look()
+    buffer.end_beside()
+    look()
+    # There is nothing more to claim: one round trip for both.
+    fill(buffer, [], is_short=True)
+    buffer.add(third)
+    assert buffer.begin_beside() == []
+    look()
+
+    assert seen == [[], [], [], [second], [third]]
+
+
+def test_claims_nothing_while_more_has_ended_than_two_settles_carry(pace, parts):
+    buffer = Buffer(pace, *parts, clock=lambda: 0.0)
+    learn(pace, "quick", 0.00002)
+    fill(buffer, [a_run("quick") for _ in range(MOST_AT_ONCE)])
+    for _ in range(MOST_ENDED + MOST_AT_ONCE + 1):
+        buffer.add(Ended(a_run("quick"), Outcome.complete()))
+
+    full, fuller, left = (buffer.round_trip() for _ in range(3))
+
+    assert [(len(place.ended), place.limit > 0) for place in (full, fuller, left)] == [
+        (MOST_AT_ONCE, False), (MOST_AT_ONCE, True), (0, True),
+    ]  # fmt: skip
 
 
 def test_runs_the_jobs_left_first_after_a_short_claim(buffer, pace):
