@@ -19,7 +19,7 @@ STEPS = [
     ("prepare", "migrate B", "b", "CREATE SCHEMA IF NOT EXISTS haulier"),
     ("prepare", "publish", "a", "CREATE PUBLICATION"),
     ("prepare", "make the slot", "a", "pg_create_logical_replication_slot"),
-    ("prepare", "subscribe", "b", "(connect = false)"),
+    ("prepare", "subscribe", "b", "connect = false"),
     ("prepare", "begin to copy", "b", "REFRESH PUBLICATION"),
     ("switch", "close A", "a", "SET default_transaction_read_only = on"),
     ("switch", "end sessions", "a", "pg_terminate_backend"),

@@ -7,7 +7,6 @@ import time
 
 from haulier.cells.move.requirements import check_move
 from haulier.cells.move.sides import LOOK_SECONDS, Move, MoveRefused, Side
-from haulier.postgres.connection import address_for_server
 from haulier.postgres.errors import sqlstate
 from haulier.postgres.statements import ddl, rows, transaction
 from haulier.queue.upkeep.migrate import MIGRATE_LOCK_SECONDS, check_schema, migrate
@@ -84,9 +83,9 @@ def _connect(move: Move, address: str) -> list[str]:
             rows(source.conn, "publish", link=move.link, names=[name for name in here if name in there])
     _make_slot(move)
     if move.link not in target.subscriptions:
+        # Only its name, address and slot: the transaction is local, and nothing is left behind if it fails.
         with transaction(target.conn):
-            rows(target.conn, "hide_passwords")
-            ddl(target.conn, "subscribe", identifier=move.link, address=address_for_server(address))
+            target.subscribe(move.link, address, "connect = false")
     ddl(target.conn, "enable_subscription", identifier=move.link)
     ddl(target.conn, "refresh_subscription", identifier=move.link)
     return [name for name in here if name not in there]

@@ -65,10 +65,6 @@ WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()
 ORDER BY xact_start
 LIMIT 1;
 
--- name: subscribe
--- Only its name, address and slot: the transaction is local, and nothing is left behind if it fails.
-CREATE SUBSCRIPTION {name} CONNECTION %(address)s PUBLICATION {name} WITH (connect = false);
-
 -- name: enable_subscription
 ALTER SUBSCRIPTION {name} ENABLE;
 

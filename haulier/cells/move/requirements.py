@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from haulier.cells.move.sides import Move, MoveRefused, Side
+from haulier.cells.move.sides import REACH_SECONDS, Move, MoveRefused, Side
 from haulier.domain.errors import SchemaMismatch, reason
-from haulier.postgres.connection import address_for_server
 from haulier.postgres.errors import PostgresError, sqlstate
-from haulier.postgres.statements import ddl, rows, transaction
+from haulier.postgres.statements import rows, transaction
 from haulier.queue.upkeep.migrate import check_schema, stored_version
 from haulier.queue.upkeep.steps import SCHEMA
 
 # Leases, schedules and pauses go by the database's clock.
 CLOCK_SECONDS = 2.0
-REACH_SECONDS = 30.0
 
 
 class _NothingIsKept(Exception):
@@ -99,8 +97,8 @@ def _check_reach(target: Side, address: str) -> None:
     """Return if the target's server reaches the source at this address. Raises: MoveRefused."""
     try:
         with transaction(target.conn, seconds=REACH_SECONDS):
-            rows(target.conn, "hide_passwords")
-            ddl(target.conn, "try_subscription", identifier="haulier_move_try", address=address_for_server(address))
+            options = "slot_name = NONE, create_slot = false, enabled = false, copy_data = false"
+            target.subscribe("haulier_move_try", address, options)
             raise _NothingIsKept
     except _NothingIsKept:
         return

@@ -167,15 +167,3 @@ WHERE grantee <> owner;
 
 -- name: unfinished_operations
 SELECT id::text AS id FROM haulier.operation WHERE status IN ('waiting', 'running') ORDER BY id LIMIT 1;
-
--- name: hide_passwords
--- A statement that fails is logged as it was sent, with the password. Only a superuser may leave it out.
-SELECT set_config('log_min_error_statement', 'panic', true), set_config('log_statement', 'none', true),
-    set_config('log_min_duration_statement', '-1', true)
-FROM pg_roles
-WHERE rolname = current_user AND rolsuper;
-
--- name: try_subscription
--- Connects to the source. The transaction is rolled back.
-CREATE SUBSCRIPTION {name} CONNECTION %(address)s PUBLICATION haulier_move
-WITH (slot_name = NONE, create_slot = false, enabled = false, copy_data = false);

@@ -23,13 +23,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from haulier.domain.errors import ConfigError, DatabaseUnavailable, HaulierError, reason
-from haulier.postgres.connection import connect, is_pooled, parse, to_primary
+from haulier.postgres.connection import address_for_server, connect, is_pooled, parse, to_primary
 from haulier.postgres.errors import translated
-from haulier.postgres.statements import Connection, Row, ddl, rows
+from haulier.postgres.statements import Connection, Row, copy, ddl, rows
 
 # How long a mover waits for the lock of another one: a killed mover's lasts until its server has noticed.
 LOCK_SECONDS = 3.0
 LOOK_SECONDS = 0.05
+# For the target's server to connect to the source.
+REACH_SECONDS = 30.0
 
 
 class MoveRefused(HaulierError):
@@ -78,6 +80,11 @@ class Side:
         """Let new sessions write again."""
         ddl(self.conn, "open_side", identifier=self.name)
         self.is_closed = False
+
+    def subscribe(self, name: str, address: str, options: str) -> None:
+        """Subscribe to the publication at the address, inside a transaction: the server's log gets no password."""
+        copy(self.conn, "send_address", [rf"\\x{address_for_server(address).encode().hex()}"], seconds=REACH_SECONDS)
+        rows(self.conn, "subscribe", seconds=REACH_SECONDS, name=name, options=options)
 
     def end_sessions(self, deadline: float) -> None:
         """End the sessions that began before this call: later ones read what is set now. Raises: MoveRefused."""

@@ -89,3 +89,23 @@ WHERE pid <> pg_backend_pid() AND pid NOT IN (SELECT pid FROM pg_stat_replicatio
 SELECT pid, pg_terminate_backend(pid) AS is_told
 FROM pg_stat_activity
 WHERE pid = ANY(%(pids)s) AND datname = current_database();
+
+-- name: send_address
+-- No setting makes a server log what COPY gets.
+CREATE TEMP TABLE haulier_move_address (address bytea) ON COMMIT DROP; COPY pg_temp.haulier_move_address FROM STDIN;
+
+-- name: subscribe
+-- A statement with a warning or an error is logged, and so is one that plpgsql ran inside it, as its context. Of a function
+-- in SQL the context is only the name.
+DO $do$
+BEGIN
+    EXECUTE (
+        SELECT format('CREATE FUNCTION pg_temp.haulier_subscribe() RETURNS void LANGUAGE sql AS %%L',
+            format('CREATE SUBSCRIPTION %%1$I CONNECTION %%2$L PUBLICATION %%1$I WITH (%%3$s)',
+                %(name)s, convert_from(address, 'UTF8'), %(options)s))
+        FROM pg_temp.haulier_move_address);
+EXCEPTION WHEN OTHERS THEN
+    RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = SQLERRM;
+END
+$do$;
+SELECT pg_temp.haulier_subscribe(); DROP FUNCTION pg_temp.haulier_subscribe();
